@@ -1,0 +1,78 @@
+"""Checks that run while tracing and raise errors a reader can act on."""
+
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.core import Tracer
+
+__all__ = [
+    "at_least",
+    "concrete",
+    "float_dtype",
+    "key",
+    "mode_dims",
+    "one_of",
+    "positive",
+]
+
+
+def concrete(x: Any) -> bool:
+    """Whether the values of `x` can be looked at (False while tracing)."""
+    return not isinstance(x, Tracer)
+
+
+def at_least(name: str, value: Any, least: int) -> int:
+    """`value` as an int that is at least `least`."""
+    if isinstance(value, bool | float) or not hasattr(value, "__index__"):
+        raise TypeError(f"`{name}` must be an integer, got {value!r}.")
+    if operator.index(value) < least:
+        raise ValueError(f"`{name}={value}` must be at least {least}.")
+    return operator.index(value)
+
+
+def positive(name: str, value: Any, *, strict: bool = False) -> None:
+    """A real number that is not negative (or above zero if `strict`), when visible."""
+    if not concrete(value):
+        return
+    number = float(value)
+    if not np.isfinite(number) or number < 0 or (strict and number == 0):
+        bound = "above zero" if strict else "zero or more"
+        raise ValueError(f"`{name}={value}` must be a finite number, {bound}.")
+
+
+def one_of(name: str, value: Any, choices: Sequence[str]) -> None:
+    """One of a few words."""
+    if value not in choices:
+        raise ValueError(f"`{name}={value!r}` is none of {list(choices)}.")
+
+
+def key(name: str, value: Any) -> None:
+    """A typed random key."""
+    dtype = getattr(value, "dtype", None)
+    if dtype is None or not jax.numpy.issubdtype(dtype, jax.dtypes.prng_key):
+        raise TypeError(
+            f"`{name}` must be a typed key such as jax.random.key(0), got {value!r}."
+        )
+
+
+def mode_dims(order: int, dims: Any) -> tuple[int, ...]:
+    """One dimension a mode; a single int stands for all of them."""
+    if not isinstance(dims, Sequence):
+        return (at_least("mode_dims", dims, 1),) * order
+    if len(dims) != order:
+        raise ValueError(
+            f"`mode_dims={tuple(dims)}` has {len(dims)} entries, the tree has "
+            f"{order} modes."
+        )
+    return tuple(at_least("mode_dims", dim, 1) for dim in dims)
+
+
+def float_dtype(name: str, dtype: Any) -> np.dtype:
+    """A floating dtype; None is the default one (float64 where x64 is enabled)."""
+    resolved = jax.dtypes.canonicalize_dtype(float if dtype is None else dtype)
+    if not jax.numpy.issubdtype(resolved, jax.numpy.floating):
+        raise TypeError(f"`{name}={dtype}` must be a floating dtype.")
+    return resolved

@@ -1,0 +1,116 @@
+"""The whole end tensor, by one matrix product per node."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from htfjax import factors as _factors
+from htfjax.factors import Factors
+
+__all__ = ["end_tensor", "khatri_rao", "permuted_end_tensor"]
+
+# Above this the dense tensor is refused: 2**31 float64 numbers are 16 GiB.
+LARGEST_SIZE = 2**31
+
+
+def end_tensor(factors: Factors, *, precision: Any = "highest") -> jax.Array:
+    """The tensor that the factors parametrize.
+
+    W[i_0..i_{N-1}] = sum over (r_v) of the product of all weight matrices, leaf n at
+    [i_n, r_parent(n)], an interior node v at [r_v, r_parent(v)], the root at [r, 0].
+
+    Args:
+      factors: any tree, widths and mode dimensions.
+      precision: of the matrix products (`jax.lax.Precision` or its name).
+
+    Returns:
+      (D_0, ..., D_{N-1}), axes in mode order whatever the tree, dtype of the factors.
+
+    Raises:
+      TypeError, ValueError: malformed factors, or a tensor of more than 2**31 entries.
+
+    Source: arXiv:2201.11729, section 3 (recursion of intermediate tensors); law A1.
+
+    Example:
+      >>> import htfjax as htf, jax
+      >>> tree = htf.ModeTree.from_nested((0, (2, 1)))
+      >>> factors = htf.gaussian_factors(jax.random.key(0), tree, (2, 3, 4), 5, 1.0)
+      >>> htf.end_tensor(factors).shape
+      (2, 3, 4)
+    """
+    values, axes = permuted_end_tensor(factors, precision=precision)
+    dims = _factors.mode_dims(factors)
+    tensor = values.reshape([dims[mode] for mode in axes])
+    return jnp.transpose(tensor, [axes.index(mode) for mode in range(len(axes))])
+
+
+def permuted_end_tensor(
+    factors: Factors, *, precision: Any = "highest"
+) -> tuple[jax.Array, tuple[int, ...]]:
+    """The end tensor flattened with its modes in tree order, and that order.
+
+    Returns:
+      values (prod of D_n,) and the modes in the order in which the tree visits them.
+    """
+    factors = _factors.with_constants(factors)
+    tree = factors.tree
+    _check_size(_factors.mode_dims(factors))
+    tables: dict[int, jax.Array] = {}  # node -> (P_k, R_parent(k))
+    axes: dict[int, tuple[int, ...]] = {n: (n,) for n in range(tree.order)}
+    for k in range(tree.root):
+        rows = [tables.pop(c) for c in tree.children[k]]
+        weight = factors.weights[k]
+        tables[k] = (
+            weight
+            if not rows
+            else jnp.matmul(khatri_rao(rows), weight, precision=precision)
+        )
+    for k in tree.interior:
+        axes[k] = tuple(m for c in tree.children[k] for m in axes[c])
+    kids = [tables[c] for c in tree.children[tree.root]]
+    values = _contract_root(kids, factors.weights[tree.root], precision)
+    return values, axes[tree.root]
+
+
+def khatri_rao(tables: Sequence[jax.Array]) -> jax.Array:
+    """Row-wise Khatri-Rao product: (P_1, R), (P_2, R), ... -> (P_1 P_2 ..., R)."""
+    product = tables[0]
+    for table in tables[1:]:
+        joint = product[:, None, :] * table[None, :, :]
+        product = joint.reshape(-1, joint.shape[-1])
+    return product
+
+
+def _contract_root(
+    tables: list[jax.Array], weight: jax.Array | None, precision: Any
+) -> jax.Array:
+    """sum_r w[r] prod_c T_c[., r] as one matrix product of two groups of children."""
+    if len(tables) == 1:
+        ones = jnp.ones((tables[0].shape[1], 1), tables[0].dtype)
+        column = ones if weight is None else weight
+        return jnp.matmul(tables[0], column, precision=precision)[:, 0]
+    cut = _cheapest_cut([table.shape[0] for table in tables])
+    left, right = khatri_rao(tables[:cut]), khatri_rao(tables[cut:])
+    if weight is not None and left.shape[0] <= right.shape[0]:
+        left = left * weight[:, 0][None, :]
+    elif weight is not None:
+        right = right * weight[:, 0][None, :]
+    return jnp.matmul(left, right.T, precision=precision).reshape(-1)
+
+
+def _cheapest_cut(sizes: list[int]) -> int:
+    """Where to split the root's children so that the two groups hold fewest rows."""
+    cuts = range(1, len(sizes))
+    return min(cuts, key=lambda c: math.prod(sizes[:c]) + math.prod(sizes[c:]))
+
+
+def _check_size(dims: tuple[int, ...]) -> None:
+    size = math.prod(dims)
+    if size > LARGEST_SIZE:
+        raise ValueError(
+            f"the end tensor of mode dimensions {dims} has {size} entries, more than "
+            f"{LARGEST_SIZE}; read single values with `entries` or `sense` instead."
+        )

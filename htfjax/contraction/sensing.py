@@ -1,0 +1,71 @@
+"""Inner products with rank-one tensors: the convolutional arithmetic circuit."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from htfjax import factors as _factors
+from htfjax.contraction.rows import contract_rows
+from htfjax.factors import Factors
+
+__all__ = ["check_vectors", "sense"]
+
+
+def sense(
+    factors: Factors, vectors: Sequence[jax.Array], *, precision: Any = "highest"
+) -> jax.Array:
+    """Inner products of the end tensor with rank-one tensors.
+
+    y_b = <W, x_b^(0) (x) ... (x) x_b^(N-1)>, the forward pass of the equivalent
+    convolutional arithmetic circuit: 1x1 convolutions W_k^T and product pooling.
+
+    Args:
+      factors: any tree.
+      vectors: N arrays (B, D_n), cast to the factors' dtype.
+      precision: of the matrix products.
+
+    Returns:
+      (B,), dtype of the factors.
+
+    Raises:
+      TypeError, ValueError: not N arrays of these shapes.
+
+    Source: arXiv:2201.11729 (equivalence with convolutional arithmetic circuits); C1.
+
+    Example:
+      >>> import htfjax as htf, jax, jax.numpy as jnp
+      >>> factors = htf.gaussian_factors(jax.random.key(0), htf.flat(2), (2, 3), 4, 1.0)
+      >>> htf.sense(factors, [jnp.ones((5, 2)), jnp.ones((5, 3))]).shape
+      (5,)
+    """
+    factors = _factors.with_constants(factors)
+    check_vectors(vectors, _factors.mode_dims(factors))
+    dtype = _factors.dtype(factors)
+    leaf_rows = [
+        jnp.matmul(jnp.asarray(x, dtype), factors.weights[n], precision=precision)
+        for n, x in enumerate(vectors)
+    ]
+    return contract_rows(factors, leaf_rows, precision)
+
+
+def check_vectors(vectors: Any, dims: tuple[int, ...]) -> None:
+    """N arrays (B, D_n) with one B."""
+    if not isinstance(vectors, Sequence):
+        raise TypeError(
+            "`vectors` must be a list of one (B, D_n) array per mode, got "
+            f"{type(vectors).__name__} of shape {np.shape(vectors)}; an array "
+            "(B, N, D) becomes one by `list(jnp.moveaxis(x, 1, 0))`."
+        )
+    if len(vectors) != len(dims):
+        raise ValueError(
+            f"`vectors` holds {len(vectors)} arrays, the tensor has {len(dims)} modes."
+        )
+    batch = np.shape(vectors[0])[0] if np.ndim(vectors[0]) else 0
+    for n, (x, dim) in enumerate(zip(vectors, dims, strict=True)):
+        if np.shape(x) != (batch, dim):
+            raise ValueError(
+                f"`vectors[{n}]` has shape {np.shape(x)}, expected ({batch}, {dim})."
+            )

@@ -1,0 +1,272 @@
+"""Gradient descent in one compiled scan, with any optax optimizer."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import lax
+
+from htfjax import _checks, _numerics
+from htfjax.factors import Factors
+from htfjax.trajectory import Trajectory
+
+__all__ = ["DescentState", "continue_descent", "descend", "start_descent"]
+
+
+class DescentState(NamedTuple):
+    """What descent carries from step to step: a pytree."""
+
+    params: Any
+    opt_state: Any
+    step: jax.Array  # () int32, updates made so far
+
+
+def start_descent(params: Any, optimizer: optax.GradientTransformation) -> DescentState:
+    """The state before the first step.
+
+    Args:
+      params: any pytree of floating arrays, `Factors` for example.
+      optimizer: an optax transformation.
+
+    Example:
+      >>> import htfjax as htf, jax.numpy as jnp
+      >>> int(htf.start_descent(jnp.ones(3), htf.group_rmsprop(1e-2)).step)
+      0
+    """
+    return DescentState(params, optimizer.init(params), jnp.zeros((), jnp.int32))
+
+
+def continue_descent(
+    state: DescentState,
+    loss: Callable[..., jax.Array],
+    optimizer: optax.GradientTransformation,
+    *,
+    num_steps: int,
+    record_every: int,
+    observe: Callable[[Any], Any] | None = None,
+    key: jax.Array | None = None,
+) -> tuple[DescentState, Trajectory]:
+    """A chunk of descent: params <- params + update(grad loss), `num_steps` times.
+
+    One compiled program; everything is recorded on the device. Chunks of two steps or
+    more give bit for bit what one long chunk gives (a chunk of one step is unrolled by
+    the compiler and may differ in the last bit). Matrices of fixed nodes never move.
+
+    Args:
+      state: from `start_descent` or an earlier chunk.
+      loss: scalar function of the parameters; with `key`, `loss(params, key_t)`. A loss
+        that is a pytree is a traced argument: new data of the same shape retrace
+        nothing. Other callables, `optimizer` and `observe` are static by identity, so
+        define them once.
+      optimizer: the transformation that started `state`.
+      num_steps: updates to make, at least 1.
+      record_every: steps between records; must divide `num_steps`.
+      observe: function of the parameters whose result (a pytree of arrays) is stacked.
+      key: typed key for random losses; step t sees fold_in(key, t), so minibatches do
+        not depend on where chunks begin.
+
+    Returns:
+      The state after the chunk and its trajectory of num_steps / record_every + 1
+      records, all read before the update of their step.
+
+    Raises:
+      TypeError: `key` is no typed key, `loss` is not callable.
+      ValueError: `num_steps` or `record_every` below 1, or not a multiple.
+
+    Source: gradient descent as in arXiv:2201.11729, experiments.
+
+    Example:
+      >>> import htfjax as htf, jax.numpy as jnp
+      >>> optimizer = htf.group_rmsprop(1e-2)
+      >>> state = htf.start_descent(jnp.ones(3), optimizer)
+      >>> state, trajectory = htf.continue_descent(
+      ...     state, lambda x: x @ x, optimizer, num_steps=10, record_every=5)
+      >>> trajectory.steps.tolist()
+      [0, 5, 10]
+    """
+    num_steps = _checks.at_least("num_steps", num_steps, 1)
+    record_every = _checks.at_least("record_every", record_every, 1)
+    if num_steps % record_every:
+        raise ValueError(
+            f"`record_every={record_every}` does not divide `num_steps={num_steps}`; "
+            f"use {num_steps - num_steps % record_every} or "
+            f"{num_steps + record_every - num_steps % record_every} steps."
+        )
+    if not callable(loss):
+        raise TypeError(f"`loss` must be callable, got {type(loss).__name__}.")
+    if key is not None:
+        _checks.key("key", key)
+    leaves, treedef = jax.tree.flatten(loss)
+    traced = [_is_array(leaf) for leaf in leaves]
+    return _run(
+        state,
+        [leaf for leaf, array in zip(leaves, traced, strict=True) if array],
+        key,
+        rebuild=_Rebuild(
+            treedef,
+            tuple(
+                None if array else leaf for leaf, array in zip(leaves, traced, strict=True)
+            ),
+            tuple(traced),
+        ),
+        optimizer=optimizer,
+        observe=observe,
+        num_records=num_steps // record_every,
+        record_every=record_every,
+    )
+
+
+def descend(
+    params: Any,
+    loss: Callable[..., jax.Array],
+    optimizer: optax.GradientTransformation,
+    *,
+    num_steps: int,
+    record_every: int,
+    observe: Callable[[Any], Any] | None = None,
+) -> tuple[Any, Trajectory]:
+    """Descent from `params`: `start_descent` and one call of `continue_descent`.
+
+    Args, raises: as `continue_descent`.
+
+    Returns:
+      The final parameters and the trajectory.
+
+    Example:
+      >>> import htfjax as htf, jax
+      >>> tree = htf.perfect(4)
+      >>> target = htf.gaussian_factors(jax.random.key(0), tree, 3, 2, 1.0)
+      >>> indices = htf.random_indices(jax.random.key(1), (3, 3, 3, 3), 40)
+      >>> loss = htf.completion_loss(tree, 3, indices, htf.entries(target, indices))
+      >>> start = htf.gaussian_factors(jax.random.key(2), tree, 3, 8, 0.3)
+      >>> final, trajectory = htf.descend(
+      ...     start, loss, htf.group_rmsprop(1e-2), num_steps=500, record_every=100,
+      ...     observe=htf.local_component_norms)
+      >>> bool(trajectory.losses[-1] < 0.5 * trajectory.losses[0])
+      True
+      >>> trajectory.observed[tree.root].shape
+      (6, 8)
+    """
+    state, trajectory = continue_descent(
+        start_descent(params, optimizer),
+        loss,
+        optimizer,
+        num_steps=num_steps,
+        record_every=record_every,
+        observe=observe,
+    )
+    return state.params, trajectory
+
+
+@dataclasses.dataclass(frozen=True)
+class _Rebuild:
+    """The static rest of a loss: how to put it together from its array leaves."""
+
+    treedef: Any
+    leaves: tuple[Any, ...]
+    traced: tuple[bool, ...]
+
+    def __call__(self, arrays: list[jax.Array]) -> Callable[..., jax.Array]:
+        supply = iter(arrays)
+        return jax.tree.unflatten(
+            self.treedef,
+            [
+                next(supply) if array else leaf
+                for leaf, array in zip(self.leaves, self.traced, strict=True)
+            ],
+        )
+
+
+@functools.partial(
+    jax.jit,
+    static_argnames=("rebuild", "optimizer", "observe", "num_records", "record_every"),
+)
+def _run(
+    state: DescentState,
+    arrays: list[jax.Array],
+    key: jax.Array | None,
+    *,
+    rebuild: _Rebuild,
+    optimizer: optax.GradientTransformation,
+    observe: Callable[[Any], Any] | None,
+    num_records: int,
+    record_every: int,
+) -> tuple[DescentState, Trajectory]:
+    update = optax.with_extra_args_support(optimizer).update
+
+    # Jitted, so that Python runs once although both are called twice: in the scan, and
+    # for the last record.
+    look = jax.jit((lambda params: None) if observe is None else observe)
+
+    @jax.jit
+    def evaluate(params: Any, step: jax.Array, arrays: list, key: Any) -> tuple:
+        value, grads = jax.value_and_grad(_at_step(rebuild(arrays), step, key))(params)
+        grads = _freeze(grads)
+        return value, grads, jnp.sqrt(_numerics.sum_squares(grads))
+
+    def step(state: DescentState, _: None) -> tuple[DescentState, tuple]:
+        value, grads, grad_norm = evaluate(state.params, state.step, arrays, key)
+        updates, opt_state = update(
+            grads,
+            state.opt_state,
+            state.params,
+            value=value,
+            grad=grads,
+            value_fn=_at_step(rebuild(arrays), state.step, key),
+        )
+        updates = _freeze(updates)
+        length = jnp.sqrt(_numerics.sum_squares(updates))
+        still = grad_norm == 0
+        duration = length / jnp.where(still, jnp.ones_like(grad_norm), grad_norm)
+        params = optax.apply_updates(state.params, updates)
+        moved = DescentState(params, opt_state, state.step + jnp.int32(1))
+        return moved, (value, grad_norm, length, jnp.where(still, 0, duration))
+
+    def interval(state: DescentState, _: None) -> tuple[DescentState, tuple]:
+        observed = look(state.params)
+        moved, each = lax.scan(step, state, length=record_every)
+        values, grad_norms, lengths, durations = each
+        gap = jax.tree.map(jnp.subtract, moved.params, state.params)
+        chord = jnp.sqrt(_numerics.sum_squares(gap))
+        first = (values[0], observed, grad_norms[0], lengths[0])
+        return moved, (state.step, *first, chord, jnp.sum(durations))
+
+    final, records = lax.scan(interval, state, length=num_records)
+    value, _, grad_norm = evaluate(final.params, final.step, arrays, key)
+    zeros = [jnp.zeros_like(x[0]) for x in records[4:]]
+    last = (final.step, value, look(final.params), grad_norm, *zeros)
+    fields = jax.tree.map(lambda xs, x: jnp.concatenate([xs, x[None]]), records, last)
+    return final, Trajectory(*fields)
+
+
+def _at_step(
+    loss: Callable[..., jax.Array], step: jax.Array, key: jax.Array | None
+) -> Callable[[Any], jax.Array]:
+    """The loss that step `step` sees."""
+    if key is None:
+        return loss
+    return lambda params: loss(params, jax.random.fold_in(key, step))
+
+
+def _freeze(tree: Any) -> Any:
+    """Zeros in place of what belongs to fixed nodes, wherever factors stand in a tree."""
+
+    def zero_fixed(x: Any) -> Any:
+        if not isinstance(x, Factors) or not x.fixed:
+            return x
+        weights = tuple(
+            jax.tree.map(jnp.zeros_like, w) if k in x.fixed else w
+            for k, w in enumerate(x.weights)
+        )
+        return dataclasses.replace(x, weights=weights)
+
+    return jax.tree.map(zero_fixed, tree, is_leaf=lambda x: isinstance(x, Factors))
+
+
+def _is_array(leaf: Any) -> bool:
+    return isinstance(leaf, jax.Array | np.ndarray | np.generic | float | int | complex)

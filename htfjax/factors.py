@@ -1,0 +1,227 @@
+"""One weight matrix on every node of a mode tree."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from htfjax.mode_tree import ModeTree
+
+__all__ = ["Factors", "collapse_chains", "mode_dims", "widths"]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class Factors:
+    """The weight matrices of a hierarchical tensor factorization: a pytree.
+
+    `weights[k]` has shape (R_k, R_parent(k)), where R_k is the mode dimension at a leaf,
+    the number of local components of the node inside, and R_parent(root) = 1. All have
+    one floating dtype. A root fixed to all ones is `weights[root] = None`; its width is
+    read off its children.
+
+    Nodes in `fixed` carry data: no derivative flows to their matrices, descent leaves
+    them as they are, and local components count trained vectors only. Frozen one-child
+    selectors give the full hierarchical Tucker and tensor-train formats exactly.
+
+    Construction validates nothing, because unflattening a pytree runs it; the functions
+    that take factors check shapes and dtypes when they are entered.
+
+    Attributes:
+      weights: one matrix per node id, ascending.
+      tree: the mode tree (static).
+      fixed: ids of the nodes that are data (static).
+
+    Source: arXiv:2201.11729, section 3 (weight matrices, end tensor).
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> tree = ModeTree.from_nested((0, 1))
+      >>> ones = Factors(tree=tree, weights=(jnp.ones((3, 2)), jnp.ones((4, 2)), None))
+      >>> widths(ones), mode_dims(ones)
+      ((3, 4, 2), (3, 4))
+    """
+
+    weights: tuple[Any, ...]  # arrays; None for a root of ones
+    tree: ModeTree = dataclasses.field(metadata={"static": True})
+    fixed: tuple[int, ...] = dataclasses.field(default=(), metadata={"static": True})
+
+
+def widths(factors: Factors) -> tuple[int, ...]:
+    """R_k for every node id: the mode dimension at leaves, local components inside.
+
+    Example:
+      >>> from htfjax.mode_tree import flat
+      >>> widths(Factors(tree=flat(2), weights=(jnp.ones((3, 2)),) * 2 + (None,)))
+      (3, 3, 2)
+    """
+    rows = []
+    for k, weight in enumerate(factors.weights):
+        if weight is not None:
+            rows.append(weight.shape[0])
+        else:
+            child = factors.weights[factors.tree.children[k][0]]
+            rows.append(child.shape[1])
+    return tuple(rows)
+
+
+def mode_dims(factors: Factors) -> tuple[int, ...]:
+    """Dimensions D_0, ..., D_{N-1} of the end tensor.
+
+    Example:
+      >>> from htfjax.mode_tree import flat
+      >>> mode_dims(Factors(tree=flat(2), weights=(jnp.ones((3, 2)),) * 2 + (None,)))
+      (3, 3)
+    """
+    return widths(factors)[: factors.tree.order]
+
+
+def check(factors: Any) -> None:
+    """Shapes and dtypes fit the tree; called where a kernel is entered.
+
+    Raises:
+      TypeError: not `Factors`, a weight that is no array, mixed or non-floating dtypes.
+      ValueError: a missing or surplus matrix, inconsistent shapes, unknown fixed nodes.
+    """
+    if not isinstance(factors, Factors):
+        raise TypeError(f"`factors` must be htfjax.Factors, got {type(factors).__name__}.")
+    tree, weights = factors.tree, factors.weights
+    if len(weights) != tree.num_nodes:
+        raise ValueError(
+            f"`weights` has {len(weights)} matrices, the tree has {tree.num_nodes} nodes."
+        )
+    for k, weight in enumerate(weights):
+        if weight is None and k == tree.root:
+            continue
+        if getattr(weight, "ndim", None) != 2:
+            raise ValueError(
+                f"`weights[{k}]` must be a matrix, got {_describe(weight)}"
+                + ("; only the root may be None." if weight is None else ".")
+            )
+    _check_dtypes(factors)
+    _check_widths(factors)
+    unknown = [k for k in factors.fixed if k not in range(tree.num_nodes)]
+    if unknown:
+        raise ValueError(f"`fixed` names {unknown}; nodes are 0..{tree.root}.")
+
+
+def trained(factors: Factors) -> tuple[bool, ...]:
+    """For every node whether its matrix is trained: present and not fixed."""
+    return tuple(
+        weight is not None and k not in factors.fixed
+        for k, weight in enumerate(factors.weights)
+    )
+
+
+def with_constants(factors: Factors) -> Factors:
+    """Checked factors through whose fixed matrices no derivative flows."""
+    check(factors)
+    weights = tuple(
+        jax.lax.stop_gradient(weight) if k in factors.fixed else weight
+        for k, weight in enumerate(map(_as_array, factors.weights))
+    )
+    return dataclasses.replace(factors, weights=weights)
+
+
+def dtype(factors: Factors) -> Any:
+    """The one dtype of all weight matrices."""
+    return jax.tree.leaves(factors.weights)[0].dtype
+
+
+def collapse_chains(factors: Factors) -> Factors:
+    """Multiplies out every one-child node: W^(child) W^(node), the same end tensor.
+
+    A one-child root with trained weights becomes the last matrix of its child, which
+    then is the root. Chains touching a fixed node are fixed if all their matrices are.
+
+    Returns:
+      Factors on the tree without one-child nodes (a leaf directly under a root stays).
+
+    Raises:
+      ValueError: fixed and trained matrices in one chain.
+
+    Source: law A9 (chains of one-child nodes are deep linear factors).
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> tree = ModeTree.from_nested(((0,), 1))
+      >>> deep = Factors(tree=tree, weights=(jnp.eye(2), jnp.eye(2), 2 * jnp.eye(2), None))
+      >>> collapse_chains(deep).tree.nested
+      (0, 1)
+    """
+    check(factors)
+    tree, weights = factors.tree, factors.weights
+    nested: list[Any] = list(range(tree.order))
+    matrix: list[Any] = [_as_array(weight) for weight in weights]
+    members: list[list[int]] = [[k] for k in range(tree.num_nodes)]
+    kept = list(range(tree.order))  # kept[k]: the node that stands for k afterwards
+    for k in tree.interior:
+        kids = tree.children[k]
+        child, below = kids[0], kept[kids[0]]
+        if len(kids) > 1 or (k == tree.root and below < tree.order):
+            nested.append(tuple(nested[c] for c in kids))
+            kept.append(k)
+            continue
+        nested.append(nested[child])
+        kept.append(below)
+        members[below].append(k)
+        matrix[below] = _times(matrix[below], weights[k])
+    order = [*range(tree.order), *(k for k in tree.interior if kept[k] == k)]
+    mixed = [
+        members[k]
+        for k in order
+        if len({m in factors.fixed for m in members[k] if weights[m] is not None}) > 1
+    ]
+    if mixed:
+        raise ValueError(f"`fixed` splits the chains {mixed}; fix all of a chain or none.")
+    return Factors(
+        tree=ModeTree.from_nested(nested[tree.root]),
+        weights=tuple(matrix[k] for k in order),
+        fixed=tuple(i for i, k in enumerate(order) if members[k][0] in factors.fixed),
+    )
+
+
+def _times(left: jax.Array, right: jax.Array | None) -> jax.Array:
+    if right is None:  # a root fixed to ones sums the columns
+        return jnp.sum(left, axis=1, keepdims=True)
+    return jnp.matmul(left, right, precision=jax.lax.Precision.HIGHEST)
+
+
+def _as_array(weight: Any) -> jax.Array | None:
+    return None if weight is None else jnp.asarray(weight)
+
+
+def _check_dtypes(factors: Factors) -> None:
+    dtypes = {k: w.dtype for k, w in enumerate(factors.weights) if w is not None}
+    if len(set(dtypes.values())) > 1:
+        raise TypeError(f"`weights` mix dtypes {dtypes}; cast them to one.")
+    only = next(iter(dtypes.values()))
+    if not jnp.issubdtype(only, jnp.floating):
+        raise TypeError(f"`weights` must be floating, got {only}.")
+
+
+def _check_widths(factors: Factors) -> None:
+    rows = widths(factors)
+    for k, weight in enumerate(factors.weights):
+        if weight is None:
+            continue
+        parent = factors.tree.parent[k]
+        columns = 1 if parent is None else rows[parent]
+        if weight.shape[1] != columns:
+            raise ValueError(
+                f"`weights[{k}]` has shape {weight.shape}, expected "
+                f"({weight.shape[0]}, {columns}): "
+                + (
+                    "the root has one column."
+                    if parent is None
+                    else f"node {parent} above it has {columns} local components."
+                )
+            )
+        if 0 in weight.shape:
+            raise ValueError(f"`weights[{k}]` is empty: {weight.shape}.")
+
+
+def _describe(weight: Any) -> str:
+    shape = getattr(weight, "shape", None)
+    return repr(weight) if shape is None else f"an array of shape {shape}"

@@ -1,0 +1,139 @@
+"""Which part of a tensor is measured, and by what."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from htfjax import _checks
+
+__all__ = [
+    "random_indices",
+    "random_matrices",
+    "random_vectors",
+    "unobserved_indices",
+]
+
+# A permutation of all entries is drawn up to here; beyond, repeats are too rare to shun.
+LARGEST_PERMUTATION = 2**26
+
+
+def random_indices(
+    key: jax.Array, mode_dims: int | Sequence[int], count: int, order: int | None = None
+) -> jax.Array:
+    """Uniformly random entries of a tensor, without repetition.
+
+    Tensors of more than 2**26 entries are sampled mode by mode, where a repetition is
+    possible and harmless.
+
+    Args:
+      key: typed random key.
+      mode_dims: D_n for every mode; one int with `order` for all.
+      count: number of entries.
+      order: number of modes when `mode_dims` is one int.
+
+    Returns:
+      (count, N) int32.
+
+    Raises:
+      ValueError: more observations than entries, or none.
+
+    Example:
+      >>> import htfjax as htf, jax
+      >>> htf.random_indices(jax.random.key(0), (3, 4), 12).shape
+      (12, 2)
+    """
+    _checks.key("key", key)
+    count = _checks.at_least("count", count, 1)
+    dims = _checks.mode_dims(_order(mode_dims, order), mode_dims)
+    size = math.prod(dims)
+    if count > size:
+        raise ValueError(
+            f"`count={count}` is more than the {size} entries of a tensor with mode "
+            f"dimensions {dims}."
+        )
+    if size > LARGEST_PERMUTATION:
+        keys = jax.random.split(key, len(dims))
+        columns = [
+            jax.random.randint(k, (count,), 0, dim, jnp.int32)
+            for k, dim in zip(keys, dims, strict=True)
+        ]
+        return jnp.stack(columns, axis=1)
+    chosen = jax.random.permutation(key, size)[:count]
+    return jnp.stack(jnp.unravel_index(chosen, dims), axis=1).astype(jnp.int32)
+
+
+def unobserved_indices(indices: Any, mode_dims: Sequence[int]) -> np.ndarray:
+    """All entries of a tensor that are not among `indices`, in C order, (M, N) int32.
+
+    Example:
+      >>> import htfjax as htf
+      >>> htf.unobserved_indices([[0, 0], [1, 1]], (2, 2)).tolist()
+      [[0, 1], [1, 0]]
+    """
+    free = np.ones(tuple(mode_dims), bool)
+    free[tuple(np.asarray(indices).T)] = False
+    return np.argwhere(free).astype(np.int32)
+
+
+def random_vectors(
+    key: jax.Array, mode_dims: Sequence[int], count: int, dtype: Any = None
+) -> tuple[jax.Array, ...]:
+    """Gaussian rank-one measurements with E <x^0 (x) ... , W>^2 = ||W||^2 / prod D.
+
+    Entries are N(0, 1) times (prod D)^(-1/(2N)).
+
+    Returns:
+      N arrays (count, D_n).
+
+    Source: THEORY 3.2 (sensing inputs of the paper's experiments).
+
+    Example:
+      >>> import htfjax as htf, jax
+      >>> [x.shape for x in htf.random_vectors(jax.random.key(0), (3, 4), 5)]
+      [(5, 3), (5, 4)]
+    """
+    _checks.key("key", key)
+    dims = _checks.mode_dims(len(mode_dims), mode_dims)
+    count = _checks.at_least("count", count, 1)
+    dtype = _checks.float_dtype("dtype", dtype)
+    scale = jnp.asarray(math.prod(dims) ** (-0.5 / len(dims)), dtype)
+    keys = jax.random.split(key, len(dims))
+    return tuple(
+        scale * jax.random.normal(k, (count, dim), dtype)
+        for k, dim in zip(keys, dims, strict=True)
+    )
+
+
+def random_matrices(
+    key: jax.Array, mode_dims: Sequence[int], count: int, dtype: Any = None
+) -> jax.Array:
+    """Gaussian matrices over sqrt(D_0 D_1): E <A, W>^2 = ||W||^2 / (D_0 D_1).
+
+    Returns:
+      (count, D_0, D_1).
+
+    Source: THEORY 3.1 (matrix sensing).
+
+    Example:
+      >>> import htfjax as htf, jax
+      >>> htf.random_matrices(jax.random.key(0), (3, 4), 5).shape
+      (5, 3, 4)
+    """
+    _checks.key("key", key)
+    rows, columns = _checks.mode_dims(2, mode_dims)
+    count = _checks.at_least("count", count, 1)
+    dtype = _checks.float_dtype("dtype", dtype)
+    scale = jnp.asarray((rows * columns) ** -0.5, dtype)
+    return scale * jax.random.normal(key, (count, rows, columns), dtype)
+
+
+def _order(mode_dims: int | Sequence[int], order: int | None) -> int:
+    if isinstance(mode_dims, Sequence):
+        return len(mode_dims)
+    if order is None:
+        raise ValueError("`order` is needed when `mode_dims` is one int for all modes.")
+    return _checks.at_least("order", order, 1)

@@ -1,0 +1,104 @@
+"""Labelled results on disk: xarray datasets in netCDF-4 files with checksums."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from htfjax import _files
+
+__all__ = ["load_results", "save_results"]
+
+FORMAT = 1
+SUFFIX = ".nc"
+
+
+def save_results(path: str | os.PathLike, dataset: xr.Dataset) -> None:
+    """Writes a dataset to one netCDF-4 file, replacing it only when all is written.
+
+    Numbers are stored with a checksum per chunk (HDF5 fletcher32), so damage is found on
+    reading.
+
+    Raises:
+      ValueError: the folder of `path` does not exist.
+
+    Example:
+      >>> import htfjax as htf, xarray as xr, tempfile, os
+      >>> path = os.path.join(tempfile.mkdtemp(), "run.nc")
+      >>> htf.save_results(path, xr.Dataset({"loss": ("step", [1.0, 0.5])}))
+      >>> htf.load_results(path).loss.values.tolist()
+      [1.0, 0.5]
+    """
+    encoding: dict[str, dict[str, Any]] = {
+        str(name): {"fletcher32": True, "zlib": True, "complevel": 1}
+        for name, variable in dataset.variables.items()
+        if variable.ndim and np.issubdtype(variable.dtype, np.number)
+    }
+    labelled = dataset.assign_attrs(htfjax_format=FORMAT)
+    with _files.replacing(path) as temporary:
+        labelled.to_netcdf(temporary, engine="h5netcdf", encoding=encoding)
+
+
+def load_results(path: str | os.PathLike, group: str | None = None) -> xr.Dataset:
+    """Reads the results of a run.
+
+    Dimensions are named (seed, step, node, component, ...). Sizes that differ between
+    nodes or panels are padded with NaN beside a `width` coordinate.
+
+    Args:
+      path: a results file, or a folder that holds some.
+      group: which file of a folder, by its name without ending (a panel, for example).
+        By default all of them: a single one as it is, several along a new dimension
+        `panel`.
+
+    Raises:
+      FileNotFoundError: nothing at `path`, or no such group (the others are listed).
+      ValueError: a damaged file or one of a newer format; it is named.
+
+    Example: see `save_results`.
+    >>> load_results("missing")
+    Traceback (most recent call last):
+    FileNotFoundError: no results at missing
+    """
+    path = Path(path)
+    if path.is_file() and group is None:
+        return _read(path)
+    files = {file.stem: file for file in sorted(path.glob(f"*{SUFFIX}"))}
+    files = {name: file for name, file in files.items() if not name.startswith(".")}
+    if not files:
+        raise FileNotFoundError(f"no results at {path}")
+    if group is not None:
+        if group not in files:
+            raise FileNotFoundError(f"no group {group!r} in {path}, only {list(files)}")
+        return _read(files[group])
+    datasets = {name: _read(file) for name, file in files.items()}
+    if len(datasets) == 1:
+        return next(iter(datasets.values()))
+    return xr.concat(
+        list(datasets.values()),
+        dim=xr.Variable("panel", list(datasets)),
+        data_vars="all",
+        coords="different",
+        compat="equals",
+        join="outer",
+        combine_attrs="drop_conflicts",
+    )
+
+
+def _read(path: Path) -> xr.Dataset:
+    try:
+        dataset = xr.load_dataset(path, engine="h5netcdf")
+        version = int(dataset.attrs["htfjax_format"])
+    except Exception as error:  # HDF5, netCDF and xarray each raise their own kinds
+        raise ValueError(
+            f"`path={path}` is damaged or holds no results ({error}); restore it from a "
+            "copy or delete it and run the same command again."
+        ) from error
+    if version > FORMAT:
+        raise ValueError(
+            f"`path={path}` has format {version}, this htfjax reads up to {FORMAT}; "
+            "upgrade htfjax."
+        )
+    return dataset

@@ -1,0 +1,176 @@
+"""What was recorded along a descent or a flow, and how to read it."""
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+__all__ = ["RiseTimes", "Stop", "Trajectory", "find_stop", "join", "rise_times"]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class Trajectory:
+    """Records of a run, K + 1 of them: at the start, every `record_every` steps, the end.
+
+    All arrays lead with the record axis; under `vmap` an axis of runs comes before it.
+
+    Attributes:
+      steps: number of updates made before the record, int32.
+      losses: loss before the update of that step.
+      observed: `observe(params)` before the update, stacked; None without `observe`.
+      grad_norms: norm of the whole gradient before the update.
+      step_lengths: norm of the update made at that step; 0 at the last record.
+      chords: distance between the parameters of this record and the next; 0 at the last.
+      durations: flow time between this record and the next, the sum of step length over
+        gradient norm (the learning rate, for a method with one scalar step); 0 at the
+        last.
+    """
+
+    steps: jax.Array
+    losses: jax.Array
+    observed: Any
+    grad_norms: jax.Array
+    step_lengths: jax.Array
+    chords: jax.Array
+    durations: jax.Array
+
+    @property
+    def times(self) -> jax.Array:
+        """Flow time at each record, from 0."""
+        return _running_sum(self.durations)
+
+    @property
+    def path_lengths(self) -> jax.Array:
+        """Length of the recorded path up to each record: the sum of its chords.
+
+        Chords over many steps measure the path that descent zig-zags around; the sum of
+        single step lengths exceeds it up to 3.4 times (THEORY 3.8).
+        """
+        return _running_sum(self.chords)
+
+    @property
+    def finite(self) -> jax.Array:
+        """Whether the loss was finite at each record."""
+        return jnp.isfinite(self.losses)
+
+
+class RiseTimes(NamedTuple):
+    """When quantities left zero; NaN for one that never did. Arrays (num_quantities,)."""
+
+    take_off: np.ndarray  # first record above 10 % of the final value
+    half_rise: np.ndarray  # first record above 50 %
+    width: np.ndarray  # from 10 % to 90 %
+
+
+class Stop(NamedTuple):
+    """Why and at which record a run ends."""
+
+    reason: str  # "converged" or "diverged"
+    record: int
+
+
+def join(pieces: Sequence[Trajectory]) -> Trajectory:
+    """Trajectories of consecutive chunks as one; equals that of an unbroken run.
+
+    The last record of a piece is the first of the next one and is read from the latter,
+    where it was computed inside the scan like all others.
+
+    Raises:
+      ValueError: no pieces, or one that does not start where the previous one ended.
+
+    Example:
+      >>> import htfjax as htf, jax.numpy as jnp
+      >>> loss, sgd = lambda x: x @ x, htf.group_rmsprop(0.1)
+      >>> state = htf.start_descent(jnp.ones(2), sgd)
+      >>> pieces = []
+      >>> for _ in range(2):
+      ...     state, piece = htf.continue_descent(
+      ...         state, loss, sgd, num_steps=4, record_every=2)
+      ...     pieces.append(piece)
+      >>> htf.join(pieces).steps.tolist()
+      [0, 2, 4, 6, 8]
+    """
+    if not pieces:
+        raise ValueError("`pieces` is empty: nothing was recorded.")
+    for before, after in itertools.pairwise(pieces):
+        if int(before.steps[-1]) != int(after.steps[0]):
+            raise ValueError(
+                f"`pieces` do not follow each other: one ends at step "
+                f"{int(before.steps[-1])}, the next starts at {int(after.steps[0])}."
+            )
+    heads = [jax.tree.map(lambda x: x[:-1], piece) for piece in pieces[:-1]]
+    return jax.tree.map(lambda *xs: np.concatenate(xs), *heads, pieces[-1])
+
+
+def find_stop(
+    losses: np.ndarray,
+    tolerance: float,
+    patience: int,
+    *,
+    divergence: float = 1e4,
+) -> Stop | None:
+    """The first record at which a run should end, None if it should go on.
+
+    Converged: the loss was below `tolerance` at more than `patience` records in a row.
+    Diverged: the loss is not finite, or above `divergence` times the first one.
+
+    Example:
+      >>> find_stop(np.array([1.0, 0.01, 0.01, 0.01]), tolerance=0.1, patience=2)
+      Stop(reason='converged', record=3)
+    """
+    losses = np.asarray(losses)
+    with np.errstate(invalid="ignore"):
+        wild = ~np.isfinite(losses) | (losses > divergence * losses[0])
+        below = losses < tolerance
+    in_a_row = 0
+    for record, (is_wild, is_below) in enumerate(zip(wild, below, strict=True)):
+        if is_wild:
+            return Stop("diverged", record)
+        in_a_row = in_a_row + 1 if is_below else 0
+        if in_a_row > patience:
+            return Stop("converged", record)
+    return None
+
+
+def rise_times(steps: np.ndarray, values: np.ndarray, active: float = 1e-2) -> RiseTimes:
+    """When each quantity rose to its final value.
+
+    A quantity counts when its final value is above `active` times the largest final one.
+    Take-off is the first record above 10 % of the quantity's own final value, half-rise
+    above 50 %, width the distance from 10 % to 90 %.
+
+    Args:
+      steps: (K,) positions of the records: steps, times or path lengths.
+      values: (K, M) quantities.
+      active: share of the largest final value.
+
+    Returns:
+      Arrays (M,), NaN where a quantity is not active.
+
+    Source: THEORY 3.8, definitions used in every figure and table.
+
+    Example:
+      >>> rise_times(np.arange(4), np.array([[0, 0], [1, 0], [5, 0], [9, 0]])).take_off
+      array([ 1., nan])
+    """
+    steps, values = np.asarray(steps, float), np.abs(np.asarray(values, float))
+    final = values[-1]
+    counted = final > active * np.max(final)
+
+    def first_above(share: float) -> np.ndarray:
+        above = values > share * final[None, :]
+        return np.where(counted, steps[np.argmax(above, axis=0)], np.nan)
+
+    take_off = first_above(0.1)
+    return RiseTimes(take_off, first_above(0.5), first_above(0.9) - take_off)
+
+
+def _running_sum(increments: jax.Array) -> jax.Array:
+    """Sum of all increments before each record."""
+    total = jnp.cumsum(jnp.asarray(increments), axis=-1)
+    return jnp.concatenate([jnp.zeros_like(total[..., :1]), total[..., :-1]], axis=-1)
