@@ -79,6 +79,8 @@ from htfjax.matricization import weight_singular_values as weight_singular_value
 
 from htfjax.group_rms import group_rmsprop as group_rmsprop
 from htfjax.group_rms import scale_by_group_rms as scale_by_group_rms
+from htfjax.trajectory import RiseTimes as RiseTimes
+from htfjax.trajectory import Stop as Stop
 from htfjax.trajectory import Trajectory as Trajectory
 from htfjax.trajectory import find_stop as find_stop
 from htfjax.trajectory import join as join
@@ -153,6 +155,8 @@ __all__ = [
     "weight_singular_values",
     "group_rmsprop",
     "scale_by_group_rms",
+    "RiseTimes",
+    "Stop",
     "Trajectory",
     "find_stop",
     "join",

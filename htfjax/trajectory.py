@@ -160,7 +160,9 @@ def rise_times(steps: np.ndarray, values: np.ndarray, active: float = 1e-2) -> R
     """
     steps, values = np.asarray(steps, float), np.abs(np.asarray(values, float))
     final = values[-1]
-    counted = final > active * np.max(final)
+    # NaN pads ragged sizes, and is what a diverged run ends with.
+    largest = np.max(final, initial=0.0, where=~np.isnan(final))
+    counted = final > active * largest
 
     def first_above(share: float) -> np.ndarray:
         above = values > share * final[None, :]

@@ -1,0 +1,1 @@
+"""Simulations: one question, one file, one command each."""

@@ -1,0 +1,148 @@
+"""Do ranks rise one at a time from a small initialization?
+
+Expected, as in arXiv:2201.11729: singular values of a matrix factorization, component
+norms of a CP tensor factorization and local component norms of a hierarchical tensor
+factorization leave zero one after another, until the target's numerical rank is reached.
+"""
+
+import functools
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import tyro
+import xarray as xr
+from rich.console import Console
+from rich.table import Table
+
+import htfjax as htf
+from sims import _figures, _records
+from sims._drive import Job, drive, progress_display
+from sims._folder import FolderError, open_folder, write_json
+from sims._problem import Problem, make_problem
+from sims._settings import MAY_DIFFER, Config, Setting, SettingError, chosen_panels, resolve
+
+# A chunk is this many records: about two seconds of the largest panel on two cores.
+RECORDS_PER_CHUNK = 40
+
+
+def run(config: Config) -> dict[str, Any]:
+    """Runs the chosen panels into `config.out` and returns the summary.
+
+    Raises:
+      SettingError, FolderError, ValueError, TypeError: options that cannot be, or a
+        folder that cannot be used; nothing has run then.
+    """
+    settings = [resolve(config, panel) for panel in chosen_panels(config)]
+    with jax.enable_x64(config.dtype == "float64"):
+        problems = [make_problem(config, setting) for setting in settings]
+        jobs = [
+            _job(config, setting, problem)
+            for setting, problem in zip(settings, problems, strict=True)
+        ]
+        folder = open_folder(config.out, config, may_differ=MAY_DIFFER)
+        summary: dict[str, Any] = {}
+        with progress_display() as progress:
+            for job, setting, problem in zip(jobs, settings, problems, strict=True):
+                outcome = drive(job, folder, progress, config.checkpoint_seconds)
+                dataset = _records.finish(outcome.dataset, outcome.state.params, setting)
+                htf.save_results(folder / f"{job.name}.nc", dataset)
+                summary[job.name] = _records.summarize(
+                    dataset, outcome.state, config, problem
+                )
+                if outcome.status == "interrupted":
+                    break
+    write_json(folder / "summary.json", summary)
+    draw(folder, _figures.View(top=config.top, marks=_is_paper(config)))
+    return summary
+
+
+def draw(folder: Path, view: _figures.View) -> None:
+    """Draws every figure of a folder from its saved results."""
+    for name, figure in _figures.standard(load_runs(folder), view).items():
+        _figures.save(figure, folder, name)
+
+
+def load_runs(folder: Path) -> dict[str, xr.Dataset]:
+    """The saved panels of a folder, in the paper's order."""
+    names = [name for name in ("mf", "tf", "htf") if (folder / f"{name}.nc").exists()]
+    return {name: htf.load_results(folder, name) for name in names}
+
+
+def report(summary: dict[str, Any], folder: Path, console: Console) -> None:
+    """A table of what came out, and where it is."""
+    table = Table(box=None, pad_edge=False)
+    for heading in ("panel", "status", "steps", "rising", "take-off at steps",
+                    "train MSE", "test MSE", "relative error", "ms/step"):  # fmt: skip
+        table.add_column(heading, justify="left" if heading == "panel" else "right")
+    for name, row in summary.items():
+        spectrum = next(iter(row["spectra"].values()))
+        take_offs = [f"{x:.0f}" for x in spectrum["take_off_steps"] if x]
+        final = row["final"]
+        table.add_row(
+            name,
+            {"capped": "not converged"}.get(row["status"], row["status"]),
+            str(row["steps"]),
+            str(spectrum["rising"]),
+            " ".join(take_offs),
+            _short(final.get("train_mse")),
+            _short(final.get("test_mse")),
+            _short(final.get("relative_error")),
+            f"{row['milliseconds_per_step']:.2f}",
+        )
+    console.print(table)
+    console.print(f"figures, results and summary.json are in {folder}", soft_wrap=True)
+    if any(row["status"] == "interrupted" for row in summary.values()):
+        console.print("interrupted: the same command goes on from here")
+
+
+def main() -> int:
+    """The command line."""
+    config = tyro.cli(Config, prog="python -m sims.incremental_rank")
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=120)
+    try:
+        summary = run(config)
+    except (SettingError, FolderError, ValueError, TypeError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    report(summary, config.out, console)
+    return 130 if any(r["status"] == "interrupted" for r in summary.values()) else 0
+
+
+def _job(config: Config, setting: Setting, problem: Problem) -> Job:
+    return Job(
+        name=setting.panel,
+        start=problem.start,
+        loss=problem.step_loss,
+        optimizer=problem.optimizer,
+        num_steps=config.num_steps,
+        record_every=config.record_every,
+        chunk_steps=RECORDS_PER_CHUNK * config.record_every,
+        observe=_records.make_observe(config, setting, problem),
+        key=problem.key,
+        to_dataset=functools.partial(_records.to_dataset, config=config, setting=setting),
+        find_stop=functools.partial(_records.find_stop, config=config),
+        headline=_records.headline,
+    )
+
+
+def _is_paper(config: Config) -> bool:
+    """Whether the run has the paper's settings, whatever seed, cap and precision."""
+    plain = Config(out=config.out)
+    free = {"out", "panel", "seed", "num_steps", "dtype", "top", "checkpoint_seconds"}
+    return all(
+        getattr(config, name) == getattr(plain, name)
+        for name in Config.__dataclass_fields__
+        if name not in free
+    )
+
+
+def _short(x: float | None) -> str:
+    return "-" if x is None else f"{x:.2e}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
