@@ -30,12 +30,12 @@ if _jaxlib_version == "0.10.2":
     )
 
 from htfjax.mode_tree import ModeTree as ModeTree
-from htfjax.mode_tree import caterpillar as caterpillar
-from htfjax.mode_tree import flat as flat
-from htfjax.mode_tree import interleaved as interleaved
-from htfjax.mode_tree import perfect as perfect
-from htfjax.mode_tree import pooled as pooled
-from htfjax.mode_tree import square_patches as square_patches
+from htfjax.tree_builders import caterpillar as caterpillar
+from htfjax.tree_builders import flat as flat
+from htfjax.tree_builders import interleaved as interleaved
+from htfjax.tree_builders import perfect as perfect
+from htfjax.tree_builders import pooled as pooled
+from htfjax.tree_builders import square_patches as square_patches
 
 from htfjax.factors import Factors as Factors
 from htfjax.factors import collapse_chains as collapse_chains

@@ -1,12 +1,13 @@
 """Checks that run while tracing and raise errors a reader can act on."""
 
-import operator
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 import numpy as np
 from jax.core import Tracer
+
+from htfjax._integers import at_least
 
 __all__ = [
     "at_least",
@@ -22,15 +23,6 @@ __all__ = [
 def concrete(x: Any) -> bool:
     """Whether the values of `x` can be looked at (False while tracing)."""
     return not isinstance(x, Tracer)
-
-
-def at_least(name: str, value: Any, least: int) -> int:
-    """`value` as an int that is at least `least`."""
-    if isinstance(value, bool | float) or not hasattr(value, "__index__"):
-        raise TypeError(f"`{name}` must be an integer, got {value!r}.")
-    if operator.index(value) < least:
-        raise ValueError(f"`{name}={value}` must be at least {least}.")
-    return operator.index(value)
 
 
 def positive(name: str, value: Any, *, strict: bool = False) -> None:

@@ -52,7 +52,7 @@ def widths(factors: Factors) -> tuple[int, ...]:
     """R_k for every node id: the mode dimension at leaves, local components inside.
 
     Example:
-      >>> from htfjax.mode_tree import flat
+      >>> from htfjax.tree_builders import flat
       >>> widths(Factors(tree=flat(2), weights=(jnp.ones((3, 2)),) * 2 + (None,)))
       (3, 3, 2)
     """
@@ -70,7 +70,7 @@ def mode_dims(factors: Factors) -> tuple[int, ...]:
     """Dimensions D_0, ..., D_{N-1} of the end tensor.
 
     Example:
-      >>> from htfjax.mode_tree import flat
+      >>> from htfjax.tree_builders import flat
       >>> mode_dims(Factors(tree=flat(2), weights=(jnp.ones((3, 2)),) * 2 + (None,)))
       (3, 3)
     """

@@ -68,7 +68,7 @@ def load_factors(path: str | os.PathLike) -> Factors:
     if not Path(path).is_file():
         raise FileNotFoundError(f"no factors at {path}")
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             header = json.loads(str(archive["header"]))
             arrays = {name: archive[name] for name in archive.files if name != "header"}
         if header["format"] > FORMAT:

@@ -149,12 +149,12 @@ def summarize(
         }
     seconds = float(dataset.attrs["wall_seconds"])
     done, compiled = int(state.step), float(dataset.attrs["compile_seconds"])
-    slow = _slow_steps(state)
+    slow, stop = _slow_steps(state), dataset.attrs.get("stop_step")
     return {
         "status": dataset.attrs["status"],
         "converged": dataset.attrs["status"] == "converged",
         "steps": done,
-        "stop_step": dataset.attrs.get("stop_step"),
+        "stop_step": None if stop is None else int(stop),
         "final": final,
         "spectra": spectra,
         "local_components": _components(dataset, config.top),

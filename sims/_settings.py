@@ -152,6 +152,43 @@ PAPER = {
 }
 
 
+# Least values of options; strictly above for the second kind.
+AT_LEAST = {"top": 1, "patience": 0, "record_every": 1, "num_steps": 1, "observed": 1,
+            "checkpoint_seconds": 0, "tolerance": 0, "eps": 0, "momentum": 0,
+            "schedule_steps": 1, "seed": 0}  # fmt: skip
+ABOVE = {"learning_rate": 0, "final_learning_rate": 0, "target_norm": 0, "threshold": 0}
+
+
+def check_numbers(config: Config) -> None:
+    """Numbers within their ranges, and records that fit the steps.
+
+    Raises:
+      SettingError: names the option, what was given and what is possible.
+    """
+    for name, least in AT_LEAST.items():
+        if not getattr(config, name) >= least:
+            raise SettingError(
+                f"`{flag(name)} {getattr(config, name)}` must be at least {least}."
+            )
+    for name, bound in ABOVE.items():
+        if not getattr(config, name) > bound:
+            raise SettingError(
+                f"`{flag(name)} {getattr(config, name)}` must be above {bound}."
+            )
+    surplus = config.num_steps % config.record_every
+    if surplus:
+        raise SettingError(
+            f"`--record-every {config.record_every}` does not divide `--num-steps "
+            f"{config.num_steps}`; use {config.num_steps - surplus} or "
+            f"{config.num_steps - surplus + config.record_every} steps."
+        )
+
+
+def flag(name: str) -> str:
+    """A field as it is written on the command line."""
+    return "--" + name.replace("_", "-")
+
+
 def chosen_panels(config: Config) -> tuple[str, ...]:
     """The panels of a run, after a look at options that fit only one of them."""
     if config.panel != "all":
@@ -160,7 +197,7 @@ def chosen_panels(config: Config) -> tuple[str, ...]:
                  "track_modes", "observations", "root"):  # fmt: skip
         if getattr(config, name) is not None:
             raise SettingError(
-                f"`--{name.replace('_', '-')}` fits one model; choose it with "
+                f"`{flag(name)}` fits one model; choose it with "
                 "`--panel mf`, `--panel tf` or `--panel htf`."
             )
     if config.task == "matrix_sensing":

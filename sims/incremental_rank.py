@@ -21,7 +21,15 @@ from sims import _figures, _records
 from sims._drive import Job, drive, progress_display
 from sims._folder import FolderError, open_folder, write_json
 from sims._problem import Problem, make_problem
-from sims._settings import MAY_DIFFER, Config, Setting, SettingError, chosen_panels, resolve
+from sims._settings import (
+    MAY_DIFFER,
+    Config,
+    Setting,
+    SettingError,
+    check_numbers,
+    chosen_panels,
+    resolve,
+)
 
 # A chunk is this many records: about two seconds of the largest panel on two cores.
 RECORDS_PER_CHUNK = 40
@@ -34,6 +42,7 @@ def run(config: Config) -> dict[str, Any]:
       SettingError, FolderError, ValueError, TypeError: options that cannot be, or a
         folder that cannot be used; nothing has run then.
     """
+    check_numbers(config)
     settings = [resolve(config, panel) for panel in chosen_panels(config)]
     with jax.enable_x64(config.dtype == "float64"):
         problems = [make_problem(config, setting) for setting in settings]

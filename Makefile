@@ -1,0 +1,50 @@
+# Two commands on a machine with python3:
+#   make demo   runs the paper's rank dynamics and draws them into runs/demo
+#   make test   runs the tests
+# PYTHON=python3.12 chooses the interpreter (3.12, with its newer jax, is the recommended
+# one). PINS="jax==0.10.0 jaxlib==0.10.0" installs those versions.
+
+PYTHON ?= python3
+PINS ?=
+VENV := .venv
+VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+RUNTIME := $(VENV)/.runtime-$(VERSION)
+DEVELOP := $(VENV)/.develop-$(VERSION)
+BIN := $(VENV)/bin
+
+.PHONY: help demo test test-all lint bench clean
+
+help:
+	@echo "make demo | test | test-all | lint | bench | clean   [PYTHON=python3.12]"
+
+demo: $(RUNTIME)
+	$(BIN)/python -m sims.incremental_rank --out runs/demo
+	@echo "look at runs/demo/dynamics.png"
+
+test: $(DEVELOP)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+
+test-all: $(DEVELOP)
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+lint: $(DEVELOP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+bench: $(RUNTIME)
+	$(BIN)/python -m benchmarks.descent_step
+
+# Another interpreter has another stamp, so it gets a fresh environment.
+$(RUNTIME): pyproject.toml
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --editable . $(PINS)
+	touch $@
+
+$(DEVELOP): $(RUNTIME)
+	$(BIN)/python -m pip install --quiet --group dev $(PINS)
+	touch $@
+
+clean:
+	rm -rf $(VENV) runs .pytest_cache .ruff_cache .hypothesis

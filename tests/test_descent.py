@@ -1,0 +1,341 @@
+"""One step function: chunks, traces, minibatches, failures, fixed nodes."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.test_util import check_grads
+
+import htfjax as htf
+
+TREE = htf.perfect(4)
+
+
+def problem(seed: int = 0, dtype: Any = None, count: int = 60) -> tuple[htf.Factors, Any]:
+    """A small completion problem: a start and a loss."""
+    keys = jax.random.split(jax.random.key(seed), 3)
+    target = htf.gaussian_factors(keys[0], TREE, 3, 2, 1.0)
+    indices = htf.random_indices(keys[1], (3, 3, 3, 3), count)
+    loss = htf.completion_loss(TREE, 3, indices, htf.entries(target, indices))
+    return htf.gaussian_factors(keys[2], TREE, 3, 5, 0.4, dtype=dtype), loss
+
+
+def in_chunks(
+    start: Any, loss: Any, optimizer: Any, lengths: list[int], **options: Any
+) -> tuple[htf.DescentState, htf.Trajectory]:
+    """Descent in chunks of the given lengths, and its joined trajectory."""
+    state, pieces = htf.start_descent(start, optimizer), []
+    for length in lengths:
+        state, piece = htf.continue_descent(
+            state, loss, optimizer, num_steps=length, **options
+        )
+        pieces.append(piece)
+    return state, htf.join(pieces)
+
+
+def assert_identical(a: Any, b: Any) -> None:
+    """Equal bit for bit."""
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+@pytest.mark.parametrize(
+    ("record_every", "lengths"),
+    [(4, [8, 12, 20]), (4, [4, 36]), (1, [2, 35, 3]), (5, [5] * 8)],
+)
+def test_chunks_equal_one_scan_bit_for_bit(
+    dtype: Any, record_every: int, lengths: list[int]
+) -> None:
+    """State and every record, whatever the chunk lengths (none of one step)."""
+    start, loss = problem(dtype=dtype)
+    optimizer = htf.group_rmsprop(1e-2)
+    options = {"record_every": record_every, "observe": htf.local_component_norms}
+    whole, one = in_chunks(start, loss, optimizer, [40], **options)
+    state, joined = in_chunks(start, loss, optimizer, lengths, **options)
+    assert_identical(state, whole)
+    assert_identical(joined, one)
+
+
+def test_descend_in_chunks_resumes_exactly() -> None:
+    """A run broken off at any chunk and continued equals an unbroken one."""
+    start, loss = problem()
+    optimizer = htf.group_rmsprop(1e-2)
+    options = {"record_every": 2, "chunk_steps": 6, "num_steps": 26}
+    first = htf.start_descent(start, optimizer)
+    unbroken = [
+        state for state, _ in htf.descend_in_chunks(first, loss, optimizer, **options)
+    ]
+    assert [int(state.step) for state in unbroken] == [6, 12, 18, 24, 26]
+    for state in unbroken[:-1]:
+        resumed = list(htf.descend_in_chunks(state, loss, optimizer, **options))
+        assert_identical(resumed[-1][0], unbroken[-1])
+    assert not list(htf.descend_in_chunks(unbroken[-1], loss, optimizer, **options))
+
+
+def test_one_trace_of_step_and_observe() -> None:
+    """Also in chunks, and for new data of the same shape."""
+    traces = {"loss": 0, "observe": 0}
+
+    @jax.tree_util.register_dataclass
+    @dataclasses.dataclass
+    class Counted:
+        inner: Any
+
+        def __call__(self, factors: htf.Factors) -> jax.Array:
+            traces["loss"] += 1
+            return self.inner(factors)
+
+    def observe(factors: htf.Factors) -> Any:
+        traces["observe"] += 1
+        return htf.local_component_norms(factors)
+
+    optimizer = htf.group_rmsprop(1e-2)
+    for seed in (0, 1):
+        start, loss = problem(seed)
+        in_chunks(
+            start, Counted(loss), optimizer, [20, 20], record_every=5, observe=observe
+        )
+    assert traces == {"loss": 1, "observe": 1}
+
+
+def test_records_are_read_before_the_update() -> None:
+    """The first record is the start, the last one the end."""
+    start, loss = problem()
+    optimizer = optax.sgd(0.1)
+    final, trajectory = htf.descend(
+        start, loss, optimizer, num_steps=6, record_every=3, observe=lambda f: f.weights
+    )
+    assert trajectory.steps.tolist() == [0, 3, 6]
+    assert_identical([w[0] for w in trajectory.observed], start.weights)
+    assert_identical([w[-1] for w in trajectory.observed], final.weights)
+    np.testing.assert_allclose(trajectory.losses[0], loss(start), rtol=1e-14)
+    np.testing.assert_allclose(trajectory.losses[-1], loss(final), rtol=1e-14)
+    norms = [optax.tree.norm(jax.grad(loss)(f)) for f in (start, final)]
+    np.testing.assert_allclose(trajectory.grad_norms[jnp.array([0, -1])], norms, rtol=1e-13)
+
+
+def test_descent_is_the_obvious_loop() -> None:
+    """Plain SGD equals a Python loop of gradient steps."""
+    start, loss = problem()
+    weights = list(start.weights)
+    for _ in range(7):
+        grads = jax.grad(loss)(dataclasses.replace(start, weights=tuple(weights)))
+        weights = [w - 0.05 * g for w, g in zip(weights, grads.weights, strict=True)]
+    final, trajectory = htf.descend(
+        start, loss, optax.sgd(0.05), num_steps=7, record_every=7
+    )
+    for found, wanted in zip(final.weights, weights, strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-13, atol=1e-15)
+    np.testing.assert_allclose(trajectory.times, [0, 7 * 0.05], rtol=1e-13)
+    gap = [w - v for w, v in zip(weights, start.weights, strict=True)]
+    np.testing.assert_allclose(
+        trajectory.path_lengths[-1], optax.tree.norm(gap), rtol=1e-12
+    )
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        optax.adam(1e-2),
+        optax.sgd(1e-2, momentum=0.9),
+        optax.lbfgs(),
+        htf.group_rmsprop(optax.cosine_decay_schedule(2e-2, 200)),
+        htf.group_rmsprop(1e-2, eps=0.0),
+    ],
+    ids=["adam", "momentum", "lbfgs", "schedule", "eps0"],
+)
+def test_any_optax_optimizer(optimizer: Any) -> None:
+    """Each lowers the loss, in chunks as well as in one piece."""
+    start, loss = problem()
+    with jax.numpy_dtype_promotion("standard"):  # optax multiplies floats by ints
+        _, one = in_chunks(start, loss, optimizer, [200], record_every=50)
+        _, two = in_chunks(start, loss, optimizer, [100, 100], record_every=50)
+    assert one.losses[-1] < 0.9 * one.losses[0]
+    np.testing.assert_allclose(one.losses, two.losses, rtol=1e-9)
+
+
+def test_minibatches_resume_exactly() -> None:
+    """Step t sees fold_in(key, t) wherever chunks begin; batches differ between steps."""
+    start, loss = problem()
+    batches = htf.minibatch_loss(loss, 16)
+    optimizer, key = htf.group_rmsprop(1e-2), jax.random.key(7)
+    options = {"record_every": 2, "key": key}
+    whole, one = in_chunks(start, batches, optimizer, [20], **options)
+    state, joined = in_chunks(start, batches, optimizer, [6, 14], **options)
+    assert_identical(state, whole)
+    assert_identical(joined, one)
+    value = batches(start, jax.random.fold_in(key, 0))
+    np.testing.assert_allclose(one.losses[0], value, rtol=1e-14)
+    assert float(value) != float(batches(start, jax.random.fold_in(key, 1)))
+
+
+def test_minibatch_is_without_replacement_and_unbiased() -> None:
+    """All of them is the whole loss; the mean over keys is, too."""
+    start, loss = problem()
+    whole = htf.minibatch_loss(loss, 60)(start, jax.random.key(1))
+    np.testing.assert_allclose(whole, loss(start), rtol=1e-13)
+    keys = jax.random.split(jax.random.key(2), 4000)
+    values = jax.vmap(lambda k: htf.minibatch_loss(loss, 20)(start, k))(keys)
+    error = np.std(values) / np.sqrt(len(keys))
+    assert abs(np.mean(values) - loss(start)) < 4 * error
+
+
+def test_nan_is_recorded_not_raised() -> None:
+    """A diverging descent ends with non-finite losses and says so."""
+    start, loss = problem()
+    _, trajectory = htf.descend(start, loss, optax.sgd(1e4), num_steps=40, record_every=4)
+    assert bool(trajectory.finite[0])
+    assert not bool(trajectory.finite[-1])
+    assert htf.find_stop(trajectory.losses, 1e-9, 5).reason == "diverged"
+
+
+def test_zero_gradient_stays_put() -> None:
+    """No 0/0 with eps = 0: all-zero factors are critical and stay finite."""
+    start, loss = problem()
+    zero = jax.tree.map(jnp.zeros_like, start)
+    final, trajectory = htf.descend(
+        zero, loss, htf.group_rmsprop(1e-2, eps=0.0), num_steps=4, record_every=2
+    )
+    assert_identical(final.weights, zero.weights)
+    assert_identical(trajectory.durations, jnp.zeros(3))
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [htf.group_rmsprop(1e-2), optax.adamw(1e-2, weight_decay=0.1)],
+    ids=["group_rmsprop", "weight decay"],
+)
+def test_fixed_nodes_never_move(optimizer: Any) -> None:
+    """Not even by weight decay; the others do."""
+    start, loss = problem()
+    start = dataclasses.replace(start, fixed=(0, 5))
+    with jax.numpy_dtype_promotion("standard"):  # optax multiplies floats by ints
+        final, _ = htf.descend(start, loss, optimizer, num_steps=10, record_every=5)
+    for k, (before, after) in enumerate(zip(start.weights, final.weights, strict=True)):
+        assert bool(jnp.all(before == after)) == (k in start.fixed)
+
+
+def test_fixed_nodes_do_not_count_in_the_gradient_norm() -> None:
+    """Even for a loss that touches the matrices itself."""
+    start, _ = problem()
+    start = dataclasses.replace(start, fixed=tuple(range(6)))
+    _, trajectory = htf.descend(
+        start, lambda f: sum(jnp.sum(w) for w in f.weights), optax.sgd(0.1),
+        num_steps=2, record_every=2,
+    )  # fmt: skip
+    np.testing.assert_allclose(trajectory.grad_norms, np.sqrt(5), rtol=1e-13)
+
+
+def test_any_pytree_descends() -> None:
+    """Parameters need not be factors; static leaves of a loss are kept apart."""
+
+    @jax.tree_util.register_dataclass
+    @dataclasses.dataclass(frozen=True)
+    class Bowl:
+        centre: Any
+        curve: Any  # a function: a leaf that is no array
+
+        def __call__(self, params: Any) -> jax.Array:
+            return self.curve(params["x"] - self.centre) + jnp.sum(params["y"] ** 2)
+
+    def square(x: jax.Array) -> jax.Array:
+        return jnp.sum(jnp.square(x))
+
+    start = {"x": jnp.ones(3), "y": jnp.ones((2, 2))}
+    loss = Bowl(jnp.full((3,), 2.0), square)
+    final, _ = htf.descend(start, loss, optax.sgd(0.1), num_steps=200, record_every=100)
+    np.testing.assert_allclose(final["x"], 2.0, rtol=1e-9)
+    np.testing.assert_allclose(final["y"], 0.0, atol=1e-9)
+
+
+def test_vmap_over_starts_and_over_data() -> None:
+    """Lanes equal single runs; a stack of losses is a loss."""
+    problems = [problem(seed) for seed in range(3)]
+    starts = jax.tree.map(lambda *xs: jnp.stack(xs), *[start for start, _ in problems])
+    losses = jax.tree.map(lambda *xs: jnp.stack(xs), *[loss for _, loss in problems])
+    optimizer = htf.group_rmsprop(1e-2)
+
+    def run(start: htf.Factors, loss: Any) -> htf.Trajectory:
+        return htf.descend(start, loss, optimizer, num_steps=20, record_every=10)[1]
+
+    lanes = jax.vmap(run)(starts, losses)
+    assert lanes.times.shape == (3, 3)
+    for lane, (start, loss) in enumerate(problems):
+        single = run(start, loss)
+        np.testing.assert_allclose(lanes.losses[lane], single.losses, rtol=1e-10)
+        np.testing.assert_allclose(lanes.times[lane], single.times, rtol=1e-10)
+
+
+def test_derivative_through_a_short_descent() -> None:
+    """Forward and reverse mode agree with finite differences."""
+    start, loss = problem()
+    optimizer = htf.group_rmsprop(1e-2)
+
+    def final_norm(scale: jax.Array) -> jax.Array:
+        scaled = jax.tree.map(lambda w: w * scale, start)
+        final, _ = htf.descend(scaled, loss, optimizer, num_steps=10, record_every=5)
+        return htf.local_component_norms(final)[TREE.root][0]
+
+    check_grads(final_norm, (jnp.array(1.0),), order=1, rtol=1e-6)
+
+
+def test_slow_steps_count_the_eps_phase() -> None:
+    """Steps with RMS gradient below 10 eps, and none when eps is 0."""
+    start, loss = problem()
+    state, _ = htf.continue_descent(
+        htf.start_descent(start, optimizer := htf.group_rmsprop(1e-3, eps=1e3)),
+        loss, optimizer, num_steps=6, record_every=3,
+    )  # fmt: skip
+    assert int(state.opt_state[0].slow_steps) == 6
+    state, _ = htf.continue_descent(
+        htf.start_descent(start, optimizer := htf.group_rmsprop(1e-3, eps=0.0)),
+        loss, optimizer, num_steps=6, record_every=3,
+    )  # fmt: skip
+    assert int(state.opt_state[0].slow_steps) == 0
+
+
+def test_group_rms_equals_its_formula() -> None:
+    """Against a NumPy loop of s <- a s + (1-a) g^2 with bias correction."""
+    gradients = np.random.default_rng(0).normal(size=(20, 2, 3))
+    transform = htf.scale_by_group_rms(0.9, 1e-3)
+    state, s = transform.init(jnp.zeros((2, 3))), 0.0
+    for t, g in enumerate(gradients, start=1):
+        update, state = transform.update(jnp.asarray(g), state)
+        s = 0.9 * s + 0.1 * np.sum(g**2)
+        wanted = g / (np.sqrt(s / (1 - 0.9**t)) + 1e-3)
+        np.testing.assert_allclose(update, wanted, rtol=1e-13)
+
+
+def test_find_stop_waits_longer_than_its_patience() -> None:
+    """More than `patience` records in a row, and a broken row starts anew."""
+    losses = np.array([1.0] + [0.0] * 3 + [1.0] + [0.0] * 4)
+    assert htf.find_stop(losses, 0.1, 3) == htf.Stop("converged", 8)
+    assert htf.find_stop(losses, 0.1, 4) is None
+    assert htf.find_stop(np.array([1.0, np.nan]), 0.1, 4) == htf.Stop("diverged", 1)
+    assert htf.find_stop(np.array([1.0, 2e4]), 0.1, 4) == htf.Stop("diverged", 1)
+
+
+def test_rise_times_follow_their_definitions() -> None:
+    """Take-off at 10 %, half-rise at 50 %, width from 10 % to 90 %; padding is NaN."""
+    steps = np.arange(0, 110, 10)
+    ramp = np.linspace(0, 10, 11)
+    values = np.stack([ramp, 0.5 * ramp, 1e-3 * ramp, np.full(11, np.nan)], axis=1)
+    rise = htf.rise_times(steps, values)
+    np.testing.assert_array_equal(rise.take_off, [20, 20, np.nan, np.nan])
+    np.testing.assert_array_equal(rise.half_rise, [60, 60, np.nan, np.nan])
+    np.testing.assert_array_equal(rise.width, [80, 80, np.nan, np.nan])
+
+
+def test_join_refuses_gaps() -> None:
+    """Pieces must follow each other."""
+    start, loss = problem()
+    _, piece = htf.descend(start, loss, optax.sgd(0.1), num_steps=4, record_every=2)
+    with pytest.raises(ValueError, match="do not follow"):
+        htf.join([piece, piece])
+    with pytest.raises(ValueError, match="empty"):
+        htf.join([])
