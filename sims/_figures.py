@@ -153,7 +153,7 @@ def _headline(run: xr.Dataset, top: int) -> tuple[np.ndarray, str]:
     node = run.sizes["node"] - 1
     modes = run.node_modes.values[node]
     name = "component norm" if run.attrs["panel"] == "tf" else "local component norm"
-    return _largest_components(run, node, top), f"{name} at node {{{modes}}}"
+    return _largest_components(run, node, top), f"{name}, root {{{modes}}}"
 
 
 def _largest_components(run: xr.Dataset, node: int, top: int) -> np.ndarray:

@@ -101,9 +101,10 @@ def find_stop(dataset: xr.Dataset, *, config: Config) -> htf.Stop | None:
 
 def headline(dataset: xr.Dataset) -> str:
     """A few words on how a run stands."""
-    first = dataset.singular_value.isel(seed=0, step=-1, modes=0).values
-    rank = int(np.sum(first > 1e-2 * first[0])) if first[0] > 0 else 0
-    return f"train MSE {float(dataset.train_mse[0, -1]):.2e}, {rank} singular values"
+    values = dataset.singular_value.isel(seed=0, modes=0).values
+    risen = (values[-1] > 1e-2 * values[-1, 0]) & (values[-1] > 10 * values[0])
+    mse = float(dataset.train_mse[0, -1])
+    return f"train MSE {mse:.2e}, singular values risen: {int(np.sum(risen))}"
 
 
 def finish(dataset: xr.Dataset, factors: htf.Factors, setting: Setting) -> xr.Dataset:
@@ -134,6 +135,7 @@ def summarize(
     spectra = {}
     for i, modes in enumerate(dataset.modes.values):
         values = dataset.singular_value.isel(seed=0, modes=i).values
+        whole = htf.singular_values(state.params, _read_modes(modes))
         rise = htf.rise_times(steps, values)
         error = math.sqrt(config.tolerance * _num_entries(problem))
         spectra[str(modes)] = {
@@ -144,7 +146,7 @@ def summarize(
             "rise_width_steps": _numbers(rise.width),
             "final_values": _numbers(values[-1]),
             "effective_rank": _number(last.effective_rank[i]),
-            "rank_within_tolerance": _rank_within(values[-1], error),
+            "rank_within_tolerance": int(htf.rank_within(whole, error)),
             "target_rank_within_tolerance": _target_rank(problem, str(modes), error),
         }
     seconds = float(dataset.attrs["wall_seconds"])
@@ -198,12 +200,12 @@ def _num_entries(problem: Problem) -> int:
 def _target_rank(problem: Problem, modes: str, error: float) -> int | None:
     if problem.target is None:
         return None
-    matrix = htf.matricize(problem.target, [int(m) for m in modes.split(",")])
-    return _rank_within(np.asarray(jnp.linalg.svd(matrix, compute_uv=False)), error)
+    matrix = htf.matricize(problem.target, _read_modes(modes))
+    return int(htf.rank_within(jnp.linalg.svd(matrix, compute_uv=False), error))
 
 
-def _rank_within(values: np.ndarray, error: float) -> int:
-    return int(htf.rank_within(jnp.asarray(values[~np.isnan(values)]), error))
+def _read_modes(text: str) -> tuple[int, ...]:
+    return tuple(map(int, text.split(",")))
 
 
 def _slow_steps(state: htf.DescentState) -> int | None:

@@ -164,7 +164,9 @@ def sigma(
     )
 
 
-def unbalancedness(children: Children, weights: Weights, fixed: Sequence[int] = ()) -> float:
+def unbalancedness(
+    children: Children, weights: Weights, fixed: Sequence[int] = ()
+) -> float:
     """Largest gap of squared norms within one local component."""
     gaps = [0.0]
     for v in interior(children):

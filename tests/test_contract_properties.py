@@ -135,7 +135,9 @@ def test_each_route_of_entries_is_taken(name, dense):
     factors = helpers.random_factors(name)
     dims = htf.mode_dims(factors)
     indices = jnp.asarray(helpers.random_indices(dims, 2000 if dense else 1))
-    with mock.patch.object(ENTRIES, "permuted_end_tensor", wraps=permuted_end_tensor) as whole:
+    with mock.patch.object(
+        ENTRIES, "permuted_end_tensor", wraps=permuted_end_tensor
+    ) as whole:
         htf.entries(factors, indices)
         assert whole.called == dense
     limit = mock.patch.object(ENTRIES, "LARGEST_DENSE", 0)

@@ -214,7 +214,9 @@ def test_identity_scale_may_be_traced():
 @pytest.mark.parametrize("root", ["trained", "ones"])
 @pytest.mark.parametrize("name", CHAINS)
 def test_collapsed_chains_have_the_same_end_tensor(getkey, name, root):
-    factors = htf.gaussian_factors(getkey(), nested_tree(name), (3, 2, 4, 3)[: nested_tree(name).order], 3, 1.0, root=root)  # fmt: skip
+    tree = nested_tree(name)
+    dims = (3, 2, 4, 3)[: tree.order]
+    factors = htf.gaussian_factors(getkey(), tree, dims, 3, 1.0, root=root)
     collapsed = htf.collapse_chains(factors)
     tree = collapsed.tree
     arities = {k: len(tree.children[k]) for k in tree.interior}

@@ -307,7 +307,7 @@ def test_a12_number_of_parameters(name, root):
 def test_b1_flat_tree_is_cp(root):
     """B1: sum_r w[r] a_r (x) b_r (x) c_r, and N vectors a component without w."""
     factors = helpers.random_factors("flat3", root=root)
-    a, b, c, w = [None if x is None else np.asarray(x) for x in factors.weights]
+    a, b, c, w = helpers.plain(factors)[1]
     w = np.ones((a.shape[1], 1)) if w is None else w
     expected = np.zeros((len(a), len(b), len(c)))
     for r, i, j, k in itertools.product(range(len(w)), *map(range, expected.shape)):

@@ -51,9 +51,7 @@ def test_c1_one_hot_inputs_read_entries(name, root):
     children, weights = helpers.plain(factors)
     tensor = reference.end_tensor(children, weights)
     indices = helpers.random_indices(tensor.shape, 6)
-    hot = [
-        jnp.asarray(np.eye(d)[i]) for d, i in zip(tensor.shape, indices.T, strict=True)
-    ]
+    hot = [jnp.asarray(np.eye(d)[i]) for d, i in zip(tensor.shape, indices.T, strict=True)]
     size = reference.scale(children, weights)
     expected = tensor[tuple(indices.T)]
     helpers.assert_close(htf.sense(factors, hot), expected, size=size)
@@ -215,4 +213,6 @@ def test_d7_values_below_the_floor_do_not_count():
     assert float(htf.effective_rank(jnp.array([2.0, 1.0, 1e-3]))) > float(kept) + 1e-4
     batch = jnp.stack([clean, 5 * clean])
     assert jax.vmap(htf.effective_rank)(batch).shape == (2,)
-    helpers.assert_close(htf.effective_rank(batch), [roy_vetterli(np.array([2.0, 1.0]))] * 2)
+    helpers.assert_close(
+        htf.effective_rank(batch), [roy_vetterli(np.array([2.0, 1.0]))] * 2
+    )

@@ -1,0 +1,126 @@
+"""What does one step of the paper's largest run cost?
+
+Order 4, mode dimension 8, widths 512, 2048 of 4096 entries observed, float32: value and
+gradient, a whole GroupRMSprop step, and the scheme that the obvious program would use
+(one-hot inputs contracted sample by sample), written here.
+
+Predicted work of value and gradient: two 64x512x512 products and one 64x64x512 product,
+three times (forward, two backward) = 214 Mflop.
+"""
+
+import sys
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from rich.console import Console
+from rich.table import Table
+
+import htfjax as htf
+from benchmarks import harness
+
+STEPS = 100
+FLOPS = 3 * (2 * 2 * 64 * 512 * 512 + 2 * 64 * 64 * 512)
+
+
+def problem() -> tuple[htf.Factors, Any]:
+    """The paper's start and observations (values do not matter for speed)."""
+    tree, keys = htf.perfect(4), jax.random.split(jax.random.key(0), 3)
+    start = htf.gaussian_factors(keys[0], tree, 8, 512, 1e-2, dtype=jnp.float32)
+    indices = htf.random_indices(keys[1], (8,) * 4, 2048)
+    targets = jax.random.normal(keys[2], (2048,), jnp.float32)
+    return start, htf.completion_loss(tree, 8, indices, targets)
+
+
+def one_hot_loss(factors: htf.Factors, loss: Any) -> jax.Array:
+    """The same loss with one-hot vectors in place of indices."""
+    vectors = [jax.nn.one_hot(loss.indices[:, n], 8, dtype=jnp.float32) for n in range(4)]
+    return jnp.mean(jnp.square(htf.sense(factors, vectors) - loss.targets))
+
+
+def repeated_gradient(value: Any, times: int) -> Any:
+    """Value and gradient `times` times, each at the previous gradient."""
+
+    def run(factors: htf.Factors, loss: Any) -> Any:
+        def again(at: htf.Factors, _: None) -> tuple[htf.Factors, jax.Array]:
+            result, gradient = jax.value_and_grad(value)(at, loss)
+            return gradient, result
+
+        return lax.scan(again, factors, length=times)
+
+    return run
+
+
+def descent(observe: Any, record_every: int) -> Any:
+    """GroupRMSprop as the simulations run it."""
+    optimizer = htf.group_rmsprop(1e-2)
+
+    def run(factors: htf.Factors, loss: Any) -> Any:
+        return htf.descend(
+            factors, loss, optimizer,
+            num_steps=STEPS, record_every=record_every, observe=observe,
+        )  # fmt: skip
+
+    return run
+
+
+def main() -> int:
+    """Measures, prints a table, writes the record."""
+    start, loss = problem()
+    ours, theirs = loss(start), one_hot_loss(start, loss)
+    if not jnp.allclose(ours, theirs, rtol=1e-5):
+        raise SystemExit(f"the schemes disagree: {ours} and {theirs}")
+    results = harness.measure(
+        {
+            "value and gradient": (
+                repeated_gradient(lambda f, data: data(f), STEPS), (start, loss),
+            ),
+            "GroupRMSprop step": (descent(None, STEPS), (start, loss)),
+            "step, norms every 25": (
+                descent(htf.local_component_norms, 25), (start, loss),
+            ),
+        },
+        inner=STEPS,
+    )  # fmt: skip
+    slow = harness.measure(
+        {"one-hot value and gradient": (repeated_gradient(one_hot_loss, 5), (start, loss))},
+        inner=5,
+        repeats=5,
+    )
+    results |= slow
+    rate = harness.gemm_rate()
+    fast = results["value and gradient"]["milliseconds"]
+    values = {
+        "setting": "order 4, D = 8, widths 512, 2048 observed, float32",
+        "predicted_flops": FLOPS,
+        "gemm_flops_per_second": round(rate),
+        "predicted_milliseconds_at_gemm_rate": round(1e3 * FLOPS / rate, 4),
+        "share_of_gemm_rate": round(1e3 * FLOPS / rate / fast, 3),
+        "one_hot_over_ours": round(
+            results["one-hot value and gradient"]["milliseconds"] / fast, 1
+        ),
+        "results": results,
+    }
+    path = harness.write_record("descent_step", values)
+    table = Table(box=None)
+    for heading in ("", "ms", "fastest", "slowest", "compile s", "temporary MB"):
+        table.add_column(heading, justify="right" if heading else "left")
+    for name, row in results.items():
+        table.add_row(
+            name, f"{row['milliseconds']:.3f}", f"{row['fastest']:.3f}",
+            f"{row['slowest']:.3f}", f"{row['compile_seconds']:.2f}",
+            f"{row['temporary_bytes'] / 1e6:.2f}",
+        )  # fmt: skip
+    console = Console(width=100)
+    console.print(table)
+    console.print(
+        f"value and gradient: {values['share_of_gemm_rate']:.0%} of the rate of a large "
+        f"matrix product; one-hot / ours = {values['one_hot_over_ours']}"
+    )
+    console.print(f"written to {path}", soft_wrap=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
