@@ -10,6 +10,7 @@ from jax.core import Tracer
 from htfjax._integers import at_least
 
 __all__ = [
+    "as_sequence",
     "at_least",
     "concrete",
     "float_dtype",
@@ -50,8 +51,14 @@ def key(name: str, value: Any) -> None:
         )
 
 
+def as_sequence(values: Any) -> Any:
+    """A list in place of a NumPy array of one axis; anything else as it is."""
+    return values.tolist() if isinstance(values, np.ndarray) else values
+
+
 def mode_dims(order: int, dims: Any) -> tuple[int, ...]:
     """One dimension a mode; a single int stands for all of them."""
+    dims = as_sequence(dims)
     if not isinstance(dims, Sequence):
         return (at_least("mode_dims", dims, 1),) * order
     if len(dims) != order:

@@ -131,6 +131,7 @@ def weight_shapes(
 def _node_widths(tree: ModeTree, widths: int | Sequence[int]) -> list[int]:
     """R_v for every interior node, ascending."""
     count, heights = len(tree.interior), tree.height[tree.root]
+    widths = _checks.as_sequence(widths)
     if not isinstance(widths, Sequence):
         return [_checks.at_least("widths", widths, 1)] * count
     sizes = [_checks.at_least("widths", width, 1) for width in widths]

@@ -226,6 +226,7 @@ def _rows_and_rank(
     """The rows' modes and how many singular values to return."""
     tree, rows = factors.tree, _factors.widths(factors)
     bounds = []
+    node_or_modes = _checks.as_sequence(node_or_modes)
     if isinstance(node_or_modes, Sequence):
         modes = _check_modes("node_or_modes", node_or_modes, tree.order)
     else:
@@ -243,7 +244,7 @@ def _rows_and_rank(
 
 
 def _check_modes(name: str, modes: Sequence[int], order: int) -> tuple[int, ...]:
-    found = tuple(_checks.at_least(name, mode, 0) for mode in modes)
+    found = tuple(_checks.at_least(name, mode, 0) for mode in _checks.as_sequence(modes))
     if len(set(found)) != len(found) or any(mode >= order for mode in found):
         raise ValueError(
             f"`{name}={found}` must be distinct modes of a tensor of order {order}, "

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 __all__ = ["RiseTimes", "Stop", "Trajectory", "find_stop", "join", "rise_times"]
 
@@ -108,7 +109,7 @@ def join(pieces: Sequence[Trajectory]) -> Trajectory:
 
 
 def find_stop(
-    losses: np.ndarray,
+    losses: ArrayLike,
     tolerance: float,
     patience: int,
     *,
@@ -137,7 +138,7 @@ def find_stop(
     return None
 
 
-def rise_times(steps: np.ndarray, values: np.ndarray, active: float = 1e-2) -> RiseTimes:
+def rise_times(steps: ArrayLike, values: ArrayLike, active: float = 1e-2) -> RiseTimes:
     """When each quantity rose to its final value.
 
     A quantity counts when its final value is above `active` times the largest final one.

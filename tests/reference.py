@@ -35,8 +35,8 @@ def interior(children: Children) -> list[int]:
     return [v for v, kids in enumerate(children) if kids]
 
 
-def parent_of(children: Children, v: int) -> int | None:
-    """The node that lists v among its children."""
+def parent_of(children: Children, v: int) -> Any:
+    """The node that lists v among its children, None for the root."""
     return next((p for p, kids in enumerate(children) if v in kids), None)
 
 
@@ -173,7 +173,7 @@ def unbalancedness(
         for r in range(width_of(children, weights, v)):
             squares = [w @ w for w in component(children, weights, v, r, fixed)]
             gaps += [abs(a - b) for a in squares for b in squares]
-    return max(gaps)
+    return float(max(gaps))
 
 
 def direction(children: Children, weights: Weights, v: int, r: int) -> np.ndarray:

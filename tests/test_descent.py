@@ -54,7 +54,10 @@ def test_chunks_equal_one_scan_bit_for_bit(
     """State and every record, whatever the chunk lengths (none of one step)."""
     start, loss = problem(dtype=dtype)
     optimizer = htf.group_rmsprop(1e-2)
-    options = {"record_every": record_every, "observe": htf.local_component_norms}
+    options: dict[str, Any] = {
+        "record_every": record_every,
+        "observe": htf.local_component_norms,
+    }
     whole, one = in_chunks(start, loss, optimizer, [40], **options)
     state, joined = in_chunks(start, loss, optimizer, lengths, **options)
     assert_identical(state, whole)
@@ -65,7 +68,7 @@ def test_descend_in_chunks_resumes_exactly() -> None:
     """A run broken off at any chunk and continued equals an unbroken one."""
     start, loss = problem()
     optimizer = htf.group_rmsprop(1e-2)
-    options = {"record_every": 2, "chunk_steps": 6, "num_steps": 26}
+    options: dict[str, Any] = {"record_every": 2, "chunk_steps": 6, "num_steps": 26}
     first = htf.start_descent(start, optimizer)
     unbroken = [
         state for state, _ in htf.descend_in_chunks(first, loss, optimizer, **options)
@@ -164,7 +167,7 @@ def test_minibatches_resume_exactly() -> None:
     start, loss = problem()
     batches = htf.minibatch_loss(loss, 16)
     optimizer, key = htf.group_rmsprop(1e-2), jax.random.key(7)
-    options = {"record_every": 2, "key": key}
+    options: dict[str, Any] = {"record_every": 2, "key": key}
     whole, one = in_chunks(start, batches, optimizer, [20], **options)
     state, joined = in_chunks(start, batches, optimizer, [6, 14], **options)
     assert_identical(state, whole)
@@ -191,7 +194,9 @@ def test_nan_is_recorded_not_raised() -> None:
     _, trajectory = htf.descend(start, loss, optax.sgd(1e4), num_steps=40, record_every=4)
     assert bool(trajectory.finite[0])
     assert not bool(trajectory.finite[-1])
-    assert htf.find_stop(trajectory.losses, 1e-9, 5).reason == "diverged"
+    stop = htf.find_stop(trajectory.losses, 1e-9, 5)
+    assert stop is not None
+    assert stop.reason == "diverged"
 
 
 def test_zero_gradient_stays_put() -> None:
@@ -224,10 +229,11 @@ def test_fixed_nodes_do_not_count_in_the_gradient_norm() -> None:
     """Even for a loss that touches the matrices itself."""
     start, _ = problem()
     start = dataclasses.replace(start, fixed=tuple(range(6)))
-    _, trajectory = htf.descend(
-        start, lambda f: sum(jnp.sum(w) for w in f.weights), optax.sgd(0.1),
-        num_steps=2, record_every=2,
-    )  # fmt: skip
+
+    def total(factors: htf.Factors) -> jax.Array:
+        return jnp.sum(jnp.stack([jnp.sum(w) for w in factors.weights]))
+
+    _, trajectory = htf.descend(start, total, optax.sgd(0.1), num_steps=2, record_every=2)
     np.testing.assert_allclose(trajectory.grad_norms, np.sqrt(5), rtol=1e-13)
 
 

@@ -200,8 +200,13 @@ def observed_entries(path: Path, **changes: Any) -> Path:
         "test_targets": rng.normal(size=7),
         **changes,
     }
-    np.savez(path, **{name: x for name, x in arrays.items() if x is not None})
+    save_arrays(path, {name: x for name, x in arrays.items() if x is not None})
     return path
+
+
+def save_arrays(path: Path, arrays: dict[str, Any]) -> None:
+    """An npz file."""
+    np.savez(path, **arrays)
 
 
 def test_own_observations_replace_the_target(tmp_path: Path, no_figures: None) -> None:
@@ -209,12 +214,11 @@ def test_own_observations_replace_the_target(tmp_path: Path, no_figures: None) -
     file = observed_entries(tmp_path / "entries.npz")
     incremental_rank.run(small(tmp_path / "entries", observations=file))
     data = htf.load_results(tmp_path / "entries")
-    arrays = np.load(file)
-    start_error = np.mean(arrays["test_targets"] ** 2)
+    start_error = np.mean(np.load(file)["test_targets"] ** 2)
     np.testing.assert_allclose(data.test_mse[0, 0], start_error, rtol=0.2)
     assert "relative_error" not in data
-    vectors = {f"vectors_{n}": np.ones((5, 3)) for n in range(4)}
-    np.savez(tmp_path / "vectors.npz", targets=np.ones(5), **vectors)
+    arrays = {f"vectors_{n}": np.ones((5, 3)) for n in range(4)} | {"targets": np.ones(5)}
+    save_arrays(tmp_path / "vectors.npz", arrays)
     incremental_rank.run(
         small(tmp_path / "vectors", observations=tmp_path / "vectors.npz", num_steps=300)
     )

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from htfjax import _checks
 from htfjax import factors as _factors
@@ -22,7 +23,7 @@ LARGEST_DENSE = 2**24
 
 
 def entries(
-    factors: Factors, indices: jax.Array, *, precision: Any = "highest"
+    factors: Factors, indices: ArrayLike, *, precision: Any = "highest"
 ) -> jax.Array:
     """Entries W[i_0, ..., i_{N-1}] of the end tensor.
 
@@ -51,10 +52,10 @@ def entries(
     """
     factors = _factors.with_constants(factors)
     dims = _factors.mode_dims(factors)
-    indices = check_indices(indices, dims)
-    if _dense_is_cheaper(factors, indices.shape[0]):
-        return _read_dense(factors, indices, dims, precision)
-    leaf_rows = [factors.weights[n][indices[:, n]] for n in range(len(dims))]
+    checked = check_indices(indices, dims)
+    if _dense_is_cheaper(factors, checked.shape[0]):
+        return _read_dense(factors, checked, dims, precision)
+    leaf_rows = [factors.weights[n][checked[:, n]] for n in range(len(dims))]
     return contract_rows(factors, leaf_rows, precision)
 
 

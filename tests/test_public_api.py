@@ -1,0 +1,319 @@
+"""The public surface: what it names, what each name says, which Pythons it promises."""
+
+import importlib
+import inspect
+import os
+import pkgutil
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import htfjax as htf
+
+ROOT = Path(__file__).parent.parent
+
+# Names and leading parameters that scripts outside this repository already call. A star
+# begins what is given by keyword.
+CONTRACT = {
+    "ModeTree": None,
+    "perfect": "order arity",
+    "flat": "order",
+    "caterpillar": "order",
+    "interleaved": "order",
+    "square_patches": "side patch",
+    "pooled": "order window pattern",
+    "Factors": None,
+    "gaussian_factors": "key tree mode_dims widths std "
+    "* mean=0.0 root='trained' dtype=None",
+    "balanced_factors": "key tree mode_dims widths scale *",
+    "collapse_chains": "factors",
+    "save_factors": "path factors",
+    "load_factors": "path",
+    "group": "factors",
+    "ungroup": "factors",
+    "end_tensor": "factors",
+    "entries": "factors indices",
+    "sense": "factors vectors",
+    "local_component_norms": "factors",
+    "unbalancedness": "factors kind='components'",
+    "growth_rates": "params loss to_factors",
+    "singular_values": "factors node_or_modes method='auto'",
+    "spectrum": "factors",
+    "effective_rank": "s floor",
+    "numerical_rank": "s rtol",
+    "entanglement_entropy": "s",
+    "completion_loss": "tree mode_dims indices targets * penalty='l2' threshold=1.0",
+    "sensing_loss": "vectors targets * penalty='l2' threshold=1.0",
+    "matrix_sensing_loss": "matrices targets * penalty='l2' threshold=1.0",
+    "scale_by_group_rms": "decay eps",
+    "group_rmsprop": "learning_rate decay=0.99 eps=1e-06",
+    "start_descent": "params optimizer",
+    "DescentState": None,
+    "continue_descent": "state loss optimizer "
+    "* num_steps record_every observe=None key=None",
+    "Trajectory": None,
+    "descend": "params loss optimizer * num_steps record_every observe=None",
+    "gradient_flow": "params loss * times rtol atol observe=None",
+    "load_results": "path group=None",
+}
+# Promised by the contract and not here yet.
+LATER = {"group", "ungroup", "spectrum", "gradient_flow"}
+# Beyond the contract.
+EXTRAS = {
+    "RiseTimes",
+    "Stop",
+    "component_contributions",
+    "descend_in_chunks",
+    "draw_tree",
+    "find_stop",
+    "hierarchical_rank",
+    "identity_factors",
+    "join",
+    "load_state",
+    "matricize",
+    "minibatch_loss",
+    "mode_dims",
+    "nuclear_norm",
+    "penalize",
+    "random_indices",
+    "random_matrices",
+    "random_vectors",
+    "rank_within",
+    "residuals",
+    "rise_times",
+    "save_results",
+    "save_state",
+    "unobserved_indices",
+    "weight_singular_values",
+    "weight_vector_norms",
+    "widths",
+}
+# Functions of arrays that raise nothing of their own: any array or pytree is fine.
+SAFE = {
+    "effective_rank",
+    "entanglement_entropy",
+    "numerical_rank",
+    "rank_within",
+    "mode_dims",
+    "widths",
+    "start_descent",
+}
+NAMES = sorted(htf.__all__)
+FUNCTIONS = [name for name in NAMES if inspect.isfunction(getattr(htf, name))]
+CLASSES = [name for name in NAMES if inspect.isclass(getattr(htf, name))]
+
+
+def docstring(name: str) -> str:
+    return inspect.getdoc(getattr(htf, name)) or ""
+
+
+def sections(text: str) -> set[str]:
+    """Headings of a docstring, each name of "Args, raises:" by itself, lower case."""
+    heads = re.findall(r"^([A-Z][A-Za-z, ]*):(?:\s|$)", text, re.MULTILINE)
+    return {word.lower() for head in heads for word in re.split(r",\s*|\s+and\s+", head)}
+
+
+def test_all_lists_each_name_once():
+    assert len(htf.__all__) == len(set(htf.__all__))
+
+
+def test_all_is_the_contract_so_far_and_the_extras():
+    assert set(htf.__all__) == (set(CONTRACT) - LATER) | EXTRAS
+
+
+def test_lists_of_names_do_not_overlap():
+    assert set(CONTRACT) >= LATER
+    assert not set(CONTRACT) & EXTRAS
+    assert set(FUNCTIONS) >= SAFE
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_name_exists(name):
+    assert getattr(htf, name) is not None
+
+
+def test_every_name_is_a_function_or_a_class():
+    assert set(FUNCTIONS) | set(CLASSES) == set(NAMES)
+
+
+def test_dir_shows_the_public_names():
+    assert set(htf.__all__) <= set(dir(htf))
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="'htfjax' has no attribute 'modle_tree'"):
+        htf.modle_tree  # noqa: B018  # pyright: ignore
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_name_is_listed_by_its_module(name):
+    module = importlib.import_module(getattr(htf, name).__module__)
+    assert name in module.__all__
+
+
+def test_every_module_lists_names_that_exist():
+    for info in pkgutil.walk_packages(htf.__path__, "htfjax."):
+        if info.name.startswith("htfjax.locality"):
+            continue
+        module = importlib.import_module(info.name)
+        assert module.__doc__, info.name
+        if not info.ispkg:
+            assert all(hasattr(module, name) for name in module.__all__), info.name
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_docstring_has_an_example(name):
+    text = docstring(name)
+    assert "Example" in text
+    reference = re.search(r"Example: see `(\w+)`", text)
+    shown = docstring(reference[1]) if reference else text
+    assert ">>> " in shown
+    assert name in shown or reference is None
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_docstring_begins_with_one_sentence(name):
+    first = docstring(name).splitlines()[0]
+    assert 10 < len(first) <= 89
+    assert first[0].isupper() or not first[0].isalpha() or "(" in first or "=" in first
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions_say_what_they_raise(name):
+    if getattr(htf, name).__module__ == "htfjax.tree_builders":
+        return  # no arrays; `pooled` and `perfect` say what they raise
+    assert name in SAFE or sections(docstring(name)) & {"raises", "errors"}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_parameters_and_results_are_annotated(name):
+    signature = inspect.signature(getattr(htf, name))
+    assert signature.return_annotation is not inspect.Signature.empty
+    for parameter in signature.parameters.values():
+        assert parameter.annotation is not inspect.Parameter.empty, parameter.name
+
+
+@pytest.mark.parametrize("name", [n for n, text in CONTRACT.items() if text])
+def test_signatures_begin_as_the_contract_says(name):
+    if name in LATER:
+        pytest.skip(f"{name} is later work")
+    parameters = list(inspect.signature(getattr(htf, name)).parameters.values())
+    positional, _, keyword = (CONTRACT[name] or "").partition("*")
+    leading = [p for p in parameters if p.kind is not p.KEYWORD_ONLY]
+    wanted = positional.split()
+    assert [spell(p, w) for p, w in zip(leading, wanted, strict=False)] == wanted
+    assert all(p.default is not p.empty for p in leading[len(wanted) :])
+    given = {p.name: p for p in parameters if p.kind is p.KEYWORD_ONLY}
+    for word in keyword.split():
+        assert spell(given.pop(word.partition("=")[0]), word) == word
+    assert all(p.default is not p.empty for p in given.values())
+
+
+def spell(parameter: inspect.Parameter, like: str) -> str:
+    """A parameter as the contract writes it: with its default only if that is named."""
+    return f"{parameter.name}={parameter.default!r}" if "=" in like else parameter.name
+
+
+def test_fields_of_the_contract():
+    names = {"order", "root", "interior", "children", "parent", "modes", "height", "nested"}
+    assert all(hasattr(htf.flat(2), name) for name in names)
+    assert list(inspect.signature(htf.Factors).parameters) == ["weights", "tree", "fixed"]
+    assert htf.DescentState._fields == ("params", "opt_state", "step")
+    fields = inspect.signature(htf.Trajectory).parameters
+    assert {"steps", "losses", "observed"} <= set(fields)
+
+
+def test_typed_marker_exists():
+    assert (ROOT / "htfjax" / "py.typed").is_file()
+
+
+def project() -> dict:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def oldest_python() -> str:
+    bound = re.fullmatch(r">=(3\.\d+)", project()["project"]["requires-python"])
+    assert bound
+    return bound[1]
+
+
+def classified_pythons() -> set[str]:
+    pattern = r"Programming Language :: Python :: (3\.\d+)"
+    lines = project()["project"]["classifiers"]
+    return {found[1] for found in map(lambda x: re.fullmatch(pattern, x), lines) if found}
+
+
+def read_if_there(path: str) -> str:
+    file = ROOT / path
+    if not file.is_file() or not file.read_text(encoding="utf-8").strip():
+        pytest.skip(f"{path} does not exist yet")
+    return file.read_text(encoding="utf-8")
+
+
+def version_key(version: str) -> tuple[int, ...]:
+    return tuple(map(int, version.split(".")))
+
+
+def test_classifiers_begin_at_the_oldest_python():
+    assert min(classified_pythons(), key=version_key) == oldest_python()
+
+
+def test_ruff_targets_the_oldest_python():
+    assert project()["tool"]["ruff"]["target-version"] == "py" + oldest_python().replace(
+        ".", ""
+    )
+
+
+def test_this_python_is_promised():
+    here = f"{sys.version_info.major}.{sys.version_info.minor}"
+    assert version_key(here) >= version_key(oldest_python())
+
+
+def test_workflow_runs_the_promised_pythons():
+    workflows = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+    if not workflows:
+        pytest.skip(".github/workflows does not exist yet")
+    text = "\n".join(path.read_text(encoding="utf-8") for path in workflows)
+    run = set(re.findall(r"python(?:-version)?:\s*\"(3\.\d+)\"", text))
+    assert run == classified_pythons()
+
+
+def test_readme_names_the_oldest_python():
+    text = read_if_there("README.md")
+    named = set(re.findall(r"(?:Python|python) ?(3\.\d+)", text))
+    assert oldest_python() in named
+    assert named <= classified_pythons()
+
+
+def test_the_version_is_that_of_the_project():
+    assert htf.__version__ == project()["project"]["version"]
+
+
+@pytest.mark.parametrize("package", ["jax", "jaxlib"])
+def test_the_release_that_computes_wrong_numbers_is_excluded(package):
+    (line,) = (
+        d for d in project()["project"]["dependencies"] if re.match(rf"{package}\W", d)
+    )
+    assert "!=0.10.2" in line
+
+
+def test_the_release_that_computes_wrong_numbers_is_refused():
+    code = (
+        "import jaxlib.version; jaxlib.version.__version__ = '0.10.2'\n"
+        "try:\n import htfjax\n"
+        "except ImportError as error: print(error)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert "jaxlib 0.10.2" in done.stdout
+    assert "pip install" in done.stdout
