@@ -8,15 +8,26 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-__all__ = ["product", "products_without_one", "safe_norm", "sum_squares", "xlogx"]
+__all__ = [
+    "product",
+    "products_without_one",
+    "safe_norm",
+    "safe_sqrt",
+    "sum_squares",
+    "xlogx",
+]
 
 
 def safe_norm(x: jax.Array, axis: int) -> jax.Array:
     """Euclidean norm along an axis, with derivative zero at the zero vector."""
-    squares = jnp.sum(jnp.square(x), axis=axis)
-    zero = squares == 0
-    root = jnp.sqrt(jnp.where(zero, jnp.ones_like(squares), squares))
-    return jnp.where(zero, jnp.zeros_like(squares), root)
+    return safe_sqrt(jnp.sum(jnp.square(x), axis=axis))
+
+
+def safe_sqrt(x: jax.Array) -> jax.Array:
+    """Square root with value and derivative zero at zero, and below it."""
+    positive = x > 0
+    root = jnp.sqrt(jnp.where(positive, x, jnp.ones_like(x)))
+    return jnp.where(positive, root, jnp.zeros_like(x))
 
 
 def product(factors: Sequence[jax.Array]) -> jax.Array:

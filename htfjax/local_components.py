@@ -96,7 +96,7 @@ def component_contributions(factors: Factors) -> dict[int, jax.Array]:
     inside = gram.component_grams(factors)
     outside = gram.environment_grams(factors)
     return {
-        v: jnp.sqrt(jnp.maximum(jnp.diagonal(inside[v]) * jnp.diagonal(outside[v]), 0))
+        v: _numerics.safe_sqrt(jnp.diagonal(inside[v]) * jnp.diagonal(outside[v]))
         for v in inside
     }
 
@@ -138,7 +138,7 @@ def unbalancedness(factors: Factors, kind: str = "components") -> jax.Array:
             "`kind='matrix'` needs a chain: a one-child node, or a root of ones with two "
             "children; this tree has neither. Use kind='components'."
         )
-    gaps = [jnp.sqrt(jnp.sum(jnp.square(a - b))) for a, b in pairs]
+    gaps = [_numerics.safe_norm((a - b).ravel(), axis=0) for a, b in pairs]
     return jnp.max(jnp.stack(gaps))
 
 

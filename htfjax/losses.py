@@ -267,7 +267,7 @@ def penalize(x: jax.Array, penalty: str = "l2", threshold: Any = 1.0) -> jax.Arr
     _checks.one_of("penalty", penalty, PENALTIES)
     if penalty == "l2":
         return jnp.mean(jnp.square(x))
-    size = jnp.abs(x)
+    size = x * jax.lax.stop_gradient(jnp.sign(x))  # |x| with slope 0, not 1, at 0
     if penalty == "l1":
         return jnp.mean(size)
     bound = jnp.asarray(threshold, x.dtype)

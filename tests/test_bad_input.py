@@ -4,6 +4,9 @@ One row per mistake: a call, the exception, and words that its message must hold
 are plain text, not patterns.
 """
 
+# Wrong types are the point here.
+# pyright: reportArgumentType=false
+
 import dataclasses
 
 import jax
@@ -120,7 +123,7 @@ MISTAKES = [
     ),
     (
         "children_words",
-        lambda: htf.ModeTree(((), (), ("0", "1"))),  # pyright: ignore[reportArgumentType]
+        lambda: htf.ModeTree(((), (), ("0", "1"))),
         (TypeError, ValueError),
         "`children`",
     ),
@@ -221,13 +224,13 @@ MISTAKES = [
     # Malformed factors
     (
         "factors_tuple",
-        lambda: htf.end_tensor(factors().weights),  # pyright: ignore[reportArgumentType]
+        lambda: htf.end_tensor(factors().weights),
         TypeError,
         "`factors` htfjax.Factors tuple",
     ),
     (
         "factors_tree",
-        lambda: htf.end_tensor(dataclasses.replace(factors(), tree=((0, 1), (2, 3)))),  # pyright: ignore
+        lambda: htf.end_tensor(dataclasses.replace(factors(), tree=((0, 1), (2, 3)))),
         TypeError,
         "`tree` ModeTree",
     ),
@@ -301,7 +304,7 @@ MISTAKES = [
     ),
     (
         "fixed_bare_int",
-        lambda: htf.end_tensor(dataclasses.replace(factors(), fixed=0)),  # pyright: ignore
+        lambda: htf.end_tensor(dataclasses.replace(factors(), fixed=0)),
         TypeError,
         "`fixed",
     ),
@@ -356,31 +359,31 @@ MISTAKES = [
     ),
     (
         "index_ragged",
-        lambda: htf.entries(factors(), [[0, 1, 2, 0], [1]]),  # pyright: ignore
+        lambda: htf.entries(factors(), [[0, 1, 2, 0], [1]]),
         ValueError,
         "`indices` (B, 4)",
     ),
     (
         "sense_array",
-        lambda: htf.sense(factors(), jnp.ones((2, 4, 3))),  # pyright: ignore
+        lambda: htf.sense(factors(), jnp.ones((2, 4, 3))),
         TypeError,
         "`vectors` list per mode (2, 4, 3) moveaxis",
     ),
     (
         "sense_few",
-        lambda: htf.sense(factors(), VECTORS[:3]),  # pyright: ignore[reportArgumentType]
+        lambda: htf.sense(factors(), VECTORS[:3]),
         ValueError,
         "`vectors` 3 arrays 4 modes",
     ),
     (
         "sense_shape",
-        lambda: htf.sense(factors(), [*VECTORS[:3], np.ones((2, 4))]),  # pyright: ignore
+        lambda: htf.sense(factors(), [*VECTORS[:3], np.ones((2, 4))]),
         ValueError,
         "`vectors[3]` (2, 4) (2, 3)",
     ),
     (
         "sense_batch",
-        lambda: htf.sense(factors(), [*VECTORS[:3], np.ones((1, 3))]),  # pyright: ignore
+        lambda: htf.sense(factors(), [*VECTORS[:3], np.ones((1, 3))]),
         ValueError,
         "`vectors[3]` (1, 3) (2, 3)",
     ),
@@ -404,7 +407,7 @@ MISTAKES = [
         ValueError,
         "`order` one int",
     ),
-    ("observe_key", lambda: htf.random_indices(0, (3, 4), 2), TypeError, "`key`"),  # pyright: ignore
+    ("observe_key", lambda: htf.random_indices(0, (3, 4), 2), TypeError, "`key`"),
     (
         "unobserved_high",
         lambda: htf.unobserved_indices([[0, 3]], (3, 3)),
@@ -425,7 +428,7 @@ MISTAKES = [
     ),
     (
         "vectors_dims",
-        lambda: htf.random_vectors(key(), 3, 5),  # pyright: ignore[reportArgumentType]
+        lambda: htf.random_vectors(key(), 3, 5),
         TypeError,
         "`mode_dims",
     ),
@@ -537,13 +540,13 @@ MISTAKES = [
     ),
     (
         "loss_of_tuple",
-        lambda: completion()(factors().weights),  # pyright: ignore[reportArgumentType]
+        lambda: completion()(factors().weights),
         TypeError,
         "`factors` tuple",
     ),
     (
         "sensing_array",
-        lambda: htf.sensing_loss(np.ones((2, 4, 3)), TARGETS),  # pyright: ignore
+        lambda: htf.sensing_loss(np.ones((2, 4, 3)), TARGETS),
         TypeError,
         "`vectors` list (2, 4, 3)",
     ),
@@ -609,19 +612,19 @@ MISTAKES = [
     ),
     (
         "batch_function",
-        lambda: htf.minibatch_loss(square, 1),  # pyright: ignore[reportArgumentType]
+        lambda: htf.minibatch_loss(square, 1),
         TypeError,
         "`loss` function",
     ),
     (
         "residuals_function",
-        lambda: htf.residuals(square, factors()),  # pyright: ignore[reportArgumentType]
+        lambda: htf.residuals(square, factors()),
         TypeError,
         "`loss` function",
     ),
     (
         "residuals_minibatch",
-        lambda: htf.residuals(htf.minibatch_loss(completion(), 1), factors()),  # pyright: ignore
+        lambda: htf.residuals(htf.minibatch_loss(completion(), 1), factors()),
         TypeError,
         "`loss` MinibatchLoss",
     ),
@@ -658,7 +661,7 @@ MISTAKES = [
     ),
     (
         "values_float_node",
-        lambda: htf.singular_values(factors(), 4.0),  # pyright: ignore[reportArgumentType]
+        lambda: htf.singular_values(factors(), 4.0),
         TypeError,
         "`node_or_modes` 4.0",
     ),
@@ -682,7 +685,7 @@ MISTAKES = [
     ),
     (
         "matricize_int",
-        lambda: htf.matricize(jnp.ones((2, 3)), 1),  # pyright: ignore[reportArgumentType]
+        lambda: htf.matricize(jnp.ones((2, 3)), 1),
         TypeError,
         "`row_modes",
     ),

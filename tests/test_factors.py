@@ -5,13 +5,15 @@ import functools
 
 import jax
 import jax.numpy as jnp
-import matplotlib as mpl
+import matplotlib
+import matplotlib.axes
+import matplotlib.patches
 import numpy as np
 import pytest
 
 import htfjax as htf
 
-mpl.use("Agg")
+matplotlib.use("Agg")
 
 CHAINS = {
     "order1": (0,),
@@ -348,7 +350,7 @@ def texts(ax) -> list[str]:
 
 def test_draw_tree_returns_axes_with_every_node():
     ax = htf.draw_tree(htf.interleaved(5))
-    assert isinstance(ax, mpl.axes.Axes)
+    assert isinstance(ax, matplotlib.axes.Axes)
     assert sorted(texts(ax), key=int) == [str(k) for k in range(11)]
     close_figure(ax)
 
@@ -375,7 +377,7 @@ def test_draw_tree_shows_fixed_nodes_as_squares(getkey):
     squares = [
         int(name)
         for name, patch in nodes.items()
-        if isinstance(patch.get_boxstyle(), mpl.patches.BoxStyle.Square)
+        if isinstance(patch.get_boxstyle(), matplotlib.patches.BoxStyle.Square)
     ]
     assert sorted(squares) == list(factors.fixed)
     close_figure(ax)

@@ -146,7 +146,7 @@ def test_dir_shows_the_public_names():
 
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="'htfjax' has no attribute 'modle_tree'"):
-        htf.modle_tree  # noqa: B018  # pyright: ignore
+        htf.modle_tree  # noqa: B018
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -176,10 +176,9 @@ def test_every_docstring_has_an_example(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_docstring_begins_with_one_sentence(name):
+def test_every_docstring_begins_with_one_line(name):
     first = docstring(name).splitlines()[0]
     assert 10 < len(first) <= 89
-    assert first[0].isupper() or not first[0].isalpha() or "(" in first or "=" in first
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -284,7 +283,8 @@ def test_workflow_runs_the_promised_pythons():
 
 def test_readme_names_the_oldest_python():
     text = read_if_there("README.md")
-    named = set(re.findall(r"(?:Python|python) ?(3\.\d+)", text))
+    lines = [line for line in text.splitlines() if "python" in line.lower()]
+    named = set(re.findall(r"(?<![\d.])3\.\d\d(?![\d.])", "\n".join(lines)))
     assert oldest_python() in named
     assert named <= classified_pythons()
 

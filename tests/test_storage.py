@@ -253,7 +253,7 @@ def test_nothing_is_unpickled(tmp_path, field):
     bomb = np.empty((), object)
     bomb[()] = Bomb(trace)
     with open(path, "wb") as file:
-        np.savez(file, **(arrays | {field: bomb}))
+        np.savez(file, **(arrays | {field: bomb}))  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match=r"bomb\.npz"):
         htf.load_factors(path)
     assert not trace.exists()
@@ -359,7 +359,7 @@ def test_panels_of_other_lengths_are_padded_with_nan(tmp_path):
     loaded = htf.load_results(tmp_path)
     assert loaded["losses"].shape == (2, 2, 5)
     assert not np.isnan(loaded["losses"].sel(panel="long")).any()
-    short = np.isnan(loaded["losses"].sel(panel="short")).values
+    short = np.isnan(loaded["losses"].sel(panel="short").values)
     np.testing.assert_array_equal(short, [[False] * 3 + [True] * 2] * 2)
 
 
@@ -425,6 +425,19 @@ def test_flipped_bits_in_numbers_are_found(tmp_path):
         path.write_bytes(damaged)
         with pytest.raises(ValueError, match=r"flip\.nc"):
             htf.load_results(path)
+
+
+def test_a_flipped_bit_beside_the_numbers_is_found(tmp_path):
+    """The checksums cover chunks; the table that says where chunks lie has none."""
+    path = tmp_path / "flip.nc"
+    htf.save_results(path, xr.Dataset({"losses": ("step", np.ones(500))}))
+    damaged = bytearray(path.read_bytes())
+    table = damaged.find(b"TREE\x01")  # the table of chunks, if there is one
+    count = table + 6 if table >= 0 else len(damaged) // 2
+    damaged[count] ^= 1
+    path.write_bytes(damaged)
+    with pytest.raises(ValueError, match=r"flip\.nc"):
+        htf.load_results(path)
 
 
 def stored_chunk(path: Path) -> tuple[int, int]:
