@@ -19,8 +19,14 @@ __all__ = [
 
 
 def safe_norm(x: jax.Array, axis: int) -> jax.Array:
-    """Euclidean norm along an axis, with derivative zero at the zero vector."""
-    return safe_sqrt(jnp.sum(jnp.square(x), axis=axis))
+    """Euclidean norm along an axis, with derivative zero at the zero vector.
+
+    Scaled by the largest entry, so that tiny vectors do not vanish when squared.
+    """
+    largest = jax.lax.stop_gradient(jnp.max(jnp.abs(x), axis=axis, keepdims=True))
+    scale = jnp.where(largest == 0, jnp.ones_like(largest), largest)
+    root = safe_sqrt(jnp.sum(jnp.square(x / scale), axis=axis))
+    return jnp.squeeze(scale, axis=axis) * root
 
 
 def safe_sqrt(x: jax.Array) -> jax.Array:

@@ -76,6 +76,7 @@ def chunk_lengths(
     """
     record_every = _checks.at_least("record_every", record_every, 1)
     chunk_steps = _checks.at_least("chunk_steps", chunk_steps, 2)
+    num_steps = _checks.at_least("num_steps", num_steps, 0)
     for name, value in (
         ("num_steps", num_steps),
         ("chunk_steps", chunk_steps),

@@ -19,7 +19,14 @@ __all__ = ["DescentState", "continue_descent", "descend", "start_descent"]
 
 
 class DescentState(NamedTuple):
-    """What descent carries from step to step: a pytree."""
+    """What descent carries from step to step: a pytree.
+
+    Example:
+      >>> import htfjax as htf, jax.numpy as jnp, optax
+      >>> state = htf.start_descent(jnp.ones(3), optax.sgd(0.1))
+      >>> isinstance(state, DescentState), state.params.shape
+      (True, (3,))
+    """
 
     params: Any
     opt_state: Any

@@ -25,6 +25,9 @@ def draw_tree(drawn: ModeTree | Factors, ax: Any = None) -> Any:
     Returns:
       The axes.
 
+    Raises:
+      TypeError, ValueError: malformed factors.
+
     Example:
       >>> import htfjax as htf, matplotlib
       >>> matplotlib.use("Agg")

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from htfjax import _checks
 from htfjax.mode_tree import ModeTree
 
 __all__ = ["Factors", "collapse_chains", "mode_dims", "widths"]
@@ -87,6 +88,7 @@ def check(factors: Any) -> None:
     if not isinstance(factors, Factors):
         raise TypeError(f"`factors` must be htfjax.Factors, got {type(factors).__name__}.")
     tree, weights = factors.tree, factors.weights
+    _checks.tree(tree)
     if len(weights) != tree.num_nodes:
         raise ValueError(
             f"`weights` has {len(weights)} matrices, the tree has {tree.num_nodes} nodes."
@@ -101,7 +103,10 @@ def check(factors: Any) -> None:
             )
     _check_dtypes(factors)
     _check_widths(factors)
-    unknown = [k for k in factors.fixed if k not in range(tree.num_nodes)]
+    if not isinstance(factors.fixed, tuple):
+        raise TypeError(f"`fixed` must be a tuple of node ids, got {factors.fixed!r}.")
+    nodes = range(tree.num_nodes)
+    unknown = [k for k in factors.fixed if type(k) is not int or k not in nodes]
     if unknown:
         raise ValueError(f"`fixed` names {unknown}; nodes are 0..{tree.root}.")
 

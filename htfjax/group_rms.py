@@ -85,6 +85,7 @@ def group_rmsprop(learning_rate: Any, decay: Any = 0.99, eps: Any = 1e-6) -> Any
       decay, eps: as in `scale_by_group_rms`.
 
     Raises:
+      TypeError: a learning rate that is neither a number nor callable.
       ValueError: a negative or non-finite learning rate, bad `decay` or `eps`.
 
     Source: THEORY 3.3.

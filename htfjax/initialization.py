@@ -115,11 +115,7 @@ def weight_shapes(
     root: str,
 ) -> list[tuple[int, int] | None]:
     """Shape (R_k, R_parent(k)) of every weight matrix, None for a root of ones."""
-    if not isinstance(tree, ModeTree):
-        raise TypeError(
-            f"`tree` must be a ModeTree, got {tree!r}; "
-            "`ModeTree.from_nested` makes one from nested tuples."
-        )
+    _checks.tree(tree)
     _checks.one_of("root", root, ("trained", "ones"))
     rows = [*_checks.mode_dims(tree.order, mode_dims), *_node_widths(tree, widths)]
     shapes: list[tuple[int, int] | None] = [

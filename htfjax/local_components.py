@@ -1,5 +1,6 @@
 """Local components: their norms, their balance, how fast they grow, what they add."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -93,10 +94,13 @@ def component_contributions(factors: Factors) -> dict[int, jax.Array]:
       >>> htf.component_contributions(factors)[6].shape
       (5,)
     """
-    inside = gram.component_grams(factors)
-    outside = gram.environment_grams(factors)
+    # Grams square everything, so matrices are first scaled to largest entry one; the
+    # contributions are homogeneous of degree one in each, so the scales multiply back.
+    scaled, scale = _unit_matrices(_factors.with_constants(factors))
+    inside = gram.component_grams(scaled)
+    outside = gram.environment_grams(scaled)
     return {
-        v: _numerics.safe_sqrt(jnp.diagonal(inside[v]) * jnp.diagonal(outside[v]))
+        v: scale * _numerics.safe_sqrt(jnp.diagonal(inside[v]) * jnp.diagonal(outside[v]))
         for v in inside
     }
 
@@ -211,6 +215,20 @@ def _component_vectors(
         fill = jnp.ones if values is None else jnp.zeros
         vectors[v] = own or [fill((1, width), _factors.dtype(factors))]
     return vectors
+
+
+def _unit_matrices(factors: Factors) -> tuple[Factors, jax.Array]:
+    """Matrices whose largest entries are one, and the product of what they were."""
+    scales = [
+        None if w is None else jax.lax.stop_gradient(jnp.max(jnp.abs(w)))
+        for w in factors.weights
+    ]
+    scales = [None if s is None else jnp.where(s == 0, 1, s) for s in scales]
+    weights = tuple(
+        None if s is None else w / s for w, s in zip(factors.weights, scales, strict=True)
+    )
+    scale = _numerics.product([s for s in scales if s is not None])
+    return dataclasses.replace(factors, weights=weights), scale
 
 
 def _spread(vectors: list[jax.Array]) -> jax.Array:

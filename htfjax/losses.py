@@ -142,6 +142,7 @@ def completion_loss(
       >>> float(loss(zero))
       1.0
     """
+    _checks.tree(tree)
     dims = _checks.mode_dims(tree.order, mode_dims)
     indices = check_indices(indices, dims)
     targets, threshold = _check_data(targets, indices.shape[0], penalty, threshold)
@@ -220,6 +221,7 @@ def minibatch_loss(loss: ObservationLoss, batch_size: int) -> MinibatchLoss:
     a `key` to `continue_descent`.
 
     Raises:
+      TypeError: `loss` is no observation loss.
       ValueError: a batch size below 1 or above the number of observations.
 
     Example:
@@ -229,6 +231,7 @@ def minibatch_loss(loss: ObservationLoss, batch_size: int) -> MinibatchLoss:
       >>> float(htf.minibatch_loss(loss, 1)(zero, jax.random.key(1)))
       1.0
     """
+    _check_observation_loss(loss)
     size = _checks.at_least("batch_size", batch_size, 1)
     if size > loss.targets.shape[-1]:
         raise ValueError(
@@ -244,6 +247,7 @@ def residuals(loss: ObservationLoss, factors: Factors) -> jax.Array:
       (B,), dtype of the factors.
 
     Raises:
+      TypeError: `loss` is no observation loss.
       ValueError: factors of another tree or other mode dimensions than the loss has.
 
     Example:
@@ -253,11 +257,15 @@ def residuals(loss: ObservationLoss, factors: Factors) -> jax.Array:
       >>> htf.residuals(loss, zero).tolist()
       [-1.0, 1.0]
     """
+    _check_observation_loss(loss)
     return _predict(loss, factors) - loss.targets.astype(_factors.dtype(factors))
 
 
 def penalize(x: jax.Array, penalty: str = "l2", threshold: Any = 1.0) -> jax.Array:
     """Mean of penalty(x) over residuals x: "l2", "l1" or "huber" (`completion_loss`).
+
+    Raises:
+      ValueError: an unknown penalty, a threshold that is not above zero.
 
     Example:
       >>> import htfjax as htf, jax.numpy as jnp
@@ -265,6 +273,7 @@ def penalize(x: jax.Array, penalty: str = "l2", threshold: Any = 1.0) -> jax.Arr
       1.3125
     """
     _checks.one_of("penalty", penalty, PENALTIES)
+    _checks.positive("threshold", threshold, strict=True)
     if penalty == "l2":
         return jnp.mean(jnp.square(x))
     size = x * jax.lax.stop_gradient(jnp.sign(x))  # |x| with slope 0, not 1, at 0
@@ -290,8 +299,8 @@ def _predict(loss: ObservationLoss, factors: Factors) -> jax.Array:
         return jnp.matmul(measurements, matrix.reshape(-1), precision="highest")
     if dims != loss.mode_dims or factors.tree != loss.tree:
         raise ValueError(
-            f"the loss is for mode dimensions {loss.mode_dims} on the tree\n{loss.tree}\n"
-            f"got factors with {dims} on the tree\n{factors.tree}"
+            f"`factors` do not fit the loss, which is for mode dimensions {loss.mode_dims} "
+            f"on the tree\n{loss.tree}\nThey have {dims} on the tree\n{factors.tree}"
         )
     return _contraction.entries(factors, loss.indices)
 
@@ -305,6 +314,14 @@ def _take(loss: ObservationLoss, rows: jax.Array) -> ObservationLoss:
     if isinstance(loss, MatrixSensingLoss):
         return dataclasses.replace(loss, matrices=loss.matrices[rows], targets=targets)
     return dataclasses.replace(loss, indices=loss.indices[rows], targets=targets)
+
+
+def _check_observation_loss(loss: Any) -> None:
+    if not isinstance(loss, ObservationLoss):
+        raise TypeError(
+            f"`loss` must be an observation loss, got {type(loss).__name__}; make one with "
+            "`completion_loss`, `sensing_loss` or `matrix_sensing_loss`."
+        )
 
 
 def _check_data(
@@ -324,7 +341,7 @@ def _check_data(
 
 def _finite(name: str, values: Any) -> jax.Array:
     if _checks.concrete(values):
-        array = np.asarray(values)
+        array = _checks.real_array(name, values)
         if not np.issubdtype(array.dtype, np.floating):
             array = array.astype(float)
         wrong = np.argwhere(~np.isfinite(array))

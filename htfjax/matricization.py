@@ -93,6 +93,9 @@ def weight_singular_values(factors: Factors) -> dict[int, jax.Array]:
     Returns:
       node id -> (min of its matrix's dimensions,).
 
+    Raises:
+      TypeError, ValueError: malformed factors.
+
     Example:
       >>> import htfjax as htf
       >>> tree = htf.ModeTree.from_nested(((0,), 1))
@@ -131,7 +134,7 @@ def effective_rank(s: jax.Array, floor: float | None = None) -> jax.Array:
         counts: by default K times the dtype's epsilon.
 
     Returns:
-      (...,); 0 for all zeros. Derivatives are finite there.
+      (...,); 0 for all zeros, where derivatives are finite; NaN where s is not finite.
 
     Source: Roy and Vetterli 2007; law D7.
 
@@ -167,14 +170,15 @@ def numerical_rank(s: jax.Array, rtol: float | None = None) -> jax.Array:
       s: (..., K) singular values.
 
     Returns:
-      (...,) int32.
+      (...,) int32; -1 where s is not finite.
 
     Example:
       >>> import htfjax as htf, jax.numpy as jnp
       >>> int(htf.numerical_rank(jnp.array([3.0, 1e-3, 1e-9]), 1e-6))
       2
     """
-    return jnp.sum(_cut(s, rtol) > 0, axis=-1, dtype=jnp.int32)
+    rank = jnp.sum(_cut(s, rtol) > 0, axis=-1, dtype=jnp.int32)
+    return jnp.where(jnp.all(jnp.isfinite(s), axis=-1), rank, jnp.int32(-1))
 
 
 def rank_within(s: jax.Array, error: float | jax.Array) -> jax.Array:
@@ -187,16 +191,21 @@ def rank_within(s: jax.Array, error: float | jax.Array) -> jax.Array:
       error: zero or more, in the units of s.
 
     Returns:
-      (...,) int32.
+      (...,) int32; -1 where s is not finite.
 
     Example:
       >>> import htfjax as htf, jax.numpy as jnp
       >>> int(htf.rank_within(jnp.array([5.0, 0.4, 0.3]), 0.6))
       1
     """
-    error = jnp.asarray(error, s.dtype)
-    tails = jnp.sqrt(jnp.cumsum(jnp.square(s[..., ::-1]), axis=-1))
-    return jnp.sum(tails > error, axis=-1, dtype=jnp.int32)
+    s = jnp.asarray(s)
+    largest = _largest(s)
+    scale = jnp.where(largest == 0, jnp.ones_like(largest), largest)
+    scaled = s / scale
+    tails = jnp.sqrt(jnp.cumsum(jnp.square(scaled[..., ::-1]), axis=-1))
+    above = tails > jnp.asarray(error, s.dtype) / scale
+    rank = jnp.sum(above, axis=-1, dtype=jnp.int32)
+    return jnp.where(jnp.all(jnp.isfinite(s), axis=-1), rank, jnp.int32(-1))
 
 
 def hierarchical_rank(factors: Factors, rtol: float | None = None) -> dict[int, jax.Array]:
@@ -204,6 +213,9 @@ def hierarchical_rank(factors: Factors, rtol: float | None = None) -> dict[int, 
 
     Returns:
       node id -> () int32.
+
+    Raises:
+      TypeError, ValueError: malformed factors, or a tensor too large to contract.
 
     Source: arXiv:2201.11729, hierarchical tensor rank (THEORY 1.5).
 
@@ -244,6 +256,8 @@ def _rows_and_rank(
 
 
 def _check_modes(name: str, modes: Sequence[int], order: int) -> tuple[int, ...]:
+    if not isinstance(_checks.as_sequence(modes), Sequence):
+        raise TypeError(f"`{name}` must be a sequence of modes, got {modes!r}.")
     found = tuple(_checks.at_least(name, mode, 0) for mode in _checks.as_sequence(modes))
     if len(set(found)) != len(found) or any(mode >= order for mode in found):
         raise ValueError(
@@ -254,12 +268,21 @@ def _check_modes(name: str, modes: Sequence[int], order: int) -> tuple[int, ...]
 
 
 def _cut(s: jax.Array, floor: Any) -> jax.Array:
-    """Zeros in place of values at or below floor times the largest."""
+    """s over its largest value, zeros in place of what is at or below `floor`.
+
+    The scale keeps squares within range. What is not finite becomes NaN, not zero: a run
+    that diverged has no rank.
+    """
     s = jnp.asarray(s)
     if floor is None:
         floor = s.shape[-1] * jnp.finfo(s.dtype).eps
-    bound = jnp.asarray(floor, s.dtype) * jnp.max(s, axis=-1, keepdims=True)
-    return jnp.where(s > bound, s, jnp.zeros_like(s))
+    largest = _largest(s)
+    scaled = s / jnp.where(largest == 0, jnp.ones_like(largest), largest)
+    return jnp.where(scaled <= jnp.asarray(floor, s.dtype), jnp.zeros_like(s), scaled)
+
+
+def _largest(s: jax.Array) -> jax.Array:
+    return jnp.max(s, axis=-1, keepdims=True)
 
 
 def _entropy(weights: jax.Array) -> tuple[jax.Array, jax.Array]:

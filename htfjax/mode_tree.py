@@ -4,6 +4,7 @@ Nothing here touches an array: a mode tree is a static, hashable value, so it ma
 static argument of a jitted function and a static field of a pytree.
 """
 
+import collections
 import dataclasses
 import functools
 import operator
@@ -33,6 +34,7 @@ class ModeTree:
         leaf.
 
     Raises:
+      TypeError: children that are no ints.
       ValueError: the children are not a tree in post-order over modes 0..N-1.
 
     Source: arXiv:2201.11729, section 3 (mode tree); any arity as in section 5.
@@ -97,6 +99,10 @@ class ModeTree:
             if not stack:
                 return cls(tuple(children))
             stack[-1][1].append(len(children) - 1)
+
+    def __reduce__(self) -> tuple:
+        # Without the cached spelling, which may be too deep for pickle.
+        return ModeTree, (self.children,)
 
     @property
     def order(self) -> int:
@@ -179,7 +185,7 @@ def _leaves(nested: Any) -> list[Any]:
 
 def _check_modes(leaves: list[Any]) -> int:
     modes = [at_least("nested", mode, 0) for mode in leaves]
-    repeated = sorted({m for m in modes if modes.count(m) > 1})
+    repeated = sorted(m for m, count in collections.Counter(modes).items() if count > 1)
     if repeated:
         raise ValueError(f"`nested` repeats the modes {repeated}; each stands once.")
     missing = sorted(set(range(max(modes) + 1)) - set(modes))
@@ -192,6 +198,8 @@ def _check_modes(leaves: list[Any]) -> int:
 
 def _check_post_order(children: Children) -> None:
     """The flat list must be exactly what `from_nested` numbers."""
+    if not all(type(c) is int for kids in children for c in kids):
+        raise TypeError("`children` must hold node ids: tuples of ints.")
     order = next((k for k, kids in enumerate(children) if kids), 0)
     if order == 0 or any(not kids for kids in children[order:]):
         raise ValueError("`children` must list the leaves first, then interior nodes.")

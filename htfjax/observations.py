@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from htfjax import _checks
+from htfjax.contraction.entries import check_indices
 
 __all__ = [
     "random_indices",
@@ -17,8 +18,10 @@ __all__ = [
     "unobserved_indices",
 ]
 
-# A permutation of all entries is drawn up to here; beyond, repeats are too rare to shun.
-LARGEST_PERMUTATION = 2**26
+# Up to the first size all entries are permuted; up to the second, entries are drawn and
+# repetitions replaced; beyond, repetitions are too rare to shun.
+LARGEST_PERMUTATION = 2**18
+LARGEST_DISTINCT = 2**30
 
 
 def random_indices(
@@ -26,7 +29,7 @@ def random_indices(
 ) -> jax.Array:
     """Uniformly random entries of a tensor, without repetition.
 
-    Tensors of more than 2**26 entries are sampled mode by mode, where a repetition is
+    Tensors of more than 2**30 entries are sampled mode by mode, where a repetition is
     possible and harmless.
 
     Args:
@@ -55,27 +58,35 @@ def random_indices(
             f"`count={count}` is more than the {size} entries of a tensor with mode "
             f"dimensions {dims}."
         )
-    if size > LARGEST_PERMUTATION:
+    if size > LARGEST_DISTINCT:
         keys = jax.random.split(key, len(dims))
         columns = [
             jax.random.randint(k, (count,), 0, dim, jnp.int32)
             for k, dim in zip(keys, dims, strict=True)
         ]
         return jnp.stack(columns, axis=1)
-    chosen = jax.random.permutation(key, size)[:count]
+    if size <= LARGEST_PERMUTATION or 2 * count > size or not _checks.concrete(key):
+        chosen = jax.random.permutation(key, size)[:count]
+    else:
+        chosen = _draw_distinct(key, size, count)
     return jnp.stack(jnp.unravel_index(chosen, dims), axis=1).astype(jnp.int32)
 
 
 def unobserved_indices(indices: Any, mode_dims: Sequence[int]) -> np.ndarray:
     """All entries of a tensor that are not among `indices`, in C order, (M, N) int32.
 
+    Raises:
+      TypeError, ValueError: indices that `entries` would refuse.
+
     Example:
       >>> import htfjax as htf
       >>> htf.unobserved_indices([[0, 0], [1, 1]], (2, 2)).tolist()
       [[0, 1], [1, 0]]
     """
-    free = np.ones(tuple(mode_dims), bool)
-    free[tuple(np.asarray(indices).T)] = False
+    dims = _checks.mode_dims(len(mode_dims), mode_dims)
+    free = np.ones(dims, bool)
+    if len(indices):
+        free[tuple(np.asarray(check_indices(indices, dims)).T)] = False
     return np.argwhere(free).astype(np.int32)
 
 
@@ -89,6 +100,9 @@ def random_vectors(
     Returns:
       N arrays (count, D_n).
 
+    Raises:
+      TypeError, ValueError: no typed key, bad dimensions, count below 1.
+
     Source: THEORY 3.2 (sensing inputs of the paper's experiments).
 
     Example:
@@ -97,13 +111,18 @@ def random_vectors(
       [(5, 3), (5, 4)]
     """
     _checks.key("key", key)
+    if not isinstance(_checks.as_sequence(mode_dims), Sequence):
+        raise TypeError(f"`mode_dims` must be a sequence of ints, got {mode_dims!r}.")
+    if len(mode_dims) == 0:
+        raise ValueError("`mode_dims` is empty: give one dimension per mode.")
     dims = _checks.mode_dims(len(mode_dims), mode_dims)
     count = _checks.at_least("count", count, 1)
     dtype = _checks.float_dtype("dtype", dtype)
-    scale = jnp.asarray(math.prod(dims) ** (-0.5 / len(dims)), dtype)
+    # By logarithms: the product of many dimensions overflows a float.
+    scale = math.exp(-0.5 * sum(map(math.log, dims)) / len(dims))
     keys = jax.random.split(key, len(dims))
     return tuple(
-        scale * jax.random.normal(k, (count, dim), dtype)
+        jnp.asarray(scale, dtype) * jax.random.normal(k, (count, dim), dtype)
         for k, dim in zip(keys, dims, strict=True)
     )
 
@@ -115,6 +134,9 @@ def random_matrices(
 
     Returns:
       (count, D_0, D_1).
+
+    Raises:
+      TypeError, ValueError: no typed key, bad dimensions, count below 1.
 
     Source: THEORY 3.1 (matrix sensing).
 
@@ -129,6 +151,18 @@ def random_matrices(
     dtype = _checks.float_dtype("dtype", dtype)
     scale = jnp.asarray((rows * columns) ** -0.5, dtype)
     return scale * jax.random.normal(key, (count, rows, columns), dtype)
+
+
+def _draw_distinct(key: jax.Array, size: int, count: int) -> jax.Array:
+    """`count` different numbers below `size`, without permuting all of them."""
+    drawn = np.zeros((0,), np.int32)
+    while len(drawn) < count:
+        key, use = jax.random.split(key)
+        more = jax.random.randint(use, (2 * count,), 0, size, jnp.int32)
+        drawn = np.concatenate([drawn, np.asarray(more)])
+        _, first = np.unique(drawn, return_index=True)
+        drawn = drawn[np.sort(first)]
+    return jnp.asarray(drawn[:count])
 
 
 def _order(mode_dims: int | Sequence[int], order: int | None) -> int:

@@ -1,5 +1,6 @@
 """Labelled results on disk: xarray datasets in netCDF-4 files with checksums."""
 
+import hashlib
 import os
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,14 @@ __all__ = ["load_results", "save_results"]
 
 FORMAT = 1
 SUFFIX = ".nc"
+SEAL = b"htfjax sha256 digest of all before:"
 
 
 def save_results(path: str | os.PathLike, dataset: xr.Dataset) -> None:
     """Writes a dataset to one netCDF-4 file, replacing it only when all is written.
 
-    Numbers are stored with a checksum per chunk (HDF5 fletcher32), so damage is found on
-    reading.
+    The file ends with a SHA-256 digest of all before it, which other readers of netCDF
+    pass over; `load_results` checks it before it lets HDF5 at the file.
 
     Raises:
       ValueError: the folder of `path` does not exist.
@@ -32,13 +34,16 @@ def save_results(path: str | os.PathLike, dataset: xr.Dataset) -> None:
       [1.0, 0.5]
     """
     encoding: dict[str, dict[str, Any]] = {
-        str(name): {"fletcher32": True, "zlib": True, "complevel": 1}
+        str(name): {"zlib": True, "complevel": 1}
         for name, variable in dataset.variables.items()
         if variable.ndim and np.issubdtype(variable.dtype, np.number)
     }
     labelled = dataset.assign_attrs(htfjax_format=FORMAT)
     with _files.replacing(path) as temporary:
         labelled.to_netcdf(temporary, engine="h5netcdf", encoding=encoding)
+        digest = hashlib.sha256(temporary.read_bytes()).digest()
+        with open(temporary, "ab") as file:
+            file.write(SEAL + digest)
 
 
 def load_results(path: str | os.PathLike, group: str | None = None) -> xr.Dataset:
@@ -63,7 +68,9 @@ def load_results(path: str | os.PathLike, group: str | None = None) -> xr.Datase
     FileNotFoundError: no results at missing
     """
     path = Path(path)
-    if path.is_file() and group is None:
+    if path.is_file():
+        if group is not None:
+            raise FileNotFoundError(f"{path} is one file and has no group {group!r}")
         return _read(path)
     files = {file.stem: file for file in sorted(path.glob(f"*{SUFFIX}"))}
     files = {name: file for name, file in files.items() if not name.startswith(".")}
@@ -76,6 +83,7 @@ def load_results(path: str | os.PathLike, group: str | None = None) -> xr.Datase
     datasets = {name: _read(file) for name, file in files.items()}
     if len(datasets) == 1:
         return next(iter(datasets.values()))
+    datasets = {name: _with_coordinates(x) for name, x in datasets.items()}
     return xr.concat(
         list(datasets.values()),
         dim=xr.Variable("panel", list(datasets)),
@@ -87,8 +95,24 @@ def load_results(path: str | os.PathLike, group: str | None = None) -> xr.Datase
     )
 
 
+def _with_coordinates(dataset: xr.Dataset) -> xr.Dataset:
+    """Numbers every dimension that has no labels, so that sizes can be padded."""
+    bare = [dim for dim in dataset.dims if dim not in dataset.coords]
+    return dataset.assign_coords({dim: np.arange(dataset.sizes[dim]) for dim in bare})
+
+
+def _check_seal(path: Path) -> None:
+    content = path.read_bytes()
+    end = len(content) - len(SEAL) - hashlib.sha256().digest_size
+    if end < 0 or content[end : end + len(SEAL)] != SEAL:
+        raise ValueError("its end is missing")
+    if hashlib.sha256(content[:end]).digest() != content[end + len(SEAL) :]:
+        raise ValueError("its digest does not fit")
+
+
 def _read(path: Path) -> xr.Dataset:
     try:
+        _check_seal(path)
         dataset = xr.load_dataset(path, engine="h5netcdf")
         version = int(dataset.attrs["htfjax_format"])
     except Exception as error:  # HDF5, netCDF and xarray each raise their own kinds

@@ -7,6 +7,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -39,13 +40,15 @@ def save_factors(path: str | os.PathLike, factors: Factors) -> None:
       True
     """
     _factors.check(factors)
+    dtype = _factors.dtype(factors)
     header = {
         "format": FORMAT,
         "children": factors.tree.children,
         "fixed": factors.fixed,
+        "dtype": dtype.name,
     }
     arrays: dict[str, Any] = {"header": np.array(json.dumps(header))} | {
-        f"weight_{k}": np.asarray(weight)
+        f"weight_{k}": np.asarray(weight).view(_plain(dtype))
         for k, weight in enumerate(factors.weights)
         if weight is not None
     }
@@ -58,7 +61,8 @@ def load_factors(path: str | os.PathLike) -> Factors:
 
     Raises:
       FileNotFoundError: no such file.
-      ValueError: a damaged file (it is named), or one of a newer format.
+      ValueError: a damaged file (it is named), one of a newer format, or float64 factors
+        where 64-bit numbers are not enabled.
 
     Example: see `save_factors`.
     >>> load_factors("missing.npz")
@@ -73,13 +77,12 @@ def load_factors(path: str | os.PathLike) -> Factors:
             arrays = {name: archive[name] for name in archive.files if name != "header"}
         if header["format"] > FORMAT:
             raise _NewerFormatError(header["format"])
+        dtype = jnp.dtype(header["dtype"])
         children = tuple(tuple(kids) for kids in header["children"])
+        weights = [arrays.get(f"weight_{k}") for k in range(len(children))]
         factors = Factors(
             tree=ModeTree(children),
-            weights=tuple(
-                jnp.asarray(arrays[f"weight_{k}"]) if f"weight_{k}" in arrays else None
-                for k in range(len(children))
-            ),
+            weights=tuple(None if w is None else w.view(dtype) for w in weights),
             fixed=tuple(header["fixed"]),
         )
         _factors.check(factors)
@@ -93,7 +96,17 @@ def load_factors(path: str | os.PathLike) -> Factors:
             f"`path={path}` is damaged or holds no factors ({error}); restore it from a "
             "copy."
         ) from error
-    return factors
+    if jax.dtypes.canonicalize_dtype(dtype) != dtype:
+        raise ValueError(
+            f"`path={path}` holds {dtype.name} factors, which need "
+            'jax.config.update("jax_enable_x64", True).'
+        )
+    return jax.tree.map(jnp.asarray, factors)
+
+
+def _plain(dtype: Any) -> np.dtype:
+    """A dtype that NumPy can write: integers of equal width for bfloat16 and the like."""
+    return dtype if dtype.kind == "f" else np.dtype(f"uint{8 * dtype.itemsize}")
 
 
 class _NewerFormatError(Exception):
@@ -101,6 +114,8 @@ class _NewerFormatError(Exception):
 
 
 _DAMAGE = (
+    NotImplementedError,
+    RecursionError,
     OSError,
     EOFError,
     KeyError,

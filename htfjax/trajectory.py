@@ -30,6 +30,13 @@ class Trajectory:
       durations: flow time between this record and the next, the sum of step length over
         gradient norm (the learning rate, for a method with one scalar step); 0 at the
         last.
+
+    Example:
+      >>> import htfjax as htf, jax.numpy as jnp, optax
+      >>> _, trajectory = htf.descend(
+      ...     jnp.ones(2), lambda x: x @ x, optax.sgd(0.25), num_steps=4, record_every=2)
+      >>> trajectory.losses.tolist(), trajectory.times.tolist()
+      ([2.0, 0.125, 0.0078125], [0.0, 0.5, 1.0])
     """
 
     steps: jax.Array
@@ -61,7 +68,12 @@ class Trajectory:
 
 
 class RiseTimes(NamedTuple):
-    """When quantities left zero; NaN for one that never did. Arrays (num_quantities,)."""
+    """When quantities left zero; NaN for one that never did. Arrays (num_quantities,).
+
+    Example:
+      >>> rise_times(np.arange(3), np.array([[0.0], [6.0], [10.0]]))
+      RiseTimes(take_off=array([1.]), half_rise=array([1.]), width=array([1.]))
+    """
 
     take_off: np.ndarray  # first record above 10 % of the final value
     half_rise: np.ndarray  # first record above 50 %
@@ -69,7 +81,10 @@ class RiseTimes(NamedTuple):
 
 
 class Stop(NamedTuple):
-    """Why and at which record a run ends."""
+    """Why and at which record a run ends.
+
+    Example: see `find_stop`.
+    """
 
     reason: str  # "converged" or "diverged"
     record: int
@@ -118,7 +133,11 @@ def find_stop(
     """The first record at which a run should end, None if it should go on.
 
     Converged: the loss was below `tolerance` at more than `patience` records in a row.
-    Diverged: the loss is not finite, or above `divergence` times the first one.
+    Diverged: the loss is not finite, or above `divergence` times the first one (if that
+    is not zero).
+
+    Raises:
+      Nothing: any losses (K,) will do.
 
     Example:
       >>> find_stop(np.array([1.0, 0.01, 0.01, 0.01]), tolerance=0.1, patience=2)
@@ -126,7 +145,7 @@ def find_stop(
     """
     losses = np.asarray(losses)
     with np.errstate(invalid="ignore"):
-        wild = ~np.isfinite(losses) | (losses > divergence * losses[0])
+        wild = ~np.isfinite(losses) | (losses > divergence * losses[0]) & (losses[0] > 0)
         below = losses < tolerance
     in_a_row = 0
     for record, (is_wild, is_below) in enumerate(zip(wild, below, strict=True)):
@@ -153,6 +172,9 @@ def rise_times(steps: ArrayLike, values: ArrayLike, active: float = 1e-2) -> Ris
     Returns:
       Arrays (M,), NaN where a quantity is not active.
 
+    Raises:
+      ValueError: arrays of other shapes.
+
     Source: THEORY 3.8, definitions used in every figure and table.
 
     Example:
@@ -160,6 +182,11 @@ def rise_times(steps: ArrayLike, values: ArrayLike, active: float = 1e-2) -> Ris
       array([ 1., nan])
     """
     steps, values = np.asarray(steps, float), np.abs(np.asarray(values, float))
+    if steps.ndim != 1 or values.ndim != 2 or len(steps) != len(values):
+        raise ValueError(
+            f"`steps` has shape {steps.shape} and `values` {values.shape}, expected (K,) "
+            "and (K, M)."
+        )
     final = values[-1]
     # NaN pads ragged sizes, and is what a diverged run ends with.
     largest = np.max(final, initial=0.0, where=~np.isnan(final))

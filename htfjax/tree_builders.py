@@ -122,11 +122,11 @@ def pooled(order: int, window: int | Sequence[int], pattern: str = "adjacent") -
     if pattern not in _GROUPINGS:
         raise ValueError(f"`pattern={pattern!r}` is none of {sorted(_GROUPINGS)}.")
     group = _GROUPINGS[pattern]
-    if isinstance(window, Sequence):
+    if hasattr(window, "__len__"):  # a sequence or a NumPy array
         level: list[Any] = list(range(order))
-        for size in window:
+        for size in window:  # type: ignore[union-attr]
             level = _grouped(level, group(len(level), at_least("window", size, 1)))
-        if len(level) > 1 or not window:
+        if len(level) > 1 or not isinstance(level[0], tuple):
             raise ValueError(
                 f"`window={window}` leaves {len(level)} nodes; give more levels."
             )

@@ -17,11 +17,11 @@ PACKAGE = ROOT / "htfjax"
 # file does; a new module gets a place here before anything imports it.
 ORDER = [
     "_integers",
-    "_checks",
     "_numerics",
     "_files",
     "mode_tree",
     "tree_builders",
+    "_checks",
     "factors",
     "initialization",
     "balance",

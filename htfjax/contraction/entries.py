@@ -61,7 +61,12 @@ def entries(
 
 def check_indices(indices: Any, dims: tuple[int, ...]) -> jax.Array:
     """Indices as an int32 array (B, N) within the mode dimensions."""
-    indices = indices if hasattr(indices, "dtype") else np.asarray(indices)
+    try:
+        indices = indices if hasattr(indices, "dtype") else np.asarray(indices)
+    except ValueError as error:
+        raise ValueError(
+            f"`indices` must be a rectangular (B, {len(dims)}) array: {error}."
+        ) from error
     shape = np.shape(indices)
     if not jnp.issubdtype(indices.dtype, jnp.integer):
         raise TypeError(f"`indices` must be integers, got {indices.dtype}.")

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from htfjax import _checks
 from htfjax import factors as _factors
 from htfjax.contraction.rows import contract_rows
 from htfjax.factors import Factors
@@ -59,12 +60,15 @@ def check_vectors(vectors: Any, dims: tuple[int, ...]) -> None:
             f"{type(vectors).__name__} of shape {np.shape(vectors)}; an array "
             "(B, N, D) becomes one by `list(jnp.moveaxis(x, 1, 0))`."
         )
+    if not vectors:
+        raise ValueError("`vectors` is empty: give one array per mode.")
     if len(vectors) != len(dims):
         raise ValueError(
             f"`vectors` holds {len(vectors)} arrays, the tensor has {len(dims)} modes."
         )
     batch = np.shape(vectors[0])[0] if np.ndim(vectors[0]) else 0
     for n, (x, dim) in enumerate(zip(vectors, dims, strict=True)):
+        _checks.real_array(f"vectors[{n}]", x)
         if np.shape(x) != (batch, dim):
             raise ValueError(
                 f"`vectors[{n}]` has shape {np.shape(x)}, expected ({batch}, {dim})."
