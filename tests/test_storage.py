@@ -455,9 +455,11 @@ def test_a_netcdf_file_of_others_is_no_result(tmp_path):
         htf.load_results(tmp_path / "foreign.nc")
 
 
-def test_results_of_a_newer_format_are_refused(tmp_path):
+def test_results_of_a_newer_format_are_refused(tmp_path, monkeypatch):
     path = tmp_path / "newer.nc"
-    results().assign_attrs(htfjax_format=2).to_netcdf(path, engine="h5netcdf")
+    with monkeypatch.context() as later:
+        later.setattr("htfjax.results.FORMAT", 2)
+        htf.save_results(path, results())
     with pytest.raises(ValueError, match=r"newer\.nc.*format 2.*upgrade"):
         htf.load_results(path)
 
