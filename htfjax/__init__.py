@@ -47,18 +47,24 @@ from htfjax.balance import balanced_factors as balanced_factors
 from htfjax.storage import load_factors as load_factors
 from htfjax.storage import save_factors as save_factors
 
+from htfjax.contraction import Plan as Plan
+from htfjax.contraction import Rates as Rates
+from htfjax.contraction import contraction_plan as contraction_plan
+from htfjax.contraction import device_rates as device_rates
 from htfjax.contraction import end_tensor as end_tensor
 from htfjax.contraction import entries as entries
+from htfjax.contraction import measure_rates as measure_rates
 from htfjax.contraction import sense as sense
 
 from htfjax.observations import random_indices as random_indices
 from htfjax.observations import random_matrices as random_matrices
 from htfjax.observations import random_vectors as random_vectors
 from htfjax.observations import unobserved_indices as unobserved_indices
-from htfjax.losses import completion_loss as completion_loss
+from htfjax.penalty import penalize as penalize
+from htfjax.completion import completion_loss as completion_loss
+from htfjax.completion import loss_plan as loss_plan
 from htfjax.losses import matrix_sensing_loss as matrix_sensing_loss
 from htfjax.losses import minibatch_loss as minibatch_loss
-from htfjax.losses import penalize as penalize
 from htfjax.losses import residuals as residuals
 from htfjax.losses import sensing_loss as sensing_loss
 
@@ -126,6 +132,11 @@ __all__ = [
     "balanced_factors",
     "load_factors",
     "save_factors",
+    "Plan",
+    "Rates",
+    "contraction_plan",
+    "device_rates",
+    "measure_rates",
     "end_tensor",
     "entries",
     "sense",
@@ -134,6 +145,7 @@ __all__ = [
     "random_vectors",
     "unobserved_indices",
     "completion_loss",
+    "loss_plan",
     "matrix_sensing_loss",
     "minibatch_loss",
     "penalize",

@@ -2,8 +2,6 @@
 
 import functools
 import math
-import sys
-from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -12,11 +10,7 @@ import pytest
 from hypothesis import given, settings
 
 import htfjax as htf
-from htfjax.contraction.end_tensor import permuted_end_tensor
 from tests import helpers, reference
-
-# `htfjax.contraction.entries` names the function; its module holds the two routes.
-ENTRIES = sys.modules[htf.entries.__module__]
 
 many = settings(max_examples=30, deadline=None, derandomize=True)
 few = settings(max_examples=14, deadline=None, derandomize=True)
@@ -70,9 +64,11 @@ def all_readings(factors: htf.Factors, indices: np.ndarray) -> list[jax.Array]:
     dims = htf.mode_dims(factors)
     one_hot = [jnp.asarray(np.eye(d)[i]) for d, i in zip(dims, indices.T, strict=True)]
     readings = [htf.end_tensor(factors), htf.sense(factors, one_hot)]
-    for dense in (True, False):
-        with mock.patch.object(ENTRIES, "_dense_is_cheaper", return_value=dense):
-            readings.append(htf.entries(factors, jnp.asarray(indices)))
+    for force in ("rows", "gather", "dense"):
+        plan = htf.contraction_plan(
+            factors.tree, dims, htf.widths(factors)[len(dims) :], len(indices), force=force
+        )
+        readings.append(htf.entries(factors, jnp.asarray(indices), plan=plan))
     return readings
 
 
@@ -126,21 +122,3 @@ def test_matricize_and_singular_values_of_any_modes(rows):
     np.testing.assert_array_equal(htf.matricize(jnp.asarray(tensor), rows), matrix)
     expected = np.linalg.svd(matrix, compute_uv=False)
     helpers.assert_close(htf.singular_values(factors, rows), expected)
-
-
-@pytest.mark.parametrize("name", ["mixed5", "patches3x3"])
-@pytest.mark.parametrize("dense", [True, False])
-def test_each_route_of_entries_is_taken(name, dense):
-    """Few indices go row by row, many read the dense tensor; forcing works as well."""
-    factors = helpers.random_factors(name)
-    dims = htf.mode_dims(factors)
-    indices = jnp.asarray(helpers.random_indices(dims, 2000 if dense else 1))
-    with mock.patch.object(
-        ENTRIES, "permuted_end_tensor", wraps=permuted_end_tensor
-    ) as whole:
-        htf.entries(factors, indices)
-        assert whole.called == dense
-    limit = mock.patch.object(ENTRIES, "LARGEST_DENSE", 0)
-    with limit, mock.patch.object(ENTRIES, "permuted_end_tensor") as never:
-        htf.entries(factors, indices)
-        never.assert_not_called()

@@ -1,6 +1,5 @@
 """Single entries of the end tensor."""
 
-import math
 from typing import Any
 
 import jax
@@ -10,29 +9,29 @@ from jax.typing import ArrayLike
 
 from htfjax import _checks
 from htfjax import factors as _factors
-from htfjax.contraction.end_tensor import permuted_end_tensor
-from htfjax.contraction.rows import contract_rows
+from htfjax.contraction.evaluate import planned_entries
+from htfjax.contraction.plan import Plan, contraction_plan
 from htfjax.factors import Factors
 
 __all__ = ["check_indices", "entries"]
 
-# A gathered row costs about ten times its share of a matrix product on a CPU; the
-# break-even of the dense root then lies near one observed entry in 40, as measured.
-GATHER_COST = 10
-LARGEST_DENSE = 2**24
-
 
 def entries(
-    factors: Factors, indices: ArrayLike, *, precision: Any = "highest"
+    factors: Factors,
+    indices: ArrayLike,
+    *,
+    plan: Plan | None = None,
+    precision: Any = "highest",
 ) -> jax.Array:
     """Entries W[i_0, ..., i_{N-1}] of the end tensor.
 
-    A small tensor is contracted whole and then read; a large one is evaluated with one
-    row per index. Repeated indices are allowed.
+    Contracted by the cheapest plan (`contraction_plan`): tables low in the tree, one row
+    per index above, or the whole tensor when it is small. Repeated indices are allowed.
 
     Args:
       factors: any tree.
       indices: (B, N) integers; column n counts from 0 to D_n - 1.
+      plan: a way to contract, without "dedup"; the cheapest by default.
       precision: of the matrix products.
 
     Returns:
@@ -40,7 +39,8 @@ def entries(
 
     Raises:
       TypeError: float indices. ValueError: another shape than (B, N), or, when the
-        indices are concrete, one that is out of range (negative ones are).
+        indices are concrete, one that is out of range (negative ones are); a plan for
+        other factors or another number of indices.
 
     Source: law A1.
 
@@ -51,12 +51,20 @@ def entries(
       (2,)
     """
     factors = _factors.with_constants(factors)
-    dims = _factors.mode_dims(factors)
+    dims, widths = _factors.mode_dims(factors), _factors.widths(factors)
     checked = check_indices(indices, dims)
-    if _dense_is_cheaper(factors, checked.shape[0]):
-        return _read_dense(factors, checked, dims, precision)
-    leaf_rows = [factors.weights[n][checked[:, n]] for n in range(len(dims))]
-    return contract_rows(factors, leaf_rows, precision)
+    wanted = (factors.tree, dims, widths[factors.tree.order :], checked.shape[0])
+    if plan is None:
+        plan = contraction_plan(*wanted)
+    elif (plan.tree, plan.mode_dims, plan.widths, plan.batch) != wanted:
+        raise ValueError(
+            f"`plan` is for mode dimensions {plan.mode_dims}, widths {plan.widths} and "
+            f"{plan.batch} indices, got {dims}, {wanted[2]} and {wanted[3]}, or it is for "
+            "another tree."
+        )
+    elif "dedup" in plan.routes:
+        raise ValueError("`plan` has 'dedup' routes, which only a loss prepares.")
+    return planned_entries(plan, factors, checked, None, precision)
 
 
 def check_indices(indices: Any, dims: tuple[int, ...]) -> jax.Array:
@@ -85,28 +93,3 @@ def check_indices(indices: Any, dims: tuple[int, ...]) -> jax.Array:
                 f"dimension {dims[mode]}: indices run from 0 to {dims[mode] - 1}."
             )
     return jnp.asarray(indices, np.int32)
-
-
-def _read_dense(
-    factors: Factors, indices: jax.Array, dims: tuple[int, ...], precision: Any
-) -> jax.Array:
-    values, axes = permuted_end_tensor(factors, precision=precision)
-    flat, stride = jnp.zeros_like(indices[:, 0]), 1
-    for mode in reversed(axes):
-        flat = flat + indices[:, mode] * np.int32(stride)
-        stride *= dims[mode]
-    return values[flat]
-
-
-def _dense_is_cheaper(factors: Factors, batch: int) -> bool:
-    """Multiply-adds of the whole tensor against those of one row per index."""
-    tree, rows = factors.tree, _factors.widths(factors)
-    sizes = [math.prod(rows[m] for m in modes) for modes in tree.modes]
-    if sizes[tree.root] > LARGEST_DENSE:
-        return False
-    inside = [(k, rows[k] * rows[tree.parent[k]]) for k in tree.interior[:-1]]
-    dense = sum(sizes[k] * cost for k, cost in inside)
-    dense += sizes[tree.root] * rows[tree.root]
-    single = sum(batch * cost for _, cost in inside)
-    single += GATHER_COST * batch * rows[tree.root] * len(tree.children[tree.root])
-    return dense <= single

@@ -1,0 +1,281 @@
+"""Which way to contract a tree of factors at many indices, node by node.
+
+Three ways to hold a node's values, from cheap to general: a "table" with one row for
+every combination of its modes, "dedup" with one row for every distinct combination that
+is observed, and "rows" with one row per observation. Tables need tables below them; the
+others gather rows from tables and dedups. At the root the values are read per observation
+("gather"), or the whole tensor is made ("dense"), as tables allow.
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from htfjax import _checks
+from htfjax.contraction.rates import Rates, device_rates
+from htfjax.mode_tree import ModeTree
+
+__all__ = ["Plan", "contraction_plan"]
+
+NODE_ROUTES = ("table", "dedup", "rows")
+ROOT_ROUTES = ("gather", "dense", "masked")
+LARGEST_TABLE = 2**24
+BYTES = 4  # plans are weighed in float32; float64 doubles all terms alike
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """A way to contract, static and hashable; made by `contraction_plan`.
+
+    Attributes:
+      routes: for every node but the root "table", "dedup" or "rows".
+      root: "gather", "dense", or "masked" (dense, compared in place with the mean
+        targets; losses only).
+      costs: for every node, predicted seconds of value and gradient of its alternatives.
+    """
+
+    tree: ModeTree
+    mode_dims: tuple[int, ...]
+    widths: tuple[int, ...]
+    batch: int
+    routes: tuple[str, ...]
+    root: str
+    costs: tuple[tuple[tuple[str, float], ...], ...]
+
+    @property
+    def seconds(self) -> float:
+        """Predicted seconds of value and gradient."""
+        chosen = (*self.routes, self.root)
+        return sum(
+            dict(costs)[route] for costs, route in zip(self.costs, chosen, strict=True)
+        )
+
+    def explain(self) -> str:
+        """A table: every node, its alternatives with predicted milliseconds, a * at the
+        chosen one."""
+        lines = [f"{'node':>6}  {'modes':<16} alternatives, predicted ms (* chosen)"]
+        for k, costs in enumerate(self.costs):
+            chosen = (*self.routes, self.root)[k]
+            modes = ",".join(map(str, self.tree.modes[k][:5]))
+            modes += ",..." if len(self.tree.modes[k]) > 5 else ""
+            options = "  ".join(
+                f"{'*' if route == chosen else ' '}{route} {1e3 * cost:.4f}"
+                for route, cost in costs
+            )
+            lines.append(f"{k:>6}  {modes:<16} {options}")
+        lines.append(f"in all {1e3 * self.seconds:.4f} ms")
+        return "\n".join(lines)
+
+
+def contraction_plan(
+    tree: ModeTree,
+    mode_dims: int | Sequence[int],
+    widths: Sequence[int],
+    batch: int,
+    *,
+    distinct: Sequence[int] | None = None,
+    masked: bool = False,
+    rates: Rates | None = None,
+    force: str | None = None,
+) -> Plan:
+    """The cheapest plan by predicted time of value and gradient.
+
+    Seconds of a node = 3 x flops / rate of matrix products + bytes / rate of streaming +
+    gathered bytes / rate of gathering + operations x cost of one.
+
+    Args:
+      tree, mode_dims: of the factors.
+      widths: R_v of every interior node, ascending.
+      batch: number of observations B.
+      distinct: number of distinct observed sub-tuples for every node, which allows
+        "dedup"; None where it is not known.
+      masked: whether a loss offers its targets as a dense array.
+      rates: of the device; measured once and cached by default.
+      force: "rows", "table" or "dedup" to take that route wherever it is possible, or a
+        root route.
+
+    Raises:
+      ValueError: an unknown `force`, or one that the data or the size do not allow.
+
+    Source: PEERS 3.2 (cost formulas), 3.3 (what was measured).
+
+    Example:
+      >>> import htfjax as htf
+      >>> rates = Rates(flops=1e11, stream_bytes=1e10, gather_bytes=2e9, step_seconds=1e-6)
+      >>> plan = contraction_plan(htf.perfect(4), 8, (512, 512, 512), 2048, rates=rates)
+      >>> plan.routes[4], plan.root
+      ('table', 'dense')
+    """
+    dims = _checks.mode_dims(tree.order, mode_dims)
+    counts = None if distinct is None else tuple(distinct)
+    return _plan(
+        tree, dims, tuple(widths), batch, counts, masked, rates or device_rates(), force
+    )
+
+
+@functools.lru_cache(maxsize=1024)
+def _plan(
+    tree: ModeTree,
+    dims: tuple[int, ...],
+    widths: tuple[int, ...],
+    batch: int,
+    distinct: tuple[int, ...] | None,
+    masked: bool,
+    rates: Rates,
+    force: str | None,
+) -> Plan:
+    rows = (*dims, *widths)
+    if force is not None and force not in (*NODE_ROUTES, *ROOT_ROUTES):
+        raise ValueError(f"`force={force!r}` is none of {(*NODE_ROUTES, *ROOT_ROUTES)}.")
+    sizes = [math.prod(dims[m] for m in modes) for modes in tree.modes]
+    work = _Work(tree, rows, sizes, batch, distinct, rates)
+    node_costs = [work.node_costs(k) for k in range(tree.root)]
+    root_costs = work.root_costs(masked)
+    routes, root = _cheapest(work, node_costs, root_costs, force)
+    return Plan(
+        tree=tree,
+        mode_dims=dims,
+        widths=widths,
+        batch=batch,
+        routes=routes,
+        root=root,
+        costs=tuple(tuple(costs.items()) for costs in (*node_costs, root_costs)),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Work:
+    """Predicted seconds of each alternative of each node."""
+
+    tree: ModeTree
+    rows: tuple[int, ...]  # R_k of every node
+    sizes: list[int]  # P_k of every node
+    batch: int
+    distinct: Sequence[int] | None
+    rates: Rates
+
+    def count(self, node: int, route: str) -> int:
+        """Rows held under a route."""
+        if route == "table":
+            return self.sizes[node]
+        if route == "dedup":
+            assert self.distinct is not None
+            return self.distinct[node]
+        return self.batch
+
+    def node_costs(self, node: int) -> dict[str, float]:
+        """A leaf's table is its matrix; inside, Hadamard products and one GEMM."""
+        tree, columns = self.tree, self.rows[self.tree.parent[node]]
+        if node < tree.order:
+            return {"table": 0.0}
+        costs = {}
+        for route in NODE_ROUTES:
+            if route == "dedup" and self.distinct is None:
+                continue
+            count = self.count(node, route)
+            if count > LARGEST_TABLE:
+                continue
+            flops = 6 * count * self.rows[node] * columns
+            moved = (
+                BYTES
+                * count
+                * (6 * self.rows[node] * len(tree.children[node]) + 4 * columns)
+            )
+            costs[route] = self._seconds(flops, moved, 8)
+        return costs
+
+    def gather(self, child: int, count: int) -> float:
+        """Reading `count` rows of a table or dedup, and adding back their cotangents."""
+        moved = 4 * BYTES * count * self.rows[self.tree.parent[child]]
+        return moved / self.rates.gather_bytes + 4 * self.rates.step_seconds
+
+    def root_costs(self, masked: bool) -> dict[str, float]:
+        """Per observation, or one GEMM of two groups of children."""
+        tree, width = self.tree, self.rows[self.tree.root]
+        kids, size = tree.children[tree.root], self.sizes[tree.root]
+        moved = 6 * BYTES * self.batch * width * len(kids)
+        costs = {"gather": self._seconds(0, moved, 6)}
+        if size <= LARGEST_TABLE:
+            # A product with few rows on both sides runs well below the GEMM rate only
+            # when it is narrow; the groups themselves are tables of children's products.
+            dense = self._seconds(6 * size * width, 4 * BYTES * size, 6)
+            read = 4 * BYTES * self.batch * 8 / self.rates.gather_bytes
+            costs["dense"] = dense + read
+            if masked:
+                costs["masked"] = dense + 4 * BYTES * size / self.rates.stream_bytes
+        return costs
+
+    def _seconds(self, flops: float, moved: float, steps: int) -> float:
+        rates = self.rates
+        return flops / rates.flops + moved / rates.stream_bytes + steps * rates.step_seconds
+
+
+def _cheapest(
+    work: _Work,
+    node_costs: list[dict[str, float]],
+    root_costs: dict[str, float],
+    force: str | None,
+) -> tuple[tuple[str, ...], str]:
+    """Dynamic programming from the leaves: best[k][route] is the cost of k's subtree."""
+    tree = work.tree
+    best: list[dict[str, float]] = []
+    below: list[dict[str, list[str]]] = []  # the children's routes that go with it
+    for k in range(tree.root):
+        totals, picks = {}, {}
+        for route, cost in node_costs[k].items():
+            parts = [_best_child(work, best, c, route, work.count(k, route))
+                     for c in tree.children[k]]  # fmt: skip
+            if all(part is not None for part in parts):
+                totals[route] = cost + sum(part[0] for part in parts if part)
+                picks[route] = [part[1] for part in parts if part]
+        totals = _only(totals, force, NODE_ROUTES)
+        best.append(totals)
+        below.append(picks)
+    totals, picks = {}, {}
+    for route, cost in root_costs.items():
+        needs = "rows" if route == "gather" else "table"
+        parts = [_best_child(work, best, c, needs, work.batch)
+                 for c in tree.children[tree.root]]  # fmt: skip
+        if all(part is not None for part in parts):
+            totals[route] = cost + sum(part[0] for part in parts if part)
+            picks[route] = [part[1] for part in parts if part]
+    totals = _only(totals, force, ROOT_ROUTES)
+    if force is not None and force not in NODE_ROUTES and force not in totals:
+        raise ValueError(f"`force={force!r}` is not possible here: {sorted(totals)} are.")
+    root = min(totals, key=lambda route: totals[route])
+    routes = [""] * tree.root
+    pending = list(zip(tree.children[tree.root], picks[root], strict=True))
+    while pending:
+        node, route = pending.pop()
+        routes[node] = route
+        pending.extend(zip(tree.children[node], below[node][route], strict=True))
+    return tuple(routes), root
+
+
+def _best_child(
+    work: _Work, best: list[dict[str, float]], child: int, parent_route: str, count: int
+) -> tuple[float, str] | None:
+    """The cheapest route of a child that a parent's route can read from."""
+    options = {}
+    for route, cost in best[child].items():
+        if parent_route == "table":
+            if route == "table":
+                options[route] = cost
+        elif route != "rows":
+            options[route] = cost + work.gather(child, count)
+        elif parent_route == "rows":
+            options[route] = cost
+    if not options:
+        return None
+    route = min(options, key=lambda r: options[r])
+    return options[route], route
+
+
+def _only(
+    totals: dict[str, Any], force: str | None, kinds: tuple[str, ...]
+) -> dict[str, Any]:
+    if force in kinds and force in totals:
+        return {force: totals[force]}
+    return totals

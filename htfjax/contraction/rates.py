@@ -1,0 +1,121 @@
+"""How fast a device multiplies, streams and gathers: what plans are weighed with."""
+
+import dataclasses
+import functools
+import json
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+__all__ = ["Rates", "device_rates", "measure_rates"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Rates:
+    """Measured speeds of one device.
+
+    Attributes:
+      flops: of a matrix product of middling size, flops per second.
+      stream_bytes: elementwise work, bytes read and written per second.
+      gather_bytes: rows gathered forward and scattered backward, bytes per second.
+      step_seconds: cost of one more operation, however small.
+
+    Example:
+      >>> Rates(flops=1e11, stream_bytes=1e10, gather_bytes=2e9, step_seconds=2e-6).flops
+      100000000000.0
+    """
+
+    flops: float
+    stream_bytes: float
+    gather_bytes: float
+    step_seconds: float
+
+
+@functools.cache
+def device_rates() -> Rates:
+    """The rates of the default device, measured once and kept in a cache file.
+
+    The file lies in the folder named by the environment variable HTFJAX_CACHE, else in
+    the user's cache folder, one for each device kind and jax version; delete it to
+    measure again. Where it cannot be written the rates are kept for the process.
+    """
+    path = _cache_file()
+    try:
+        return Rates(**json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError):
+        pass
+    rates = _outside_any_trace(measure_rates)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        temporary.write_text(json.dumps(dataclasses.asdict(rates)))
+        temporary.replace(path)
+    except OSError:
+        pass
+    return rates
+
+
+def measure_rates() -> Rates:
+    """Times four small programs on the default device; takes about a second.
+
+    Example:
+      >>> measure_rates().flops > 0
+      True
+    """
+    key, f32 = jax.random.key(0), jnp.float32
+    square = jax.random.normal(key, (512, 512), f32)
+    rows = jax.random.normal(key, (2048, 128), f32)
+    table = jax.random.normal(key, (256, 128), f32)
+    index = jax.random.randint(key, (2048,), 0, 256, jnp.int32)
+
+    def gathered(t: jax.Array) -> jax.Array:
+        return jnp.sum(jnp.square(t[index]))
+
+    product = _seconds(lambda x: jnp.matmul(x, x, precision="highest"), square)
+    stream = _seconds(lambda x: x * x + x, rows)
+    gather = _seconds(jax.grad(gathered), table)
+    nothing = _seconds(lambda x: x + 1, jnp.zeros((), f32))
+    small = _seconds(lambda x: functools.reduce(lambda y, _: jnp.cumsum(y), range(8), x),
+                     jnp.zeros((8,), f32))  # fmt: skip
+    return Rates(
+        flops=2 * 512**3 / product,
+        stream_bytes=2 * rows.nbytes / max(stream - nothing, 1e-7),
+        gather_bytes=4 * rows.nbytes / max(gather - nothing, 1e-7),
+        step_seconds=max((small - nothing) / 8, 1e-7),
+    )
+
+
+def _seconds(function: Any, x: jax.Array, repeats: int = 15) -> float:
+    program = jax.jit(function).lower(x).compile()
+    jax.block_until_ready(program(x))
+    times = []
+    for _ in range(repeats):
+        begun = time.perf_counter()
+        jax.block_until_ready(program(x))
+        times.append(time.perf_counter() - begun)
+    return float(np.median(times))
+
+
+def _outside_any_trace(function: Any) -> Any:
+    """Plans are made while tracing; a fresh thread has no trace to be caught in."""
+    result: list[Any] = []
+    thread = threading.Thread(target=lambda: result.append(function()))
+    thread.start()
+    thread.join()
+    if not result:
+        raise RuntimeError("measuring the device's rates failed; see the error above")
+    return result[0]
+
+
+def _cache_file() -> Path:
+    device = jax.devices()[0]
+    kind = "".join(c if c.isalnum() else "-" for c in device.device_kind)
+    name = f"rates-{device.platform}-{kind}-{os.cpu_count()}-jax{jax.__version__}.json"
+    default = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "htfjax"
+    return Path(os.environ.get("HTFJAX_CACHE", default)) / name
