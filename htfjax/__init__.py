@@ -38,12 +38,15 @@ from htfjax.tree_builders import pooled as pooled
 from htfjax.tree_builders import square_patches as square_patches
 
 from htfjax.factors import Factors as Factors
+from htfjax.factors import GroupedFactors as GroupedFactors
 from htfjax.factors import collapse_chains as collapse_chains
 from htfjax.factors import mode_dims as mode_dims
 from htfjax.factors import widths as widths
 from htfjax.initialization import gaussian_factors as gaussian_factors
 from htfjax.initialization import identity_factors as identity_factors
 from htfjax.balance import balanced_factors as balanced_factors
+from htfjax.grouping import group as group
+from htfjax.grouping import ungroup as ungroup
 from htfjax.storage import load_factors as load_factors
 from htfjax.storage import save_factors as save_factors
 
@@ -124,6 +127,9 @@ __all__ = [
     "pooled",
     "square_patches",
     "Factors",
+    "GroupedFactors",
+    "group",
+    "ungroup",
     "collapse_chains",
     "mode_dims",
     "widths",

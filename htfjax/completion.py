@@ -15,8 +15,9 @@ from htfjax.contraction import observed
 from htfjax.contraction.end_tensor import permuted_end_tensor
 from htfjax.contraction.entries import check_indices
 from htfjax.contraction.evaluate import planned_entries
+from htfjax.contraction.grouped import grouped_entries
 from htfjax.contraction.plan import Plan, contraction_plan
-from htfjax.factors import Factors
+from htfjax.factors import Factors, GroupedFactors
 from htfjax.mode_tree import ModeTree
 
 __all__ = ["CompletionLoss", "completion_loss", "loss_plan", "observed_entries"]
@@ -160,11 +161,16 @@ def loss_plan(loss: CompletionLoss, factors: Factors) -> Plan:
 
 
 def observed_entries(
-    loss: CompletionLoss, factors: Factors, plan: Plan, precision: Any = "highest"
+    loss: CompletionLoss,
+    factors: Factors | GroupedFactors,
+    plan: Plan,
+    precision: Any = "highest",
 ) -> jax.Array:
     """The end tensor at the loss's indices, (B,)."""
-    factors = _factors.with_constants(factors)
-    return planned_entries(plan, factors, loss.indices, loss.distinct, precision)
+    if isinstance(factors, GroupedFactors) and plan.root == "gather":
+        return grouped_entries(plan, factors, loss.indices, precision)
+    constant = _factors.with_constants(factors)
+    return planned_entries(plan, constant, loss.indices, loss.distinct, precision)
 
 
 def _masked(loss: CompletionLoss, factors: Factors) -> jax.Array:

@@ -12,7 +12,7 @@ import optax
 from jax import lax
 
 from htfjax import _checks, _numerics
-from htfjax.factors import Factors
+from htfjax.factors import Factors, GroupedFactors
 from htfjax.trajectory import Trajectory
 
 __all__ = ["DescentState", "continue_descent", "descend", "start_descent"]
@@ -264,15 +264,22 @@ def _freeze(tree: Any) -> Any:
     """Zeros in place of what belongs to fixed nodes, wherever factors stand in a tree."""
 
     def zero_fixed(x: Any) -> Any:
-        if not isinstance(x, Factors) or not x.fixed:
+        if not isinstance(x, Factors | GroupedFactors) or not x.fixed:
             return x
+        if isinstance(x, GroupedFactors):
+            stacks = tuple(
+                jax.tree.map(jnp.zeros_like, stack) if nodes[0] in x.fixed else stack
+                for nodes, stack in zip(x.groups, x.stacks, strict=True)
+            )
+            return dataclasses.replace(x, stacks=stacks)
         weights = tuple(
             jax.tree.map(jnp.zeros_like, w) if k in x.fixed else w
             for k, w in enumerate(x.weights)
         )
         return dataclasses.replace(x, weights=weights)
 
-    return jax.tree.map(zero_fixed, tree, is_leaf=lambda x: isinstance(x, Factors))
+    kinds = Factors | GroupedFactors
+    return jax.tree.map(zero_fixed, tree, is_leaf=lambda x: isinstance(x, kinds))
 
 
 def _is_array(leaf: Any) -> bool:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from htfjax import _checks
 from htfjax.mode_tree import ModeTree
 
-__all__ = ["Factors", "collapse_chains", "mode_dims", "widths"]
+__all__ = ["Factors", "GroupedFactors", "collapse_chains", "mode_dims", "widths"]
 
 
 @jax.tree_util.register_dataclass
@@ -49,7 +49,73 @@ class Factors:
     fixed: tuple[int, ...] = dataclasses.field(default=(), metadata={"static": True})
 
 
-def widths(factors: Factors) -> tuple[int, ...]:
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class GroupedFactors:
+    """Factors whose equal nodes are stacked; made by `group`, undone by `ungroup`.
+
+    Attributes:
+      stacks: for every group an array (number of nodes, R_k, R_parent(k)), or None for a
+        root of ones.
+      tree: the mode tree (static).
+      groups: node ids of every group, children before parents (static).
+      fixed: ids of the nodes that are data (static).
+
+    Example:
+      >>> import htfjax as htf, jax
+      >>> factors = htf.gaussian_factors(jax.random.key(0), htf.perfect(4), 3, 2, 1.0)
+      >>> isinstance(htf.group(factors), GroupedFactors)
+      True
+    """
+
+    stacks: tuple[Any, ...]
+    tree: ModeTree = dataclasses.field(metadata={"static": True})
+    groups: tuple[tuple[int, ...], ...] = dataclasses.field(metadata={"static": True})
+    fixed: tuple[int, ...] = dataclasses.field(default=(), metadata={"static": True})
+
+
+def as_factors(factors: Factors | GroupedFactors) -> Factors:
+    """Ungrouped factors: slices of the stacks, or the factors as they are."""
+    if not isinstance(factors, GroupedFactors):
+        return factors
+    weights: list[Any] = [None] * factors.tree.num_nodes
+    for nodes, stack in zip(factors.groups, factors.stacks, strict=True):
+        for i, node in enumerate(nodes):
+            weights[node] = None if stack is None else stack[i]
+    return Factors(tree=factors.tree, weights=tuple(weights), fixed=factors.fixed)
+
+
+def stacks_with_constants(factors: GroupedFactors) -> tuple[Any, ...]:
+    """Checked stacks, through whose fixed ones no derivative flows.
+
+    Raises:
+      TypeError, ValueError: stacks that do not fit the tree.
+    """
+    check(shapes(factors))
+    return tuple(
+        jax.lax.stop_gradient(stack) if nodes[0] in factors.fixed else stack
+        for nodes, stack in zip(factors.groups, factors.stacks, strict=True)
+    )
+
+
+def shapes(factors: Factors | GroupedFactors) -> Factors:
+    """Factors of shapes and dtypes alone, without an operation per node."""
+    if not isinstance(factors, GroupedFactors):
+        return factors
+    weights: list[Any] = [None] * factors.tree.num_nodes
+    for nodes, stack in zip(factors.groups, factors.stacks, strict=True):
+        if stack is None:
+            continue
+        if stack.ndim != 3 or stack.shape[0] != len(nodes):
+            raise ValueError(
+                f"`stacks` holds an array of shape {stack.shape} for {len(nodes)} nodes."
+            )
+        for node in nodes:
+            weights[node] = jax.ShapeDtypeStruct(stack.shape[1:], stack.dtype)
+    return Factors(tree=factors.tree, weights=tuple(weights), fixed=factors.fixed)
+
+
+def widths(factors: Factors | GroupedFactors) -> tuple[int, ...]:
     """R_k for every node id: the mode dimension at leaves, local components inside.
 
     Example:
@@ -57,7 +123,7 @@ def widths(factors: Factors) -> tuple[int, ...]:
       >>> widths(Factors(tree=flat(2), weights=(jnp.ones((3, 2)),) * 2 + (None,)))
       (3, 3, 2)
     """
-    rows = []
+    factors, rows = shapes(factors), []
     for k, weight in enumerate(factors.weights):
         if weight is not None:
             rows.append(weight.shape[0])
@@ -67,7 +133,7 @@ def widths(factors: Factors) -> tuple[int, ...]:
     return tuple(rows)
 
 
-def mode_dims(factors: Factors) -> tuple[int, ...]:
+def mode_dims(factors: Factors | GroupedFactors) -> tuple[int, ...]:
     """Dimensions D_0, ..., D_{N-1} of the end tensor.
 
     Example:
@@ -85,6 +151,8 @@ def check(factors: Any) -> None:
       TypeError: not `Factors`, a weight that is no array, mixed or non-floating dtypes.
       ValueError: a missing or surplus matrix, inconsistent shapes, unknown fixed nodes.
     """
+    if isinstance(factors, GroupedFactors):
+        factors = shapes(factors)
     if not isinstance(factors, Factors):
         raise TypeError(f"`factors` must be htfjax.Factors, got {type(factors).__name__}.")
     tree, weights = factors.tree, factors.weights
@@ -111,17 +179,18 @@ def check(factors: Any) -> None:
         raise ValueError(f"`fixed` names {unknown}; nodes are 0..{tree.root}.")
 
 
-def trained(factors: Factors) -> tuple[bool, ...]:
+def trained(factors: Factors | GroupedFactors) -> tuple[bool, ...]:
     """For every node whether its matrix is trained: present and not fixed."""
     return tuple(
         weight is not None and k not in factors.fixed
-        for k, weight in enumerate(factors.weights)
+        for k, weight in enumerate(shapes(factors).weights)
     )
 
 
-def with_constants(factors: Factors) -> Factors:
-    """Checked factors through whose fixed matrices no derivative flows."""
+def with_constants(factors: Factors | GroupedFactors) -> Factors:
+    """Checked, ungrouped factors through whose fixed matrices no derivative flows."""
     check(factors)
+    factors = as_factors(factors)
     weights = tuple(
         jax.lax.stop_gradient(weight) if k in factors.fixed else weight
         for k, weight in enumerate(map(_as_array, factors.weights))
@@ -129,9 +198,9 @@ def with_constants(factors: Factors) -> Factors:
     return dataclasses.replace(factors, weights=weights)
 
 
-def dtype(factors: Factors) -> Any:
+def dtype(factors: Factors | GroupedFactors) -> Any:
     """The one dtype of all weight matrices."""
-    return jax.tree.leaves(factors.weights)[0].dtype
+    return jax.tree.leaves(shapes(factors).weights)[0].dtype
 
 
 def collapse_chains(factors: Factors) -> Factors:
@@ -156,6 +225,7 @@ def collapse_chains(factors: Factors) -> Factors:
       (0, 1)
     """
     check(factors)
+    factors = as_factors(factors)
     tree, weights = factors.tree, factors.weights
     nested: list[Any] = list(range(tree.order))
     matrix: list[Any] = [_as_array(weight) for weight in weights]

@@ -181,7 +181,7 @@ def growth_rates(
     velocity = jax.tree.map(jnp.negative, jax.grad(loss)(params))
     convert = (lambda p: p) if to_factors is None else to_factors
     factors, moving = jax.jvp(convert, (params,), (velocity,))
-    factors = _factors.with_constants(factors)
+    factors, moving = _factors.with_constants(factors), _factors.as_factors(moving)
     rates = {}
     for v, vectors in _component_vectors(factors).items():
         norms = [_numerics.safe_norm(x, axis=0) for x in vectors]

@@ -205,12 +205,12 @@ def test_rates_are_measured_once_and_cached(tmp_path: Any, monkeypatch: Any) -> 
 
     monkeypatch.setenv("HTFJAX_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(rates, "measure_rates", lambda: SLOW_GEMM)
-    rates.device_rates.cache_clear()
+    rates.cached_rates.cache_clear()
     assert htf.device_rates() == SLOW_GEMM
     monkeypatch.setattr(rates, "measure_rates", None)
-    rates.device_rates.cache_clear()
+    rates.cached_rates.cache_clear()
     assert htf.device_rates() == SLOW_GEMM
-    rates.device_rates.cache_clear()
+    rates.cached_rates.cache_clear()
 
 
 @pytest.mark.parametrize(

@@ -61,9 +61,16 @@ CONTRACT = {
     "load_results": "path group=None",
 }
 # Promised by the contract and not here yet.
-LATER = {"group", "ungroup", "spectrum", "gradient_flow"}
+LATER = {"spectrum", "gradient_flow"}
 # Beyond the contract.
 EXTRAS = {
+    "GroupedFactors",
+    "Plan",
+    "Rates",
+    "contraction_plan",
+    "device_rates",
+    "loss_plan",
+    "measure_rates",
     "RiseTimes",
     "Stop",
     "component_contributions",

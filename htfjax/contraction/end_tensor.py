@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from htfjax import factors as _factors
 from htfjax.factors import Factors
 
-__all__ = ["end_tensor", "khatri_rao", "permuted_end_tensor"]
+__all__ = ["contract_root", "end_tensor", "khatri_rao", "permuted_end_tensor"]
 
 # Above this the dense tensor is refused: 2**31 float64 numbers are 16 GiB.
 LARGEST_SIZE = 2**31
@@ -71,7 +71,7 @@ def permuted_end_tensor(
     for k in tree.interior:
         axes[k] = tuple(m for c in tree.children[k] for m in axes[c])
     kids = [tables[c] for c in tree.children[tree.root]]
-    values = _contract_root(kids, factors.weights[tree.root], precision)
+    values = contract_root(kids, factors.weights[tree.root], precision)
     return values, axes[tree.root]
 
 
@@ -84,7 +84,7 @@ def khatri_rao(tables: Sequence[jax.Array]) -> jax.Array:
     return product
 
 
-def _contract_root(
+def contract_root(
     tables: list[jax.Array], weight: jax.Array | None, precision: Any
 ) -> jax.Array:
     """sum_r w[r] prod_c T_c[., r] as one matrix product of two groups of children."""

@@ -10,14 +10,15 @@ from jax.typing import ArrayLike
 from htfjax import _checks
 from htfjax import factors as _factors
 from htfjax.contraction.evaluate import planned_entries
+from htfjax.contraction.grouped import grouped_entries
 from htfjax.contraction.plan import Plan, contraction_plan
-from htfjax.factors import Factors
+from htfjax.factors import Factors, GroupedFactors
 
 __all__ = ["check_indices", "entries"]
 
 
 def entries(
-    factors: Factors,
+    factors: Factors | GroupedFactors,
     indices: ArrayLike,
     *,
     plan: Plan | None = None,
@@ -50,7 +51,7 @@ def entries(
       >>> htf.entries(factors, jnp.array([[0, 1, 2], [3, 3, 3]])).shape
       (2,)
     """
-    factors = _factors.with_constants(factors)
+    _factors.check(factors)
     dims, widths = _factors.mode_dims(factors), _factors.widths(factors)
     checked = check_indices(indices, dims)
     wanted = (factors.tree, dims, widths[factors.tree.order :], checked.shape[0])
@@ -64,7 +65,10 @@ def entries(
         )
     elif "dedup" in plan.routes:
         raise ValueError("`plan` has 'dedup' routes, which only a loss prepares.")
-    return planned_entries(plan, factors, checked, None, precision)
+    if isinstance(factors, GroupedFactors) and plan.root == "gather":
+        return grouped_entries(plan, factors, checked, precision)
+    constant = _factors.with_constants(factors)
+    return planned_entries(plan, constant, checked, None, precision)
 
 
 def check_indices(indices: Any, dims: tuple[int, ...]) -> jax.Array:

@@ -34,6 +34,13 @@ class Plan:
       root: "gather", "dense", or "masked" (dense, compared in place with the mean
         targets; losses only).
       costs: for every node, predicted seconds of value and gradient of its alternatives.
+
+    Example:
+      >>> import htfjax as htf
+      >>> rates = htf.Rates(1e11, 1e10, 2e9, 1e-6)
+      >>> plan = htf.contraction_plan(htf.flat(2), 8, (4,), 20, rates=rates)
+      >>> isinstance(plan, Plan), len(plan.explain().splitlines())
+      (True, 5)
     """
 
     tree: ModeTree
@@ -200,7 +207,7 @@ class _Work:
         if size <= LARGEST_TABLE:
             # A product with few rows on both sides runs well below the GEMM rate only
             # when it is narrow; the groups themselves are tables of children's products.
-            dense = self._seconds(6 * size * width, 4 * BYTES * size, 6)
+            dense = self._seconds(6 * size * width, 4 * BYTES * size, 14)
             read = 4 * BYTES * self.batch * 8 / self.rates.gather_bytes
             costs["dense"] = dense + read
             if masked:

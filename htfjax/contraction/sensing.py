@@ -9,14 +9,18 @@ import numpy as np
 
 from htfjax import _checks
 from htfjax import factors as _factors
+from htfjax.contraction.grouped import grouped_sense
 from htfjax.contraction.rows import contract_rows
-from htfjax.factors import Factors
+from htfjax.factors import Factors, GroupedFactors
 
 __all__ = ["check_vectors", "sense"]
 
 
 def sense(
-    factors: Factors, vectors: Sequence[jax.Array], *, precision: Any = "highest"
+    factors: Factors | GroupedFactors,
+    vectors: Sequence[jax.Array],
+    *,
+    precision: Any = "highest",
 ) -> jax.Array:
     """Inner products of the end tensor with rank-one tensors.
 
@@ -42,8 +46,11 @@ def sense(
       >>> htf.sense(factors, [jnp.ones((5, 2)), jnp.ones((5, 3))]).shape
       (5,)
     """
-    factors = _factors.with_constants(factors)
+    _factors.check(factors)
     check_vectors(vectors, _factors.mode_dims(factors))
+    if isinstance(factors, GroupedFactors):
+        return grouped_sense(factors, vectors, precision)
+    factors = _factors.with_constants(factors)
     dtype = _factors.dtype(factors)
     leaf_rows = [
         jnp.matmul(jnp.asarray(x, dtype), factors.weights[n], precision=precision)
