@@ -196,7 +196,7 @@ class _Work:
     def gather(self, child: int, count: int) -> float:
         """Reading `count` rows of a table or dedup, and adding back their cotangents."""
         moved = 4 * BYTES * count * self.rows[self.tree.parent[child]]
-        return moved / self.rates.gather_bytes + 4 * self.rates.step_seconds
+        return moved / self.rates.gather_bytes + 2 * self.rates.step_seconds
 
     def root_costs(self, masked: bool) -> dict[str, float]:
         """Per observation, or one GEMM of two groups of children."""
@@ -207,7 +207,7 @@ class _Work:
         if size <= LARGEST_TABLE:
             # A product with few rows on both sides runs well below the GEMM rate only
             # when it is narrow; the groups themselves are tables of children's products.
-            dense = self._seconds(6 * size * width, 4 * BYTES * size, 14)
+            dense = self._seconds(6 * size * width, 4 * BYTES * size, 16)
             read = 4 * BYTES * self.batch * 8 / self.rates.gather_bytes
             costs["dense"] = dense + read
             if masked:
