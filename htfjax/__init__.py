@@ -69,13 +69,17 @@ from htfjax.local_components import unbalancedness as unbalancedness
 from htfjax.local_components import weight_vector_norms as weight_vector_norms
 from htfjax.matricization import effective_rank as effective_rank
 from htfjax.matricization import entanglement_entropy as entanglement_entropy
-from htfjax.matricization import hierarchical_rank as hierarchical_rank
 from htfjax.matricization import matricize as matricize
-from htfjax.matricization import nuclear_norm as nuclear_norm
 from htfjax.matricization import numerical_rank as numerical_rank
 from htfjax.matricization import rank_within as rank_within
-from htfjax.matricization import singular_values as singular_values
 from htfjax.matricization import weight_singular_values as weight_singular_values
+from htfjax.rank_bounds import rank_bound as rank_bound
+from htfjax.spectra import Spectrum as Spectrum
+from htfjax.spectra import hierarchical_rank as hierarchical_rank
+from htfjax.spectra import nuclear_norm as nuclear_norm
+from htfjax.spectra import singular_values as singular_values
+from htfjax.spectra import spectra as spectra
+from htfjax.spectra import spectrum as spectrum
 
 from htfjax.group_rms import group_rmsprop as group_rmsprop
 from htfjax.group_rms import scale_by_group_rms as scale_by_group_rms
@@ -153,6 +157,10 @@ __all__ = [
     "rank_within",
     "singular_values",
     "weight_singular_values",
+    "rank_bound",
+    "Spectrum",
+    "spectra",
+    "spectrum",
     "group_rmsprop",
     "scale_by_group_rms",
     "RiseTimes",

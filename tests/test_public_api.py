@@ -61,10 +61,11 @@ CONTRACT = {
     "load_results": "path group=None",
 }
 # Promised by the contract and not here yet.
-LATER = {"group", "ungroup", "spectrum", "gradient_flow"}
+LATER = {"group", "ungroup", "gradient_flow"}
 # Beyond the contract.
 EXTRAS = {
     "RiseTimes",
+    "Spectrum",
     "Stop",
     "component_contributions",
     "descend_in_chunks",
@@ -79,6 +80,7 @@ EXTRAS = {
     "mode_dims",
     "nuclear_norm",
     "penalize",
+    "rank_bound",
     "random_indices",
     "random_matrices",
     "random_vectors",
@@ -87,6 +89,7 @@ EXTRAS = {
     "rise_times",
     "save_results",
     "save_state",
+    "spectra",
     "unobserved_indices",
     "weight_singular_values",
     "weight_vector_norms",
