@@ -50,6 +50,9 @@ from htfjax.storage import save_factors as save_factors
 from htfjax.contraction import end_tensor as end_tensor
 from htfjax.contraction import entries as entries
 from htfjax.contraction import sense as sense
+from htfjax.contraction.inner import distance as distance
+from htfjax.contraction.inner import inner_product as inner_product
+from htfjax.contraction.inner import squared_norm as squared_norm
 
 from htfjax.observations import random_indices as random_indices
 from htfjax.observations import random_matrices as random_matrices
@@ -61,6 +64,12 @@ from htfjax.losses import minibatch_loss as minibatch_loss
 from htfjax.losses import penalize as penalize
 from htfjax.losses import residuals as residuals
 from htfjax.losses import sensing_loss as sensing_loss
+from htfjax.population import population_loss as population_loss
+from htfjax.scaled import Magnitude as Magnitude
+from htfjax.scaled import ScaledGradient as ScaledGradient
+from htfjax.scaled import magnitude as magnitude
+from htfjax.scaled import scaled_loss as scaled_loss
+from htfjax.scaled import scaled_value_and_grad as scaled_value_and_grad
 
 from htfjax.local_components import component_contributions as component_contributions
 from htfjax.local_components import growth_rates as growth_rates
@@ -133,6 +142,9 @@ __all__ = [
     "end_tensor",
     "entries",
     "sense",
+    "distance",
+    "inner_product",
+    "squared_norm",
     "random_indices",
     "random_matrices",
     "random_vectors",
@@ -143,6 +155,12 @@ __all__ = [
     "penalize",
     "residuals",
     "sensing_loss",
+    "population_loss",
+    "Magnitude",
+    "ScaledGradient",
+    "magnitude",
+    "scaled_loss",
+    "scaled_value_and_grad",
     "component_contributions",
     "growth_rates",
     "local_component_norms",

@@ -87,6 +87,13 @@ def normalized(x: jax.Array) -> tuple[jax.Array, jax.Array]:
     Zeros and arrays that are not finite come back as they are, with e = 0.
     """
     top = jnp.max(jnp.abs(jax.lax.stop_gradient(x)))
-    exponent = jnp.frexp(top)[1].astype(jnp.int32)
+    info = jnp.finfo(x.dtype)
+    word = jnp.dtype(f"int{info.bits}")
+    bits = jax.lax.bitcast_convert_type(top, word)
+    biased = jnp.right_shift(bits, jnp.asarray(info.nmant, word)).astype(jnp.int32)
+    exponent = biased - jnp.int32(info.maxexp - 2)
     exponent = jnp.where((top > 0) & jnp.isfinite(top), exponent, jnp.int32(0))
+    # A barrier: compilers would fuse a sweep's whole chain of exponents into one kernel
+    # and take minutes over it.
+    exponent = jax.lax.optimization_barrier(exponent)
     return shifted(x, -exponent), exponent
