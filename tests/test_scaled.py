@@ -170,3 +170,39 @@ def escape(dtype, scaled, steps=900):
         num_steps=steps,
         record_every=steps // 30,
     )
+
+
+def test_float32_follows_float64_through_the_escape():
+    """Order 16 from std 1e-2, entries 1e-62: scaled float32 leaves zero as float64 does."""
+    start = tiny(htf.perfect(16).nested, 2, 4, 1e-2, np.float32)
+    assert bool(htf.magnitude(start).underflows)
+    _, wide = escape(np.float64, scaled=False)
+    _, narrow = escape(np.float32, scaled=True)
+    losses = np.asarray(wide.losses)
+    assert abs(losses[3] / losses[0] - 1) < 1e-6  # a plateau first
+    assert losses[-1] < 0.7 * losses[0]  # and left at the end
+    helpers.assert_close(narrow.losses, losses, rtol=1e-3)
+    final, still = escape(np.float32, scaled=False, steps=60)
+    assert not np.any(np.diff(still.losses))  # plain float32 never moves
+    np.testing.assert_array_equal(final.weights[0], start.weights[0])
+
+
+def test_scaled_loss_has_the_value_and_the_direction():
+    factors = helpers.random_factors("mixed5")
+    loss = loss_for(factors, "completion")
+    value, gradient = jax.jit(jax.value_and_grad(htf.scaled_loss(loss)))(factors)
+    helpers.assert_close(value, loss(factors))
+    helpers.assert_close(htf.scaled_loss(loss)(factors), loss(factors))
+    wanted = htf.scaled_value_and_grad(loss, factors).gradient
+    for a, b in zip(jax.tree.leaves(gradient), jax.tree.leaves(wanted), strict=True):
+        helpers.assert_close(a, b, size=1.0)
+
+
+@pytest.mark.parametrize("entry", [htf.scaled_loss, None])
+def test_other_losses_are_refused(entry):
+    factors = helpers.random_factors("mixed5")
+    with pytest.raises(TypeError, match="`loss`"):
+        if entry is None:
+            htf.scaled_value_and_grad(htf.squared_norm, factors)  # pyright: ignore
+        else:
+            entry(htf.squared_norm)
