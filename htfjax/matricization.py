@@ -21,6 +21,7 @@ __all__ = [
     "weight_singular_values",
 ]
 
+
 def matricize(tensor: jax.Array, row_modes: Sequence[int]) -> jax.Array:
     """The matricization whose rows are indexed by `row_modes`.
 
@@ -107,7 +108,7 @@ def entanglement_entropy(s: jax.Array, floor: float | None = None) -> jax.Array:
     return _entropy(jnp.square(_cut(s, floor)))[0]
 
 
-def numerical_rank(s: jax.Array, rtol: float | None = None) -> jax.Array:
+def numerical_rank(s: jax.Array, rtol: float | jax.Array | None = None) -> jax.Array:
     """How many singular values exceed `rtol` times the largest, by default K epsilon.
 
     Args:

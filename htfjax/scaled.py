@@ -34,7 +34,11 @@ Loss = ObservationLoss | PopulationLoss
 class Magnitude(NamedTuple):
     """Sizes as logarithms to base 2, and whether the dtype holds them; printable.
 
-    Example: see `magnitude`.
+    Example:
+      >>> import htfjax as htf
+      >>> cube = htf.identity_factors(htf.flat(2), 2, 2, 1.0, root="ones")
+      >>> print(str(htf.magnitude(cube)).partition(":")[0])
+      entries about 7.1e-1, slopes about 1.0e+0
     """
 
     log2_value: jax.Array  # (), RMS entry of the end tensor; -inf for the zero tensor
@@ -60,7 +64,13 @@ class Magnitude(NamedTuple):
 class ScaledGradient(NamedTuple):
     """A loss and its gradient = `gradient` 2**`log2_scale`.
 
-    Example: see `scaled_value_and_grad`.
+    Example:
+      >>> import htfjax as htf, jax.numpy as jnp
+      >>> cube = htf.identity_factors(htf.flat(2), 2, 2, 1.0, root="ones")
+      >>> loss = htf.completion_loss(cube.tree, 2, [[0, 0]], [3.0])
+      >>> value, gradient, log2_scale = htf.scaled_value_and_grad(loss, cube)
+      >>> float(value), float(gradient.weights[0][0, 0]), int(log2_scale)
+      (4.0, -0.5, 3)
     """
 
     value: jax.Array  # ()

@@ -38,7 +38,12 @@ class Spectrum(NamedTuple):
 
     A pytree whose arrays are the values and the accuracy; the route is static.
 
-    Example: see `spectrum`.
+    Example:
+      >>> import htfjax as htf
+      >>> deep = htf.identity_factors(htf.flat(2), 3, 3, 1.0, root="ones")
+      >>> values, route, accuracy = htf.spectrum(deep, 0)
+      >>> values.tolist(), route
+      ([1.0, 1.0, 1.0], 'dense')
     """
 
     values: jax.Array  # (K,) descending
@@ -221,8 +226,8 @@ def hierarchical_rank(
     ranks = {}
     for v, (values, _, accuracy) in spectra(factors, method=method).items():
         least = values.shape[-1] * float(jnp.finfo(values.dtype).eps)
-        cut = jnp.maximum(jnp.asarray(least if rtol is None else rtol, values.dtype), accuracy)
-        ranks[v] = numerical_rank(values, cut)
+        cut = jnp.asarray(least if rtol is None else rtol, values.dtype)
+        ranks[v] = numerical_rank(values, jnp.maximum(cut, accuracy))
     return ranks
 
 

@@ -114,8 +114,12 @@ def test_descends_to_the_target_at_order_64():
     for scale in (1.0, 1.01):
         aim = jax.tree.map(lambda x, s=scale: s * x, target)
         _, path = htf.descend(
-            start, htf.population_loss(aim), optimizer,
-            num_steps=20, record_every=10, observe=observe,
+            start,
+            htf.population_loss(aim),
+            optimizer,
+            num_steps=20,
+            record_every=10,
+            observe=observe,
         )
         assert path.losses[-1] < path.losses[0]
     assert len(traces) == 1
@@ -141,7 +145,11 @@ def test_float32_and_a_number_of_entries_beyond_64_bits():
         (lambda a, b: htf.inner_product(a, b), ValueError, "one tree"),
         (lambda a, b: htf.distance(a, a, "dense"), ValueError, "`method='dense'`"),
         (lambda a, b: htf.population_loss(a, "fast"), ValueError, "`method='fast'`"),
-        (lambda a, b: htf.population_loss(3), TypeError, "`factors`"),
+        (
+            lambda a, b: htf.population_loss(None),  # pyright: ignore[reportArgumentType]
+            TypeError,
+            "`factors`",
+        ),
         (lambda a, b: htf.population_loss(a)(b), ValueError, "one tree"),
         (
             lambda a, b: htf.distance(a, jax.tree.map(lambda x: x.astype(np.float32), a)),

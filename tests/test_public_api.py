@@ -42,7 +42,7 @@ CONTRACT = {
     "unbalancedness": "factors kind='components'",
     "growth_rates": "params loss to_factors",
     "singular_values": "factors node_or_modes method='auto'",
-    "spectrum": "factors",
+    "spectrum": "factors node_or_modes accuracy=None method='auto'",
     "effective_rank": "s floor",
     "numerical_rank": "s rtol",
     "entanglement_entropy": "s",

@@ -162,7 +162,8 @@ def _product(parts: list[Scaled]) -> Scaled:
 
 def _without_one(first: Scaled, parts: list[Scaled]) -> list[Scaled]:
     """first times all parts but one, for each; no division, so zeros are fine."""
-    before, after = [first], [None]
+    before: list[Scaled] = [first]
+    after: list[Any] = [None]
     for part in parts[:-1]:
         before.append(_product([before[-1], part]))
     for part in reversed(parts[1:]):
