@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from htfjax import _checks
 from htfjax import factors as _factors
 from htfjax.contraction import end_tensor
-from htfjax.contraction.core_values import floor, values_of_core, values_of_grams
+from htfjax.contraction.core_values import floor, values_of_cores, values_of_grams
 from htfjax.contraction.gram import gram_pairs
 from htfjax.contraction.sweep_costs import dense_cost, gram_cost, qr_cost
 from htfjax.contraction.sweeps import qr_cores
@@ -30,6 +30,7 @@ __all__ = [
 ROUTES = ("dense", "qr", "gram")
 METHODS = ("auto", *ROUTES)
 LARGEST_DENSE = 2**31  # entries
+BATCH = 32  # matrices decomposed by one call; programs of a thousand compile slowly
 AFFORDABLE = 10**10  # operations of the dense route
 
 
@@ -303,7 +304,7 @@ def _sweep(
     """Spectra of some nodes, equal shapes decomposed together."""
     pairs: dict[int, Any]
     if route == "qr":
-        pairs, decompose = qr_cores(factors, nodes), values_of_core
+        pairs, decompose = qr_cores(factors, nodes), values_of_cores
     else:
         pairs, decompose = gram_pairs(factors), values_of_grams
     groups: dict[Any, list[int]] = {}
@@ -311,11 +312,12 @@ def _sweep(
         shapes = tuple(None if x is None else x.shape for x in pairs[v])
         groups.setdefault(shapes, []).append(v)
     found = {}
-    for members in groups.values():
-        stacked = jax.tree.map(lambda *xs: jnp.stack(xs), *[pairs[v] for v in members])
-        values, accuracies = jax.vmap(decompose)(stacked)
-        for row, v in enumerate(members):
-            found[v] = Spectrum(values[row, : counts[v]], route, accuracies[row])
+    for same in groups.values():
+        for start in range(0, len(same), BATCH):
+            members = same[start : start + BATCH]
+            rows = decompose([pairs[v] for v in members])
+            for v, (values, accuracy) in zip(members, rows, strict=True):
+                found[v] = Spectrum(values[: counts[v]], route, accuracy)
     return {v: found[v] for v in nodes}
 
 

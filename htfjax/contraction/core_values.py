@@ -1,5 +1,6 @@
 """Singular values of the small matrices that the sweeps leave, and their accuracy."""
 
+import functools
 import math
 from typing import Any
 
@@ -10,12 +11,30 @@ from htfjax import _numerics
 from htfjax.contraction.gram import GramPair
 from htfjax.contraction.sweeps import Core
 
-__all__ = ["floor", "values_of_core", "values_of_grams"]
+__all__ = ["floor", "values_of_cores", "values_of_grams"]
 
 Values = tuple[jax.Array, jax.Array]  # (K,) descending, () accuracy
 
 
-def values_of_core(core: Core) -> Values:
+def values_of_cores(cores: list[Core]) -> list[Values]:
+    """Singular values of 2^e L K^T, for triples of equal shapes."""
+    return _batched(cores, _values_of_core)
+
+
+def values_of_grams(pairs: list[GramPair]) -> list[Values]:
+    """Square roots of the eigenvalues of 2^e M C, for triples of equal shapes."""
+    return _batched(pairs, _values_of_grams)
+
+
+@functools.partial(jax.jit, static_argnames="decompose")
+def _batched(triples: list[Any], decompose: Any) -> list[Values]:
+    """All in one call of LAPACK."""
+    stacked = jax.tree.map(lambda *xs: jnp.stack(xs), *triples)
+    values, accuracies = jax.vmap(decompose)(stacked)
+    return [(values[row], accuracies[row]) for row in range(len(triples))]
+
+
+def _values_of_core(core: Core) -> Values:
     """Singular values of 2^e L K^T."""
     left, right, exponent = core
     product = jnp.matmul(left, right.T, precision="highest")
@@ -24,7 +43,7 @@ def values_of_core(core: Core) -> Values:
     return _numerics.shifted(values, exponent), floor(values, size)
 
 
-def values_of_grams(pair: GramPair) -> Values:
+def _values_of_grams(pair: GramPair) -> Values:
     """Square roots of the eigenvalues of 2^e M C."""
     inner, outer, exponent = pair
     if inner is None:

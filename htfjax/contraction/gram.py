@@ -4,6 +4,7 @@ Inside, every matrix is a mantissa and a power of two, so that neither small fac
 an order of a thousand under- or overflows on the way.
 """
 
+import functools
 from typing import Any
 
 import jax
@@ -103,9 +104,7 @@ def _rising(
             components[k] = _product([grams[c] for c in kids])
             grams[k] = _congruent(left.T, components[k], right, precision)
         else:
-            left, right = _numerics.normalized(left), _numerics.normalized(right)
-            gram = jnp.matmul(left[0].T, right[0], precision=precision)
-            grams[k] = _lift(gram, left[1] + right[1])
+            grams[k] = _leaf(left, right, precision)
     return components, grams
 
 
@@ -117,9 +116,8 @@ def _falling(
     At a leaf of more rows than columns the first is left out: its gauge is the second.
     """
     tree, rows = factors.tree, _factors.widths(factors)
-    column, exponent = _numerics.normalized(root_column(factors))
-    square = jnp.matmul(column, column.T, precision=precision)
-    environments = {tree.root: _lift(square, 2 * exponent)}
+    row = root_column(factors).T
+    environments = {tree.root: _leaf(row, row, precision)}
     surroundings: dict[int, Scaled] = {}
     for v in reversed(tree.interior):
         kids = tree.children[v]
@@ -142,6 +140,16 @@ def root_column(factors: Factors) -> jax.Array:
     return weight
 
 
+# The steps of a sweep are jitted: unjitted sweeps then dispatch a few programs a node.
+@functools.partial(jax.jit, static_argnames="precision")
+def _leaf(left: jax.Array, right: jax.Array, precision: Any) -> Scaled:
+    """left^T right."""
+    left, low = _numerics.normalized(left)
+    right, high = _numerics.normalized(right)
+    return _lift(jnp.matmul(left.T, right, precision=precision), low + high)
+
+
+@functools.partial(jax.jit, static_argnames="precision")
 def _congruent(left: jax.Array, inner: Scaled, right: jax.Array, precision: Any) -> Scaled:
     """left M right."""
     left, low = _numerics.normalized(left)
@@ -152,6 +160,7 @@ def _congruent(left: jax.Array, inner: Scaled, right: jax.Array, precision: Any)
     return _lift(product, inner[1] + low + high)
 
 
+@jax.jit
 def _product(parts: list[Scaled]) -> Scaled:
     """Elementwise product, one at a time so that no partial product is lost."""
     product = parts[0]

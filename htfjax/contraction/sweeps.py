@@ -6,6 +6,7 @@ K_k; the orthonormal factors are dropped, so the singular values are those of L_
 Every matrix is a mantissa and a power of two: no order under- or overflows.
 """
 
+import functools
 from collections.abc import Iterable
 from typing import Any
 
@@ -116,7 +117,7 @@ def _rising(
         if k == factors.tree.root:
             weight = root_column(factors)
         if not kids:
-            tables[k] = _reduce(_numerics.normalized(weight))
+            tables[k] = _leaf(weight)
             continue
         joint = tables[kids[0]]
         for child in kids[1:]:
@@ -141,12 +142,20 @@ def _without_one(first: Scaled, parts: list[Scaled]) -> list[Scaled]:
 
 
 @jax.jit
+def _leaf(weight: jax.Array) -> Scaled:
+    """W, reduced."""
+    return _reduce(_numerics.normalized(weight))
+
+
+# The steps are jitted: an unjitted sweep then dispatches a few programs a node.
+@jax.jit
 def _fold(one: Scaled, other: Scaled) -> Scaled:
     """Khatri-Rao product, reduced at once so that no three row counts multiply."""
     joint, exponent = _numerics.normalized(khatri_rao([one[0], other[0]]))
     return _reduce((joint, one[1] + other[1] + exponent))
 
 
+@functools.partial(jax.jit, static_argnames="precision")
 def _times(table: Scaled, weight: jax.Array, precision: Any) -> Scaled:
     """T W, reduced."""
     weight, low = _numerics.normalized(weight)
