@@ -288,7 +288,7 @@ def _fits(factors: Factors) -> bool:
 def _too_large(factors: Factors, modes: tuple[int, ...], *, tree_route: bool) -> str:
     entries = math.prod(_factors.mode_dims(factors))
     size = entries * jnp.dtype(_factors.dtype(factors)).itemsize
-    message = f"the dense route needs {size} bytes for a tensor of {entries} entries; "
+    message = f"`method='dense'` needs {size} bytes for a tensor of {entries} entries; "
     if tree_route:
         return message + "use method='qr' or 'gram', which never form it."
     bound = rank_bound(factors, modes)

@@ -73,9 +73,13 @@ def test_population_loss_is_the_mean_squared_error(name, method):
 
 def test_derivatives_against_finite_differences():
     one, other = pair("mixed5")
-    check_grads(htf.population_loss(other), (one,), order=2, rtol=1e-4, atol=1e-4)
-    check_grads(htf.population_loss(other, "qr"), (one,), order=1, rtol=1e-5, atol=1e-5)
-    check_grads(htf.squared_norm, (one,), order=2, rtol=1e-4, atol=1e-4)
+    for fn, order in (
+        (htf.population_loss(other), 2),
+        (htf.population_loss(other, "qr"), 1),
+        (htf.squared_norm, 2),
+    ):
+        fast = jax.jit(lambda f, g=fn: g(f))
+        check_grads(fast, (one,), order=order, rtol=1e-4, atol=1e-4)
     with pytest.raises(NotImplementedError, match="method='gram'"):
         jax.hessian(lambda f: htf.population_loss(other, "qr")(f))(one)
 
@@ -99,10 +103,11 @@ def test_is_the_completion_loss_of_all_entries():
     helpers.assert_close(htf.population_loss(target)(factors), loss(factors))
 
 
-def test_descends_to_the_target_at_order_64():
-    """Infinite data at 4^64 entries; new targets of the same shape retrace nothing."""
-    tree = htf.perfect(64)
-    target = htf.gaussian_factors(jax.random.key(0), tree, 4, 1, 0.0, mean=1.0)
+def test_descends_to_the_target_at_order_16():
+    """Infinite data at 4^16 entries; new targets of the same shape retrace nothing."""
+    tree = htf.perfect(16)
+    mean = 2.0 ** (-15 / 31)  # 15 sums over two components: all entries are one
+    target = htf.gaussian_factors(jax.random.key(0), tree, 4, 2, 0.0, mean=mean)
     start = jax.tree.map(lambda x: 0.97 * x, target)
     loss, traces = htf.population_loss(target), []
 
@@ -123,7 +128,7 @@ def test_descends_to_the_target_at_order_64():
         )
         assert path.losses[-1] < path.losses[0]
     assert len(traces) == 1
-    helpers.assert_close(loss(start), (0.97**127 - 1) ** 2)
+    helpers.assert_close(loss(start), (0.97**31 - 1) ** 2)
 
 
 def test_float32_and_a_number_of_entries_beyond_64_bits():
