@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from htfjax import _checks
 from htfjax import factors as _factors
 from htfjax.contraction import end_tensor
-from htfjax.contraction.core_values import floor, values_of_cores, values_of_grams
+from htfjax.contraction.core_values import NOISE, floor, values_of_cores, values_of_grams
 from htfjax.contraction.gram import gram_pairs
 from htfjax.contraction.sweep_costs import dense_cost, gram_cost, qr_cost
 from htfjax.contraction.sweeps import qr_cores
@@ -278,7 +278,7 @@ def _choose(
 def _promises(factors: Factors) -> dict[str, float]:
     """Accuracy that a route reaches where nothing cancels."""
     eps = float(jnp.finfo(_factors.dtype(factors)).eps)
-    return {"dense": 8 * eps, "qr": 8 * eps, "gram": 8 * math.sqrt(eps)}
+    return {"dense": NOISE * eps, "qr": NOISE * eps, "gram": 8 * math.sqrt(eps)}
 
 
 def _fits(factors: Factors) -> bool:

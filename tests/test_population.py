@@ -72,7 +72,7 @@ def test_population_loss_is_the_mean_squared_error(name, method):
 
 
 def test_derivatives_against_finite_differences():
-    one, other = pair("mixed5")
+    one, other = pair("leaf_at_root")
     for fn, order in (
         (htf.population_loss(other), 2),
         (htf.population_loss(other, "qr"), 1),

@@ -11,8 +11,9 @@ from htfjax import _numerics
 from htfjax.contraction.gram import GramPair
 from htfjax.contraction.sweeps import Core
 
-__all__ = ["floor", "values_of_cores", "values_of_grams"]
+__all__ = ["NOISE", "floor", "values_of_cores", "values_of_grams"]
 
+NOISE = 32  # rounding of one decomposition, in eps: up to 15 measured
 Values = tuple[jax.Array, jax.Array]  # (K,) descending, () accuracy
 
 
@@ -60,10 +61,10 @@ def _values_of_grams(pair: GramPair) -> Values:
 
 
 def floor(values: jax.Array, size: jax.Array | None = None) -> jax.Array:
-    """8 eps of the dtype, or eps times the size of what cancelled if that is more."""
+    """NOISE eps of the dtype, or eps times the size of what cancelled if that is more."""
     lost = jnp.asarray(0, values.dtype) if size is None else _ratio(size, values[0])
     eps = jnp.asarray(jnp.finfo(values.dtype).eps, values.dtype)
-    return jax.lax.stop_gradient(eps * jnp.maximum(jnp.asarray(8, values.dtype), lost))
+    return jax.lax.stop_gradient(eps * jnp.maximum(jnp.asarray(NOISE, values.dtype), lost))
 
 
 @jax.custom_jvp
