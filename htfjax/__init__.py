@@ -58,6 +58,9 @@ from htfjax.contraction import end_tensor as end_tensor
 from htfjax.contraction import entries as entries
 from htfjax.contraction import measure_rates as measure_rates
 from htfjax.contraction import sense as sense
+from htfjax.contraction.inner import distance as distance
+from htfjax.contraction.inner import inner_product as inner_product
+from htfjax.contraction.inner import squared_norm as squared_norm
 
 from htfjax.observations import random_indices as random_indices
 from htfjax.observations import random_matrices as random_matrices
@@ -70,6 +73,12 @@ from htfjax.losses import matrix_sensing_loss as matrix_sensing_loss
 from htfjax.losses import minibatch_loss as minibatch_loss
 from htfjax.losses import residuals as residuals
 from htfjax.losses import sensing_loss as sensing_loss
+from htfjax.population import population_loss as population_loss
+from htfjax.scaled import Magnitude as Magnitude
+from htfjax.scaled import ScaledGradient as ScaledGradient
+from htfjax.scaled import magnitude as magnitude
+from htfjax.scaled import scaled_loss as scaled_loss
+from htfjax.scaled import scaled_value_and_grad as scaled_value_and_grad
 
 from htfjax.local_components import component_contributions as component_contributions
 from htfjax.local_components import growth_rates as growth_rates
@@ -78,13 +87,17 @@ from htfjax.local_components import unbalancedness as unbalancedness
 from htfjax.local_components import weight_vector_norms as weight_vector_norms
 from htfjax.matricization import effective_rank as effective_rank
 from htfjax.matricization import entanglement_entropy as entanglement_entropy
-from htfjax.matricization import hierarchical_rank as hierarchical_rank
 from htfjax.matricization import matricize as matricize
-from htfjax.matricization import nuclear_norm as nuclear_norm
 from htfjax.matricization import numerical_rank as numerical_rank
 from htfjax.matricization import rank_within as rank_within
-from htfjax.matricization import singular_values as singular_values
 from htfjax.matricization import weight_singular_values as weight_singular_values
+from htfjax.rank_bounds import rank_bound as rank_bound
+from htfjax.spectra import Spectrum as Spectrum
+from htfjax.spectra import hierarchical_rank as hierarchical_rank
+from htfjax.spectra import nuclear_norm as nuclear_norm
+from htfjax.spectra import singular_values as singular_values
+from htfjax.spectra import spectra as spectra
+from htfjax.spectra import spectrum as spectrum
 
 from htfjax.group_rms import group_rmsprop as group_rmsprop
 from htfjax.group_rms import scale_by_group_rms as scale_by_group_rms
@@ -146,6 +159,9 @@ __all__ = [
     "end_tensor",
     "entries",
     "sense",
+    "distance",
+    "inner_product",
+    "squared_norm",
     "random_indices",
     "random_matrices",
     "random_vectors",
@@ -157,6 +173,12 @@ __all__ = [
     "penalize",
     "residuals",
     "sensing_loss",
+    "population_loss",
+    "Magnitude",
+    "ScaledGradient",
+    "magnitude",
+    "scaled_loss",
+    "scaled_value_and_grad",
     "component_contributions",
     "growth_rates",
     "local_component_norms",
@@ -171,6 +193,10 @@ __all__ = [
     "rank_within",
     "singular_values",
     "weight_singular_values",
+    "rank_bound",
+    "Spectrum",
+    "spectra",
+    "spectrum",
     "group_rmsprop",
     "scale_by_group_rms",
     "RiseTimes",

@@ -9,11 +9,14 @@ import jax
 import jax.numpy as jnp
 
 __all__ = [
+    "normalized",
     "product",
     "products_without_one",
     "safe_norm",
     "safe_sqrt",
+    "shifted",
     "sum_squares",
+    "two_to",
     "xlogx",
 ]
 
@@ -72,3 +75,36 @@ def xlogx(p: jax.Array) -> jax.Array:
     zero = p == 0
     safe = jnp.where(zero, jnp.ones_like(p), p)
     return jnp.where(zero, jnp.zeros_like(p), p * jnp.log(safe))
+
+
+def two_to(exponent: jax.Array, dtype: Any) -> jax.Array:
+    """2**exponent exactly, clipped to the normal numbers of the dtype."""
+    info = jnp.finfo(dtype)
+    word = jnp.dtype(f"int{info.bits}")
+    biased = jnp.clip(exponent, info.minexp, info.maxexp - 1) + jnp.int32(info.maxexp - 1)
+    bits = jnp.left_shift(biased.astype(word), jnp.asarray(info.nmant, word))
+    return jax.lax.bitcast_convert_type(bits, dtype)
+
+
+def shifted(x: jax.Array, exponent: jax.Array) -> jax.Array:
+    """x 2**exponent, rounded once at most: two factors reach further than one."""
+    half = exponent // jnp.int32(2)
+    return x * two_to(half, x.dtype) * two_to(exponent - half, x.dtype)
+
+
+def normalized(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """x 2**-e and e, () int32, with max |x| 2**-e in [1/2, 1); e is a constant.
+
+    Zeros and arrays that are not finite come back as they are, with e = 0.
+    """
+    top = jnp.max(jnp.abs(jax.lax.stop_gradient(x)))
+    info = jnp.finfo(x.dtype)
+    word = jnp.dtype(f"int{info.bits}")
+    bits = jax.lax.bitcast_convert_type(top, word)
+    biased = jnp.right_shift(bits, jnp.asarray(info.nmant, word)).astype(jnp.int32)
+    exponent = biased - jnp.int32(info.maxexp - 2)
+    exponent = jnp.where((top > 0) & jnp.isfinite(top), exponent, jnp.int32(0))
+    # A barrier: compilers would fuse a sweep's whole chain of exponents into one kernel
+    # and take minutes over it.
+    exponent = jax.lax.optimization_barrier(exponent)
+    return shifted(x, -exponent), exponent

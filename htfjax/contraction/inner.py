@@ -1,0 +1,177 @@
+"""Norms, inner products and distances of end tensors that are never formed."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from htfjax import _checks, _numerics
+from htfjax import factors as _factors
+from htfjax.contraction.gram import root_column, scaled_inner_product
+from htfjax.contraction.sweeps import qr_cores
+from htfjax.factors import Factors
+
+__all__ = [
+    "difference",
+    "distance",
+    "inner_product",
+    "scaled_squared_distance",
+    "squared_norm",
+]
+
+METHODS = ("qr", "gram")
+Scaled = tuple[jax.Array, jax.Array]  # mantissa (), exponent () int32
+
+
+def squared_norm(factors: Factors, *, precision: Any = "highest") -> jax.Array:
+    """||W||_F^2 without the tensor, from Gram matrices: R^3 a node, not prod D.
+
+    Args:
+      factors: any tree.
+      precision: of the matrix products.
+
+    Returns:
+      ().
+
+    Raises:
+      TypeError, ValueError: malformed factors.
+
+    Source: law D2 (W = Phi E^T at every node).
+
+    Example:
+      >>> import htfjax as htf
+      >>> cube = htf.identity_factors(htf.flat(64), 3, 3, 1.0, root="ones")
+      >>> round(float(htf.squared_norm(cube)), 4)
+      3.0
+    """
+    return _numerics.shifted(*scaled_inner_product(factors, factors, precision=precision))
+
+
+def inner_product(one: Factors, other: Factors, *, precision: Any = "highest") -> jax.Array:
+    """<W, W'> of two factorizations on one tree, without the tensors.
+
+    Args:
+      one, other: the same tree, mode dimensions and dtype; widths may differ.
+      precision: of the matrix products.
+
+    Returns:
+      ().
+
+    Raises:
+      TypeError, ValueError: malformed factors, other trees, dimensions or dtypes.
+
+    Source: law D2.
+
+    Example:
+      >>> import htfjax as htf
+      >>> small = htf.identity_factors(htf.flat(64), 3, 2, 1.0, root="ones")
+      >>> large = htf.identity_factors(htf.flat(64), 3, 3, 1.0, root="ones")
+      >>> round(float(htf.inner_product(small, large)), 4)
+      2.0
+    """
+    _check_pair(one, other)
+    return _numerics.shifted(*scaled_inner_product(one, other, precision=precision))
+
+
+def distance(
+    one: Factors, other: Factors, method: str = "qr", *, precision: Any = "highest"
+) -> jax.Array:
+    """||W - W'||_F of two factorizations on one tree, without the tensors.
+
+    "qr" joins the components of both into one factorization of W - W' and sweeps QR
+    decompositions: errors are eps (||W|| + ||W'||), first derivatives only. "gram" takes
+    three inner products: cheaper, but they cancel, so that distances below sqrt(eps)
+    times the norms are noise.
+
+    Args:
+      one, other: the same tree, mode dimensions and dtype; widths may differ.
+      method: "qr" or "gram".
+      precision: of the matrix products.
+
+    Returns:
+      (), with derivative zero where it is zero.
+
+    Raises:
+      TypeError, ValueError: malformed factors, other trees, dimensions or dtypes, an
+        unknown method.
+
+    Source: law D2; exact population error.
+
+    Example:
+      >>> import htfjax as htf
+      >>> small = htf.identity_factors(htf.flat(64), 3, 2, 1.0, root="ones")
+      >>> large = htf.identity_factors(htf.flat(64), 3, 3, 1.0, root="ones")
+      >>> round(float(htf.distance(small, large)), 4)
+      1.0
+    """
+    _checks.one_of("method", method, METHODS)
+    square, exponent = scaled_squared_distance(one, other, method, precision=precision)
+    odd = exponent % jnp.int32(2)
+    square = square * _numerics.two_to(odd, square.dtype)
+    zero = square == 0
+    root = jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, jnp.ones_like(square), square)))
+    return _numerics.shifted(root, (exponent - odd) // jnp.int32(2))
+
+
+def scaled_squared_distance(
+    one: Factors, other: Factors, method: str, *, precision: Any = "highest"
+) -> Scaled:
+    """||W - W'||^2 as mantissa, zero or more, and exponent."""
+    _check_pair(one, other)
+    if method == "qr":
+        gap = difference(one, other)
+        left, right, exponent = qr_cores(gap, [gap.tree.root], precision=precision)[
+            gap.tree.root
+        ]
+        return jnp.square(left[0, 0] * right[0, 0]), 2 * exponent
+    parts = [
+        scaled_inner_product(a, b, precision=precision)
+        for a, b in ((one, one), (one, other), (other, other))
+    ]
+    # A zero has exponent 0, which must not hide the others.
+    low = jnp.int32(-(2**20))
+    tops = [jnp.where(x == 0, low, e) for x, e in parts]
+    top = jnp.maximum(jnp.maximum(tops[0], tops[1] + jnp.int32(1)), tops[2])
+    top = jnp.where(top == low, jnp.int32(0), top)
+    mine, both, theirs = (_numerics.shifted(x, e - top) for x, e in parts)
+    square = mine - 2 * both + theirs
+    # Rounding may leave less than nothing; the derivative is the exact one all the same.
+    return square + jax.lax.stop_gradient(jnp.maximum(square, 0) - square), top
+
+
+def difference(one: Factors, other: Factors) -> Factors:
+    """Factors of W - W': components side by side, matrices block by block.
+
+    Matrices fixed in both stay fixed; a node that is fixed in one only carries no
+    derivative for that one.
+    """
+    one, other = _factors.with_constants(one), _factors.with_constants(other)
+    weights = []
+    for k, (a, b) in enumerate(zip(one.weights, other.weights, strict=True)):
+        if k == one.tree.root:
+            weights.append(jnp.concatenate([root_column(one), -root_column(other)]))
+        elif k < one.tree.order:
+            weights.append(jnp.concatenate([a, b], axis=1))
+        else:
+            upper = jnp.concatenate([a, jnp.zeros((a.shape[0], b.shape[1]), a.dtype)], 1)
+            lower = jnp.concatenate([jnp.zeros((b.shape[0], a.shape[1]), b.dtype), b], 1)
+            weights.append(jnp.concatenate([upper, lower]))
+    fixed = tuple(sorted(set(one.fixed) & set(other.fixed)))
+    return dataclasses.replace(one, weights=tuple(weights), fixed=fixed)
+
+
+def _check_pair(one: Factors, other: Factors) -> None:
+    _factors.check(one)
+    _factors.check(other)
+    if one.tree != other.tree or _factors.mode_dims(one) != _factors.mode_dims(other):
+        raise ValueError(
+            "both factorizations must have one tree and the same mode dimensions, got "
+            f"{_factors.mode_dims(one)} on the tree\n{one.tree}\nand "
+            f"{_factors.mode_dims(other)} on the tree\n{other.tree}"
+        )
+    if _factors.dtype(one) != _factors.dtype(other):
+        raise TypeError(
+            f"both factorizations must have one dtype, got {_factors.dtype(one)} and "
+            f"{_factors.dtype(other)}; cast one of them."
+        )

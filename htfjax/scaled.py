@@ -1,0 +1,318 @@
+"""Small factors at high order: values and gradients as mantissas with a power of two.
+
+Entries of the end tensor scale as std^(number of matrices): order 16 at std 1e-2 is
+1e-62, which float32 cannot hold. Powers of two taken out of every matrix and put back at
+the end keep all of it in range: exactly, since multiplying by them does not round.
+"""
+
+import dataclasses
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from htfjax import _numerics
+from htfjax import factors as _factors
+from htfjax.contraction.gram import scaled_inner_product, table_grams
+from htfjax.factors import Factors
+from htfjax.losses import ObservationLoss, penalize, residuals
+from htfjax.population import PopulationLoss, split_integer
+
+__all__ = [
+    "Magnitude",
+    "ScaledGradient",
+    "ScaledLoss",
+    "magnitude",
+    "scaled_loss",
+    "scaled_value_and_grad",
+]
+
+Loss = ObservationLoss | PopulationLoss
+
+
+class Magnitude(NamedTuple):
+    """Sizes as logarithms to base 2, and whether the dtype holds them; printable.
+
+    Example:
+      >>> import htfjax as htf
+      >>> cube = htf.identity_factors(htf.flat(2), 2, 2, 1.0, root="ones")
+      >>> print(str(htf.magnitude(cube)).partition(":")[0])
+      entries about 7.1e-1, slopes about 1.0e+0
+    """
+
+    log2_value: jax.Array  # (), RMS entry of the end tensor; -inf for the zero tensor
+    log2_slope: jax.Array  # (), RMS derivative of an entry, largest over the matrices
+    log2_smallest: jax.Array  # (), of the dtype's normal numbers
+    underflows: jax.Array  # () bool: values, slopes or squared slopes fall below
+
+    def __str__(self) -> str:
+        shown = [
+            f"{name} about {_power(x)}"
+            for name, x in (("entries", self.log2_value), ("slopes", self.log2_slope))
+        ]
+        limit = _power(self.log2_smallest)
+        verdict = (
+            f"below what the dtype holds ({limit}; squared slopes count): these "
+            "underflow to zero, use `scaled_loss` or a wider dtype"
+            if bool(self.underflows)
+            else f"held by the dtype, whose smallest number is {limit}"
+        )
+        return f"{', '.join(shown)}: {verdict}."
+
+
+class ScaledGradient(NamedTuple):
+    """A loss and its gradient = `gradient` 2**`log2_scale`.
+
+    Example:
+      >>> import htfjax as htf, jax.numpy as jnp
+      >>> cube = htf.identity_factors(htf.flat(2), 2, 2, 1.0, root="ones")
+      >>> loss = htf.completion_loss(cube.tree, 2, [[0, 0]], [3.0])
+      >>> value, gradient, log2_scale = htf.scaled_value_and_grad(loss, cube)
+      >>> float(value), float(gradient.weights[0][0, 0]), int(log2_scale)
+      (4.0, -0.5, 3)
+    """
+
+    value: jax.Array  # ()
+    gradient: Factors  # largest entry in [1/2, 1), or all zeros
+    log2_scale: jax.Array  # () int32
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class ScaledLoss:
+    """A loss whose gradient has its scale taken out; made by `scaled_loss`."""
+
+    loss: Loss
+
+    def __call__(self, factors: Factors) -> jax.Array:
+        """The loss of the factors, ()."""
+        return _value(self.loss, factors)
+
+
+def magnitude(factors: Factors) -> Magnitude:
+    """How large entries and their derivatives are, and whether they underflow.
+
+    RMS entry = ||W||_F / sqrt(prod D), from Gram matrices in scaled arithmetic, so the
+    answer holds where the entries themselves read as zero.
+
+    Args:
+      factors: any tree.
+
+    Returns:
+      Logarithms; `print` says it in words.
+
+    Raises:
+      TypeError, ValueError: malformed factors.
+
+    Source: law A10 (E ||W||^2 = std^(2 |T|) ...).
+
+    Example:
+      >>> import htfjax as htf, jax, jax.numpy as jnp
+      >>> tiny = htf.gaussian_factors(
+      ...     jax.random.key(0), htf.perfect(16), 4, 8, 1e-2, dtype=jnp.float32)
+      >>> bool(htf.magnitude(tiny).underflows)
+      True
+    """
+    factors = _factors.with_constants(factors)
+    dtype = _factors.dtype(factors)
+    value = _log2_rms(factors)[-1]
+    sizes = [
+        jnp.log2(jnp.sqrt(jnp.mean(jnp.square(mantissa)))) + exponent.astype(dtype)
+        for mantissa, exponent in map(_numerics.normalized, jax.tree.leaves(factors))
+    ]
+    largest = value - jnp.min(jnp.stack(sizes))
+    slope = jnp.where(jnp.isfinite(value), largest, -jnp.inf)
+    smallest = jnp.asarray(jnp.finfo(dtype).minexp, dtype)
+    return Magnitude(value, slope, smallest, jnp.minimum(value, 2 * slope) < smallest)
+
+
+def scaled_value_and_grad(loss: Loss, factors: Factors) -> ScaledGradient:
+    """The loss and its gradient as mantissas with one common power of two.
+
+    Every matrix is divided by a power of two so that all node tables have RMS about one;
+    the loss sees values put back to size, and the derivative by W_k is that by the
+    divided matrix times 2^(sum of the other nodes' powers). Exact: nothing is rounded
+    that the plain gradient would not round, but nothing underflows either.
+
+    Args:
+      loss: from `completion_loss`, `sensing_loss`, `matrix_sensing_loss` or
+        `population_loss`.
+      factors: any tree.
+
+    Returns:
+      Value, mantissa gradient and its exponent. Zeros have exponent 0.
+
+    Raises:
+      TypeError: another kind of loss. TypeError, ValueError: as the loss.
+
+    Source: DESIGN 3 (values that would underflow).
+
+    Example:
+      >>> import htfjax as htf, jax, jax.numpy as jnp
+      >>> tree, f32 = htf.perfect(16), jnp.float32
+      >>> tiny = htf.gaussian_factors(jax.random.key(0), tree, 4, 8, 1e-2, dtype=f32)
+      >>> indices = htf.random_indices(jax.random.key(1), (4,) * 16, 50)
+      >>> loss = htf.completion_loss(tree, 4, indices, jnp.ones(50))
+      >>> found = htf.scaled_value_and_grad(loss, tiny)
+      >>> float(found.value), bool(found.log2_scale < -150)
+      (1.0, True)
+    """
+    if not isinstance(loss, Loss):
+        raise TypeError(
+            "`loss` must come from completion_loss, sensing_loss, matrix_sensing_loss or "
+            f"population_loss, got {type(loss).__name__}."
+        )
+    factors = _factors.with_constants(factors)
+    small, powers = _divided(factors)
+    total = sum(powers[1:], powers[0])
+    if isinstance(loss, PopulationLoss):
+        value, slopes, more = _population_slopes(loss, factors, small, total)
+    else:
+        value, slopes, more = *_observed_slopes(loss, small, total), jnp.int32(0)
+    trained = _factors.trained(factors)
+    scaled = [
+        (*_numerics.normalized(slope), total - power + more)
+        for slope, power, moves in zip(slopes.weights, powers, trained, strict=True)
+        if moves
+    ]
+    lowest = jnp.int32(-(2**20))
+    tops = [jnp.where(jnp.any(x != 0), e + p, lowest) for x, e, p in scaled]
+    top = jnp.max(jnp.stack(tops)) if tops else lowest
+    top = jnp.where(top == lowest, jnp.int32(0), top)
+    supply = iter([_numerics.shifted(x, e + p - top) for x, e, p in scaled])
+    weights = tuple(
+        next(supply) if moves else jax.tree.map(jnp.zeros_like, slope)
+        for slope, moves in zip(slopes.weights, trained, strict=True)
+    )
+    gradient = dataclasses.replace(factors, weights=weights)
+    return ScaledGradient(value, gradient, top)
+
+
+def scaled_loss(loss: Loss) -> ScaledLoss:
+    """The same loss, whose reverse-mode gradient is a mantissa: 2^-k times the true one.
+
+    For optimizers that use the gradient's direction alone, which then live where the
+    true gradient underflows: `group_rmsprop(rate, decay=0.0, eps=0.0)` moves by `rate`
+    along the gradient, that is by arc length, and float32 follows float64. The exponent
+    k is that of `scaled_value_and_grad` and changes from step to step, so a running mean
+    (decay above zero), and a trajectory's gradient norms and durations, are in units of
+    2^k. Forward mode is not defined.
+
+    Args:
+      loss: as in `scaled_value_and_grad`.
+
+    Raises:
+      TypeError: another kind of loss.
+
+    Source: THEORY 3.3 and 3.8 (at eps > 0 an order of 16 never moves).
+
+    Example:
+      >>> import htfjax as htf, jax, jax.numpy as jnp
+      >>> tree, f32 = htf.perfect(16), jnp.float32
+      >>> tiny = htf.gaussian_factors(jax.random.key(0), tree, 4, 8, 1e-2, dtype=f32)
+      >>> indices = htf.random_indices(jax.random.key(1), (4,) * 16, 50)
+      >>> loss = htf.completion_loss(tree, 4, indices, jnp.ones(50))
+      >>> final, _ = htf.descend(
+      ...     tiny, htf.scaled_loss(loss), htf.group_rmsprop(0.1, decay=0.0, eps=0.0),
+      ...     num_steps=20, record_every=10)
+      >>> bool(htf.squared_norm(tiny) == 0), bool(htf.squared_norm(final) > 0)
+      (True, True)
+    """
+    if not isinstance(loss, Loss):
+        raise TypeError(f"`loss` cannot be scaled, got {type(loss).__name__}.")
+    return ScaledLoss(loss)
+
+
+def _divided(factors: Factors) -> tuple[Factors, list[jax.Array]]:
+    """W_k 2^-e_k and the constants e_k (int32) that give every table an RMS near one."""
+    still = jax.tree.map(jax.lax.stop_gradient, factors)
+    levels = [
+        jnp.where(jnp.isfinite(x), jnp.round(x), 0).astype(jnp.int32)
+        for x in _log2_rms(still)
+    ]
+    powers, weights = [], []
+    for k, kids in enumerate(factors.tree.children):
+        below = sum((levels[c] for c in kids), jnp.int32(0))
+        weight = factors.weights[k]
+        powers.append(jnp.int32(0) if weight is None else levels[k] - below)
+        weights.append(None if weight is None else _numerics.shifted(weight, -powers[k]))
+    return dataclasses.replace(factors, weights=tuple(weights)), powers
+
+
+def _log2_rms(factors: Factors) -> list[jax.Array]:
+    """log2 of the RMS entry of every node's table Phi_k W_k, -inf where it is zero."""
+    tree, rows = factors.tree, _factors.widths(factors)
+    dtype = _factors.dtype(factors)
+    grams = table_grams(factors)
+    sizes = list(rows[: tree.order])
+    found = []
+    for k, kids in enumerate(tree.children):
+        if kids:
+            sizes.append(math.prod(sizes[c] for c in kids))
+        columns = 1 if k == tree.root else rows[tree.parent[k]]
+        entries = jnp.asarray(math.log2(sizes[k] * columns), dtype)
+        mantissa, exponent = grams[k]
+        square = jnp.log2(jnp.maximum(jnp.trace(mantissa), 0)) + exponent.astype(dtype)
+        found.append((square - entries) / 2)
+    return found
+
+
+def _observed_slopes(
+    loss: ObservationLoss, small: Factors, total: jax.Array
+) -> tuple[jax.Array, Factors]:
+    """Loss and pulled-back slopes of predictions 2^total times those of `small`."""
+    bare = dataclasses.replace(loss, targets=jnp.zeros_like(loss.targets))
+    predictions, pull = jax.vjp(lambda f: residuals(bare, f), small)
+    targets = loss.targets.astype(predictions.dtype)
+    gaps = _numerics.shifted(predictions, total) - targets
+    value, slopes = jax.value_and_grad(penalize)(gaps, loss.penalty, loss.threshold)
+    return value, pull(slopes)[0]
+
+
+def _population_slopes(
+    loss: PopulationLoss, factors: Factors, small: Factors, total: jax.Array
+) -> tuple[jax.Array, Factors, jax.Array]:
+    """Loss, slopes of 2^total <V, V> - 2 <V, W*> over prod D, and their exponent."""
+    dtype = _factors.dtype(factors)
+    target = jax.tree.map(lambda x: x.astype(dtype), loss.target)
+    aim, aims = _divided(target)
+    high = sum(aims[1:], aims[0])
+    top = jnp.maximum(total, high)
+
+    def objective(v: Factors) -> jax.Array:
+        own = _numerics.shifted(*scaled_inner_product(v, v))
+        both = _numerics.shifted(*scaled_inner_product(v, aim))
+        size = _numerics.shifted(own, total - top)
+        return size - 2 * _numerics.shifted(both, high - top)
+
+    mantissa, bits = split_integer(math.prod(_factors.mode_dims(factors)))
+    slopes = jax.tree.map(
+        lambda x: x / jnp.asarray(mantissa, dtype), jax.grad(objective)(small)
+    )
+    return loss(factors), slopes, top - jnp.int32(bits)
+
+
+@jax.custom_vjp
+def _value(loss: Loss, factors: Factors) -> jax.Array:
+    return scaled_value_and_grad(loss, factors).value
+
+
+def _value_forward(loss: Loss, factors: Factors) -> tuple[jax.Array, Factors]:
+    value, gradient, _ = scaled_value_and_grad(loss, factors)
+    return value, gradient
+
+
+def _value_backward(gradient: Factors, weight: jax.Array) -> tuple[None, Any]:
+    return None, jax.tree.map(lambda x: weight * x, gradient)
+
+
+_value.defvjp(_value_forward, _value_backward)
+
+
+def _power(log2: jax.Array) -> str:
+    """2**log2 in decimal, of any size."""
+    if not math.isfinite(float(log2)):
+        return "0"
+    exponent = float(log2) * math.log10(2)
+    return f"{10 ** (exponent % 1):.1f}e{math.floor(exponent):+d}"

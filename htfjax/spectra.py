@@ -1,0 +1,368 @@
+"""Singular values of matricizations, by the cheapest route that is accurate enough."""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from htfjax import _checks
+from htfjax import factors as _factors
+from htfjax.contraction import end_tensor
+from htfjax.contraction.core_values import NOISE, floor, values_of_cores, values_of_grams
+from htfjax.contraction.gram import gram_pairs
+from htfjax.contraction.sweep_costs import dense_cost, gram_cost, qr_cost
+from htfjax.contraction.sweeps import qr_cores
+from htfjax.factors import Factors
+from htfjax.matricization import matricize, numerical_rank
+from htfjax.rank_bounds import check_modes, rank_bound
+
+__all__ = [
+    "Spectrum",
+    "hierarchical_rank",
+    "nuclear_norm",
+    "singular_values",
+    "spectra",
+    "spectrum",
+]
+
+ROUTES = ("dense", "qr", "gram")
+METHODS = ("auto", *ROUTES)
+LARGEST_DENSE = 2**31  # entries
+BATCH = 32  # matrices decomposed by one call; programs of a thousand compile slowly
+AFFORDABLE = 10**10  # operations of the dense route
+
+
+class Spectrum(NamedTuple):
+    """Singular values, the route that found them, and how far they can be trusted.
+
+    A pytree whose arrays are the values and the accuracy; the route is static.
+
+    Example:
+      >>> import htfjax as htf
+      >>> deep = htf.identity_factors(htf.flat(2), 3, 3, 1.0, root="ones")
+      >>> values, route, accuracy = htf.spectrum(deep, 0)
+      >>> values.tolist(), route
+      ([1.0, 1.0, 1.0], 'dense')
+    """
+
+    values: jax.Array  # (K,) descending
+    route: str  # "dense", "qr" or "gram"
+    accuracy: jax.Array  # (), errors are below this times the largest value
+
+
+jax.tree_util.register_pytree_node(
+    Spectrum,
+    lambda s: ((s.values, s.accuracy), s.route),
+    lambda route, arrays: Spectrum(arrays[0], route, arrays[1]),
+)
+
+
+def singular_values(
+    factors: Factors, node_or_modes: int | Sequence[int], method: str = "auto"
+) -> jax.Array:
+    """Singular values of a matricization of the end tensor, descending.
+
+    Args:
+      factors: any tree.
+      node_or_modes: a node id (its modes are the rows), or the rows' modes, which need
+        not be those of a node.
+      method: "auto", "dense", "qr" or "gram", see `spectrum`.
+
+    Returns:
+      For node v, min(P_v, P_rest, R_v, R_parent(v)) values: no more can be nonzero
+      (law D3). For a list of modes, min(P_rows, P_rest) by the dense route, which "auto"
+      takes while it is affordable; else as for the node with these modes.
+
+    Raises:
+      TypeError, ValueError: malformed factors, an unknown node, mode or method; a tensor
+        too large for the dense route.
+
+    Source: arXiv:2201.11729, hierarchical tensor rank; laws D1-D3.
+
+    Example:
+      >>> import htfjax as htf, jax
+      >>> factors = htf.gaussian_factors(jax.random.key(0), htf.perfect(4), 4, 3, 1.0)
+      >>> htf.singular_values(factors, 4).shape, htf.singular_values(factors, (0, 2)).shape
+      ((3,), (16,))
+    """
+    return spectrum(factors, node_or_modes, method=method).values
+
+
+def spectrum(
+    factors: Factors,
+    node_or_modes: int | Sequence[int],
+    accuracy: float | None = None,
+    method: str = "auto",
+) -> Spectrum:
+    """Singular values of a matricization, the route taken and its accuracy.
+
+    Routes: "dense" contracts the tensor and decomposes a matricization; "qr" sweeps QR
+    decompositions through the tree, as accurate (first derivatives only); "gram" sweeps
+    Gram matrices, by far the fastest, but squares lose half the digits. The last two
+    never form the tensor and need rows that are a node's modes, or all but those.
+
+    Args:
+      factors: any tree.
+      node_or_modes: a node id, or the rows' modes.
+      accuracy: relative to the largest value, wanted of the route; by default what the
+        dtype allows. About 10 sqrt(eps) or more lets "auto" consider the Gram route.
+      method: "auto" takes the cheapest accurate route, or a route by name.
+
+    Returns:
+      Values as `singular_values`. Accuracy is an estimate that grows where the factors
+      cancel; values below it times the largest are noise.
+
+    Raises:
+      TypeError, ValueError: malformed factors, an unknown node, mode or method; an
+        accuracy that no route, or not the one named, reaches; a tensor too large for the
+        dense route, the error says how many bytes and which other route there is.
+
+    Source: laws D1-D4; Gram route as in Grasedyck 2010 (hierarchical SVD).
+
+    Example:
+      >>> import htfjax as htf, jax
+      >>> factors = htf.gaussian_factors(jax.random.key(0), htf.perfect(64), 4, 3, 0.5)
+      >>> found = htf.spectrum(factors, factors.tree.root - 1)
+      >>> found.values.shape, found.route
+      ((3,), 'qr')
+    """
+    _factors.check(factors)
+    node, modes, count = _resolve(factors, node_or_modes)
+    sides = _sides(factors, modes)
+    nodes = [] if node is None else [node]
+    by_modes = isinstance(_checks.as_sequence(node_or_modes), Sequence)
+    costs = {"dense": dense_cost(factors, [sides])}
+    if node is not None:
+        costs["qr"], costs["gram"] = qr_cost(factors, nodes), gram_cost(factors, nodes)
+    # Rows given as modes keep the length of their matrix while that is affordable.
+    keep = by_modes and costs["dense"] < AFFORDABLE and _fits(factors)
+    route = _choose(factors, method, accuracy, costs, "dense" if keep else None, modes)
+    if route == "dense":
+        matrix = matricize(end_tensor(factors), modes)
+        values = jnp.linalg.svd(matrix, compute_uv=False)
+        return Spectrum(values[: min(sides) if by_modes else count], route, floor(values))
+    return _sweep(factors, route, nodes, {nodes[0]: count})[nodes[0]]
+
+
+def spectra(
+    factors: Factors, accuracy: float | None = None, method: str = "auto"
+) -> dict[int, Spectrum]:
+    """Spectra of the matricizations by all nodes but the root, in one sweep.
+
+    Args, raises: as `spectrum`.
+
+    Returns:
+      node id -> Spectrum; all by one route.
+
+    Source: laws D2 and D3.
+
+    Example:
+      >>> import htfjax as htf, jax
+      >>> factors = htf.gaussian_factors(jax.random.key(0), htf.perfect(32), 4, 8, 0.5)
+      >>> found = htf.spectra(factors, accuracy=1e-2)
+      >>> len(found), found[40].values.shape, found[40].route
+      (62, (8,), 'gram')
+    """
+    _factors.check(factors)
+    counts = _node_counts(factors)
+    nodes = list(range(factors.tree.root))
+    sides = _node_sides(factors)[:-1]
+    costs = {
+        "dense": dense_cost(factors, sides),
+        "qr": qr_cost(factors, nodes),
+        "gram": gram_cost(factors, nodes),
+    }
+    route = _choose(factors, method, accuracy, costs, None, (0,))
+    if route != "dense":
+        return _sweep(factors, route, nodes, dict(enumerate(counts)))
+    tensor, found = end_tensor(factors), {}
+    for v in nodes:
+        matrix = matricize(tensor, factors.tree.modes[v])
+        values = jnp.linalg.svd(matrix, compute_uv=False)
+        found[v] = Spectrum(values[: counts[v]], route, floor(values))
+    return found
+
+
+def nuclear_norm(factors: Factors, node_or_modes: int | Sequence[int]) -> jax.Array:
+    """Sum of the singular values of a matricization, ().
+
+    Args, raises: as `singular_values`.
+
+    Example:
+      >>> import htfjax as htf
+      >>> deep = htf.identity_factors(htf.flat(2), 3, 3, 1.0, root="ones")
+      >>> float(htf.nuclear_norm(deep, (0,)))
+      3.0
+    """
+    return jnp.sum(singular_values(factors, node_or_modes))
+
+
+def hierarchical_rank(
+    factors: Factors, rtol: float | None = None, method: str = "auto"
+) -> dict[int, jax.Array]:
+    """Numerical rank of the end tensor's matricization by every node but the root.
+
+    Args:
+      factors: any tree.
+      rtol: values count above this times the largest, by default K epsilon, and never
+        below the accuracy of the route.
+      method: as in `spectrum`.
+
+    Returns:
+      node id -> () int32.
+
+    Raises:
+      TypeError, ValueError: as `spectrum`.
+
+    Source: arXiv:2201.11729, hierarchical tensor rank (THEORY 1.5).
+
+    Example:
+      >>> import htfjax as htf, jax
+      >>> factors = htf.gaussian_factors(jax.random.key(0), htf.perfect(4), 4, 3, 1.0)
+      >>> int(htf.hierarchical_rank(factors, 1e-4)[4])
+      3
+    """
+    ranks = {}
+    for v, (values, _, accuracy) in spectra(factors, method=method).items():
+        least = values.shape[-1] * float(jnp.finfo(values.dtype).eps)
+        cut = jnp.asarray(least if rtol is None else rtol, values.dtype)
+        ranks[v] = numerical_rank(values, jnp.maximum(cut, accuracy))
+    return ranks
+
+
+def _choose(
+    factors: Factors,
+    method: str,
+    accuracy: float | None,
+    costs: dict[str, int],
+    preferred: str | None,
+    modes: tuple[int, ...],
+) -> str:
+    """The cheapest of the routes in `costs` that fits in memory and is accurate."""
+    _checks.one_of("method", method, METHODS)
+    promised = _promises(factors)
+    if accuracy is not None:
+        _checks.positive("accuracy", accuracy)
+        best = promised["gram"] if method == "gram" else promised["qr"]
+        if accuracy < best:
+            raise ValueError(
+                f"`accuracy={accuracy}` is beyond "
+                + ("every route" if method != "gram" else "`method='gram'`")
+                + f" in {_factors.dtype(factors)}, which reaches {best:.1e}; use "
+                + ("method='qr'" if method == "gram" else "float64")
+                + " or ask for less."
+            )
+    if not _fits(factors) and (method == "dense" or len(costs) == 1):
+        raise ValueError(_too_large(factors, modes, tree_route=len(costs) > 1))
+    if method != "auto":
+        if method not in costs:
+            raise ValueError(
+                f"`method={method!r}` needs the modes of a node of the tree (or all but "
+                f"those), `node_or_modes={modes}` are not; only method='dense' can do it."
+            )
+        return method
+    wanted = 0.0 if accuracy is None else accuracy
+    able = [
+        route
+        for route in costs
+        if (route != "gram" or promised["gram"] <= wanted)
+        and (route != "dense" or _fits(factors))
+    ]
+    if preferred in able:
+        return str(preferred)
+    return min(able, key=lambda route: costs[route])
+
+
+def _promises(factors: Factors) -> dict[str, float]:
+    """Accuracy that a route reaches where nothing cancels."""
+    eps = float(jnp.finfo(_factors.dtype(factors)).eps)
+    return {"dense": NOISE * eps, "qr": NOISE * eps, "gram": 8 * math.sqrt(eps)}
+
+
+def _fits(factors: Factors) -> bool:
+    return math.prod(_factors.mode_dims(factors)) <= LARGEST_DENSE
+
+
+def _too_large(factors: Factors, modes: tuple[int, ...], *, tree_route: bool) -> str:
+    entries = math.prod(_factors.mode_dims(factors))
+    size = entries * jnp.dtype(_factors.dtype(factors)).itemsize
+    message = f"`method='dense'` needs {size} bytes for a tensor of {entries} entries; "
+    if tree_route:
+        return message + "use method='qr' or 'gram', which never form it."
+    bound = rank_bound(factors, modes)
+    return message + (
+        f"`node_or_modes={modes}` are not the modes of a node of the tree (or all but "
+        f"those), so no other route exists. Their rank is at most {bound} (`rank_bound`)."
+    )
+
+
+def _sweep(
+    factors: Factors, route: str, nodes: list[int], counts: dict[int, int]
+) -> dict[int, Spectrum]:
+    """Spectra of some nodes, equal shapes decomposed together."""
+    pairs: dict[int, Any]
+    if route == "qr":
+        pairs, decompose = qr_cores(factors, nodes), values_of_cores
+    else:
+        pairs, decompose = gram_pairs(factors), values_of_grams
+    groups: dict[Any, list[int]] = {}
+    for v in nodes:
+        shapes = tuple(None if x is None else x.shape for x in pairs[v])
+        groups.setdefault(shapes, []).append(v)
+    found = {}
+    for same in groups.values():
+        for start in range(0, len(same), BATCH):
+            members = same[start : start + BATCH]
+            rows = decompose([pairs[v] for v in members])
+            for v, (values, accuracy) in zip(members, rows, strict=True):
+                found[v] = Spectrum(values[: counts[v]], route, accuracy)
+    return {v: found[v] for v in nodes}
+
+
+def _resolve(
+    factors: Factors, node_or_modes: int | Sequence[int]
+) -> tuple[int | None, tuple[int, ...], int]:
+    """A node whose edge is meant (if any), the rows' modes, how many values it has."""
+    tree = factors.tree
+    node_or_modes = _checks.as_sequence(node_or_modes)
+    counts = _node_counts(factors)
+    if not isinstance(node_or_modes, Sequence):
+        node = _checks.at_least("node_or_modes", node_or_modes, 0)
+        if node > tree.root:
+            raise ValueError(
+                f"`node_or_modes={node}` is no node of the tree; nodes are "
+                f"0..{tree.root}, a mode set is a tuple."
+            )
+        return node, tree.modes[node], counts[node]
+    modes = check_modes("node_or_modes", node_or_modes, tree.order)
+    either = {tuple(sorted(modes)), tuple(sorted(set(range(tree.order)) - set(modes)))}
+    same = [k for k in range(tree.num_nodes) if tree.modes[k] in either]
+    if not same:
+        return None, modes, min(_sides(factors, modes))
+    node = min(same, key=lambda k: counts[k])
+    return node, modes, counts[node]
+
+
+def _node_counts(factors: Factors) -> list[int]:
+    """min(P_v, P_rest, R_v, R_parent(v)) for every node."""
+    tree, rows = factors.tree, _factors.widths(factors)
+    above = [1 if p is None else rows[p] for p in tree.parent]
+    sides = _node_sides(factors)
+    return [min(*sides[k], rows[k], above[k]) for k in range(tree.num_nodes)]
+
+
+def _node_sides(factors: Factors) -> list[tuple[int, int]]:
+    """P_v and P_rest for every node: Python integers of any length."""
+    sizes = list(_factors.mode_dims(factors))
+    for kids in factors.tree.children[len(sizes) :]:
+        sizes.append(math.prod(sizes[c] for c in kids))
+    return [(size, sizes[-1] // size) for size in sizes]
+
+
+def _sides(factors: Factors, modes: Iterable[int]) -> tuple[int, int]:
+    """Rows and columns of a matricization."""
+    dims = _factors.mode_dims(factors)
+    height = math.prod(dims[mode] for mode in modes)
+    return height, math.prod(dims) // height
