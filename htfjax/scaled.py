@@ -314,5 +314,5 @@ def _power(log2: jax.Array) -> str:
     """2**log2 in decimal, of any size."""
     if not math.isfinite(float(log2)):
         return "0"
-    exponent = float(log2) * math.log10(2)
+    exponent = round(float(log2) * math.log10(2), 6)
     return f"{10 ** (exponent % 1):.1f}e{math.floor(exponent):+d}"
