@@ -10,7 +10,7 @@ from htfjax.factors import Factors, GroupedFactors
 __all__ = ["group", "ungroup"]
 
 
-def group(factors: Factors) -> GroupedFactors:
+def group(factors: Factors | GroupedFactors) -> GroupedFactors:
     """Stacks the matrices of nodes whose whole subtrees have equal shapes.
 
     The nodes of a level of a perfect tree become one array, so compile time and program

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from htfjax import _numerics
 from htfjax import factors as _factors
 from htfjax.contraction import gram
-from htfjax.factors import Factors
+from htfjax.factors import Factors, GroupedFactors
 
 __all__ = [
     "component_contributions",
@@ -21,7 +21,7 @@ __all__ = [
 ]
 
 
-def local_component_norms(factors: Factors) -> dict[int, jax.Array]:
+def local_component_norms(factors: Factors | GroupedFactors) -> dict[int, jax.Array]:
     """sigma_r^(v) = ||W_v[r, :]|| prod over children c of ||W_c[:, r]||.
 
     Trained vectors only: a root of ones and fixed nodes count as factor one. Derivatives
@@ -48,7 +48,7 @@ def local_component_norms(factors: Factors) -> dict[int, jax.Array]:
     }
 
 
-def weight_vector_norms(factors: Factors) -> dict[int, jax.Array]:
+def weight_vector_norms(factors: Factors | GroupedFactors) -> dict[int, jax.Array]:
     """||W_k[:, r]||, the norms of the columns of every weight matrix.
 
     Returns:
@@ -73,7 +73,7 @@ def weight_vector_norms(factors: Factors) -> dict[int, jax.Array]:
     }
 
 
-def component_contributions(factors: Factors) -> dict[int, jax.Array]:
+def component_contributions(factors: Factors | GroupedFactors) -> dict[int, jax.Array]:
     """||sigma_r C_r^(v)||_F, the Frobenius norm of what each component adds to W.
 
     W = sum_r sigma_r C_r at every interior node (law A5), so unlike sigma this does not
@@ -105,7 +105,9 @@ def component_contributions(factors: Factors) -> dict[int, jax.Array]:
     }
 
 
-def unbalancedness(factors: Factors, kind: str = "components") -> jax.Array:
+def unbalancedness(
+    factors: Factors | GroupedFactors, kind: str = "components"
+) -> jax.Array:
     """How far the factors are from the theorem's idealized start; zero is balanced.
 
     "components": max over local components and pairs w, w' of their trained vectors of

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from htfjax import _numerics
 from htfjax import factors as _factors
-from htfjax.factors import Factors
+from htfjax.factors import Factors, GroupedFactors
 from htfjax.rank_bounds import check_modes
 
 __all__ = [
@@ -49,7 +49,7 @@ def matricize(tensor: jax.Array, row_modes: Sequence[int]) -> jax.Array:
     return jnp.transpose(tensor, (*rows, *columns)).reshape(height, -1)
 
 
-def weight_singular_values(factors: Factors) -> dict[int, jax.Array]:
+def weight_singular_values(factors: Factors | GroupedFactors) -> dict[int, jax.Array]:
     """Singular values of every weight matrix, descending: the layers of a deep product.
 
     Returns:

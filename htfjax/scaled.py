@@ -209,9 +209,9 @@ def scaled_loss(loss: Loss) -> ScaledLoss:
 
     Example:
       >>> import htfjax as htf, jax, jax.numpy as jnp
-      >>> tree, f32 = htf.perfect(16), jnp.float32
+      >>> tree, f32 = htf.perfect(8), jnp.float32
       >>> tiny = htf.gaussian_factors(jax.random.key(0), tree, 4, 8, 1e-2, dtype=f32)
-      >>> indices = htf.random_indices(jax.random.key(1), (4,) * 16, 50)
+      >>> indices = htf.random_indices(jax.random.key(1), (4,) * 8, 50)
       >>> loss = htf.completion_loss(tree, 4, indices, jnp.ones(50))
       >>> final, _ = htf.descend(
       ...     tiny, htf.scaled_loss(loss), htf.group_rmsprop(0.1, decay=0.0, eps=0.0),

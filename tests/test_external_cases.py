@@ -172,6 +172,7 @@ def reciprocal_sum():
     return cp_factors(((0, 1), (2, 3)), [matrix] * 4, 0.2 * exponents)
 
 
+@pytest.mark.slow
 def test_reciprocal_of_a_sum_e1():
     """htucker example 9.1: norm and singular values of leaves and pairs."""
     factors = reciprocal_sum()

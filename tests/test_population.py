@@ -71,6 +71,7 @@ def test_population_loss_is_the_mean_squared_error(name, method):
     helpers.assert_close(loss(factors), value)
 
 
+@pytest.mark.slow
 def test_derivatives_against_finite_differences():
     one, other = pair("leaf_at_root")
     for fn, order in (
@@ -103,6 +104,7 @@ def test_is_the_completion_loss_of_all_entries():
     helpers.assert_close(htf.population_loss(target)(factors), loss(factors))
 
 
+@pytest.mark.slow
 def test_descends_to_the_target_at_order_16():
     """Infinite data at 4^16 entries; new targets of the same shape retrace nothing."""
     tree = htf.perfect(16)

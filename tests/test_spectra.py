@@ -95,6 +95,7 @@ def test_fixed_nodes_and_zero_factors(route):
     assert np.any(slope.weights[1])
 
 
+@pytest.mark.slow
 def test_one_tensor_of_several_sizes_agrees():
     """Order 4, D 16 and order 8, D 4, against the dense route in float64 and float32."""
     for tree, dim, width in ((htf.perfect(4), 16, 24), (htf.perfect(8), 4, 12)):

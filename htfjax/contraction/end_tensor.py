@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from htfjax import factors as _factors
-from htfjax.factors import Factors
+from htfjax.factors import Factors, GroupedFactors
 
 __all__ = ["contract_root", "end_tensor", "khatri_rao", "permuted_end_tensor"]
 
@@ -16,7 +16,9 @@ __all__ = ["contract_root", "end_tensor", "khatri_rao", "permuted_end_tensor"]
 LARGEST_SIZE = 2**31
 
 
-def end_tensor(factors: Factors, *, precision: Any = "highest") -> jax.Array:
+def end_tensor(
+    factors: Factors | GroupedFactors, *, precision: Any = "highest"
+) -> jax.Array:
     """The tensor that the factors parametrize.
 
     W[i_0..i_{N-1}] = sum over (r_v) of the product of all weight matrices, leaf n at
@@ -48,7 +50,7 @@ def end_tensor(factors: Factors, *, precision: Any = "highest") -> jax.Array:
 
 
 def permuted_end_tensor(
-    factors: Factors, *, precision: Any = "highest"
+    factors: Factors | GroupedFactors, *, precision: Any = "highest"
 ) -> tuple[jax.Array, tuple[int, ...]]:
     """The end tensor flattened with its modes in tree order, and that order.
 

@@ -13,7 +13,7 @@ from htfjax.factors import Factors
 
 __all__ = ["dense_cost", "gram_cost", "qr_cost"]
 
-# Operations that a CPU does in a matrix product while LAPACK does one, as measured (two
+# Operations that a CPU does in a matrix product while LAPACK does one, an estimate (two
 # cores, float64): bidiagonal SVD and symmetric eigenvalues of small matrices are slow.
 SVD_RATE = 10
 QR_RATE = 3
