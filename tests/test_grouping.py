@@ -154,6 +154,7 @@ def test_program_size_follows_levels() -> None:
     assert lowered_size(1024) <= 1.5 * lowered_size(256)
 
 
+@pytest.mark.slow
 def test_order_1024_descends_by_minibatches() -> None:
     """Finite, and lower after some steps; norms can be read."""
     tree = htf.perfect(1024)

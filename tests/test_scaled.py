@@ -37,6 +37,7 @@ def tiny(nested, dims, width, std, dtype, seed=0):
     return jax.tree.map(lambda x: (std * x).astype(dtype), start)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", LOSSES)
 @pytest.mark.parametrize(
     ("name", "root"), [("mixed5", "trained"), ("mixed5", "ones"), ("chain_between", "ones")]
@@ -98,6 +99,7 @@ def test_float64_gradient_where_it_underflows():
     assert int(one.log2_scale) < -1500
 
 
+@pytest.mark.slow
 def test_vmap_over_starts():
     starts = [tiny(htf.perfect(16).nested, 2, 3, s, np.float32) for s in (1e-2, 1e-1)]
     loss = loss_for(starts[0], "completion")

@@ -136,6 +136,7 @@ def test_order_64_is_fast():
         helpers.assert_close(coarse[v].values, fine[v].values, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("route", TREE_ROUTES)
 def test_derivatives(route):
     factors = helpers.random_factors("mixed5")
@@ -165,6 +166,7 @@ def test_jit_and_vmap(route):
         )
 
 
+@pytest.mark.slow
 def test_auto_chooses_by_cost_and_accuracy():
     small = helpers.random_factors("binary4")
     large = htf.gaussian_factors(jax.random.key(0), htf.perfect(32), 4, 8, 0.3)
