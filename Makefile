@@ -34,6 +34,7 @@ lint: $(DEVELOP)
 
 bench: $(RUNTIME)
 	$(BIN)/python -m benchmarks.descent_step
+	$(BIN)/python -m benchmarks.contraction
 
 # Another interpreter has another stamp, so it gets a fresh environment.
 $(RUNTIME): pyproject.toml
