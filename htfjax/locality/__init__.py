@@ -1,0 +1,17 @@
+"""The network side: how far a network's output couples distant parts of an image.
+
+So far the locality regularizer and the convolution its networks will be built on.
+"""
+
+from htfjax.locality.convolution import convolve as convolve
+from htfjax.locality.convolution import max_pool as max_pool
+from htfjax.locality.patches import Patch as Patch
+from htfjax.locality.patches import either_order as either_order
+from htfjax.locality.patches import patch_gap as patch_gap
+from htfjax.locality.patches import random_patches as random_patches
+from htfjax.locality.patches import swap_patch as swap_patch
+from htfjax.locality.regularizer import Measured as Measured
+from htfjax.locality.regularizer import input_gradient_change as input_gradient_change
+from htfjax.locality.regularizer import regularized_loss as regularized_loss
+from htfjax.locality.regularizer import training_gradient_change as training_gradient_change
+from htfjax.locality.regularizer import warn_if_blind as warn_if_blind

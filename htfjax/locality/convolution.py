@@ -1,0 +1,127 @@
+"""Two-dimensional convolution, the way that is fast where it runs."""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from htfjax import _checks
+
+__all__ = ["convolve", "max_pool"]
+
+METHODS = ("auto", "matmul", "native")
+DIMENSIONS = ("NHWC", "OHWI", "NHWC")
+
+
+def convolve(
+    x: jax.Array,
+    kernel: jax.Array,
+    *,
+    stride: int = 1,
+    padding: int = 0,
+    method: str = "auto",
+    precision: lax.PrecisionLike = None,
+) -> jax.Array:
+    """y[b, i, j] = sum_{a, c} K[:, a, c] x[b, s i + a - p, s j + c - p], zeros outside.
+
+    "matmul" gathers the window of every output pixel into a row (im2col) and multiplies
+    once; XLA on CPUs is several times slower with its own convolution, above all in the
+    backward passes. "native" is `lax.conv_general_dilated`. "auto" is "matmul" where the
+    default backend is a CPU and "native" elsewhere.
+
+    Args:
+      x: (B, H, W, C).
+      kernel: (O, h, w, C); in this order no pass has to transpose it on a CPU.
+      stride: of both axes.
+      padding: zeros on all four sides, as in torch (not "SAME").
+      method: "auto", "matmul" or "native".
+      precision: of the multiplications, passed on to XLA.
+
+    Returns:
+      (B, (H + 2 padding - h) // stride + 1, ..., O).
+
+    Raises:
+      ValueError: channels that do not match, an unknown method, an empty result.
+
+    Source: arXiv:2201.11729, networks (torch's convention).
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> x, kernel = jnp.ones((1, 8, 8, 3)), jnp.ones((5, 3, 3, 3))
+      >>> convolve(x, kernel, stride=2, padding=1).shape
+      (1, 4, 4, 5)
+    """
+    _checks.one_of("method", method, METHODS)
+    if x.shape[3] != kernel.shape[3]:
+        raise ValueError(
+            f"`kernel` takes {kernel.shape[3]} channels, `x` has {x.shape[3]}: shapes "
+            f"{kernel.shape} and {x.shape}."
+        )
+    sizes = [
+        (n + 2 * padding - k) // stride + 1
+        for n, k in zip(x.shape[1:3], kernel.shape[1:3], strict=True)
+    ]
+    if min(sizes) < 1:
+        raise ValueError(
+            f"`x` of {x.shape[1]} x {x.shape[2]} is smaller than a kernel of "
+            f"{kernel.shape[1]} x {kernel.shape[2]} with padding {padding}."
+        )
+    if method == "auto":
+        method = "matmul" if jax.default_backend() == "cpu" else "native"
+    if method == "native":
+        pads = ((padding, padding),) * 2
+        return lax.conv_general_dilated(
+            x,
+            kernel,
+            (stride, stride),
+            pads,
+            dimension_numbers=DIMENSIONS,
+            precision=precision,
+        )
+    windows = _windows(x, kernel.shape[1:3], stride, padding, sizes)
+    rows = windows.reshape(-1, windows.shape[3])
+    filters = kernel.reshape(kernel.shape[0], -1)
+    y = lax.dot_general(rows, filters, (((1,), (1,)), ((), ())), precision=precision)
+    return y.reshape(*windows.shape[:3], kernel.shape[0])
+
+
+def max_pool(x: jax.Array, size: int, stride: int, padding: int) -> jax.Array:
+    """Maximum over windows, ties going to the first of them: (B, H, W, C) -> (B, h, w, C).
+
+    Written as maxima of shifted copies: XLA's window maximum has slow derivatives on CPUs.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> max_pool(jnp.arange(16.0).reshape(1, 4, 4, 1), 3, 2, 1)[0, :, :, 0].tolist()
+      [[5.0, 7.0], [13.0, 15.0]]
+    """
+    pads = ((0, 0), (padding, padding), (padding, padding), (0, 0))
+    x = jnp.pad(x, pads, constant_values=-jnp.inf)
+    sizes = [(n - size) // stride + 1 for n in x.shape[1:3]]
+    shifted = [_shifted(x, a, c, stride, sizes) for a in range(size) for c in range(size)]
+    largest = shifted[0]
+    for other in shifted[1:]:
+        largest = jnp.where(other > largest, other, largest)
+    return largest
+
+
+def _windows(
+    x: jax.Array, window: tuple[int, ...], stride: int, padding: int, sizes: list[int]
+) -> jax.Array:
+    """(B, H, W, C) -> (B, H', W', h w C), the window of each output pixel as a row."""
+    if padding:
+        x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+    shifted = [
+        _shifted(x, a, c, stride, sizes) for a in range(window[0]) for c in range(window[1])
+    ]
+    return shifted[0] if len(shifted) == 1 else jnp.concatenate(shifted, axis=3)
+
+
+def _shifted(x: jax.Array, a: int, c: int, stride: int, sizes: list[int]) -> jax.Array:
+    """Every `stride`-th pixel from row a and column c on."""
+    stops = (a + stride * (sizes[0] - 1) + 1, c + stride * (sizes[1] - 1) + 1)
+    return lax.slice(
+        x,
+        (0, a, c, 0),
+        (x.shape[0], *stops, x.shape[3]),
+        (1, stride, stride, 1),
+    )

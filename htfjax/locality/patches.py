@@ -1,0 +1,224 @@
+"""Patches of an image, and the ways to draw two of them inside a jitted step."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from htfjax import _checks
+
+__all__ = ["Patch", "either_order", "patch_gap", "random_patches", "swap_patch"]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Patch:
+    """A box of pixels: rows top ... top + height - 1, columns left ... left + width - 1.
+
+    `top` and `left` are leaves, so they may be drawn inside jit; the size is static.
+
+    Example:
+      >>> Patch(0, 4, height=2, width=2).left
+      4
+    """
+
+    top: Any  # () int
+    left: Any  # () int
+    height: int = dataclasses.field(metadata={"static": True})
+    width: int = dataclasses.field(metadata={"static": True})
+
+
+def crop(x: jax.Array, patch: Patch) -> jax.Array:
+    """The content of a patch: (B, H, W, C) -> (B, height, width, C)."""
+    sizes = (x.shape[0], patch.height, patch.width, x.shape[3])
+    return lax.dynamic_slice(x, _corner(patch), sizes)
+
+
+def embed(content: jax.Array, patch: Patch, like: jax.Array) -> jax.Array:
+    """Zeros of the shape of `like` (B, H, W, C) with `content` in the patch."""
+    return lax.dynamic_update_slice(jnp.zeros_like(like), content, _corner(patch))
+
+
+def swap_patch(x: jax.Array, patch: Patch) -> jax.Array:
+    """Each image with the content that the next image of the batch has in the patch.
+
+    x'_i = x_i outside Q, x'_i = x_{i+1 mod B} inside Q.
+
+    Args:
+      x: (B, H, W, C).
+      patch: Q.
+
+    Returns:
+      (B, H, W, C).
+
+    Raises:
+      ValueError: the patch does not lie in the image.
+
+    Source: arXiv:2201.11729, regularizer (a cyclic shift by one within the batch).
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> x = jnp.arange(6.0).reshape(2, 1, 3, 1)
+      >>> swap_patch(x, Patch(0, 2, height=1, width=1))[:, 0, :, 0].tolist()
+      [[0.0, 1.0, 5.0], [3.0, 4.0, 2.0]]
+    """
+    check_inside("patch", patch, x.shape)
+    moved = jnp.roll(crop(x, patch), -1, axis=0)
+    return lax.dynamic_update_slice(x, moved, _corner(patch))
+
+
+def patch_gap(patch: Patch, other: Patch) -> Any:
+    """Free pixels between two patches along the axis where they are farthest apart.
+
+    Zero for touching patches, negative for overlapping ones.
+
+    Example:
+      >>> patch_gap(Patch(0, 0, 2, 2), Patch(1, 5, 2, 2))
+      3
+    """
+    axes = (
+        (patch.top, patch.height, other.top, other.height),
+        (patch.left, patch.width, other.left, other.width),
+    )
+    gaps = [side for a, m, b, n in axes for side in (b - a - m, a - b - n)]
+    largest = max if all(_checks.concrete(gap) for gap in gaps) else _maximum
+    return largest(gaps)
+
+
+def either_order(key: jax.Array, first: Patch, second: Patch) -> tuple[Patch, Patch]:
+    """Two preset patches of one size, in an order drawn by a fair coin.
+
+    Args:
+      key: typed random key.
+      first: a patch.
+      second: another one of the same size.
+
+    Raises:
+      ValueError: the sizes differ.
+
+    Source: arXiv:2201.11729, IsSameClass (P is one of the two image boxes, Q the other).
+
+    Example:
+      >>> import jax
+      >>> first, second = Patch(0, 0, 8, 8), Patch(0, 56, 8, 8)
+      >>> p, q = either_order(jax.random.key(0), first, second)
+      >>> sorted([int(p.left), int(q.left)])
+      [0, 56]
+    """
+    _checks.key("key", key)
+    if (first.height, first.width) != (second.height, second.width):
+        raise ValueError(
+            f"`second` is {second.height} x {second.width}, `first` is {first.height} x "
+            f"{first.width}; a random order needs patches of one size."
+        )
+    coin = jax.random.bernoulli(key)
+
+    def pick(a: Patch, b: Patch) -> Patch:
+        top, left = jnp.where(coin, a.top, b.top), jnp.where(coin, a.left, b.left)
+        return Patch(top, left, first.height, first.width)
+
+    return pick(first, second), pick(second, first)
+
+
+def random_patches(
+    key: jax.Array,
+    image_size: tuple[int, int],
+    patch_size: int,
+    *,
+    distance: int = 0,
+    exactly: bool = False,
+) -> tuple[Patch, Patch]:
+    """Two square patches with at least (or exactly) `distance` free pixels between them.
+
+    P is uniform over the positions that leave room for another patch, Q uniform over the
+    positions whose `patch_gap` to P is allowed. Works inside jit.
+
+    Args:
+      key: typed random key.
+      image_size: (H, W).
+      patch_size: side of both patches.
+      distance: free pixels between the patches along the axis where they are farthest
+        apart; 0 only forbids overlap.
+      exactly: draw Q from the ring at that distance only.
+
+    Returns:
+      P and Q.
+
+    Raises:
+      ValueError: no two patches of that size and distance fit (the maximum is said).
+
+    Source: arXiv:2201.11729, Pathfinder (patch size 2, distance 0).
+
+    Example:
+      >>> import jax
+      >>> p, q = random_patches(jax.random.key(0), (32, 32), 2, distance=20)
+      >>> int(patch_gap(p, q)) >= 20
+      True
+    """
+    _checks.key("key", key)
+    side = _checks.at_least("patch_size", patch_size, 1)
+    distance = _checks.at_least("distance", distance, 0)
+    largest = max(image_size) - 2 * side
+    if min(image_size) < side or distance > largest:
+        raise ValueError(
+            f"`distance={distance}` between two {side} x {side} patches does not fit an "
+            f"image of {image_size[0]} x {image_size[1]}; the maximum is {largest}."
+        )
+    rows = np.arange(image_size[0] - side + 1, dtype=np.int32)
+    columns = np.arange(image_size[1] - side + 1, dtype=np.int32)
+    # How far a position is from the farther end of its axis.
+    reach = np.maximum.outer(
+        np.maximum(rows, rows[::-1]), np.maximum(columns, columns[::-1])
+    )
+    allowed = np.flatnonzero(reach >= side + distance)
+    for_p, for_q = jax.random.split(key)
+    chosen = jax.random.randint(for_p, (), 0, allowed.size, jnp.int32)
+    place = jnp.asarray(allowed, jnp.int32)[chosen]
+    top, left = jnp.divmod(place, columns.size)
+    steps = jnp.maximum(jnp.abs(rows - top)[:, None], jnp.abs(columns - left)[None, :])
+    free = (steps == side + distance) if exactly else (steps >= side + distance)
+    count = jnp.cumsum(free.reshape(-1), dtype=jnp.int32)
+    drawn = jax.random.randint(for_q, (), 0, count[-1], jnp.int32)
+    other_top, other_left = jnp.divmod(
+        jnp.searchsorted(count, drawn, side="right"), columns.size
+    )
+    return Patch(top, left, side, side), Patch(other_top, other_left, side, side)
+
+
+def check_inside(name: str, patch: Patch, shape: tuple[int, ...]) -> None:
+    """A patch lies in images of shape (B, H, W, C), as far as that is visible."""
+    axes = (
+        ("height", "top", patch.top, patch.height, shape[1]),
+        ("width", "left", patch.left, patch.width, shape[2]),
+    )
+    for extent, edge, start, size, limit in axes:
+        _checks.at_least(f"{name}.{extent}", size, 1)
+        if size > limit:
+            raise ValueError(f"`{name}.{extent}={size}` exceeds the image's {limit}.")
+        if _checks.concrete(start) and not 0 <= int(start) <= limit - size:
+            raise ValueError(
+                f"`{name}.{edge}={int(start)}` puts a patch of {extent} {size} outside "
+                f"the image of {extent} {limit}; the range is 0 to {limit - size}."
+            )
+
+
+def check_apart(patch: Patch, other: Patch) -> None:
+    """Two patches do not overlap, as far as that is visible."""
+    gap = patch_gap(patch, other)
+    if _checks.concrete(gap) and int(gap) < 0:
+        raise ValueError(
+            f"`patch` and `other_patch` overlap: {patch} and {other}. The content of "
+            "`other_patch` is swapped, so `patch` must lie outside it."
+        )
+
+
+def _corner(patch: Patch) -> tuple[jax.Array, ...]:
+    top, left = (jnp.asarray(at).astype(jnp.int32) for at in (patch.top, patch.left))
+    return (jnp.int32(0), top, left, jnp.int32(0))
+
+
+def _maximum(values: list[Any]) -> jax.Array:
+    return jnp.max(jnp.stack([jnp.asarray(value).astype(jnp.int32) for value in values]))
