@@ -199,3 +199,6 @@ def test_pooling_geometry(width):
         values = htf.singular_values(factors, rows)
         assert int(htf.numerical_rank(values, 1e-9)) == rank
         assert htf.rank_bound(factors, rows) == rank
+
+# Long in all; the examples in the docstrings run every time.
+pytestmark = pytest.mark.slow

@@ -203,3 +203,6 @@ def test_other_losses_are_refused(call):
     more = [] if call is htf.scaled_loss else [helpers.random_factors("mixed5")]
     with pytest.raises(TypeError, match="`loss`"):
         call(htf.squared_norm, *more)
+
+# Long in all; the examples in the docstrings run every time.
+pytestmark = pytest.mark.slow

@@ -280,3 +280,6 @@ def test_bad_input(call, words):
         call()
     for word in words:
         assert word in str(caught.value)
+
+# Long in all; the examples in the docstrings run every time.
+pytestmark = pytest.mark.slow
