@@ -56,18 +56,28 @@ def products_without_one(factors: Sequence[jax.Array]) -> list[jax.Array]:
 
 
 def sum_squares(tree: Any) -> jax.Array:
-    """Sum of squares of all entries of a pytree's arrays.
-
-    Each array is summed along its first axis first: a CPU keeps the strict order of one
-    long sum and cannot vectorize it, but it can add whole rows.
-    """
+    """Sum of squares of all entries of a pytree's arrays."""
     leaves = jax.tree.leaves(tree)
     dtype = jnp.result_type(*leaves)
-    parts = [
-        jnp.sum(jnp.sum(jnp.square(jnp.abs(x)), axis=0) if x.ndim > 1 else jnp.square(x))
-        for x in leaves
-    ]
+    parts = [_folded_sum(jnp.square(jnp.abs(x))) for x in leaves]
     return functools.reduce(operator.add, [p.astype(dtype) for p in parts])
+
+
+def _folded_sum(x: jax.Array, short: int = 1024) -> jax.Array:
+    """Sum of all entries: the eight parts of a long array are added to each other, again
+    and again.
+
+    A CPU vectorizes such additions but not one long sum, whose order it must keep; and
+    errors grow with the number of folds only.
+    """
+    flat, rest = x.reshape(-1), []
+    while flat.size > short:
+        part = flat.size // 8
+        a, b, c, d, e, f, g, h = (flat[i * part : (i + 1) * part] for i in range(8))
+        if flat.size % 8:
+            rest.append(jnp.sum(flat[8 * part :]))
+        flat = ((a + b) + (c + d)) + ((e + f) + (g + h))
+    return functools.reduce(operator.add, [jnp.sum(flat), *rest])
 
 
 def xlogx(p: jax.Array) -> jax.Array:

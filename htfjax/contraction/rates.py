@@ -131,6 +131,13 @@ def _outside_any_trace(function: Any) -> Any:
 def _cache_file() -> Path:
     device = jax.devices()[0]
     kind = "".join(c if c.isalnum() else "-" for c in device.device_kind)
-    name = f"rates-{device.platform}-{kind}-{os.cpu_count()}-jax{jax.__version__}.json"
+    name = f"rates-{device.platform}-{kind}-{_cores()}-jax{jax.__version__}.json"
     default = Path(os.getenv("XDG_CACHE_HOME", Path.home() / ".cache")) / "htfjax"
     return Path(os.getenv("HTFJAX_CACHE", default)) / name
+
+
+def _cores() -> int:
+    """Cores this process may use, on which the rates of a CPU depend."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
