@@ -63,20 +63,21 @@ def sum_squares(tree: Any) -> jax.Array:
     return functools.reduce(operator.add, [p.astype(dtype) for p in parts])
 
 
-def _folded_sum(x: jax.Array, short: int = 1024) -> jax.Array:
-    """Sum of all entries: the eight parts of a long array are added to each other, again
-    and again.
+def _folded_sum(x: jax.Array, row: int = 256) -> jax.Array:
+    """Sum of all entries: groups of eight rows of a long array are added up, again and
+    again.
 
     A CPU vectorizes such additions but not one long sum, whose order it must keep; and
     errors grow with the number of folds only.
     """
     flat, rest = x.reshape(-1), []
-    while flat.size > short:
-        part = flat.size // 8
-        a, b, c, d, e, f, g, h = (flat[i * part : (i + 1) * part] for i in range(8))
-        if flat.size % 8:
-            rest.append(jnp.sum(flat[8 * part :]))
-        flat = ((a + b) + (c + d)) + ((e + f) + (g + h))
+    while flat.size >= 8 * row:
+        groups = flat.size // (8 * row)
+        if flat.size % (8 * row):
+            rest.append(jnp.sum(flat[8 * row * groups :]))
+        rows = flat[: 8 * row * groups].reshape(groups, 8, row)
+        a, b, c, d, e, f, g, h = (rows[:, i] for i in range(8))
+        flat = (((a + b) + (c + d)) + ((e + f) + (g + h))).reshape(-1)
     return functools.reduce(operator.add, [jnp.sum(flat), *rest])
 
 
