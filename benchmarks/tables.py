@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 from benchmarks.harness import RECORDS
 
 README = Path(__file__).parent / "README.md"
@@ -189,7 +191,7 @@ def render(text: str) -> str:
 def main() -> int:
     """Rewrites `benchmarks/README.md`."""
     README.write_text(render(README.read_text(encoding="utf-8")), encoding="utf-8")
-    print(f"tables of {README} are up to date")
+    Console().print(f"tables of {README} are up to date", soft_wrap=True)
     return 0
 
 
