@@ -57,7 +57,10 @@ def _alternative(plan: Plan, node: int, route: str, repeats: int) -> float:
     }.get(route, _rows)
     tables, weight, reads = _operands(plan, node, route)
     work = with_gradient(lambda arrays: function((arrays[0], arrays[1], reads)))
-    return seconds_inside(work, (tables, weight), repeats=repeats)
+    found = seconds_inside(work, (tables, weight), repeats=repeats)
+    if found < 1e-4:  # too short to be told from the call itself
+        found = seconds_inside(work, (tables, weight), repeats=repeats, inner=300)
+    return found
 
 
 def _rows(operands: Operands) -> jax.Array:
