@@ -38,6 +38,7 @@ class Progress:
     Attributes:
       runs, done, active, failed: numbers of runs; `done` counts diverged ones too.
       steps, steps_in_all: made in this session and before; the second at most.
+      executed: steps made in this session, repeated ones counted again.
       steps_per_second: of this session.
       seconds_left: at that rate, at most; None before the first chunk.
       losses: smallest, median and largest loss of the active runs, None where there are
@@ -57,6 +58,7 @@ class Progress:
     failed: int
     steps: int
     steps_in_all: int
+    executed: int
     steps_per_second: float
     seconds_left: float | None
     losses: tuple[float, float, float] | None
@@ -419,7 +421,7 @@ class _Tally:
             losses = tuple(float(f(finite)) for f in (np.min, np.median, np.max))
         return Progress(
             runs=self.runs, done=done, active=active, failed=failed, steps=steps,
-            steps_in_all=steps + left, steps_per_second=rate,
+            steps_in_all=steps + left, executed=self.made, steps_per_second=rate,
             seconds_left=left / rate if rate else None, losses=losses, wall_seconds=wall,
             device_seconds=self.clock.device, compile_seconds=self.clock.compile,
             changed=sum(chunk.changed for chunk in self.blocks.values()),

@@ -1,0 +1,108 @@
+"""A grid of quadratic problems that compiles in a moment, and a child process that runs it."""
+
+import argparse
+import dataclasses
+import functools
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+import htfjax as htf
+
+NUM_STEPS, EVERY, CHUNK = 60, 2, 10
+
+
+@dataclasses.dataclass(frozen=True)
+class Toy:
+    """Least squares by gradient descent."""
+
+    rate: float = 0.1
+    size: int = 3
+    note: str = "plain"
+
+
+@functools.cache
+def optimizer() -> Any:
+    return optax.inject_hyperparams(optax.sgd)(learning_rate=0.1)
+
+
+def distance(data: dict[str, jax.Array], x: jax.Array) -> jax.Array:
+    return jnp.mean(jnp.square(data["a"] @ x - data["b"]))
+
+
+def look(data: dict[str, jax.Array], x: jax.Array) -> dict[str, jax.Array]:
+    return {"gap": data["a"] @ x - data["b"], "norm": jnp.sqrt(jnp.sum(x * x))}
+
+
+def toy_lane(setting: Toy, key: jax.Array, rates: Any) -> Any:
+    """A lane of the toy problem."""
+    keys = jax.random.split(key, 3)
+    n = setting.size
+    data = {
+        "a": jax.random.normal(keys[0], (n, n), jnp.float32),
+        "b": jax.random.normal(keys[1], (n,), jnp.float32),
+    }
+    state = htf.start_descent(jax.random.normal(keys[2], (n,), jnp.float32), optimizer())
+    hyper = {"learning_rate": jnp.asarray(setting.rate, jnp.float32)}
+    state = state._replace(opt_state=state.opt_state._replace(hyperparams=hyper))
+    return htf.ensemble.Lane(
+        state=state,
+        loss=jax.tree_util.Partial(distance, data),
+        observe=jax.tree_util.Partial(look, data),
+        key=None,
+        optimizer=optimizer(),
+        dims=(("gap", ("row",)),),
+    )
+
+
+def grid(seeds: int = 3, **axes: Any) -> Any:
+    """Seeds x learning rates, by default 6 runs of one program."""
+    return htf.ensemble.Grid(Toy(), range(seeds), axes or {"rate": (0.05, 0.1)})
+
+
+def finish(out: Path, chosen: Any = None, **options: Any) -> Any:
+    """Runs a grid to its end and returns the last progress."""
+    last = None
+    arguments = {
+        "num_steps": NUM_STEPS, "record_every": EVERY, "chunk_steps": CHUNK,
+        "build": toy_lane, "checkpoint_seconds": 0.0, **options,
+    }  # fmt: skip
+    for last in htf.ensemble.run(grid() if chosen is None else chosen, out, **arguments):
+        pass
+    return last
+
+
+def main() -> None:
+    """A child process: runs the toy grid, noting executed steps after every chunk."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--num-steps", type=int, default=NUM_STEPS)
+    parser.add_argument("--chunk-steps", type=int, default=CHUNK)
+    parser.add_argument("--size", type=int, default=3)
+    parser.add_argument("--log", type=Path)
+    parser.add_argument("--process", type=int)
+    parser.add_argument("--port", type=int)
+    chosen = parser.parse_args()
+    if chosen.process is not None:
+        jax.config.update("jax_cpu_collectives_implementation", "gloo")
+        jax.distributed.initialize(f"127.0.0.1:{chosen.port}", 2, chosen.process)
+    runs = htf.ensemble.run(
+        htf.ensemble.Grid(Toy(size=chosen.size), range(3), {"rate": (0.05, 0.1)}),
+        chosen.out, num_steps=chosen.num_steps, record_every=EVERY,
+        chunk_steps=chosen.chunk_steps, build=toy_lane, checkpoint_seconds=0.0,
+    )  # fmt: skip
+    before = 0
+    for progress in runs:
+        if chosen.log is not None:
+            with open(chosen.log, "a") as file:
+                file.write(f"{progress.executed - before} {progress.changed}\n")
+        before = progress.executed
+    sys.stdout.write(f"{jax.device_count()} {progress.state}\n")
+
+
+if __name__ == "__main__":
+    main()
