@@ -114,9 +114,7 @@ def save_checkpoint(series: ocp.CheckpointManager, number: int, tree: Any) -> No
     series.save(number, args=ocp.args.StandardSave(leaves), force=True)
 
 
-def latest_checkpoint(
-    series: ocp.CheckpointManager, like: Any
-) -> tuple[int, Any] | None:
+def latest_checkpoint(series: ocp.CheckpointManager, like: Any) -> tuple[int, Any] | None:
     """The last complete checkpoint in the structure and dtypes of `like`; None if none.
 
     Raises:

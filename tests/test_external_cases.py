@@ -200,5 +200,6 @@ def test_pooling_geometry(width):
         assert int(htf.numerical_rank(values, 1e-9)) == rank
         assert htf.rank_bound(factors, rows) == rank
 
+
 # Long in all; the examples in the docstrings run every time.
 pytestmark = pytest.mark.slow

@@ -171,5 +171,6 @@ def test_bad_input(call, error, words):
         call(a, b)
     assert words in str(caught.value)
 
+
 # Long in all; the examples in the docstrings run every time.
 pytestmark = pytest.mark.slow

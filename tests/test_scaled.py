@@ -204,5 +204,6 @@ def test_other_losses_are_refused(call):
     with pytest.raises(TypeError, match="`loss`"):
         call(htf.squared_norm, *more)
 
+
 # Long in all; the examples in the docstrings run every time.
 pytestmark = pytest.mark.slow

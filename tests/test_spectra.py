@@ -281,5 +281,6 @@ def test_bad_input(call, words):
     for word in words:
         assert word in str(caught.value)
 
+
 # Long in all; the examples in the docstrings run every time.
 pytestmark = pytest.mark.slow

@@ -160,9 +160,7 @@ def advance(
 def rearrange(tree: Any, order: jax.Array, *, mesh: Mesh) -> Any:
     """Lanes moved to other slots, between devices where needed."""
     sharding = NamedSharding(mesh, P(AXIS))
-    return jax.tree.map(
-        lambda x: lax.with_sharding_constraint(x[order], sharding), tree
-    )
+    return jax.tree.map(lambda x: lax.with_sharding_constraint(x[order], sharding), tree)
 
 
 def _choose(on: jax.Array, new: jax.Array, old: jax.Array) -> jax.Array:

@@ -81,12 +81,16 @@ def run_block(
     primary = folder.process_zero()
     known = _files_of(journal, program, number)
     info = journal["blocks"].get((program.name, number))
-    broken = [path for path, wanted in known.items() if folder.digest(plan.out / path) != wanted]
+    broken = [
+        path for path, wanted in known.items() if folder.digest(plan.out / path) != wanted
+    ]
     if _agree(info is not None and not broken and _finished(info, plan.num_steps)):
         assert info is not None
         yield Chunk(_stops_of(info), np.array([]), 0, 0.0, (), 0)
         return
-    lanes = [make_lane(plan.build, setting_of(plan.grid, r), r[-1], plan.rates) for r in runs]
+    lanes = [
+        make_lane(plan.build, setting_of(plan.grid, r), r[-1], plan.rates) for r in runs
+    ]
     slots = batch.padded_count(len(runs), width, plan.mesh)
     stacked = batch.stack(lanes, slots)
     del lanes
@@ -95,7 +99,9 @@ def run_block(
     series = checkpoint_series(place) if primary else None
     try:
         saved, messages = _latest(series, start)
-        messages += [f"{plan.out / path} is damaged and is computed anew" for path in broken]
+        messages += [
+            f"{plan.out / path} is damaged and is computed anew" for path in broken
+        ]
         ahead = int(saved.step) // plan.chunk_steps
         behind = [_chunk_of(path) + 1 for path in broken if _chunk_of(path) < ahead]
         redo = int(_agree(max(behind, default=0)))
@@ -199,7 +205,9 @@ class _Block:
             if ends:
                 self._flush(buffer, record, stops, on_device, order)
             losses = np.where(going, watched[:, -1], np.nan)
-            news = Chunk(stops, losses, length * int(going.sum()), seconds, (), self.changed)
+            news = Chunk(
+                stops, losses, length * int(going.sum()), seconds, (), self.changed
+            )
             try:
                 yield news
             except GeneratorExit:
@@ -260,7 +268,9 @@ class _Block:
             folder.append_journal(self.plan.out, line)
 
     def _save(self, snapshot: Snapshot) -> None:
-        if self.series is not None and int(snapshot.step) > (self.series.latest_step() or 0):
+        if self.series is not None and int(snapshot.step) > (
+            self.series.latest_step() or 0
+        ):
             with folder.clear_of_disk(self.plan.out):
                 save_checkpoint(self.series, int(snapshot.step), snapshot)
 
@@ -326,7 +336,9 @@ def _pad(states: list[np.ndarray], slots: int) -> list[np.ndarray]:
 
 def _widen(x: np.ndarray, records: int) -> np.ndarray:
     missing = max(records - x.shape[1], 0)
-    return np.pad(x, [(0, 0), (0, missing), *[(0, 0)] * (x.ndim - 2)], constant_values=np.nan)
+    return np.pad(
+        x, [(0, 0), (0, missing), *[(0, 0)] * (x.ndim - 2)], constant_values=np.nan
+    )
 
 
 def _numbers(shapes: Any) -> Any:

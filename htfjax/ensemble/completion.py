@@ -108,7 +108,9 @@ def completion_lane(setting: Completion, key: jax.Array, rates: Rates) -> Lane:
     target = _target(keys[0], setting, dims, options)
     indices = random_indices(keys[1], dims, setting.observed)
     values = target[tuple(indices.T)]
-    start = gaussian_factors(keys[2], tree, dims, setting.widths, setting.init_std, **options)
+    start = gaussian_factors(
+        keys[2], tree, dims, setting.widths, setting.init_std, **options
+    )
     data: dict[str, Any] = {"penalty": setting.penalty, "threshold": setting.threshold}
     loss = completion_loss(tree, dims, indices, values, **data)
     plan = contraction_plan(
@@ -187,9 +189,7 @@ class CompletionRecords:
 @functools.cache
 def _optimizer() -> Any:
     """GroupRMSprop with its numbers in the state: one object for all runs."""
-    return optax.inject_hyperparams(group_rmsprop)(
-        learning_rate=1e-2, decay=0.99, eps=1e-6
-    )
+    return optax.inject_hyperparams(group_rmsprop)(learning_rate=1e-2, decay=0.99, eps=1e-6)
 
 
 def _target(

@@ -186,8 +186,13 @@ def clear_of_disk(folder: Path) -> Iterator[None]:
     except Exception as error:
         cause: BaseException | None = error
         while cause is not None:
-            if isinstance(cause, OSError) and cause.errno in full or any(
-                word in str(cause) for word in ("No space left", "RESOURCE_EXHAUSTED: ENOSPC")
+            if (
+                isinstance(cause, OSError)
+                and cause.errno in full
+                or any(
+                    word in str(cause)
+                    for word in ("No space left", "RESOURCE_EXHAUSTED: ENOSPC")
+                )
             ):
                 raise OSError(
                     errno.ENOSPC,

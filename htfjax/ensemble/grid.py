@@ -120,7 +120,9 @@ def _check_axis(base: Any, name: str, values: Any) -> tuple[Any, ...]:
     hints = typing.get_type_hints(type(base))
     known = [f.name for f in dataclasses.fields(base)]
     if name not in known:
-        raise ValueError(f"axis `{name}` does not exist; {type(base).__name__} has {known}.")
+        raise ValueError(
+            f"axis `{name}` does not exist; {type(base).__name__} has {known}."
+        )
     if isinstance(values, str) or not isinstance(values, Sequence | range):
         raise TypeError(f"axis `{name}` must be a list of values, got {values!r}.")
     if not len(values):
@@ -141,7 +143,9 @@ def _plain(value: Any) -> Any:
     """Lists as tuples, NumPy scalars as Python's."""
     if isinstance(value, list | tuple):
         return tuple(map(_plain, value))
-    return value.item() if hasattr(value, "item") and not hasattr(value, "nested") else value
+    return (
+        value.item() if hasattr(value, "item") and not hasattr(value, "nested") else value
+    )
 
 
 def _fits(value: Any, hint: Any) -> bool:

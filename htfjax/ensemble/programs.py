@@ -74,7 +74,11 @@ def programs_of(
 
 def _quantities(lane: Lane, record: Sequence[str] | None) -> dict[str, Any]:
     params = lane.state.params
-    own = {} if lane.observe is None else jax.eval_shape(lambda o, p: o(p), lane.observe, params)
+    own = (
+        {}
+        if lane.observe is None
+        else jax.eval_shape(lambda o, p: o(p), lane.observe, params)
+    )
     if not isinstance(own, dict):
         raise TypeError(f"`observe` must return named arrays, got {type(own).__name__}.")
     known = (*SCALARS, *own)
@@ -148,7 +152,9 @@ def choose_width(
         return share
     if next(iter(mesh.devices.flat)).platform == "cpu":
         return 1
-    return min((1, share), key=lambda w: _seconds(w, program, grid, build, rates, mesh, share))
+    return min(
+        (1, share), key=lambda w: _seconds(w, program, grid, build, rates, mesh, share)
+    )
 
 
 def _seconds(
@@ -159,7 +165,9 @@ def _seconds(
     count = mesh.size * (share if width > 1 else 2)
     slots = batch.padded_count(count, width, mesh)
     runs = [program.runs[i % len(program.runs)] for i in range(count)]
-    full = batch.stack([make_lane(build, setting_of(grid, r), r[-1], rates) for r in runs], slots)
+    full = batch.stack(
+        [make_lane(build, setting_of(grid, r), r[-1], rates) for r in runs], slots
+    )
     rest = batch.put(dataclasses.replace(full, state=None), mesh)
     active = batch.put(np.ones(slots, bool), mesh)
     names, best = tuple(program.quantities), float("inf")

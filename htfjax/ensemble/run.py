@@ -140,7 +140,9 @@ def run(
     record_every = _checks.at_least("record_every", record_every, 1)
     num_steps = _checks.at_least("num_steps", num_steps, 2)
     if chunk_steps is None:
-        chunk_steps = record_every * max(-(-500 // record_every), 2 if record_every == 1 else 1)
+        chunk_steps = record_every * max(
+            -(-500 // record_every), 2 if record_every == 1 else 1
+        )
     chunk_steps = _checks.at_least("chunk_steps", chunk_steps, 2)
     for name, value in (("num_steps", num_steps), ("chunk_steps", chunk_steps)):
         if value % record_every:
@@ -347,7 +349,9 @@ def _make_arrays(
             out, program.name, program.quantities, rows=rows, records=records,
             block=size, chunk=manifest["chunk_steps"] // every,
         )  # fmt: skip
-        places = {b * size + i: k for b, runs in enumerate(blocks) for i, k in enumerate(runs)}
+        places = {
+            b * size + i: k for b, runs in enumerate(blocks) for i, k in enumerate(runs)
+        }
         seeds = np.array([places[r][-1] if r in places else -1 for r in range(rows)])
         labels: dict[str, Any] = {
             "seed": ("run", seeds, {}),
@@ -432,7 +436,10 @@ class _Tally:
 def _write_status(out: Path, progress: Progress, primary: bool) -> None:
     if primary:
         with folder.clear_of_disk(out):
-            values = dataclasses.asdict(progress) | {"time": time.time(), "pid": os.getpid()}
+            values = dataclasses.asdict(progress) | {
+                "time": time.time(),
+                "pid": os.getpid(),
+            }
             folder.write_json(out / "status.json", values)
 
 

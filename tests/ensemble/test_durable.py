@@ -277,7 +277,11 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
         ({"record": ["nrom"]}, ValueError, "no quantity 'nrom'.*'norm'"),
         ({"watch": "gap"}, ValueError, "`watch='gap'`.*'norm'"),
         ({"batching": "fast"}, ValueError, "`batching='fast'`"),
-        ({"chunk_steps": 5}, ValueError, "`record_every=2` does not divide `chunk_steps=5`"),
+        (
+            {"chunk_steps": 5},
+            ValueError,
+            "`record_every=2` does not divide `chunk_steps=5`",
+        ),
         ({"max_lanes": 0}, ValueError, "max_lanes"),
         ({"num_steps": 7}, ValueError, "does not divide `num_steps=7`"),
     ],

@@ -64,14 +64,37 @@ def grid(seeds: int = 3, **axes: Any) -> Any:
     return htf.ensemble.Grid(Toy(), range(seeds), axes or {"rate": (0.05, 0.1)})
 
 
+DEFAULTS: dict[str, Any] = {
+    "num_steps": NUM_STEPS,
+    "record_every": EVERY,
+    "chunk_steps": CHUNK,
+    "build": toy_lane,
+    "checkpoint_seconds": 0.0,
+}
+# Hierarchical factorizations, some of which stop before the end.
+FACTOR_OPTIONS: dict[str, Any] = {
+    "num_steps": 300,
+    "record_every": 10,
+    "chunk_steps": 50,
+    "build": htf.ensemble.completion_lane,
+    "tolerance": 8.0,
+    "patience": 2,
+}
+
+
+def factor_grid() -> Any:
+    """Nine hierarchical factorizations: three learning rates, one program."""
+    setting = htf.ensemble.Completion(
+        mode_dims=4, widths=6, init_std=0.2, target_rank=2, observed=150
+    )
+    return htf.ensemble.Grid(setting, range(3), {"learning_rate": (3e-3, 1e-2, 3e-2)})
+
+
 def finish(out: Path, chosen: Any = None, **options: Any) -> Any:
     """Runs a grid to its end and returns the last progress."""
     last = None
-    arguments = {
-        "num_steps": NUM_STEPS, "record_every": EVERY, "chunk_steps": CHUNK,
-        "build": toy_lane, "checkpoint_seconds": 0.0, **options,
-    }  # fmt: skip
-    for last in htf.ensemble.run(grid() if chosen is None else chosen, out, **arguments):
+    chosen = grid() if chosen is None else chosen
+    for last in htf.ensemble.run(chosen, out, **{**DEFAULTS, **options}):
         pass
     return last
 
@@ -83,6 +106,7 @@ def main() -> None:
     parser.add_argument("--num-steps", type=int, default=NUM_STEPS)
     parser.add_argument("--chunk-steps", type=int, default=CHUNK)
     parser.add_argument("--size", type=int, default=3)
+    parser.add_argument("--factors", action="store_true")
     parser.add_argument("--log", type=Path)
     parser.add_argument("--process", type=int)
     parser.add_argument("--port", type=int)
@@ -90,11 +114,11 @@ def main() -> None:
     if chosen.process is not None:
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
         jax.distributed.initialize(f"127.0.0.1:{chosen.port}", 2, chosen.process)
-    runs = htf.ensemble.run(
-        htf.ensemble.Grid(Toy(size=chosen.size), range(3), {"rate": (0.05, 0.1)}),
-        chosen.out, num_steps=chosen.num_steps, record_every=EVERY,
-        chunk_steps=chosen.chunk_steps, build=toy_lane, checkpoint_seconds=0.0,
-    )  # fmt: skip
+    options = {"num_steps": chosen.num_steps, "chunk_steps": chosen.chunk_steps}
+    grid = htf.ensemble.Grid(Toy(size=chosen.size), range(3), {"rate": (0.05, 0.1)})
+    if chosen.factors:
+        grid, options = factor_grid(), FACTOR_OPTIONS
+    runs = htf.ensemble.run(grid, chosen.out, **{**DEFAULTS, **options})
     before = 0
     for progress in runs:
         if chosen.log is not None:
