@@ -67,6 +67,7 @@ ORDER = [
     "ensemble.view",
     "ensemble.programs",
     "ensemble.block",
+    "ensemble.progress",
     "ensemble.run",
     "ensemble",
     "results",

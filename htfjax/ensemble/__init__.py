@@ -13,7 +13,7 @@ from htfjax.ensemble.grid import Grid as Grid
 from htfjax.ensemble.grid import Run as Run
 from htfjax.ensemble.lanes import Lane as Lane
 from htfjax.ensemble.lanes import make_lane as make_lane
-from htfjax.ensemble.run import Progress as Progress
+from htfjax.ensemble.progress import Progress as Progress
 from htfjax.ensemble.run import run as run
 
 __all__ = [

@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -69,7 +69,7 @@ class Chunk(NamedTuple):
 def run_block(
     plan: Plan, program: Program, number: int, runs: list[RunKey], width: int,
     journal: dict[str, Any],
-) -> Iterator[Chunk]:  # fmt: skip
+) -> Generator[Chunk, None, None]:  # fmt: skip
     """Runs one block, yielding after every chunk; closing the iterator saves.
 
     Args:
@@ -137,7 +137,7 @@ class _Block:
 
     def descend(
         self, snapshot: Snapshot, rest: Any, end: int, *, last: bool = False
-    ) -> Iterator[Chunk]:
+    ) -> Generator[Chunk, None, None]:
         """From a snapshot to step `end`, or until all lanes have stopped."""
         plan, step = self.plan, int(snapshot.step)
         buffer, stops = snapshot.buffer, snapshot.stops
@@ -148,6 +148,7 @@ class _Block:
         states = _pad(snapshot.states, self.slots)
         treedef = jax.tree.structure(_numbers(self.program.shapes.state))
         on_device: Any = None
+        data: Any = None
         saved, fresh = time.monotonic(), True
         lengths = chunk_lengths(step, end, plan.record_every, plan.chunk_steps)
         for length in lengths:
@@ -187,20 +188,11 @@ class _Block:
             buffer = _append(buffer, piece, going)
             buffer = self._commit_full(buffer, record, stops)
             fresh = False
-
-            def snap(
-                on_device: Any = on_device, order: np.ndarray = order, step: int = step,
-                buffer: Any = buffer, stops: Stops = stops,
-            ) -> Snapshot:  # fmt: skip
-                host = jax.tree.leaves(batch.fetch(on_device))
-                back = np.argsort(order)[: self.count]
-                full = {name: _widen(x, plan.chunk_records) for name, x in buffer.items()}
-                return Snapshot(np.int32(step), [x[back] for x in host], full, stops)
-
+            here = (on_device, order, step, buffer, stops)
             due = _agree(time.monotonic() - saved > plan.checkpoint_seconds)
             ends = last and (step >= end or not (stops.cause == 0).any())
             if due or ends:
-                self._save(snap())
+                self._save(self._snapshot(*here))
                 saved = time.monotonic()
             if ends:
                 self._flush(buffer, record, stops, on_device, order)
@@ -212,12 +204,22 @@ class _Block:
                 yield news
             except GeneratorExit:
                 if not ends:
-                    self._save(snap())
+                    self._save(self._snapshot(*here))
                     self._flush(buffer, record, stops, on_device, order)
                 raise
         if fresh and last:
             self._flush(buffer, record, stops, None, order)
             yield Chunk(stops, np.array([]), 0, 0.0, (), self.changed)
+
+    def _snapshot(
+        self, on_device: Any, order: np.ndarray, step: int,
+        buffer: dict[str, np.ndarray], stops: Stops,
+    ) -> Snapshot:  # fmt: skip
+        """The block on the host, its lanes in their own order."""
+        back = np.argsort(order)[: self.count]
+        leaves = [x[back] for x in jax.tree.leaves(batch.fetch(on_device))]
+        full = {n: _widen(x, self.plan.chunk_records) for n, x in buffer.items()}
+        return Snapshot(np.asarray(step, np.int32), leaves, full, stops)
 
     def _commit_full(
         self, buffer: dict[str, np.ndarray], record: int, stops: Stops
@@ -281,7 +283,7 @@ def _start(plan: Plan, program: Program, states: Any, count: int) -> Snapshot:
         for name, (shape, kind, _) in program.quantities.items()
     }
     leaves = [x[:count] for x in jax.tree.leaves(states)]
-    return Snapshot(np.int32(0), leaves, buffer, no_stops(count))
+    return Snapshot(np.zeros((), np.int32), leaves, buffer, no_stops(count))
 
 
 def _latest(series: Any, start: Snapshot) -> tuple[Snapshot, list[str]]:

@@ -115,7 +115,8 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
         ) from error
     if version > FORMAT:
         raise ValueError(
-            f"{path} has format {version}, this htfjax reads up to {FORMAT}; upgrade htfjax."
+            f"{path} has format {version}, this htfjax reads up to {FORMAT}; upgrade "
+            "htfjax."
         )
     return manifest
 
@@ -186,14 +187,8 @@ def clear_of_disk(folder: Path) -> Iterator[None]:
     except Exception as error:
         cause: BaseException | None = error
         while cause is not None:
-            if (
-                isinstance(cause, OSError)
-                and cause.errno in full
-                or any(
-                    word in str(cause)
-                    for word in ("No space left", "RESOURCE_EXHAUSTED: ENOSPC")
-                )
-            ):
+            number = cause.errno if isinstance(cause, OSError) else None
+            if number in full or "No space left" in str(cause):
                 raise OSError(
                     errno.ENOSPC,
                     f"the disk is full: `out={folder}` could not be written. Everything "

@@ -45,7 +45,7 @@ class Grid:
     """
 
     base: Any
-    seeds: tuple[int, ...]
+    seeds: Sequence[int]
     axes: Any = ()
 
     def __post_init__(self) -> None:

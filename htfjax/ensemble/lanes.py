@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import hashlib
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +13,7 @@ from htfjax.descent import DescentState, continue_descent
 from htfjax.ensemble.grid import float_fields
 from htfjax.trajectory import Trajectory
 
-__all__ = ["SCALARS", "Lane", "advance_lane", "lane_shapes", "make_lane", "signature"]
+__all__ = ["SCALARS", "Lane", "advance_lane", "lane_shapes", "make_lane"]
 
 # What every descent records of itself.
 SCALARS = ("loss", "grad_norm", "step_length", "chord", "duration")
@@ -100,30 +99,20 @@ def _builder(build: Build, static: Any, rates: Rates) -> Any:
     return jax.jit(make)
 
 
-def signature(lane: Lane) -> str:
-    """A name for lanes that can share a program: their structure, shapes and dtypes.
-
-    The optimizer and other functions are told apart by identity within a process, and by
-    their place in the list of programs between processes.
-    """
-    leaves = jax.tree.leaves(lane)
-    shapes = [(x.shape, str(x.dtype)) for x in leaves]
-    text = repr((shapes, lane.dims, lane.coords, getattr(lane.loss, "plan", None)))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
 def advance_lane(
     state: DescentState, lane: Lane, names: tuple[str, ...], num_steps: int, every: int
 ) -> tuple[DescentState, dict[str, jax.Array]]:
     """A chunk of one lane: the state after it, and (records, ...) arrays by name."""
     wanted = tuple(name for name in names if name not in SCALARS)
-    observe = None
+    observe: Any = None
     if lane.observe is not None and wanted:
         see = lane.observe
 
-        def observe(params: Any) -> dict[str, jax.Array]:
+        def chosen(params: Any) -> dict[str, jax.Array]:
             seen = see(params)
             return {name: seen[name] for name in wanted}
+
+        observe = chosen
 
     state, piece = continue_descent(
         state,

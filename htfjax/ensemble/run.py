@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 from htfjax import _checks
 from htfjax.contraction.rates import Rates, device_rates
 from htfjax.ensemble import batch, folder, store, view
-from htfjax.ensemble.block import Chunk, Plan, run_block
+from htfjax.ensemble.block import Plan, run_block
 from htfjax.ensemble.completion import completion_lane
 from htfjax.ensemble.grid import Grid
 from htfjax.ensemble.lanes import Build
@@ -27,47 +27,9 @@ from htfjax.ensemble.programs import (
     free_memory,
     programs_of,
 )
+from htfjax.ensemble.progress import Clock, Progress, Tally
 
-__all__ = ["Progress", "run"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Progress:
-    """Where an ensemble stands.
-
-    Attributes:
-      runs, done, active, failed: numbers of runs; `done` counts diverged ones too.
-      steps, steps_in_all: made in this session and before; the second at most.
-      executed: steps made in this session, repeated ones counted again.
-      steps_per_second: of this session.
-      seconds_left: at that rate, at most; None before the first chunk.
-      losses: smallest, median and largest loss of the active runs, None where there are
-        none.
-      wall_seconds, device_seconds, compile_seconds: of this session.
-      changed: files that a repeated chunk would have written differently; 0 means that
-        everything repeated was bit for bit the same.
-      messages: what to tell the user.
-      state: "running", "interrupted" or "finished".
-
-    Example: see `run`.
-    """
-
-    runs: int
-    done: int
-    active: int
-    failed: int
-    steps: int
-    steps_in_all: int
-    executed: int
-    steps_per_second: float
-    seconds_left: float | None
-    losses: tuple[float, float, float] | None
-    wall_seconds: float
-    device_seconds: float
-    compile_seconds: float
-    changed: int
-    messages: tuple[str, ...]
-    state: str
+__all__ = ["run"]
 
 
 def run(
@@ -88,7 +50,7 @@ def run(
     mesh: Mesh | None = None,
     checkpoint_seconds: float = 60.0,
     interrupted: Callable[[], bool] | None = None,
-) -> Iterator[Progress]:
+) -> Generator[Progress, None, None]:
     """Runs every descent of a grid to step `num_steps` or until it stops, into a folder.
 
     Iterate to work; leave the loop to stop: the current chunk is saved. The same call on
@@ -176,12 +138,12 @@ class _Sizes:
 def _session(
     grid: Grid, out: Path, build: Build, options: dict[str, Any], sizes: _Sizes,
     mesh: Mesh, checkpoint_seconds: float, interrupted: Any,
-) -> Iterator[Progress]:  # fmt: skip
+) -> Generator[Progress, None, None]:  # fmt: skip
     with contextlib.ExitStack() as stack:
         primary = folder.process_zero()
         if primary:
             stack.enter_context(folder.locked(out))
-        clock = stack.enter_context(_Clock.running())
+        clock = stack.enter_context(Clock.running())
         manifest, programs = _open(grid, out, build, options, sizes, mesh, primary)
         plan = Plan(
             out=out, grid=grid, build=build, rates=Rates(**manifest["rates"]), mesh=mesh,
@@ -192,7 +154,7 @@ def _session(
         )  # fmt: skip
         journal = view.fold(folder.read_journal(out, mend=primary))
         _barrier("journal")
-        tally = _Tally(len(grid.runs()), options["num_steps"], clock)
+        tally = Tally(len(grid.runs()), options["num_steps"], clock)
         for program, entry in zip(programs, manifest["programs"], strict=True):
             for number, runs in enumerate(entry["blocks"]):
                 chosen = [tuple(key) for key in runs]
@@ -366,71 +328,6 @@ def _make_arrays(
 def _blocks(runs: list[Any], size: int) -> list[list[list[int]]]:
     listed = [list(key) for key in runs]
     return [listed[i : i + size] for i in range(0, len(listed), size)]
-
-
-class _Clock:
-    """Wall, device and compile seconds of a session."""
-
-    def __init__(self) -> None:
-        self.begun, self.compile, self.device = time.monotonic(), 0.0, 0.0
-
-    @classmethod
-    @contextlib.contextmanager
-    def running(cls) -> Iterator["_Clock"]:
-        clock = cls()
-
-        def listen(event: str, duration_secs: float, **_: Any) -> None:
-            if event.startswith("/jax/core/compile"):
-                clock.compile += duration_secs
-
-        jax.monitoring.register_event_duration_secs_listener(listen)
-        try:
-            yield clock
-        finally:
-            jax.monitoring.unregister_event_duration_listener(listen)
-
-
-class _Tally:
-    """Counts over all blocks of a session."""
-
-    def __init__(self, runs: int, num_steps: int, clock: _Clock) -> None:
-        self.runs, self.num_steps, self.clock = runs, num_steps, clock
-        self.blocks: dict[Any, Chunk] = {}
-        self.made, self.changed = 0, 0
-        self.latest: Chunk | None = None
-
-    def add(self, block: Any, chunk: Chunk) -> None:
-        self.blocks[block], self.latest = chunk, chunk
-        self.made += chunk.steps
-        self.clock.device += chunk.seconds
-
-    def progress(self, state: str) -> Progress:
-        done = active = failed = steps = left = 0
-        for chunk in self.blocks.values():
-            stops = chunk.stops
-            ended = (stops.cause > 0) | (stops.end >= self.num_steps)
-            done += int(ended.sum())
-            failed += int((stops.cause == 2).sum())
-            steps += int(stops.end.sum())
-            left += int((self.num_steps - stops.end)[~ended].sum())
-            if chunk is self.latest and state == "running":
-                active = int((~ended).sum())
-        seen = sum(len(chunk.stops.cause) for chunk in self.blocks.values())
-        left += (self.runs - seen) * self.num_steps
-        wall = time.monotonic() - self.clock.begun
-        rate = self.made / wall if wall > 0 else 0.0
-        losses = None
-        if self.latest is not None and np.isfinite(self.latest.losses).any():
-            finite = self.latest.losses[np.isfinite(self.latest.losses)]
-            losses = tuple(float(f(finite)) for f in (np.min, np.median, np.max))
-        return Progress(
-            runs=self.runs, done=done, active=active, failed=failed, steps=steps,
-            steps_in_all=steps + left, executed=self.made, steps_per_second=rate,
-            seconds_left=left / rate if rate else None, losses=losses, wall_seconds=wall,
-            device_seconds=self.clock.device, compile_seconds=self.clock.compile,
-            changed=sum(chunk.changed for chunk in self.blocks.values()),
-            messages=self.latest.messages if self.latest is not None else (), state=state,
-        )  # fmt: skip
 
 
 def _write_status(out: Path, progress: Progress, primary: bool) -> None:

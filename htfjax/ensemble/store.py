@@ -116,7 +116,8 @@ def write_chunk(
         full[: given.shape[0], : given.shape[1]] = given
         whole = path in known and digest(folder / path) == known[path]
         if whole:
-            found = np.asarray(array[rows, columns])
+            stored: Any = array[rows, columns]
+            found = np.asarray(stored)
             if np.array_equal(found, full, equal_nan=True):
                 continue
             changed += not _extends(found, full)
@@ -133,7 +134,8 @@ def _extends(old: np.ndarray, new: np.ndarray) -> bool:
     The last record of a run that then went on is passed over: only now its step is known.
     """
     inside = tuple(range(2, old.ndim))
-    had, has = (~np.isnan(x).all(axis=inside) for x in (old, new))
+    had = ~np.asarray(np.isnan(old).all(axis=inside))
+    has = ~np.asarray(np.isnan(new).all(axis=inside))
     last = had & (np.cumsum(had[:, ::-1], axis=1)[:, ::-1] == 1)
     grown = has.sum(axis=1) > had.sum(axis=1)
     compared = had & ~(last & grown[:, None])

@@ -223,7 +223,7 @@ def test_full_disk_is_said_and_nothing_finished_is_lost(
         return real(*arguments)
 
     monkeypatch.setattr(store, "write_chunk", write)
-    with pytest.raises(OSError, match="the disk is full.*intact; make room") as error:
+    with pytest.raises(OSError, match=r"the disk is full.*intact; make room") as error:
         toy.finish(tmp_path)
     assert error.value.errno == errno.ENOSPC
     assert np.isfinite(htf.load_results(tmp_path).loss.sel(step=slice(0, 19))).all()
@@ -258,7 +258,7 @@ def test_other_versions_and_newer_formats(copy: Path) -> None:
     assert np.isfinite(htf.load_results(copy).loss).all()
     path.write_text(json.dumps(manifest | {"format": 99}))
     for use in (toy.finish, htf.load_results):
-        with pytest.raises(ValueError, match="format 99.*upgrade"):
+        with pytest.raises(ValueError, match=r"format 99.*upgrade"):
             use(copy)
     path.write_text(path.read_text()[:-30])
     with pytest.raises(ValueError, match=r"manifest\.json is damaged"):

@@ -71,10 +71,8 @@ def kill_and_count(tmp_path: Path, kills: int, chunks: int, size: int) -> None:
         child.communicate()
         sent += 1
     assert sent == kills
-    toy.finish(
-        tmp_path / "whole", htf.ensemble.Grid(toy.Toy(size=size), range(3), {"rate": (0.05, 0.1)}),
-        num_steps=steps, chunk_steps=200,
-    )  # fmt: skip
+    grid = htf.ensemble.Grid(toy.Toy(size=size), range(3), {"rate": (0.05, 0.1)})
+    toy.finish(tmp_path / "whole", grid, num_steps=steps, chunk_steps=200)
     assert_same(tmp_path / "whole", out)
     made, changed = executed(log)
     lanes = 6

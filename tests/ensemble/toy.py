@@ -1,4 +1,4 @@
-"""A grid of quadratic problems that compiles in a moment, and a child process that runs it."""
+"""Quadratic problems that compile in a moment, and a child process that runs them."""
 
 import argparse
 import dataclasses
@@ -92,11 +92,8 @@ def factor_grid() -> Any:
 
 def finish(out: Path, chosen: Any = None, **options: Any) -> Any:
     """Runs a grid to its end and returns the last progress."""
-    last = None
     chosen = grid() if chosen is None else chosen
-    for last in htf.ensemble.run(chosen, out, **{**DEFAULTS, **options}):
-        pass
-    return last
+    return list(htf.ensemble.run(chosen, out, **{**DEFAULTS, **options}))[-1]
 
 
 def main() -> None:
@@ -119,13 +116,13 @@ def main() -> None:
     if chosen.factors:
         grid, options = factor_grid(), FACTOR_OPTIONS
     runs = htf.ensemble.run(grid, chosen.out, **{**DEFAULTS, **options})
-    before = 0
+    before, state = 0, ""
     for progress in runs:
         if chosen.log is not None:
             with open(chosen.log, "a") as file:
                 file.write(f"{progress.executed - before} {progress.changed}\n")
-        before = progress.executed
-    sys.stdout.write(f"{jax.device_count()} {progress.state}\n")
+        before, state = progress.executed, progress.state
+    sys.stdout.write(f"{jax.device_count()} {state}\n")
 
 
 if __name__ == "__main__":
