@@ -9,6 +9,7 @@
 from htfjax.ensemble.batch import lane_mesh as lane_mesh
 from htfjax.ensemble.completion import Completion as Completion
 from htfjax.ensemble.completion import completion_lane as completion_lane
+from htfjax.ensemble.folder import is_locked as is_locked
 from htfjax.ensemble.grid import Grid as Grid
 from htfjax.ensemble.grid import Run as Run
 from htfjax.ensemble.lanes import Lane as Lane
@@ -23,6 +24,7 @@ __all__ = [
     "Progress",
     "Run",
     "completion_lane",
+    "is_locked",
     "lane_mesh",
     "make_lane",
     "run",
