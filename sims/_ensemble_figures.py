@@ -49,10 +49,14 @@ def bands(data: xr.Dataset, found: xr.Dataset, rank: int, marks: bool = False) -
         values = np.array(part.singular_value.isel(modes=0).values[..., : rank + 1])
         done = _hold_last(values, part.steps.values, data.step.values)
         end = float(part.steps.max())
+        if end == 0:
+            ax.set_title(f"{TITLES[str(model)]}\nnot run yet", fontsize=10)
+            continue
         keep = data.step.values <= end
         colors = mpl.colormaps["viridis"](np.linspace(0.0, 0.85, rank + 1))
         for k in range(rank + 1):
-            low, middle, high = np.nanquantile(done[..., k], (0.1, 0.5, 0.9), axis=0)
+            begun = done[part.steps.values > 0, :, k]
+            low, middle, high = np.quantile(begun, (0.1, 0.5, 0.9), axis=0)
             ax.fill_between(
                 data.step.values[keep],
                 low[keep],
@@ -160,7 +164,8 @@ def incrementality(summary: dict[str, Any], data: xr.Dataset) -> Any:
     left.set_xticks([], minor=True)
     left.set_xlabel("start, multiple of the model's own std")
     left.set_ylabel("incrementality index\n(gap to next rise / width of rise)")
-    left.legend(fontsize=8, frameon=False)
+    if np.isfinite(grid).any():
+        left.legend(fontsize=8, frameon=False)
     left.grid(alpha=0.25)
     heat(right, grid, [f"{x:.2g}" for x in scales], models, "incrementality index")
     right.set_xlabel("start, multiple of the model's own std")
@@ -207,6 +212,7 @@ def phase(data: xr.Dataset, summary: dict[str, Any]) -> Any:
     """Relative error and final rank over observations per degree of freedom x rank."""
     models = [str(m) for m in data.model.values]
     ranks, ratios = data.target_rank.values, data.ratio.values
+    wide = float(ranks.max())
     fig, axes = plt.subplots(
         2,
         len(models),
@@ -228,12 +234,12 @@ def phase(data: xr.Dataset, summary: dict[str, Any]) -> Any:
                 open_runs[at] = row["not_converged"] > 0.5
         marked = open_runs == 1
         columns, rows = [f"{x:.3g}" for x in ratios], [str(r) for r in ranks]
-        heat(axes[0][m], error, columns, rows, "relative error, median", marked, (0.0, 1.0))
+        heat(axes[0][m], error, columns, rows, "relative error", marked, (0.0, 1.0))
         heat(axes[1][m], rank - ranks[:, None], columns, rows,
-             "final rank minus target rank, median", marked)  # fmt: skip
+             "final rank minus target rank", marked, (-wide, wide))  # fmt: skip
         axes[0][m].set_title(TITLES[model], fontsize=11)
         for ax in axes[:, m]:
             ax.set_xlabel("observed entries / degrees of freedom")
             ax.set_ylabel("target rank")
-    fig.supxlabel("hatched: most runs had not converged", fontsize=9)
+    fig.supxlabel("medians over seeds; hatched: most runs had not converged", fontsize=9)
     return fig
