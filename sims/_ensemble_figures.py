@@ -23,7 +23,7 @@ def rank_statistics(
     """The figures of `sims.rank_statistics`: name -> figure."""
     rank = int(summary["target_rank"])
     return {
-        "bands": bands(data, found, rank),
+        "bands": bands(data, found, rank, marks=bool(summary["paper"])),
         "take_offs": take_offs(data, found, rank),
         "incrementality": incrementality(summary, data),
     }

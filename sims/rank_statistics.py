@@ -175,6 +175,7 @@ def summarize(data: xr.Dataset, found: xr.Dataset, config: Config) -> dict[str, 
         "quantiles": [0.1, 0.5, 0.9],
         "target_rank": config.target_rank,
         "widths": config.widths,
+        "paper": (config.widths, config.target_rank, config.observed) == (64, 5, 2048),
     }
 
 
