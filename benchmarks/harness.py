@@ -4,6 +4,7 @@ Compilation is timed apart; every function is compiled ahead of time, so a timin
 hide a recompilation. Repeats are interleaved: a machine that slows down slows all.
 """
 
+import collections
 import json
 import os
 import platform
@@ -15,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 RECORDS = Path(__file__).parent / "records"
 
@@ -31,16 +34,28 @@ def measure(
       repeats: calls per function after a first one that is not counted.
 
     Returns:
-      name -> milliseconds per step (median, min, max), compile seconds, flops of the
-      whole program as XLA counts them, temporary bytes.
+      name -> milliseconds per step (median, min, max), compile seconds, flops and bytes
+      of the program as XLA counts them (the body of a loop once), temporary bytes.
+
+    Raises:
+      RuntimeError: a function was traced more than once.
     """
-    compiled, results = {}, {}
+    compiled, results, traces = {}, {}, collections.Counter()
     for name, (function, arguments) in cases.items():
         begun = time.perf_counter()
-        program = jax.jit(function).lower(*arguments).compile()
+
+        def counted(*args: Any, name: str = name, function: Any = function) -> Any:
+            traces[name] += 1
+            return function(*args)
+
+        program = jax.jit(counted).lower(*arguments).compile()
         results[name] = {"compile_seconds": round(time.perf_counter() - begun, 3)}
         analysis: Any = program.memory_analysis()
         results[name]["temporary_bytes"] = int(analysis.temp_size_in_bytes)
+        # XLA counts the body of a loop once, which is one step here.
+        costs: Any = program.cost_analysis()
+        results[name]["flops"] = round(costs.get("flops", 0))
+        results[name]["bytes"] = round(costs.get("bytes accessed", 0))
         compiled[name] = (program, arguments)
         jax.block_until_ready(program(*arguments))
     times: dict[str, list[float]] = {name: [] for name in cases}
@@ -49,6 +64,8 @@ def measure(
             begun = time.perf_counter()
             jax.block_until_ready(program(*arguments))
             times[name].append(1e3 * (time.perf_counter() - begun) / inner)
+    if set(traces.values()) != {1}:
+        raise RuntimeError(f"something was traced again while it was timed: {traces}")
     for name, seen in times.items():
         results[name] |= {
             "milliseconds": round(float(np.median(seen)), 4),
@@ -58,15 +75,56 @@ def measure(
     return results
 
 
+def milliseconds(function: Callable[[], Any], repeats: int = 9) -> dict[str, float]:
+    """Median, fastest and slowest call after one that is not counted."""
+    function()
+    seen = []
+    for _ in range(repeats):
+        begun = time.perf_counter()
+        function()
+        seen.append(1e3 * (time.perf_counter() - begun))
+    return {
+        "milliseconds": round(float(np.median(seen)), 4),
+        "fastest": round(min(seen), 4),
+        "slowest": round(max(seen), 4),
+    }
+
+
+def value_and_gradient(loss: Callable[..., jax.Array], times: int) -> Callable[..., Any]:
+    """A program of `times` values and gradients of loss(parameters, data), one by one.
+
+    Every gradient is carried to the next turn, whose parameters wait for it: nothing can
+    be left out or moved out of the loop, and no update of parameters is timed.
+    """
+
+    def run(parameters: Any, data: Any) -> Any:
+        def again(carry: tuple, _: None) -> tuple[tuple, jax.Array]:
+            now, tie = lax.optimization_barrier((parameters, carry[0]))
+            value, gradient = jax.value_and_grad(loss)(now, data)
+            used = [x.ravel()[0] for x in jax.tree.leaves(gradient)]
+            return (tie + value + sum(used), gradient), value
+
+        first = jax.tree.map(jnp.zeros_like, parameters)
+        zero = jnp.zeros((), jax.tree.leaves(parameters)[0].dtype)
+        return lax.scan(again, (zero, first), length=times)
+
+    return run
+
+
 def gemm_rate(size: int = 1024, repeats: int = 9) -> float:
     """Measured flops per second of a large float32 matrix product on this machine."""
     x = jax.random.normal(jax.random.key(0), (size, size), np.float32)
-    case = {"gemm": (lambda a: jax.numpy.matmul(a, a, precision="highest"), (x,))}
-    return (
-        2
-        * size**3
-        / (1e-3 * measure(case, inner=1, repeats=repeats)["gemm"]["milliseconds"])
-    )
+    case = {"gemm": (lambda a: jnp.matmul(a, a, precision="highest"), (x,))}
+    found = measure(case, inner=1, repeats=repeats)["gemm"]["milliseconds"]
+    return 2 * size**3 / (1e-3 * found)
+
+
+def stream_rate(size: int = 2**26, repeats: int = 5) -> float:
+    """Measured bytes per second of x + y on arrays far larger than any cache."""
+    x = jnp.ones((size,), jnp.float32)
+    ten = (lambda a: lax.fori_loop(0, 4, lambda _, b: b + a, a), (x,))
+    found = measure({"add": ten}, inner=4, repeats=repeats)["add"]["milliseconds"]
+    return 3 * x.nbytes / (1e-3 * found)
 
 
 def write_record(name: str, values: dict[str, Any]) -> Path:

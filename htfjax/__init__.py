@@ -56,6 +56,7 @@ from htfjax.contraction import contraction_plan as contraction_plan
 from htfjax.contraction import device_rates as device_rates
 from htfjax.contraction import end_tensor as end_tensor
 from htfjax.contraction import entries as entries
+from htfjax.contraction import measure_plan as measure_plan
 from htfjax.contraction import measure_rates as measure_rates
 from htfjax.contraction import sense as sense
 from htfjax.contraction.inner import distance as distance
@@ -156,6 +157,7 @@ __all__ = [
     "Rates",
     "contraction_plan",
     "device_rates",
+    "measure_plan",
     "measure_rates",
     "end_tensor",
     "entries",

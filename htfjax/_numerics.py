@@ -56,18 +56,29 @@ def products_without_one(factors: Sequence[jax.Array]) -> list[jax.Array]:
 
 
 def sum_squares(tree: Any) -> jax.Array:
-    """Sum of squares of all entries of a pytree's arrays.
-
-    Each array is summed along its first axis first: a CPU keeps the strict order of one
-    long sum and cannot vectorize it, but it can add whole rows.
-    """
+    """Sum of squares of all entries of a pytree's arrays."""
     leaves = jax.tree.leaves(tree)
     dtype = jnp.result_type(*leaves)
-    parts = [
-        jnp.sum(jnp.sum(jnp.square(jnp.abs(x)), axis=0) if x.ndim > 1 else jnp.square(x))
-        for x in leaves
-    ]
+    parts = [_folded_sum(jnp.square(jnp.abs(x))) for x in leaves]
     return functools.reduce(operator.add, [p.astype(dtype) for p in parts])
+
+
+def _folded_sum(x: jax.Array, row: int = 256) -> jax.Array:
+    """Sum of all entries: groups of eight rows of a long array are added up, again and
+    again.
+
+    A CPU vectorizes such additions but not one long sum, whose order it must keep; and
+    errors grow with the number of folds only.
+    """
+    flat, rest = x.reshape(-1), []
+    while flat.size >= 8 * row:
+        groups = flat.size // (8 * row)
+        if flat.size % (8 * row):
+            rest.append(jnp.sum(flat[8 * row * groups :]))
+        rows = flat[: 8 * row * groups].reshape(groups, 8, row)
+        a, b, c, d, e, f, g, h = (rows[:, i] for i in range(8))
+        flat = (((a + b) + (c + d)) + ((e + f) + (g + h))).reshape(-1)
+    return functools.reduce(operator.add, [jnp.sum(flat), *rest])
 
 
 def xlogx(p: jax.Array) -> jax.Array:

@@ -71,6 +71,7 @@ EXTRAS = {
     "contraction_plan",
     "device_rates",
     "loss_plan",
+    "measure_plan",
     "measure_rates",
     "RiseTimes",
     "ScaledGradient",

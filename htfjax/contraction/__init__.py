@@ -2,6 +2,7 @@
 
 from htfjax.contraction.end_tensor import end_tensor as end_tensor
 from htfjax.contraction.entries import entries as entries
+from htfjax.contraction.measured import measure_plan as measure_plan
 from htfjax.contraction.plan import Plan as Plan
 from htfjax.contraction.plan import contraction_plan as contraction_plan
 from htfjax.contraction.rates import Rates as Rates

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from htfjax import factors as _factors
+from htfjax.contraction.plan import cheapest_cut
 from htfjax.factors import Factors, GroupedFactors
 
 __all__ = ["contract_root", "end_tensor", "khatri_rao", "permuted_end_tensor"]
@@ -94,7 +95,7 @@ def contract_root(
         ones = jnp.ones((tables[0].shape[1], 1), tables[0].dtype)
         column = ones if weight is None else weight
         return jnp.matmul(tables[0], column, precision=precision)[:, 0]
-    cut = _cheapest_cut([table.shape[0] for table in tables])
+    cut = cheapest_cut([table.shape[0] for table in tables])
     left, right = khatri_rao(tables[:cut]), khatri_rao(tables[cut:])
     if weight is not None and left.shape[0] <= right.shape[0]:
         left = left * weight[:, 0][None, :]
@@ -103,16 +104,11 @@ def contract_root(
     return jnp.matmul(left, right.T, precision=precision).reshape(-1)
 
 
-def _cheapest_cut(sizes: list[int]) -> int:
-    """Where to split the root's children so that the two groups hold fewest rows."""
-    cuts = range(1, len(sizes))
-    return min(cuts, key=lambda c: math.prod(sizes[:c]) + math.prod(sizes[c:]))
-
-
 def _check_size(dims: tuple[int, ...]) -> None:
     size = math.prod(dims)
     if size > LARGEST_SIZE:
         raise ValueError(
-            f"the end tensor of mode dimensions {dims} has {size} entries, more than "
-            f"{LARGEST_SIZE}; read single values with `entries` or `sense` instead."
+            f"the end tensor of mode dimensions {dims} has {size} entries, at least "
+            f"{4 * size} bytes, and {LARGEST_SIZE} entries are allowed: read single values "
+            "with `entries` or `sense`, and singular values with method='qr'."
         )

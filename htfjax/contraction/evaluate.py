@@ -42,9 +42,8 @@ def planned_entries(
             joint = khatri_rao([held.pop(c) for c in kids])
         else:
             use = None if route == "rows" else _first(distinct, k)
-            joint = _numerics.product(
-                [_read(plan, held.pop(c), c, indices, distinct, use) for c in kids]
-            )
+            below = {c: held.pop(c) for c in kids}
+            joint = _joint_rows(plan, below, indices, distinct, use)
         if k == tree.root:
             return (
                 joint.sum(axis=1)
@@ -75,6 +74,29 @@ def visiting_order(tree: ModeTree, node: int) -> list[int]:
             modes.append(k)
         stack.extend(reversed(tree.children[k]))
     return modes
+
+
+def _joint_rows(
+    plan: Plan,
+    held: dict[int, jax.Array],
+    indices: jax.Array,
+    distinct: Distinct | None,
+    use: jax.Array | None,
+) -> jax.Array:
+    """The Hadamard product of the children's rows.
+
+    Rows read from tables are read again backwards rather than kept: reading costs less
+    than writing them out and holding them.
+    """
+
+    def joint(held: dict[int, jax.Array]) -> jax.Array:
+        return _numerics.product(
+            [_read(plan, held[c], c, indices, distinct, use) for c in held]
+        )
+
+    if all(plan.routes[c] == "rows" for c in held):
+        return joint(held)
+    return jax.checkpoint(joint)(held)
 
 
 def _read(

@@ -22,6 +22,10 @@ __all__ = ["Plan", "contraction_plan"]
 NODE_ROUTES = ("table", "dedup", "rows")
 ROOT_ROUTES = ("gather", "dense", "masked")
 LARGEST_TABLE = 2**24
+# Rows, columns or terms at which a matrix product runs at half its rate.
+NARROW = 48
+# For every node, seconds of its alternatives.
+Costs = tuple[tuple[tuple[str, float], ...], ...]
 BYTES = 4  # plans are weighed in float32; float64 doubles all terms alike
 
 
@@ -34,6 +38,7 @@ class Plan:
       root: "gather", "dense", or "masked" (dense, compared in place with the mean
         targets; losses only).
       costs: for every node, predicted seconds of value and gradient of its alternatives.
+      distinct: number of distinct observed sub-tuples of every node, where known.
 
     Example:
       >>> import htfjax as htf
@@ -49,7 +54,8 @@ class Plan:
     batch: int
     routes: tuple[str, ...]
     root: str
-    costs: tuple[tuple[tuple[str, float], ...], ...]
+    costs: Costs
+    distinct: tuple[int, ...] | None = None
 
     @property
     def seconds(self) -> float:
@@ -59,20 +65,42 @@ class Plan:
             dict(costs)[route] for costs, route in zip(self.costs, chosen, strict=True)
         )
 
-    def explain(self) -> str:
+    def width(self, node: int) -> int:
+        """R_k: the mode dimension of a leaf, the width of a node inside."""
+        return (*self.mode_dims, *self.widths)[node]
+
+    def count(self, node: int, route: str) -> int:
+        """Rows that a node holds under a route: P_k, distinct sub-tuples, or B."""
+        if route == "dedup" and self.distinct is not None:
+            return self.distinct[node]
+        if route == "rows":
+            return self.batch
+        return math.prod(self.mode_dims[m] for m in self.tree.modes[node])
+
+    def explain(self, measured: Costs | None = None) -> str:
         """A table: every node, its alternatives with predicted milliseconds, a * at the
-        chosen one."""
-        lines = [f"{'node':>6}  {'modes':<16} alternatives, predicted ms (* chosen)"]
+        chosen one.
+
+        Args:
+          measured: from `measure_plan`, to stand beside what was predicted.
+        """
+        what = "predicted ms" if measured is None else "predicted / measured ms"
+        lines = [f"{'node':>6}  {'modes':<16} alternatives, {what} (* chosen)"]
+        chosen = (*self.routes, self.root)
         for k, costs in enumerate(self.costs):
-            chosen = (*self.routes, self.root)[k]
             modes = ",".join(map(str, self.tree.modes[k][:5]))
             modes += ",..." if len(self.tree.modes[k]) > 5 else ""
+            seen = {} if measured is None else dict(measured[k])
             options = "  ".join(
-                f"{'*' if route == chosen else ' '}{route} {1e3 * cost:.4f}"
+                f"{'*' if route == chosen[k] else ' '}{route} {1e3 * cost:.4f}"
+                + (f" / {1e3 * seen[route]:.4f}" if route in seen else "")
                 for route, cost in costs
             )
             lines.append(f"{k:>6}  {modes:<16} {options}")
-        lines.append(f"in all {1e3 * self.seconds:.4f} ms")
+        lines.append(f"in all {1e3 * self.seconds:.4f} ms predicted")
+        if measured is not None:
+            total = sum(dict(costs)[r] for costs, r in zip(measured, chosen, strict=True))
+            lines.append(f"in all {1e3 * total:.4f} ms measured, node by node")
         return "\n".join(lines)
 
 
@@ -90,7 +118,8 @@ def contraction_plan(
     """The cheapest plan by predicted time of value and gradient.
 
     Seconds of a node = 3 x flops / rate of matrix products + bytes / rate of streaming +
-    gathered bytes / rate of gathering + operations x cost of one.
+    gathered bytes / rate of gathering + operations x cost of one. Products narrower than
+    about 50 count their flops more than once, as they run below that rate.
 
     Args:
       tree, mode_dims: of the factors.
@@ -149,6 +178,7 @@ def _plan(
         routes=routes,
         root=root,
         costs=tuple(tuple(costs.items()) for costs in (*node_costs, root_costs)),
+        distinct=distinct,
     )
 
 
@@ -184,7 +214,7 @@ class _Work:
             count = self.count(node, route)
             if count > LARGEST_TABLE:
                 continue
-            flops = 6 * count * self.rows[node] * columns
+            flops = product_flops(count, self.rows[node], columns)
             moved = (
                 BYTES
                 * count
@@ -205,9 +235,10 @@ class _Work:
         moved = 6 * BYTES * self.batch * width * len(kids)
         costs = {"gather": self._seconds(0, moved, 6)}
         if size <= LARGEST_TABLE:
-            # A product with few rows on both sides runs well below the GEMM rate only
-            # when it is narrow; the groups themselves are tables of children's products.
-            dense = self._seconds(6 * size * width, 4 * BYTES * size, 16)
+            sizes = [self.sizes[c] for c in kids]
+            left = math.prod(sizes[: cheapest_cut(sizes)])
+            flops = product_flops(left, width, size // left)
+            dense = self._seconds(flops, 4 * BYTES * size, 16)
             read = 4 * BYTES * self.batch * 8 / self.rates.gather_bytes
             costs["dense"] = dense + read
             if masked:
@@ -217,6 +248,19 @@ class _Work:
     def _seconds(self, flops: float, moved: float, steps: int) -> float:
         rates = self.rates
         return flops / rates.flops + moved / rates.stream_bytes + steps * rates.step_seconds
+
+
+def product_flops(rows: int, terms: int, columns: int) -> float:
+    """Flops of a product and its two derivatives, more for a narrow one, which is slow."""
+    return 6 * rows * terms * columns * (1 + NARROW / min(rows, terms, columns))
+
+
+def cheapest_cut(sizes: list[int]) -> int:
+    """Where to split the root's children so that the two groups hold fewest rows."""
+    if len(sizes) == 1:
+        return 1
+    cuts = range(1, len(sizes))
+    return min(cuts, key=lambda c: math.prod(sizes[:c]) + math.prod(sizes[c:]))
 
 
 def _cheapest(

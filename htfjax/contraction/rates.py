@@ -5,13 +5,13 @@ import functools
 import json
 import os
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
+
+from htfjax.contraction.timing import seconds_inside, with_gradient
 
 __all__ = ["Rates", "device_rates", "measure_rates"]
 
@@ -75,7 +75,7 @@ def cached_rates() -> Rates:
 
 
 def measure_rates() -> Rates:
-    """Times five small programs on the default device; takes about a second.
+    """Times four small programs on the default device; takes about a second.
 
     Raises:
       Nothing of its own.
@@ -85,36 +85,29 @@ def measure_rates() -> Rates:
       True
     """
     f32 = jnp.float32
-    square, rows = jnp.full((512, 512), 0.5, f32), jnp.full((2048, 128), 0.5, f32)
-    table = jnp.full((256, 128), 0.5, f32)
+    x, weight = jnp.full((256, 512), 0.5, f32), jnp.full((512, 512), 1e-3, f32)
+    rows, table = jnp.full((2048, 128), 0.5, f32), jnp.full((256, 128), 0.5, f32)
     index = jnp.arange(2048, dtype=jnp.int32) * 37 % 256
 
-    def gathered(t: jax.Array) -> jax.Array:
-        return jnp.sum(jnp.square(t[index]))
+    def multiplied(operands: Any) -> jax.Array:
+        return jnp.matmul(*operands, precision="highest")
 
-    product = _seconds(lambda x: jnp.matmul(x, x, precision="highest"), square)
-    stream = _seconds(lambda x: x * x + x, rows)
-    gather = _seconds(jax.grad(gathered), table)
-    nothing = _seconds(lambda x: x + 1, jnp.zeros((), f32))
-    small = _seconds(lambda x: functools.reduce(lambda y, _: jnp.cumsum(y), range(8), x),
-                     jnp.zeros((8,), f32))  # fmt: skip
+    def chained(x: jax.Array) -> jax.Array:
+        return functools.reduce(lambda y, _: multiplied((y, x)), range(8), x)
+
+    def time(function: Any, operands: Any) -> float:
+        return seconds_inside(function, operands, repeats=15)
+
+    product = time(with_gradient(multiplied), (x, weight))
+    stream = time(lambda pair: pair[0] * pair[1], (rows, rows))
+    gather = time(with_gradient(lambda t: t[index]), table)
+    small = time(chained, jnp.full((16, 16), 1e-2, f32))
     return Rates(
-        flops=2 * 512**3 / product,
-        stream_bytes=2 * rows.nbytes / max(stream - nothing, 1e-7),
-        gather_bytes=4 * rows.nbytes / max(gather - nothing, 1e-7),
-        step_seconds=max((small - nothing) / 8, 1e-7),
+        flops=6 * x.size * weight.shape[1] / product,
+        stream_bytes=3 * rows.nbytes / stream,
+        gather_bytes=4 * rows.nbytes / gather,
+        step_seconds=small / 8,
     )
-
-
-def _seconds(function: Any, x: jax.Array, repeats: int = 15) -> float:
-    program = jax.jit(function).lower(x).compile()
-    jax.block_until_ready(program(x))
-    times = []
-    for _ in range(repeats):
-        begun = time.perf_counter()
-        jax.block_until_ready(program(x))
-        times.append(time.perf_counter() - begun)
-    return float(np.median(times))
 
 
 def _outside_any_trace(function: Any) -> Any:
@@ -131,6 +124,13 @@ def _outside_any_trace(function: Any) -> Any:
 def _cache_file() -> Path:
     device = jax.devices()[0]
     kind = "".join(c if c.isalnum() else "-" for c in device.device_kind)
-    name = f"rates-{device.platform}-{kind}-{os.cpu_count()}-jax{jax.__version__}.json"
+    name = f"rates2-{device.platform}-{kind}-{_cores()}-jax{jax.__version__}.json"
     default = Path(os.getenv("XDG_CACHE_HOME", Path.home() / ".cache")) / "htfjax"
     return Path(os.getenv("HTFJAX_CACHE", default)) / name
+
+
+def _cores() -> int:
+    """Cores this process may use, on which the rates of a CPU depend."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,113 @@
+"""Times what a plan chose between, on the default device."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from htfjax import _numerics
+from htfjax.contraction.end_tensor import contract_root, khatri_rao
+from htfjax.contraction.plan import Costs, Plan
+from htfjax.contraction.timing import seconds_inside, with_gradient
+
+__all__ = ["measure_plan"]
+
+Operands = tuple[list[jax.Array], jax.Array | None, list[jax.Array | None]]
+
+
+def measure_plan(plan: Plan, *, repeats: int = 9) -> Costs:
+    """Measured seconds of value and gradient of every alternative at every node.
+
+    Each is a small program of its own on random float32 operands of the sizes that the
+    plan's other choices give them, so that the sum over nodes is what the plan costs up
+    to overlap. Alternatives whose operands would need more than 2^24 rows are left out.
+
+    Args:
+      plan: from `contraction_plan` or `loss_plan`.
+      repeats: calls of each program, of which the median counts.
+
+    Returns:
+      What `plan.costs` holds, measured; `plan.explain(measured)` prints both.
+
+    Raises:
+      ValueError: `repeats` below 1.
+
+    Example:
+      >>> import htfjax as htf
+      >>> plan = htf.contraction_plan(htf.flat(2), 8, (4,), 20)
+      >>> "measured" in plan.explain(htf.measure_plan(plan, repeats=1))
+      True
+    """
+    if repeats < 1:
+        raise ValueError(f"`repeats={repeats}` must be at least 1.")
+    return tuple(
+        tuple((route, _alternative(plan, k, route, repeats)) for route, _ in costs)
+        for k, costs in enumerate(plan.costs)
+    )
+
+
+def _alternative(plan: Plan, node: int, route: str, repeats: int) -> float:
+    if node < plan.tree.order:
+        return 0.0  # a leaf's table is its matrix
+    function = {
+        "table": _table,
+        "dense": _dense,
+        "masked": _masked,
+    }.get(route, _rows)
+    tables, weight, reads = _operands(plan, node, route)
+    work = with_gradient(lambda arrays: function((arrays[0], arrays[1], reads)))
+    return seconds_inside(work, (tables, weight), repeats=repeats)
+
+
+def _rows(operands: Operands) -> jax.Array:
+    """Rows of the children, read where they are not per observation, times the matrix."""
+    tables, weight, reads = operands
+    joint = _numerics.product(
+        [
+            table if read is None else table[read]
+            for table, read in zip(tables, reads, strict=True)
+        ]
+    )
+    return joint if weight is None else jnp.matmul(joint, weight, precision="highest")
+
+
+def _table(operands: Operands) -> jax.Array:
+    tables, weight, _ = operands
+    assert weight is not None
+    return jnp.matmul(khatri_rao(tables), weight, precision="highest")
+
+
+def _dense(operands: Operands) -> jax.Array:
+    tables, weight, (read, *_) = operands
+    return contract_root(tables, weight, "highest")[read]
+
+
+def _masked(operands: Operands) -> jax.Array:
+    tables, weight, _ = operands
+    values = contract_root(tables, weight, "highest")
+    return values * (values - 1)
+
+
+def _operands(plan: Plan, node: int, route: str) -> Operands:
+    tree, rng = plan.tree, np.random.default_rng(node)
+    columns = 1 if node == tree.root else plan.width(tree.parent[node])
+    width = plan.width(node)
+    count = plan.count(node, "rows" if route == "gather" else route)
+    tables: list[jax.Array] = []
+    reads: list[jax.Array | None] = []
+    for child in tree.children[node]:
+        below = plan.routes[child] if route in ("rows", "dedup", "gather") else "table"
+        size = plan.count(child, below)
+        tables.append(jnp.asarray(rng.normal(size=(size, width)), jnp.float32))
+        per_row = below == "rows" and route != "dedup"
+        reads.append(None if per_row else _read(rng, size, count))
+    if route == "dense":
+        size = math.prod(table.shape[0] for table in tables)
+        reads = [_read(rng, size, plan.batch)]
+    weight = jnp.asarray(rng.normal(size=(width, columns)), jnp.float32)
+    return tables, weight, reads
+
+
+def _read(rng: np.random.Generator, size: int, count: int) -> jax.Array:
+    return jnp.asarray(rng.integers(0, size, count), jnp.int32)
