@@ -35,6 +35,7 @@ lint: $(DEVELOP)
 bench: $(RUNTIME)
 	$(BIN)/python -m benchmarks.descent_step
 	$(BIN)/python -m benchmarks.contraction
+	$(BIN)/python -m benchmarks.ensemble
 
 # Another interpreter has another stamp, so it gets a fresh environment.
 $(RUNTIME): pyproject.toml

@@ -223,7 +223,12 @@ def _run(
     @jax.jit
     def look(params: Any, arrays: list) -> Any:
         observe = rebuild_observe(arrays)
-        return None if observe is None else observe(params)
+        if observe is None:
+            return None
+        # Compiled apart from what stands around it, so that records do not depend on
+        # how many runs or devices the program serves.
+        params, arrays = lax.optimization_barrier((params, arrays))
+        return lax.optimization_barrier(rebuild_observe(arrays)(params))
 
     @jax.jit
     def evaluate(params: Any, step: jax.Array, arrays: list, key: Any) -> tuple:

@@ -1,5 +1,6 @@
 """A block of lanes from start, or from its checkpoint, to its end."""
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Generator
@@ -20,11 +21,11 @@ from htfjax.ensemble.lanes import Build, make_lane
 from htfjax.ensemble.programs import Program, RunKey, setting_of
 from htfjax.ensemble.stopping import Stops, no_stops, update_stops
 
-__all__ = ["Chunk", "Plan", "Snapshot", "run_block"]
+__all__ = ["Chunk", "Session", "Snapshot", "run_block"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class Session:
     """What all blocks of an ensemble share."""
 
     out: Path
@@ -67,7 +68,7 @@ class Chunk(NamedTuple):
 
 
 def run_block(
-    plan: Plan, program: Program, number: int, runs: list[RunKey], width: int,
+    session: Session, program: Program, number: int, runs: list[RunKey], width: int,
     journal: dict[str, Any],
 ) -> Generator[Chunk, None, None]:  # fmt: skip
     """Runs one block, yielding after every chunk; closing the iterator saves.
@@ -82,42 +83,47 @@ def run_block(
     known = _files_of(journal, program, number)
     info = journal["blocks"].get((program.name, number))
     broken = [
-        path for path, wanted in known.items() if folder.digest(plan.out / path) != wanted
+        path
+        for path, wanted in known.items()
+        if folder.digest(session.out / path) != wanted
     ]
-    if _agree(info is not None and not broken and _finished(info, plan.num_steps)):
+    if _agree(info is not None and not broken and _finished(info, session.num_steps)):
         assert info is not None
         yield Chunk(_stops_of(info), np.array([]), 0, 0.0, (), 0)
         return
     lanes = [
-        make_lane(plan.build, setting_of(plan.grid, r), r[-1], plan.rates) for r in runs
+        make_lane(session.build, setting_of(session.grid, r), r[-1], session.rates)
+        for r in runs
     ]
-    slots = batch.padded_count(len(runs), width, plan.mesh)
+    slots = batch.padded_count(len(runs), width, session.mesh)
     stacked = batch.stack(lanes, slots)
     del lanes
-    start = _start(plan, program, stacked.state, len(runs))
-    place = plan.out / "checkpoints" / f"{program.name}-{number:04d}"
+    start = _start(session, program, stacked.state, len(runs))
+    place = session.out / "checkpoints" / f"{program.name}-{number:04d}"
     series = checkpoint_series(place) if primary else None
     try:
         saved, messages = _latest(series, start)
         messages += [
-            f"{plan.out / path} is damaged and is computed anew" for path in broken
+            f"{session.out / path} is damaged and is computed anew" for path in broken
         ]
-        ahead = int(saved.step) // plan.chunk_steps
+        ahead = int(saved.step) // session.chunk_steps
         behind = [_chunk_of(path) + 1 for path in broken if _chunk_of(path) < ahead]
         redo = int(_agree(max(behind, default=0)))
         saved = _share(saved)
-        block = _Block(plan, program, number, len(runs), width, slots, known, series)
+        block = _Block(session, program, number, len(runs), width, slots, known, series)
         rest = dataclasses.replace(stacked, state=None)
+        parts = [(saved, session.num_steps, True)]
         if redo:
-            for chunk in block.descend(start, rest, redo * plan.chunk_steps):
-                yield chunk._replace(messages=(*chunk.messages, *messages))
-                messages = []
-        for chunk in block.descend(saved, rest, plan.num_steps, last=True):
-            yield chunk._replace(messages=(*chunk.messages, *messages))
-            messages = []
+            parts.insert(0, (start, redo * session.chunk_steps, False))
+        for snapshot, end, last in parts:
+            # Closed before the checkpoints are: leaving saves.
+            with contextlib.closing(block.descend(snapshot, rest, end, last)) as chunks:
+                for chunk in chunks:
+                    yield chunk._replace(messages=(*chunk.messages, *messages))
+                    messages = []
     finally:
         if series is not None:
-            with folder.clear_of_disk(plan.out):
+            with folder.clear_of_disk(session.out):
                 series.wait_until_finished()
                 series.close()
 
@@ -126,23 +132,23 @@ class _Block:
     """The moving parts of a block; one object a block, gone with it."""
 
     def __init__(
-        self, plan: Plan, program: Program, number: int, count: int, width: int,
+        self, session: Session, program: Program, number: int, count: int, width: int,
         slots: int, known: dict[str, str], series: Any,
     ) -> None:  # fmt: skip
-        self.plan, self.program, self.number = plan, program, number
+        self.session, self.program, self.number = session, program, number
         self.count, self.width, self.slots = count, width, slots
         self.known, self.series = known, series
         self.changed = 0
         self.arrays: dict[str, Any] = {}
 
     def descend(
-        self, snapshot: Snapshot, rest: Any, end: int, *, last: bool = False
+        self, snapshot: Snapshot, rest: Any, end: int, last: bool
     ) -> Generator[Chunk, None, None]:
         """From a snapshot to step `end`, or until all lanes have stopped."""
-        plan, step = self.plan, int(snapshot.step)
+        session, step = self.session, int(snapshot.step)
         buffer, stops = snapshot.buffer, snapshot.stops
-        record = step // plan.record_every
-        offset = record % plan.chunk_records
+        record = step // session.record_every
+        offset = record % session.chunk_records
         buffer = {name: x[:, : offset + 1] for name, x in buffer.items()}
         order = np.arange(self.slots)
         states = _pad(snapshot.states, self.slots)
@@ -150,46 +156,50 @@ class _Block:
         on_device: Any = None
         data: Any = None
         saved, fresh = time.monotonic(), True
-        lengths = chunk_lengths(step, end, plan.record_every, plan.chunk_steps)
+        lengths = chunk_lengths(step, end, session.record_every, session.chunk_steps)
         for length in lengths:
             active = np.zeros(self.slots, bool)
             active[: self.count] = stops.cause == 0
             if not active.any():
                 break
             begun = time.perf_counter()
-            wanted = batch.deal(active, self.width, plan.mesh)
+            wanted = batch.deal(active, self.width, session.mesh)
             if on_device is None:
                 order = wanted
                 arranged = jax.tree.map(lambda x, o=order: x[o], (states, rest))
-                on_device = batch.put(jax.tree.unflatten(treedef, arranged[0]), plan.mesh)
-                data = batch.put(arranged[1], plan.mesh)
-            elif _worth_moving(active, order, wanted, self.width, plan.mesh.size):
+                on_device = batch.put(
+                    jax.tree.unflatten(treedef, arranged[0]), session.mesh
+                )
+                data = batch.put(arranged[1], session.mesh)
+            elif _worth_moving(active, order, wanted, self.width, session.mesh.size):
                 move = np.argsort(order)[wanted]
-                on_device, data = batch.rearrange((on_device, data), move, mesh=plan.mesh)
+                on_device, data = batch.rearrange(
+                    (on_device, data), move, mesh=session.mesh
+                )
                 order = wanted
-            mask = batch.put(active[order], plan.mesh)
+            mask = batch.put(active[order], session.mesh)
             on_device, records = batch.advance(
-                on_device, data, mask, mesh=plan.mesh, width=self.width,
+                on_device, data, mask, mesh=session.mesh, width=self.width,
                 names=tuple(self.program.quantities), num_steps=length,
-                record_every=plan.record_every,
+                record_every=session.record_every,
             )  # fmt: skip
             back = np.argsort(order)[: self.count]
             piece = {name: x[back] for name, x in batch.fetch(records).items()}
             seconds = time.perf_counter() - begun
             going = active[: self.count]
-            watched = piece[plan.watch]
+            watched = piece[session.watch]
             first = 0 if record == 0 else 1
             stops = update_stops(
                 stops, watched[:, first:], record + first,
-                tolerance=plan.tolerance, patience=plan.patience,
+                tolerance=session.tolerance, patience=session.patience,
             )  # fmt: skip
-            step, record = step + length, record + length // plan.record_every
+            step, record = step + length, record + length // session.record_every
             stops = stops._replace(end=np.where(going, step, stops.end).astype(np.int32))
             buffer = _append(buffer, piece, going)
             buffer = self._commit_full(buffer, record, stops)
             fresh = False
             here = (on_device, order, step, buffer, stops)
-            due = _agree(time.monotonic() - saved > plan.checkpoint_seconds)
+            due = _agree(time.monotonic() - saved > session.checkpoint_seconds)
             ends = last and (step >= end or not (stops.cause == 0).any())
             if due or ends:
                 self._save(self._snapshot(*here))
@@ -218,14 +228,14 @@ class _Block:
         """The block on the host, its lanes in their own order."""
         back = np.argsort(order)[: self.count]
         leaves = [x[back] for x in jax.tree.leaves(batch.fetch(on_device))]
-        full = {n: _widen(x, self.plan.chunk_records) for n, x in buffer.items()}
+        full = {n: _widen(x, self.session.chunk_records) for n, x in buffer.items()}
         return Snapshot(np.asarray(step, np.int32), leaves, full, stops)
 
     def _commit_full(
         self, buffer: dict[str, np.ndarray], record: int, stops: Stops
     ) -> dict[str, np.ndarray]:
         """Writes all full chunks of the buffer and returns what is left over."""
-        size = self.plan.chunk_records
+        size = self.session.chunk_records
         while next(iter(buffer.values())).shape[1] > size:
             held = next(iter(buffer.values())).shape[1]
             number = (record - held + 1) // size
@@ -244,20 +254,20 @@ class _Block:
             if slow is not None:
                 back = np.argsort(order)[: self.count]
                 more["slow"] = batch.fetch(slow)[back].tolist()
-        self._write(buffer, record // self.plan.chunk_records, stops, more)
+        self._write(buffer, record // self.session.chunk_records, stops, more)
 
     def _write(
         self, values: dict[str, np.ndarray], number: int, stops: Stops, more: dict[str, Any]
     ) -> None:
         if not folder.process_zero():
             return
-        with folder.clear_of_disk(self.plan.out):
+        with folder.clear_of_disk(self.session.out):
             if not self.arrays:
                 self.arrays = store.existing_arrays(
-                    self.plan.out, self.program.name, tuple(self.program.quantities)
+                    self.session.out, self.program.name, tuple(self.program.quantities)
                 )
             files, changed = store.write_chunk(
-                self.plan.out, self.program.name, self.arrays, self.number, number,
+                self.session.out, self.program.name, self.arrays, self.number, number,
                 values, self.known,
             )  # fmt: skip
             self.changed += changed
@@ -267,19 +277,19 @@ class _Block:
                 "cause": stops.cause.tolist(), "record": stops.record.tolist(),
                 "end": stops.end.tolist(), "flushed": False, **more,
             }  # fmt: skip
-            folder.append_journal(self.plan.out, line)
+            folder.append_journal(self.session.out, line)
 
     def _save(self, snapshot: Snapshot) -> None:
         if self.series is not None and int(snapshot.step) > (
             self.series.latest_step() or 0
         ):
-            with folder.clear_of_disk(self.plan.out):
+            with folder.clear_of_disk(self.session.out):
                 save_checkpoint(self.series, int(snapshot.step), snapshot)
 
 
-def _start(plan: Plan, program: Program, states: Any, count: int) -> Snapshot:
+def _start(session: Session, program: Program, states: Any, count: int) -> Snapshot:
     buffer = {
-        name: np.full((count, plan.chunk_records, *shape), np.nan, kind)
+        name: np.full((count, session.chunk_records, *shape), np.nan, kind)
         for name, (shape, kind, _) in program.quantities.items()
     }
     leaves = [x[:count] for x in jax.tree.leaves(states)]

@@ -188,7 +188,8 @@ def clear_of_disk(folder: Path) -> Iterator[None]:
         cause: BaseException | None = error
         while cause is not None:
             number = cause.errno if isinstance(cause, OSError) else None
-            if number in full or "No space left" in str(cause):
+            words = ("No space left", "File too large", "Disk quota")
+            if number in full or any(w in str(cause) for w in words):
                 raise OSError(
                     errno.ENOSPC,
                     f"the disk is full: `out={folder}` could not be written. Everything "

@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 from htfjax import _checks
 from htfjax.contraction.rates import Rates, device_rates
 from htfjax.ensemble import batch, folder, store, view
-from htfjax.ensemble.block import Plan, run_block
+from htfjax.ensemble.block import Session, run_block
 from htfjax.ensemble.completion import completion_lane
 from htfjax.ensemble.grid import Grid
 from htfjax.ensemble.lanes import Build
@@ -145,7 +145,7 @@ def _session(
             stack.enter_context(folder.locked(out))
         clock = stack.enter_context(Clock.running())
         manifest, programs = _open(grid, out, build, options, sizes, mesh, primary)
-        plan = Plan(
+        session = Session(
             out=out, grid=grid, build=build, rates=Rates(**manifest["rates"]), mesh=mesh,
             num_steps=options["num_steps"], record_every=options["record_every"],
             chunk_steps=options["chunk_steps"], watch=options["watch"],
@@ -161,7 +161,9 @@ def _session(
                 wanted = [key for key in chosen if key[-1] in grid.seeds]
                 if not wanted:
                     continue
-                chunks = run_block(plan, program, number, chosen, entry["width"], journal)
+                chunks = run_block(
+                    session, program, number, chosen, entry["width"], journal
+                )
                 with contextlib.closing(chunks):
                     for chunk in chunks:
                         tally.add((program.name, number), chunk)

@@ -135,3 +135,16 @@ def test_a_folder_goes_on_with_other_devices(tmp_path: Path) -> None:
     assert finished(child) == "8 finished"
     assert_same(tmp_path / "one", tmp_path / "moved")
     assert np.isfinite(htf.load_results(tmp_path / "moved").loss).all()
+
+
+def test_a_disk_that_is_full(tmp_path: Path) -> None:
+    """Files may grow to 4 kB: the journal hits that in the middle of a line."""
+    child = start(tmp_path / "small", "--largest-file", 4000)
+    _, said = child.communicate(timeout=600)
+    assert child.returncode != 0
+    assert "the disk is full" in said
+    kept = htf.load_results(tmp_path / "small")
+    assert np.isfinite(kept.loss.sel(step=0)).all()
+    toy.finish(tmp_path / "small")
+    toy.finish(tmp_path / "whole")
+    assert_same(tmp_path / "whole", tmp_path / "small")

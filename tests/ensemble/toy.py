@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import functools
+import resource
 import sys
 from pathlib import Path
 from typing import Any
@@ -105,9 +106,13 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=3)
     parser.add_argument("--factors", action="store_true")
     parser.add_argument("--log", type=Path)
+    parser.add_argument("--largest-file", type=int, default=0)
     parser.add_argument("--process", type=int)
     parser.add_argument("--port", type=int)
     chosen = parser.parse_args()
+    if chosen.largest_file:
+        unlimited = resource.RLIM_INFINITY
+        resource.setrlimit(resource.RLIMIT_FSIZE, (chosen.largest_file, unlimited))
     if chosen.process is not None:
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
         jax.distributed.initialize(f"127.0.0.1:{chosen.port}", 2, chosen.process)
