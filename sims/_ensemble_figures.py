@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from sims._figures import PAPER_MARKS, TITLES
 
@@ -74,6 +75,7 @@ def bands(data: xr.Dataset, found: xr.Dataset, rank: int, marks: bool = False) -
         ax.set_xlabel("iteration")
         ax.set_ylabel("singular value")
         ax.set_xlim(0, end)
+        ax.xaxis.set_major_locator(MaxNLocator(4))
         ax.set_ylim(bottom=0)
         ax.grid(alpha=0.25)
         if marks and str(model) in PAPER_MARKS and str(model) != "htf":
