@@ -36,6 +36,11 @@ bench: $(RUNTIME)
 	$(BIN)/python -m benchmarks.descent_step
 	$(BIN)/python -m benchmarks.contraction
 	$(BIN)/python -m benchmarks.ensemble
+	$(BIN)/python -m benchmarks.wide
+	$(BIN)/python -m benchmarks.spectra
+	$(BIN)/python -m benchmarks.precision
+	$(BIN)/python -m benchmarks.peers
+	$(BIN)/python -m benchmarks.tables
 
 # Another interpreter has another stamp, so it gets a fresh environment.
 $(RUNTIME): pyproject.toml

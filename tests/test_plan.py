@@ -199,6 +199,23 @@ def test_explain_names_every_node_and_marks_the_choice() -> None:
     assert "0,1,2,3" in lines[7]
 
 
+def test_measured_times_stand_beside_the_predicted() -> None:
+    """Every alternative at every node is timed; the sum is in the last line."""
+    plan = htf.contraction_plan(
+        htf.perfect(4), 4, (6,) * 3, 50, distinct=(4,) * 4 + (9, 8, 40), masked=True
+    )
+    measured = htf.measure_plan(plan, repeats=1)
+    assert [[r for r, _ in costs] for costs in measured] == [
+        [r for r, _ in costs] for costs in plan.costs
+    ]
+    assert all(s > 0 for costs in measured[4:] for _, s in costs)
+    lines = plan.explain(measured).splitlines()
+    assert len(lines) == 1 + 7 + 2
+    assert all(" / " in line for line in lines[:8])
+    with pytest.raises(ValueError, match="repeats"):
+        htf.measure_plan(plan, repeats=0)
+
+
 def test_rates_are_measured_once_and_cached(tmp_path: Any, monkeypatch: Any) -> None:
     """The file is written, and read by the next process."""
     from htfjax.contraction import rates

@@ -15,6 +15,8 @@ from htfjax.mode_tree import ModeTree
 
 __all__ = ["Distinct", "flat_indices", "planned_entries", "visiting_order"]
 
+# Entries up to which rows are kept for the derivative: they fit a core's own cache.
+KEPT = 2**17
 # For every interior node below the root: which observations stand first for a distinct
 # sub-tuple (u_v,), and the row of each observation among them (B,).
 Distinct = dict[int, tuple[jax.Array, jax.Array]]
@@ -85,8 +87,8 @@ def _joint_rows(
 ) -> jax.Array:
     """The Hadamard product of the children's rows.
 
-    Rows read from tables are read again backwards rather than kept: reading costs less
-    than writing them out and holding them.
+    Many rows read from tables are read again backwards rather than kept: reading then
+    costs less than writing them out and holding them.
     """
 
     def joint(held: dict[int, jax.Array]) -> jax.Array:
@@ -94,7 +96,9 @@ def _joint_rows(
             [_read(plan, held[c], c, indices, distinct, use) for c in held]
         )
 
-    if all(plan.routes[c] == "rows" for c in held):
+    count = plan.batch if use is None else use.shape[0]
+    size = count * next(iter(held.values())).shape[1]
+    if size <= KEPT or all(plan.routes[c] == "rows" for c in held):
         return joint(held)
     return jax.checkpoint(joint)(held)
 

@@ -118,7 +118,8 @@ def contraction_plan(
     """The cheapest plan by predicted time of value and gradient.
 
     Seconds of a node = 3 x flops / rate of matrix products + bytes / rate of streaming +
-    gathered bytes / rate of gathering + operations x cost of one. Products narrower than
+    gathered bytes / rate of gathering + rows x cost of one + operations x cost of one.
+    Products narrower than
     about 50 count their flops more than once, as they run below that rate.
 
     Args:
@@ -226,20 +227,20 @@ class _Work:
     def gather(self, child: int, count: int) -> float:
         """Reading `count` rows of a table or dedup, and adding back their cotangents."""
         moved = 4 * BYTES * count * self.rows[self.tree.parent[child]]
-        return moved / self.rates.gather_bytes + 2 * self.rates.step_seconds
+        return moved / self.rates.gather_bytes + count * self.rates.row_seconds
 
     def root_costs(self, masked: bool) -> dict[str, float]:
         """Per observation, or one GEMM of two groups of children."""
         tree, width = self.tree, self.rows[self.tree.root]
         kids, size = tree.children[tree.root], self.sizes[tree.root]
         moved = 6 * BYTES * self.batch * width * len(kids)
-        costs = {"gather": self._seconds(0, moved, 6)}
+        costs = {"gather": self._seconds(0, moved, 2)}
         if size <= LARGEST_TABLE:
             sizes = [self.sizes[c] for c in kids]
             left = math.prod(sizes[: cheapest_cut(sizes)])
             flops = product_flops(left, width, size // left)
-            dense = self._seconds(flops, 4 * BYTES * size, 16)
-            read = 4 * BYTES * self.batch * 8 / self.rates.gather_bytes
+            dense = self._seconds(flops, 4 * BYTES * size, 4)
+            read = self.batch * self.rates.row_seconds
             costs["dense"] = dense + read
             if masked:
                 costs["masked"] = dense + 4 * BYTES * size / self.rates.stream_bytes

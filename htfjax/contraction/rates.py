@@ -25,6 +25,7 @@ class Rates:
       stream_bytes: elementwise work, bytes read and written per second.
       gather_bytes: rows gathered forward and scattered backward, bytes per second.
       step_seconds: cost of one more operation, however small.
+      row_seconds: cost of one more row gathered and scattered, however short.
 
     Example:
       >>> Rates(flops=1e11, stream_bytes=1e10, gather_bytes=2e9, step_seconds=2e-6).flops
@@ -35,6 +36,7 @@ class Rates:
     stream_bytes: float
     gather_bytes: float
     step_seconds: float
+    row_seconds: float = 0.0
 
 
 def device_rates() -> Rates:
@@ -75,7 +77,7 @@ def cached_rates() -> Rates:
 
 
 def measure_rates() -> Rates:
-    """Times four small programs on the default device; takes about a second.
+    """Times five small programs on the default device; takes about a second.
 
     Raises:
       Nothing of its own.
@@ -101,12 +103,14 @@ def measure_rates() -> Rates:
     product = time(with_gradient(multiplied), (x, weight))
     stream = time(lambda pair: pair[0] * pair[1], (rows, rows))
     gather = time(with_gradient(lambda t: t[index]), table)
+    short = time(with_gradient(lambda t: t[index]), table[:, :4])
     small = time(chained, jnp.full((16, 16), 1e-2, f32))
     return Rates(
         flops=6 * x.size * weight.shape[1] / product,
         stream_bytes=3 * rows.nbytes / stream,
         gather_bytes=4 * rows.nbytes / gather,
         step_seconds=small / 8,
+        row_seconds=short / len(index),
     )
 
 
@@ -124,7 +128,7 @@ def _outside_any_trace(function: Any) -> Any:
 def _cache_file() -> Path:
     device = jax.devices()[0]
     kind = "".join(c if c.isalnum() else "-" for c in device.device_kind)
-    name = f"rates2-{device.platform}-{kind}-{_cores()}-jax{jax.__version__}.json"
+    name = f"rates-3-{device.platform}-{kind}-{_cores()}-jax{jax.__version__}.json"
     default = Path(os.getenv("XDG_CACHE_HOME", Path.home() / ".cache")) / "htfjax"
     return Path(os.getenv("HTFJAX_CACHE", default)) / name
 

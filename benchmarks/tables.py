@@ -1,0 +1,199 @@
+"""Renders the records into the tables of `benchmarks/README.md`.
+
+A table stands between the lines `<!-- table NAME -->` and `<!-- end -->`; what is between
+them is replaced, everything else is left alone.
+"""
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from benchmarks.harness import RECORDS
+
+README = Path(__file__).parent / "README.md"
+Record = dict[str, Any]
+
+
+def markdown(headings: list[str], rows: list[list[Any]]) -> str:
+    """A table with its first column left-aligned."""
+    lines = [headings, ["---"] + ["---:"] * (len(headings) - 1), *rows]
+    return "\n".join("| " + " | ".join(str(x) for x in line) + " |" for line in lines)
+
+
+def label(record: Record) -> str:
+    """Where a record was made."""
+    device = record["device"].split()[0]
+    return f"jax {record['versions']['jax']}, {device}"
+
+
+def descent_step(records: list[Record]) -> str:
+    """One row a quantity, one column a record."""
+    names = list(records[0]["results"])
+    rows: list[list[Any]] = [
+        [name, *(f"{r['results'][name]['milliseconds']:.2f}" for r in records)]
+        for name in names
+    ]
+    for title, key in (
+        ("predicted at the rate of a large product", "predicted_milliseconds_at_gemm_rate"),
+        ("share of that rate", "share_of_gemm_rate"),
+        ("step / value and gradient", "step_over_gradient"),
+        ("one-hot, node by node / value and gradient", "one_hot_over_ours"),
+    ):
+        rows.append([title, *(f"{r[key]:.2f}" for r in records)])
+    return markdown(["median ms", *map(label, records)], rows)
+
+
+def contraction(records: list[Record]) -> str:
+    """One row a problem and record."""
+    rows = []
+    for record in records:
+        for name, found in record.items():
+            if not isinstance(found, dict) or "routes" not in found:
+                continue
+            results, ratios = found["results"], found["ratios"]
+            forced = [v for k, v in ratios.items() if k.startswith("forced")]
+            rows.append([
+                name,
+                label(record),
+                f"{found['predicted_milliseconds']:.2f}",
+                f"{results['plan']['milliseconds']:.2f}",
+                f"{results['plan']['temporary_bytes'] / 1e6:.1f}",
+                f"{ratios['gather / plan']:.1f}",
+                f"{ratios['one-hot / plan']:.1f}" if "one-hot / plan" in ratios else "",
+                f"{min(forced):.2f}",
+            ])  # fmt: skip
+    headings = ["problem", "record", "predicted ms", "plan ms", "temporary MB",
+                "gather / plan", "one-hot / plan", "best forced / plan"]  # fmt: skip
+    return markdown(headings, rows)
+
+
+def others(records: list[Record]) -> str:
+    """Sensing, random trees, and the machine's rates."""
+    rows = []
+    for r in records:
+        rate = r["gemm_flops_per_second"]
+        trees = r["random trees"]
+        rows.append([
+            label(r),
+            f"{rate / 1e9:.0f}",
+            f"{r['stream_bytes_per_second'] / 1e9:.0f}",
+            r["sensing"]["einsum / sense"],
+            f"{r['sensing']['flops_per_second'] / rate:.2f}",
+            trees["plan / gather, median"],
+            trees["plan / gather, worst"],
+            trees["above 1.1"],
+        ])  # fmt: skip
+    headings = ["record", "large product Gflop/s", "memory GB/s", "sensing: einsum / ours",
+                "share of the product's rate", "random trees: plan / gather, median",
+                "worst", "above 1.1"]  # fmt: skip
+    return markdown(headings, rows)
+
+
+def wide(records: list[Record]) -> str:
+    """One row a program, both orders."""
+    rows = []
+    for record in records:
+        growth = record["lines, order 1024 / order 256"]
+        for name, small in record["order 256"].items():
+            large = record["order 1024"].get(name)
+            both = [small] if large is None else [small, large]
+            rows.append([
+                name,
+                label(record),
+                " / ".join(f"{x['first_call_seconds']:.2f}" for x in both),
+                " / ".join(f"{x['milliseconds']:.1f}" for x in both),
+                " / ".join(f"{x['program_lines']}" for x in both),
+                growth.get(name, ""),
+            ])  # fmt: skip
+    headings = ["order 256 / 1024", "record", "first call s", "later ms", "lines", "growth"]
+    return markdown(headings, rows)
+
+
+def spectra(records: list[Record]) -> str:
+    """One row a route."""
+    rows = []
+    for record in records:
+        for name, found in record.items():
+            if not name.startswith("order 8"):
+                continue
+            slow = found["results"]["plain"]["milliseconds"]
+            for route, row in found["results"].items():
+                ratio = slow / row["milliseconds"]
+                rows.append([f"{name}, {route}", label(record),
+                             f"{row['milliseconds']:.2f}", f"{ratio:.1f}",
+                             f"{row['error']:.0e}"])  # fmt: skip
+        for route, row in record["order 64, D 4, width 16, float64"].items():
+            rows.append([f"order 64, D 4, width 16, float64, {route}, not jitted",
+                         label(record), f"{row['milliseconds']:.1f}", "", ""])  # fmt: skip
+    return markdown(["", "record", "ms", "plain / this", "error / largest value"], rows)
+
+
+def precision(records: list[Record]) -> str:
+    """One row a kernel, of the first record."""
+    record = records[0]
+    names = [name for name in record if name.startswith("order")]
+    rows = [
+        [kernel, *(f"{record[name][kernel]:.0e}" for name in names)]
+        for kernel in record[names[0]]
+    ]
+    return markdown([label(record), *names], rows)
+
+
+def peers(records: list[Record]) -> str:
+    """One row a scheme."""
+    rows = []
+    for record in records:
+        for name, found in record.items():
+            if not isinstance(found, dict) or "results" not in found:
+                continue
+            for scheme, row in found["results"].items():
+                ratio = next(
+                    (r for k, r in found["ratios"].items() if k.startswith(f"{scheme} /")),
+                    1,
+                )
+                rows.append(
+                    [name, label(record), scheme, f"{row['milliseconds']:.2f}", ratio]
+                )
+    return markdown(["work", "record", "scheme", "ms", "over ours"], rows)
+
+
+# Table -> the record it reads and how it is rendered.
+TABLES: dict[str, tuple[str, Callable[[list[Record]], str]]] = {
+    "descent_step": ("descent_step", descent_step),
+    "contraction": ("contraction", contraction),
+    "others": ("contraction", others),
+    "wide": ("wide", wide),
+    "spectra": ("spectra", spectra),
+    "precision": ("precision", precision),
+    "peers": ("peers", peers),
+}
+
+
+def render(text: str) -> str:
+    """The text with every table made anew from the records."""
+
+    def table(match: re.Match[str]) -> str:
+        name, make = TABLES[match["name"]]
+        paths = sorted(RECORDS.glob(f"{name}-jax*.json"))
+        records = [json.loads(path.read_text()) for path in paths]
+        body = make(records) if records else "Not measured yet."
+        return f"<!-- table {match['name']} -->\n{body}\n<!-- end -->"
+
+    pattern = r"<!-- table (?P<name>\w+) -->.*?<!-- end -->"
+    return re.sub(pattern, table, text, flags=re.DOTALL)
+
+
+def main() -> int:
+    """Rewrites `benchmarks/README.md`."""
+    README.write_text(render(README.read_text(encoding="utf-8")), encoding="utf-8")
+    Console().print(f"tables of {README} are up to date", soft_wrap=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
