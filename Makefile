@@ -35,6 +35,7 @@ lint: $(DEVELOP)
 bench: $(RUNTIME)
 	$(BIN)/python -m benchmarks.descent_step
 	$(BIN)/python -m benchmarks.contraction
+	$(BIN)/python -m benchmarks.ensemble
 	$(BIN)/python -m benchmarks.wide
 	$(BIN)/python -m benchmarks.spectra
 	$(BIN)/python -m benchmarks.precision

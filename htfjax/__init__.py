@@ -117,6 +117,7 @@ from htfjax.chunks import descend_in_chunks as descend_in_chunks
 __version__ = "0.1.0"
 
 if _TYPE_CHECKING:
+    from htfjax import ensemble as ensemble
     from htfjax.checkpoints import load_state as load_state
     from htfjax.checkpoints import save_state as save_state
     from htfjax.drawing import draw_tree as draw_tree
@@ -221,6 +222,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> _Any:
+    if name == "ensemble":
+        return _importlib.import_module("htfjax.ensemble")
     if name in _LAZY:
         return getattr(_importlib.import_module(_LAZY[name]), name)
     raise AttributeError(f"module 'htfjax' has no attribute {name!r}")

@@ -74,6 +74,7 @@ def continue_descent(
       num_steps: updates to make, at least 1.
       record_every: steps between records; must divide `num_steps`.
       observe: function of the parameters whose result (a pytree of arrays) is stacked.
+        Like a loss it may be a pytree, whose arrays are then traced.
       key: typed key for random losses; step t sees fold_in(key, t), so minibatches do
         not depend on where chunks begin.
 
@@ -108,21 +109,16 @@ def continue_descent(
         raise TypeError(f"`loss` must be callable, got {type(loss).__name__}.")
     if key is not None:
         _checks.key("key", key)
-    leaves, treedef = jax.tree.flatten(loss)
-    traced = [_is_array(leaf) for leaf in leaves]
+    arrays, rebuild = _split(loss)
+    observed_arrays, rebuild_observe = _split(observe)
     return _run(
         state,
-        [leaf for leaf, array in zip(leaves, traced, strict=True) if array],
+        arrays,
+        observed_arrays,
         key,
-        rebuild=_Rebuild(
-            treedef,
-            tuple(
-                None if array else leaf for leaf, array in zip(leaves, traced, strict=True)
-            ),
-            tuple(traced),
-        ),
+        rebuild=rebuild,
+        rebuild_observe=rebuild_observe,
         optimizer=optimizer,
-        observe=observe,
         num_records=num_steps // record_every,
         record_every=record_every,
     )
@@ -172,13 +168,13 @@ def descend(
 
 @dataclasses.dataclass(frozen=True)
 class _Rebuild:
-    """The static rest of a loss: how to put it together from its array leaves."""
+    """The static rest of a callable: how to put it together from its array leaves."""
 
     treedef: Any
     leaves: tuple[Any, ...]
     traced: tuple[bool, ...]
 
-    def __call__(self, arrays: list[jax.Array]) -> Callable[..., jax.Array]:
+    def __call__(self, arrays: list[jax.Array]) -> Any:
         supply = iter(arrays)
         return jax.tree.unflatten(
             self.treedef,
@@ -189,18 +185,34 @@ class _Rebuild:
         )
 
 
+def _split(function: Any) -> tuple[list[jax.Array], _Rebuild]:
+    """Array leaves of a callable pytree, to be traced, and its static rest."""
+    leaves, treedef = jax.tree.flatten(function)
+    traced = tuple(_is_array(leaf) for leaf in leaves)
+    pairs = list(zip(leaves, traced, strict=True))
+    static = tuple(None if array else leaf for leaf, array in pairs)
+    return [leaf for leaf, array in pairs if array], _Rebuild(treedef, static, traced)
+
+
 @functools.partial(
     jax.jit,
-    static_argnames=("rebuild", "optimizer", "observe", "num_records", "record_every"),
+    static_argnames=(
+        "rebuild",
+        "rebuild_observe",
+        "optimizer",
+        "num_records",
+        "record_every",
+    ),
 )
 def _run(
     state: DescentState,
     arrays: list[jax.Array],
+    observed_arrays: list[jax.Array],
     key: jax.Array | None,
     *,
     rebuild: _Rebuild,
+    rebuild_observe: _Rebuild,
     optimizer: optax.GradientTransformation,
-    observe: Callable[[Any], Any] | None,
     num_records: int,
     record_every: int,
 ) -> tuple[DescentState, Trajectory]:
@@ -208,7 +220,15 @@ def _run(
 
     # Jitted, so that Python runs once although both are called twice: in the scan, and
     # for the last record.
-    look = jax.jit((lambda params: None) if observe is None else observe)
+    @jax.jit
+    def look(params: Any, arrays: list) -> Any:
+        observe = rebuild_observe(arrays)
+        if observe is None:
+            return None
+        # Compiled apart from what stands around it, so that records do not depend on
+        # how many runs or devices the program serves.
+        params, arrays = lax.optimization_barrier((params, arrays))
+        return lax.optimization_barrier(rebuild_observe(arrays)(params))
 
     @jax.jit
     def evaluate(params: Any, step: jax.Array, arrays: list, key: Any) -> tuple:
@@ -235,7 +255,7 @@ def _run(
         return moved, (value, grad_norm, length, jnp.where(still, 0, duration))
 
     def interval(state: DescentState, _: None) -> tuple[DescentState, tuple]:
-        observed = look(state.params)
+        observed = look(state.params, observed_arrays)
         moved, each = lax.scan(step, state, length=record_every)
         values, grad_norms, lengths, durations = each
         gap = jax.tree.map(jnp.subtract, moved.params, state.params)
@@ -246,7 +266,7 @@ def _run(
     final, records = lax.scan(interval, state, length=num_records)
     value, _, grad_norm = evaluate(final.params, final.step, arrays, key)
     zeros = [jnp.zeros_like(x[0]) for x in records[4:]]
-    last = (final.step, value, look(final.params), grad_norm, *zeros)
+    last = (final.step, value, look(final.params, observed_arrays), grad_norm, *zeros)
     fields = jax.tree.map(lambda xs, x: jnp.concatenate([xs, x[None]]), records, last)
     return final, Trajectory(*fields)
 

@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from htfjax import _files
+from htfjax.ensemble import view
 
 __all__ = ["load_results", "save_results"]
 
@@ -50,7 +51,8 @@ def load_results(path: str | os.PathLike, group: str | None = None) -> xr.Datase
     """Reads the results of a run.
 
     Dimensions are named (seed, step, node, component, ...). Sizes that differ between
-    nodes or panels are padded with NaN beside a `width` coordinate.
+    nodes or panels are padded with NaN beside a `width` coordinate. Of an ensemble only
+    what is used is read, when it is used.
 
     Args:
       path: a results file, or a folder that holds some.
@@ -68,6 +70,8 @@ def load_results(path: str | os.PathLike, group: str | None = None) -> xr.Datase
     FileNotFoundError: no results at missing
     """
     path = Path(path)
+    if view.is_ensemble(path):
+        return view.open_records(path)
     if path.is_file():
         if group is not None:
             raise FileNotFoundError(f"{path} is one file and has no group {group!r}")

@@ -58,12 +58,34 @@ ORDER = [
     "trajectory",
     "descent",
     "chunks",
-    "results",
     "checkpoints",
+    "ensemble.grid",
+    "ensemble.lanes",
+    "ensemble.completion",
+    "ensemble.batch",
+    "ensemble.stopping",
+    "ensemble.folder",
+    "ensemble.store",
+    "ensemble.view",
+    "ensemble.programs",
+    "ensemble.block",
+    "ensemble.progress",
+    "ensemble.run",
+    "ensemble",
+    "results",
     "drawing",
     "locality",
 ]
-HEAVY = ("diffrax", "flax", "h5netcdf", "h5py", "matplotlib", "orbax", "xarray")
+HEAVY = (
+    "diffrax",
+    "flax",
+    "h5netcdf",
+    "h5py",
+    "matplotlib",
+    "orbax",
+    "xarray",
+    "zarr",
+)
 # The only modules that may import these, at their top or inside a function.
 HOMES = {
     "diffrax": ("flow",),
@@ -72,7 +94,8 @@ HOMES = {
     "h5py": ("results",),
     "matplotlib": ("drawing",),
     "orbax": ("checkpoints",),
-    "xarray": ("results",),
+    "xarray": ("results", "ensemble"),
+    "zarr": ("ensemble",),
 }
 APART = ("sims", "benchmarks", "tests")
 

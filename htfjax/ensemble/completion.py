@@ -1,0 +1,223 @@
+"""The run that ensembles are mostly made of: completion of a random low-rank target."""
+
+import dataclasses
+import functools
+import math
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from htfjax import _checks
+from htfjax.completion import completion_loss
+from htfjax.contraction.end_tensor import end_tensor
+from htfjax.contraction.plan import contraction_plan
+from htfjax.contraction.rates import Rates
+from htfjax.descent import start_descent
+from htfjax.ensemble.lanes import Lane
+from htfjax.factors import Factors
+from htfjax.factors import widths as factor_widths
+from htfjax.group_rms import group_rmsprop
+from htfjax.initialization import gaussian_factors
+from htfjax.local_components import local_component_norms, unbalancedness
+from htfjax.matricization import matricize
+from htfjax.mode_tree import ModeTree
+from htfjax.observations import random_indices
+
+__all__ = ["Completion", "completion_lane"]
+
+# A record contracts the dense end tensor; 2**20 numbers take some milliseconds.
+LARGEST_TENSOR = 2**20
+
+
+@dataclasses.dataclass(frozen=True)
+class Completion:
+    """Completion of a random target by gradient descent from a small Gaussian start.
+
+    By default the lively small version of the paper's hierarchical run: order 4, D = 8,
+    widths 64, std 0.03, a rank-5 target of norm 64, 2048 of 4096 entries observed.
+
+    Attributes:
+      tree: nested modes of the model, and of the target with one-child nodes left out.
+      mode_dims: D_n, one number or one a mode.
+      widths: local components, one number or one an interior node.
+      root: "trained" or "ones".
+      init_std: standard deviation of the start.
+      target_rank: all widths of the target.
+      target_norm: Frobenius norm of the target.
+      observed: number of observed entries, none twice.
+      penalty, threshold: as in `completion_loss`.
+      learning_rate, decay, eps: of GroupRMSprop.
+      track_modes: mode sets whose singular values are recorded.
+      top: number of singular values recorded.
+      dtype: "float32" or "float64" (float64 needs jax's x64 mode).
+
+    Example:
+      >>> Completion(widths=16).init_std
+      0.03
+    """
+
+    tree: tuple = ((0, 1), (2, 3))
+    mode_dims: int | tuple[int, ...] = 8
+    widths: int | tuple[int, ...] = 64
+    root: Literal["trained", "ones"] = "trained"
+    init_std: float = 3e-2
+    target_rank: int = 5
+    target_norm: float = 64.0
+    observed: int = 2048
+    penalty: Literal["l2", "l1", "huber"] = "l2"
+    threshold: float = 1.0
+    learning_rate: float = 1e-2
+    decay: float = 0.99
+    eps: float = 1e-6
+    track_modes: tuple[tuple[int, ...], ...] = ((0, 1),)
+    top: int = 10
+    dtype: Literal["float32", "float64"] = "float32"
+
+
+def completion_lane(setting: Completion, key: jax.Array, rates: Rates) -> Lane:
+    """Target, observations, start and optimizer of one run, from one key.
+
+    Recorded quantities: train_mse, test_mse (unobserved entries only), relative_error,
+    singular_value (modes, index), unbalancedness, local_component_norm (node, component).
+
+    Args:
+      setting: what to run; its float fields may be traced.
+      key: typed key.
+      rates: of the device, for the contraction plan.
+
+    Raises:
+      ValueError: more observations than entries, a tensor too large to be recorded from
+        (it is named), and what `gaussian_factors` and `completion_loss` refuse.
+
+    Source: THEORY 3.1 and 3.8.
+
+    Example: see `make_lane`.
+    """
+    tree = ModeTree.from_nested(setting.tree)
+    dims = _checks.mode_dims(tree.order, setting.mode_dims)
+    size, dtype = math.prod(dims), jnp.dtype(setting.dtype)
+    if size > LARGEST_TENSOR:
+        raise ValueError(
+            f"`mode_dims={dims}` make a tensor of {size} entries; records are read off the "
+            f"dense tensor, which may have up to {LARGEST_TENSOR}."
+        )
+    keys = jax.random.split(key, 3)
+    options: dict[str, Any] = {"root": setting.root, "dtype": dtype}
+    target = _target(keys[0], setting, dims, options)
+    indices = random_indices(keys[1], dims, setting.observed)
+    values = target[tuple(indices.T)]
+    start = gaussian_factors(
+        keys[2], tree, dims, setting.widths, setting.init_std, **options
+    )
+    data: dict[str, Any] = {"penalty": setting.penalty, "threshold": setting.threshold}
+    loss = completion_loss(tree, dims, indices, values, **data)
+    plan = contraction_plan(
+        tree,
+        dims,
+        factor_widths(start)[tree.order :],
+        setting.observed,
+        masked=loss.dense is not None,
+        rates=rates,
+    )
+    optimizer = _optimizer()
+    state = start_descent(start, optimizer)
+    hyper = {
+        name: jnp.asarray(getattr(setting, name), dtype)
+        for name in ("learning_rate", "decay", "eps")
+    }
+    nodes = tuple(dict.fromkeys((tree.interior[0], tree.root)))
+    return Lane(
+        state=state._replace(opt_state=state.opt_state._replace(hyperparams=hyper)),
+        loss=dataclasses.replace(loss, plan=plan),
+        observe=CompletionRecords(
+            target=target,
+            seen=jnp.zeros(dims, bool).at[tuple(indices.T)].set(True),
+            modes=setting.track_modes,
+            top=setting.top,
+            nodes=nodes,
+        ),
+        key=None,
+        optimizer=optimizer,
+        dims=(
+            ("singular_value", ("modes", "index")),
+            ("local_component_norm", ("node", "component")),
+        ),
+        coords=(
+            ("modes", tuple(_spell(modes) for modes in setting.track_modes)),
+            ("node", tuple(_spell(tree.modes[k]) for k in nodes)),
+        ),
+    )
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class CompletionRecords:
+    """What is read off the factors at every record; made by `completion_lane`."""
+
+    target: jax.Array  # (D_0, ..., D_{N-1})
+    seen: jax.Array  # the same shape, True where observed
+    modes: tuple[tuple[int, ...], ...] = dataclasses.field(metadata={"static": True})
+    top: int = dataclasses.field(metadata={"static": True})
+    nodes: tuple[int, ...] = dataclasses.field(metadata={"static": True})
+
+    def __call__(self, factors: Factors) -> dict[str, jax.Array]:
+        """The quantities of the factors."""
+        tensor = end_tensor(factors)
+        squares = jnp.square(tensor - self.target)
+        inside = self.seen.astype(squares.dtype)
+        count = jnp.sum(inside)
+        rest = jnp.maximum(squares.size - count, 1)
+        norms = local_component_norms(factors)
+        width = max(norms[k].shape[0] for k in self.nodes)
+        spectra = [
+            jnp.linalg.svd(matricize(tensor, modes), compute_uv=False)
+            for modes in self.modes
+        ]
+        return {
+            "train_mse": jnp.sum(squares * inside) / count,
+            "test_mse": jnp.sum(squares * (1 - inside)) / rest,
+            "relative_error": jnp.sqrt(jnp.sum(squares))
+            / jnp.linalg.norm(self.target.ravel()),
+            "singular_value": jnp.stack([_pad(s, self.top) for s in spectra]),
+            "unbalancedness": unbalancedness(factors),
+            "local_component_norm": jnp.stack([_pad(norms[k], width) for k in self.nodes]),
+        }
+
+
+@functools.cache
+def _optimizer() -> Any:
+    """GroupRMSprop with its numbers in the state: one object for all runs."""
+    return optax.inject_hyperparams(group_rmsprop)(learning_rate=1e-2, decay=0.99, eps=1e-6)
+
+
+def _target(
+    key: jax.Array, setting: Completion, dims: tuple[int, ...], options: dict[str, Any]
+) -> jax.Array:
+    """A dense Gaussian factorization of the target rank, scaled to its norm."""
+    tree = ModeTree.from_nested(_without_chains(setting.tree))
+    factors = gaussian_factors(key, tree, dims, setting.target_rank, 1.0, **options)
+    tensor = end_tensor(factors)
+    norm = jnp.asarray(setting.target_norm, tensor.dtype)
+    return tensor * (norm / jnp.linalg.norm(tensor.ravel()))
+
+
+def _without_chains(nested: Any, top: bool = True) -> Any:
+    """Nested modes with every one-child node left out, save a root over one mode."""
+    if isinstance(nested, int):
+        return nested
+    kids = tuple(_without_chains(child, False) for child in nested)
+    bare = top and isinstance(kids[0], int)
+    return kids[0] if len(kids) == 1 and not bare else kids
+
+
+def _pad(values: jax.Array, length: int) -> jax.Array:
+    """The first `length` values, NaN where there are fewer."""
+    missing = max(0, length - values.shape[0])
+    filler = jnp.full((missing,), jnp.nan, values.dtype)
+    return jnp.concatenate([values[:length], filler])
+
+
+def _spell(modes: tuple[int, ...]) -> str:
+    return ",".join(map(str, modes))

@@ -1,0 +1,195 @@
+"""Which runs share a program, how many run at once, and how they are batched."""
+
+import dataclasses
+import os
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from htfjax.contraction.rates import Rates
+from htfjax.ensemble import batch
+from htfjax.ensemble.grid import Grid
+from htfjax.ensemble.lanes import SCALARS, Build, Lane, advance_lane, lane_shapes, make_lane
+
+__all__ = ["Program", "block_size", "choose_width", "lane_bytes", "programs_of"]
+
+RunKey = tuple[int, ...]  # place on every axis, then the seed
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """Runs that differ in arrays only.
+
+    Attributes:
+      name: of its group in the store.
+      runs: places on the axes and seeds.
+      shapes: a lane with shapes in place of arrays.
+      quantities: name -> (shape of one record, dtype, names of its axes).
+    """
+
+    name: str
+    runs: tuple[RunKey, ...]
+    shapes: Lane
+    quantities: dict[str, tuple[tuple[int, ...], str, tuple[str, ...]]]
+
+
+def programs_of(
+    grid: Grid, build: Build, rates: Rates, record: Sequence[str] | None
+) -> list[Program]:
+    """Groups the runs of a grid by the structure and shapes of their lanes.
+
+    Raises:
+      ValueError: a quantity to record that a lane does not have.
+    """
+    kinds: list[tuple[Any, Lane, list[RunKey]]] = []
+    shapes: dict[Any, Lane] = {}
+    values = [list(v) for _, v in grid.axes]
+    for run in grid.runs():
+        setting = grid.setting(run)
+        fixed = tuple(
+            v for name, v in zip(grid.names, run.point, strict=True)
+            if name not in grid.array_axes
+        )  # fmt: skip
+        if fixed not in shapes:
+            shapes[fixed] = lane_shapes(build, setting, rates)
+        lane = shapes[fixed]
+        avals = [(x.shape, x.dtype) for x in jax.tree.leaves(lane)]
+        kind = (jax.tree.structure(lane), avals)
+        key = (*(v.index(x) for v, x in zip(values, run.point, strict=True)), run.seed)
+        for known, _, runs in kinds:
+            if known == kind:
+                runs.append(key)
+                break
+        else:
+            kinds.append((kind, lane, [key]))
+    return [
+        Program(f"p{i:03d}", tuple(runs), lane, _quantities(lane, record))
+        for i, (_, lane, runs) in enumerate(kinds)
+    ]
+
+
+def _quantities(lane: Lane, record: Sequence[str] | None) -> dict[str, Any]:
+    params = lane.state.params
+    own = (
+        {}
+        if lane.observe is None
+        else jax.eval_shape(lambda o, p: o(p), lane.observe, params)
+    )
+    if not isinstance(own, dict):
+        raise TypeError(f"`observe` must return named arrays, got {type(own).__name__}.")
+    known = (*SCALARS, *own)
+    wanted = known if record is None else tuple(dict.fromkeys((*SCALARS, *record)))
+    unknown = [name for name in wanted if name not in known]
+    if unknown:
+        raise ValueError(f"`record`: no quantity {unknown[0]!r}; there are {list(known)}.")
+    dtype = str(np.result_type(*(x.dtype for x in jax.tree.leaves(params))))
+    named = dict(lane.dims)
+    found = {}
+    for name in wanted:
+        shape = own[name].shape if name in own else ()
+        kind = str(own[name].dtype) if name in own else dtype
+        if np.issubdtype(np.dtype(kind), np.integer):
+            kind = dtype
+        dims = named.get(name, tuple(f"{name}_{i}" for i in range(len(shape))))
+        found[name] = (shape, kind, dims)
+    return found
+
+
+def lane_bytes(program: Program, chunk_records: int, width: int) -> int:
+    """Device bytes that a lane takes: state (old, new, gradient), data, records, work."""
+    state = _nbytes(program.shapes.state)
+    data = _nbytes(dataclasses.replace(program.shapes, state=None))
+    records = sum(
+        int(np.prod(shape)) * np.dtype(kind).itemsize * (chunk_records + 1)
+        for shape, kind, _ in program.quantities.values()
+    )
+    work = 0
+    if width > 1:
+        names = tuple(program.quantities)
+        one = jax.jit(lambda lane: advance_lane(lane.state, lane, names, 4, 2))
+        analysis: Any = one.lower(program.shapes).compile().memory_analysis()
+        work = int(getattr(analysis, "temp_size_in_bytes", 0))
+    return 3 * state + data + 2 * records + work
+
+
+def block_size(
+    program: Program, chunk_records: int, width: int, most: int, memory: int
+) -> int:
+    """Lanes that run together: at most `most`, fewer if memory does not hold them."""
+    fitting = memory // max(lane_bytes(program, chunk_records, width), 1)
+    return int(max(1, min(most, fitting, len(program.runs))))
+
+
+def free_memory(mesh: Mesh) -> int:
+    """Bytes that may be used: four fifths of the devices', half of the host's free ones."""
+    device = mesh.devices.flat[0]
+    stats = device.memory_stats() if device.platform != "cpu" else None
+    if stats and "bytes_limit" in stats:
+        free = stats["bytes_limit"] - stats.get("bytes_in_use", 0)
+        return int(0.8 * free) * mesh.size
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+
+
+def choose_width(
+    batching: str | int, program: Program, grid: Grid, build: Build, rates: Rates,
+    mesh: Mesh, lanes: int,
+) -> int:  # fmt: skip
+    """Lanes vectorized together: 1 maps over single lanes.
+
+    "auto" maps on a CPU, where vectorized gathers are slower (PEERS 3.3), and elsewhere
+    times both on this program.
+    """
+    share = -(-min(lanes, len(program.runs)) // mesh.size)
+    if isinstance(batching, int):
+        return batching
+    if batching == "map" or share < 2:
+        return 1
+    if batching == "vmap":
+        return share
+    if next(iter(mesh.devices.flat)).platform == "cpu":
+        return 1
+    return min(
+        (1, share), key=lambda w: _seconds(w, program, grid, build, rates, mesh, share)
+    )
+
+
+def _seconds(
+    width: int, program: Program, grid: Grid, build: Build, rates: Rates, mesh: Mesh,
+    share: int,
+) -> float:  # fmt: skip
+    """Measured seconds of a step of one lane, few steps and few lanes where mapped."""
+    count = mesh.size * (share if width > 1 else 2)
+    slots = batch.padded_count(count, width, mesh)
+    runs = [program.runs[i % len(program.runs)] for i in range(count)]
+    full = batch.stack(
+        [make_lane(build, setting_of(grid, r), r[-1], rates) for r in runs], slots
+    )
+    rest = batch.put(dataclasses.replace(full, state=None), mesh)
+    active = batch.put(np.ones(slots, bool), mesh)
+    names, best = tuple(program.quantities), float("inf")
+    for _ in range(3):
+        states = batch.put(full.state, mesh)
+        begun = time.perf_counter()
+        done = batch.advance(
+            states, rest, active, mesh=mesh, width=width, names=names,
+            num_steps=50, record_every=25,
+        )  # fmt: skip
+        jax.block_until_ready(done)
+        best = min(best, time.perf_counter() - begun)
+    return best / slots
+
+
+def setting_of(grid: Grid, run: RunKey) -> Any:
+    """The setting of a run given by its place on the axes."""
+    changed = {name: v[i] for (name, v), i in zip(grid.axes, run[:-1], strict=True)}
+    return dataclasses.replace(grid.base, **changed)
+
+
+def _nbytes(tree: Any) -> int:
+    return sum(
+        int(np.prod(x.shape)) * (x.dtype.itemsize or 8) for x in jax.tree.leaves(tree)
+    )

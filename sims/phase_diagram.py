@@ -1,0 +1,157 @@
+"""How many observations does each model need to find a target of low rank?
+
+Expected: below about one observation per degree of freedom the fit generalizes for no
+model (relative error near 1 and a final rank below the target's); some times above it
+all three find the target and its rank, the more observations the higher the rank.
+"""
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import tyro
+import xarray as xr
+from rich.console import Console
+
+import htfjax as htf
+from sims import _ensemble_figures, _rises
+from sims._ensembles import check_multiple, drive_grid, seeds_from, use_all_cores
+from sims._figures import save
+from sims._folder import write_json
+from sims._models import Cell, cell_lane, degrees_of_freedom, observed_entries
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """How many observations does each model need to find a target of low rank?
+
+    Every cell completes a random target from (ratio x its degrees of freedom) entries of
+    4096. The same command on the same folder resumes it.
+    """
+
+    out: Path
+    """Folder for results, figures and checkpoints."""
+    models: tuple[Literal["mf", "tf", "htf"], ...] = ("mf", "tf", "htf")
+    """Which models."""
+    target_ranks: tuple[int, ...] = (1, 2, 3, 4, 5, 6)
+    """Ranks of targets."""
+    ratios: tuple[float, ...] = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
+    """Observed entries per degree of freedom of the target's format."""
+    num_seeds: int = 8
+    """Runs per cell."""
+    widths: int = 64
+    """Local components of every node of the model."""
+    init_scale: float = 1.0
+    """Factor on each model's own standard deviation."""
+    num_steps: int = 20_000
+    """Steps at most; runs they end are marked."""
+    record_every: int = 100
+    """Steps between records."""
+    tolerance: float = 5e-5
+    """Training mean squared error below which a record counts as fitted."""
+    patience: int = 10
+    """A run stops when more than this many records in a row are fitted."""
+    batching: Literal["auto", "map", "vmap"] = "auto"
+    """How runs share a program; "map" equals single runs bit for bit."""
+    checkpoint_seconds: float = 30.0
+    """Seconds between checkpoints."""
+    seed: int = 0
+    """First seed."""
+    quick: bool = False
+    """A preset of two minutes: ranks 1, 3, 5, four ratios, 3 seeds, widths 16."""
+
+
+QUICK: dict[str, Any] = {
+    "target_ranks": (1, 3, 5), "ratios": (0.5, 1.0, 2.0, 4.0), "num_seeds": 3,
+    "widths": 16, "init_scale": 3.0, "num_steps": 8000,
+}  # fmt: skip
+
+
+def run(config: Config) -> dict[str, Any]:
+    """Runs the grid, writes figure and summary, and returns the summary.
+
+    Raises:
+      ValueError, TypeError, OSError: options that cannot be, or a folder that cannot be
+        used; the message says why.
+    """
+    plain = Config(out=config.out)
+    if config.quick:
+        changed = {
+            k: v for k, v in QUICK.items() if getattr(config, k) == getattr(plain, k)
+        }
+        config = dataclasses.replace(config, **changed)
+    check_multiple(config.num_steps, config.record_every)
+    axes = {
+        "model": config.models, "target_rank": config.target_ranks, "ratio": config.ratios,
+    }  # fmt: skip
+    base = Cell(widths=config.widths, init_scale=config.init_scale)
+    last = drive_grid(
+        htf.ensemble.Grid(base, seeds_from(config.seed, config.num_seeds), axes),
+        config.out,
+        build=cell_lane,
+        num_steps=config.num_steps,
+        record_every=config.record_every,
+        record=("relative_error", "test_mse", "singular_value"),
+        tolerance=config.tolerance,
+        patience=config.patience,
+        batching=config.batching,
+        checkpoint_seconds=config.checkpoint_seconds,
+    )
+    data = htf.load_results(config.out)
+    summary = {"rows": summarize(data), "state": last.state}
+    write_json(config.out / "summary.json", summary)
+    write_json(config.out / "config.json", dataclasses.asdict(config) | {"out": None})
+    save(_ensemble_figures.phase(data, summary), config.out, "phase_diagram")
+    return summary
+
+
+def summarize(data: xr.Dataset) -> list[dict[str, Any]]:
+    """Medians over seeds of every cell at the last record of every run."""
+    found = _rises.rises(data[["loss", "chord", "singular_value"]])
+    errors, every = data.relative_error.values, int(data.step[1] - data.step[0])
+    rows = []
+    for m, model in enumerate(data.model.values):
+        for r, rank in enumerate(data.target_rank.values):
+            for q, ratio in enumerate(data.ratio.values):
+                ends = data.steps.values[m, r, q] // every
+                last = [errors[m, r, q, s, end] for s, end in enumerate(ends)]
+                status = data.status.values[m, r, q]
+                count = observed_entries(str(model), int(rank), float(ratio))
+                rows.append(
+                    {
+                        "model": str(model),
+                        "target_rank": int(rank),
+                        "ratio": float(ratio),
+                        "degrees_of_freedom": degrees_of_freedom(str(model), int(rank)),
+                        "observed": int(count),
+                        "relative_error": _median(last),
+                        "final_rank": _median(found.final_rank.values[m, r, q]),
+                        "not_converged": float(np.mean(status != "converged")),
+                    }
+                )
+    return rows
+
+
+def _median(values: Any) -> float | None:
+    finite = np.asarray(values, float)[np.isfinite(values)]
+    return float(np.median(finite)) if len(finite) else None
+
+
+def main() -> int:
+    """The command line."""
+    config = tyro.cli(Config, prog="python -m sims.phase_diagram")
+    use_all_cores()
+    console = Console()
+    try:
+        summary = run(config)
+    except (ValueError, TypeError, OSError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    console.print(f"figures, results and summary.json are in {config.out}", soft_wrap=True)
+    return 130 if summary["state"] == "interrupted" else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,220 @@
+"""When does the k-th singular value take off, over hundreds of seeds?
+
+Expected: the smaller the start, the further apart the rises (the incrementality index,
+steps to the next rise over the width of a rise, grows), in all three models. Matrix and CP
+runs end at the target's rank whatever the seed; hierarchical targets have small last
+singular values, so fewer rise before the loss is fitted or the steps are spent.
+"""
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import tyro
+import xarray as xr
+from rich.console import Console
+from rich.table import Table
+
+import htfjax as htf
+from sims import _ensemble_figures, _rises
+from sims._ensembles import check_multiple, drive_grid, seeds_from, use_all_cores
+from sims._figures import save
+from sims._folder import write_json
+from sims._models import Model, model_lane, standard_std
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """When does the k-th singular value take off, over hundreds of seeds?
+
+    Matrix, CP and hierarchical factorizations of 4096 entries complete a rank-5 target
+    from 2048 of them, for many seeds and starts over 1.5 decades. The same command on the
+    same folder resumes it; more seeds or steps extend it.
+    """
+
+    out: Path
+    """Folder for results, figures and checkpoints."""
+    models: tuple[Literal["mf", "tf", "htf"], ...] = ("mf", "tf", "htf")
+    """Which models."""
+    num_seeds: int = 256
+    """Runs per model and start."""
+    widths: int = 64
+    """Local components of every node."""
+    init_std: float | None = None
+    """Standard deviation of the start, the same for all models; by default each model's
+    own (mf and tf 1e-3, htf 3e-2 at widths 64) times the scales."""
+    init_scales: tuple[float, ...] | None = None
+    """Factors on the standard deviation; by default six over 1.5 decades, or 1 with
+    --init-std."""
+    target_rank: int = 5
+    """Rank of the target."""
+    observed: int = 2048
+    """Observed entries of 4096."""
+    num_steps: int = 20_000
+    """Steps at most."""
+    record_every: int = 50
+    """Steps between records."""
+    tolerance: float = 5e-5
+    """Training mean squared error below which a record counts as fitted."""
+    patience: int = 20
+    """A run stops when more than this many records in a row are fitted."""
+    batching: Literal["auto", "map", "vmap"] = "auto"
+    """How runs share a program; "map" equals single runs bit for bit."""
+    checkpoint_seconds: float = 30.0
+    """Seconds between checkpoints."""
+    seed: int = 0
+    """First seed."""
+    quick: bool = False
+    """A preset of two minutes: 12 seeds, widths 16, 3 scales, 8000 steps."""
+
+
+QUICK: dict[str, Any] = {
+    "num_seeds": 12, "widths": 16, "num_steps": 8000, "init_scales": (0.5, 1.0, 3.0),
+}  # fmt: skip
+
+
+def run(config: Config) -> dict[str, Any]:
+    """Runs the grid, writes figures and summary, and returns the summary.
+
+    Raises:
+      ValueError, TypeError, OSError: options that cannot be, or a folder that cannot be
+        used; the message says why.
+    """
+    config = resolve(config)
+    check_multiple(config.num_steps, config.record_every)
+    grid = grid_of(config)
+    last = drive_grid(
+        grid,
+        config.out,
+        build=model_lane,
+        num_steps=config.num_steps,
+        record_every=config.record_every,
+        tolerance=config.tolerance,
+        patience=config.patience,
+        batching=config.batching,
+        checkpoint_seconds=config.checkpoint_seconds,
+    )
+    data = htf.load_results(config.out)
+    found = _rises.rises(data[["loss", "chord", "singular_value"]])
+    summary = summarize(data, found, config) | {"state": last.state}
+    write_json(config.out / "summary.json", summary)
+    options = dataclasses.asdict(config) | {"out": None}
+    write_json(config.out / "config.json", options)
+    for name, figure in _ensemble_figures.rank_statistics(data, found, summary).items():
+        save(figure, config.out, name)
+    return summary
+
+
+def resolve(config: Config) -> Config:
+    """The preset put under what was asked."""
+    plain = Config(out=config.out)
+    if config.quick:
+        changed = {
+            k: v for k, v in QUICK.items() if getattr(config, k) == getattr(plain, k)
+        }
+        if config.init_std is not None:
+            changed.pop("init_scales", None)
+        config = dataclasses.replace(config, **changed)
+    if config.init_scales is None:
+        scales = (1.0,) if config.init_std is not None else default_scales()
+        config = dataclasses.replace(config, init_scales=scales)
+    return config
+
+
+def default_scales() -> tuple[float, ...]:
+    """Six factors over 1.5 decades, evenly in logarithm, the largest first decade up."""
+    return tuple(float(f"{x:.3g}") for x in np.geomspace(10**-0.6, 10**0.9, 6))
+
+
+def grid_of(config: Config) -> Any:
+    """Models x scales x seeds."""
+    base = Model(
+        widths=config.widths, init_std=config.init_std, target_rank=config.target_rank,
+        observed=config.observed,
+    )  # fmt: skip
+    axes = {"model": config.models, "init_scale": config.init_scales}
+    return htf.ensemble.Grid(base, seeds_from(config.seed, config.num_seeds), axes)
+
+
+def summarize(data: xr.Dataset, found: xr.Dataset, config: Config) -> dict[str, Any]:
+    """Counts, take-offs and incrementality of every model and start."""
+    rng = np.random.default_rng(config.seed)
+    rows = []
+    for m, model in enumerate(data.model.values):
+        for s, scale in enumerate(data.init_scale.values):
+            part, each = data.isel(model=m, init_scale=s), found.isel(model=m, init_scale=s)
+            status = part.status.values
+            std = config.init_std or standard_std(str(model), config.widths)
+            ranks, counts = np.unique(each.final_rank.values, return_counts=True)
+            steps = part.steps.values
+            slow = part.slow_steps.values
+            known = (slow >= 0) & (steps > 0)
+            rows.append(
+                {
+                    "model": str(model),
+                    "init_scale": float(scale),
+                    "init_std": float(std * scale),
+                    "runs": {str(k): int(np.sum(status == k)) for k in np.unique(status)},
+                    "final_rank": {
+                        str(r): int(c) for r, c in zip(ranks, counts, strict=True)
+                    },
+                    "incrementality": _rises.interval(each.index_of_increment.values, rng),
+                    "take_off": {
+                        str(clock): [
+                            _rises.quantiles(each.take_off.values[:, k, c])
+                            for k in range(config.target_rank)
+                        ]
+                        for c, clock in enumerate(found.clock.values)
+                    },
+                    "eps_phase_share": _rises.quantiles(slow[known] / steps[known]),
+                }
+            )
+    return {
+        "rows": rows,
+        "quantiles": [0.1, 0.5, 0.9],
+        "target_rank": config.target_rank,
+        "widths": config.widths,
+        "paper": (config.widths, config.target_rank, config.observed) == (64, 5, 2048),
+    }
+
+
+def report(summary: dict[str, Any], folder: Path, console: Console) -> None:
+    """A table of what came out."""
+    table = Table(box=None, pad_edge=False)
+    for heading in ("model", "std", "runs", "final ranks", "median take-offs (steps)",
+                    "incrementality (95 %)"):  # fmt: skip
+        table.add_column(heading)
+    for row in summary["rows"]:
+        index = row["incrementality"]
+        table.add_row(
+            row["model"],
+            f"{row['init_std']:.2g}",
+            ", ".join(f"{n} {k}" for k, n in row["runs"].items()),
+            ", ".join(f"{n} x {k}" for k, n in row["final_rank"].items()),
+            " ".join("-" if q is None else f"{q[1]:.0f}" for q in row["take_off"]["step"]),
+            "-"
+            if index is None
+            else f"{index['median']:.2f} ({index['low']:.2f} to {index['high']:.2f})",
+        )
+    console.print(table)
+    console.print(f"figures, results and summary.json are in {folder}", soft_wrap=True)
+
+
+def main() -> int:
+    """The command line."""
+    config = tyro.cli(Config, prog="python -m sims.rank_statistics")
+    use_all_cores()
+    console = Console()
+    try:
+        summary = run(config)
+    except (ValueError, TypeError, OSError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    report(summary, config.out, console if console.is_terminal else Console(width=140))
+    return 130 if summary["state"] == "interrupted" else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,80 @@
+"""How far is the ensemble in a folder, and is anyone working on it?"""
+
+import dataclasses
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import tyro
+from rich.console import Console
+
+from sims._ensembles import headline, spell_seconds
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Reads the folder of a running, stopped or killed ensemble."""
+
+    folder: tyro.conf.Positional[Path]
+    """Folder given as --out to the simulation."""
+    json: bool = False
+    """Print all numbers as JSON."""
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """What `status.json` says, and whether a process is at work.
+
+    Raises:
+      FileNotFoundError: no ensemble there. ValueError: a damaged file.
+    """
+    import htfjax as htf
+
+    path = folder / "status.json"
+    if not path.exists():
+        raise FileNotFoundError(f"no ensemble in {folder}")
+    try:
+        found = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error})") from error
+    return found | {"at_work": htf.ensemble.is_locked(folder)}
+
+
+def sentence(found: dict[str, Any]) -> str:
+    """The state in words."""
+    if found["at_work"]:
+        return "running"
+    if found["state"] == "running":
+        return "dead: its process ended without a word; the same command goes on"
+    if found["state"] == "interrupted":
+        return "interrupted: the same command goes on"
+    return "finished"
+
+
+def main() -> int:
+    """The command line."""
+    options = tyro.cli(Options, prog="python -m sims.status")
+    try:
+        found = read(options.folder)
+    except (FileNotFoundError, ValueError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    if options.json:
+        sys.stdout.write(json.dumps(found, indent=1) + "\n")
+        return 0
+    console = Console()
+    console.print(sentence(found), soft_wrap=True)
+    known = type("Known", (), found)
+    console.print(headline(known), soft_wrap=True, highlight=False)
+    age = spell_seconds(max(time.time() - found["time"], 0.0))
+    console.print(
+        f"{found['steps']:,} of at most {found['steps_in_all']:,} steps, last heard "
+        f"{age} ago from process {found['pid']}",
+        soft_wrap=True, highlight=False,
+    )  # fmt: skip
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
