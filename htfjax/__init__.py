@@ -100,6 +100,8 @@ from htfjax.spectra import singular_values as singular_values
 from htfjax.spectra import spectra as spectra
 from htfjax.spectra import spectrum as spectrum
 
+from htfjax import theory as theory
+
 from htfjax.group_rms import group_rmsprop as group_rmsprop
 from htfjax.group_rms import scale_by_group_rms as scale_by_group_rms
 from htfjax.trajectory import RiseTimes as RiseTimes
@@ -121,12 +123,16 @@ if _TYPE_CHECKING:
     from htfjax.checkpoints import load_state as load_state
     from htfjax.checkpoints import save_state as save_state
     from htfjax.drawing import draw_tree as draw_tree
+    from htfjax.flow import FlowTrajectory as FlowTrajectory
+    from htfjax.flow import gradient_flow as gradient_flow
     from htfjax.results import load_results as load_results
     from htfjax.results import save_results as save_results
 
-# Names whose modules import something heavy (xarray, orbax, matplotlib) at first use.
+# Names whose modules import something heavy (diffrax, xarray, ...) at first use.
 _LAZY = {
+    "FlowTrajectory": "htfjax.flow",
     "draw_tree": "htfjax.drawing",
+    "gradient_flow": "htfjax.flow",
     "load_results": "htfjax.results",
     "load_state": "htfjax.checkpoints",
     "save_results": "htfjax.results",
@@ -213,6 +219,8 @@ __all__ = [
     "descend",
     "start_descent",
     "descend_in_chunks",
+    "FlowTrajectory",
+    "gradient_flow",
     "draw_tree",
     "load_results",
     "load_state",

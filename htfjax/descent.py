@@ -15,7 +15,7 @@ from htfjax import _checks, _numerics
 from htfjax.factors import Factors, GroupedFactors
 from htfjax.trajectory import Trajectory
 
-__all__ = ["DescentState", "continue_descent", "descend", "start_descent"]
+__all__ = ["DescentState", "continue_descent", "descend", "freeze", "start_descent"]
 
 
 class DescentState(NamedTuple):
@@ -233,7 +233,7 @@ def _run(
     @jax.jit
     def evaluate(params: Any, step: jax.Array, arrays: list, key: Any) -> tuple:
         value, grads = jax.value_and_grad(_at_step(rebuild(arrays), step, key))(params)
-        grads = _freeze(grads)
+        grads = freeze(grads)
         return value, grads, jnp.sqrt(_numerics.sum_squares(grads))
 
     def step(state: DescentState, _: None) -> tuple[DescentState, tuple]:
@@ -246,7 +246,7 @@ def _run(
             grad=grads,
             value_fn=_at_step(rebuild(arrays), state.step, key),
         )
-        updates = _freeze(updates)
+        updates = freeze(updates)
         length = jnp.sqrt(_numerics.sum_squares(updates))
         still = grad_norm == 0
         duration = length / jnp.where(still, jnp.ones_like(grad_norm), grad_norm)
@@ -280,7 +280,7 @@ def _at_step(
     return lambda params: loss(params, jax.random.fold_in(key, step))
 
 
-def _freeze(tree: Any) -> Any:
+def freeze(tree: Any) -> Any:
     """Zeros in place of what belongs to fixed nodes, wherever factors stand in a tree."""
 
     def zero_fixed(x: Any) -> Any:

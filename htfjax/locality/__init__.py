@@ -3,6 +3,10 @@
 So far the locality regularizer and the convolution its networks will be built on.
 """
 
+from htfjax.locality.conv_ac import ConvAC as ConvAC
+from htfjax.locality.conv_ac import grid_tensor as grid_tensor
+from htfjax.locality.conv_ac import join_patches as join_patches
+from htfjax.locality.conv_ac import split_patches as split_patches
 from htfjax.locality.convolution import convolve as convolve
 from htfjax.locality.convolution import max_pool as max_pool
 from htfjax.locality.patches import Patch as Patch

@@ -1,0 +1,176 @@
+"""Trajectories that are known in closed form."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from htfjax import _checks
+
+__all__ = [
+    "blow_up_time",
+    "constant_force_norm",
+    "rank_one_blow_up_time",
+    "rank_one_limit",
+    "rank_one_scale",
+]
+
+
+def rank_one_scale(time: Any, start: Any, norm: Any, num_matrices: int) -> jax.Array:
+    """s(t) of rank-one balanced factors pulled towards a rank-one A by L(W) = -<A, W>.
+
+    All widths one, all ||W_v|| = s(0), leaf vectors along those of A: then
+    ds/dt = ||A|| s^(m-1) for m matrices, so
+
+        s(t) = (s(0)^(2-m) - (m - 2) ||A|| t)^(-1/(m-2)),   m > 2,
+
+    s(0) exp(||A|| t) for m = 2 and s(0) + ||A|| t for m = 1.
+
+    Args:
+      time: (...,) zero or more.
+      start: s(0), above zero.
+      norm: ||A||_F.
+      num_matrices: m, the degree of the factors.
+
+    Returns:
+      (...,); infinite from the blow-up time on.
+
+    Raises:
+      ValueError: `start` not above zero, `num_matrices` below 1.
+
+    Source: law F10.
+
+    Example:
+      >>> import htfjax as htf
+      >>> round(float(htf.theory.rank_one_scale(0.25, 1.0, 2.0, 3)), 6)
+      2.0
+    """
+    _checks.positive("start", start, strict=True)
+    count = _checks.at_least("num_matrices", num_matrices, 1)
+    time, start, norm = _floats(time, start, norm)
+    if count == 2:
+        return start * jnp.exp(norm * time)
+    base = start ** (2 - count) - (count - 2) * norm * time
+    over = base <= 0
+    power = jnp.where(over, 1, base) ** (-1 / (count - 2))
+    return jnp.where(over, jnp.inf, power) if count > 2 else base
+
+
+def rank_one_blow_up_time(start: Any, norm: Any, num_matrices: int) -> jax.Array:
+    """When `rank_one_scale` becomes infinite: s(0)^(2-m) / ((m - 2) ||A||).
+
+    The time in which a start of scale s leaves zero grows as s^-(m-2): the unit of
+    `gradient_flow`'s rescaled clock.
+
+    Args, raises: as `rank_one_scale`.
+
+    Returns:
+      (...,); infinite for m <= 2.
+
+    Source: law F10.
+
+    Example:
+      >>> import htfjax as htf
+      >>> float(htf.theory.rank_one_blow_up_time(1.0, 2.0, 3))
+      0.5
+    """
+    _checks.positive("start", start, strict=True)
+    count = _checks.at_least("num_matrices", num_matrices, 1)
+    start, norm = _floats(start, norm)
+    if count <= 2:
+        return jnp.full_like(start * norm, jnp.inf)
+    return start ** (2 - count) / ((count - 2) * norm)
+
+
+def rank_one_limit(norm: Any, num_matrices: int) -> jax.Array:
+    """Where s(t) ends for L(W) = 1/2 ||W - A||^2: ||A||^(1/m).
+
+    The same factors as in `rank_one_scale`; ds/dt = s^(m-1) (||A|| - s^m).
+
+    Raises:
+      ValueError: `num_matrices` below 1.
+
+    Source: law F10.
+
+    Example:
+      >>> import htfjax as htf
+      >>> round(float(htf.theory.rank_one_limit(8.0, 3)), 6)
+      2.0
+    """
+    count = _checks.at_least("num_matrices", num_matrices, 1)
+    (norm,) = _floats(norm)
+    return norm ** (1 / count)
+
+
+def constant_force_norm(time: Any, start: Any, force: Any, length: int) -> jax.Array:
+    """sigma(t) of the balanced growth law under a constant force gamma.
+
+        sigma(t) = (sigma(0)^-(1 - 2/L) - (L - 2) gamma t)^(-L/(L-2)),   L > 2,
+
+    sigma(0) exp(2 gamma t) for L = 2 and sigma(0) + gamma t for L = 1. Why components
+    rise one at a time: a lead at the start grows without bound.
+
+    Args:
+      time: (...,) zero or more.
+      start: sigma(0), above zero.
+      force: gamma.
+      length: L, the number of vectors of a component.
+
+    Returns:
+      (...,); infinite from the blow-up time on, zero once sigma reached zero (L = 1).
+
+    Raises:
+      ValueError: `start` not above zero, `length` below 1.
+
+    Source: law F11.
+
+    Example:
+      >>> import htfjax as htf
+      >>> round(float(htf.theory.constant_force_norm(0.5, 1.0, 1.0, 3)), 6)
+      8.0
+    """
+    _checks.positive("start", start, strict=True)
+    count = _checks.at_least("length", length, 1)
+    time, start, force = _floats(time, start, force)
+    if count == 2:
+        return start * jnp.exp(2 * force * time)
+    if count == 1:
+        return jnp.maximum(start + force * time, 0)
+    base = start ** -(1 - 2 / count) - (count - 2) * force * time
+    over = base <= 0
+    return jnp.where(over, jnp.inf, jnp.where(over, 1, base) ** (-count / (count - 2)))
+
+
+def blow_up_time(start: Any, force: Any, length: int) -> jax.Array:
+    """When `constant_force_norm` becomes infinite: sigma(0)^-(1-2/L) / ((L - 2) gamma).
+
+    Args, raises: as `constant_force_norm`.
+
+    Returns:
+      (...,); infinite for L <= 2 and for forces that are not above zero.
+
+    Source: law F11.
+
+    Example:
+      >>> import htfjax as htf
+      >>> float(htf.theory.blow_up_time(1.0, 0.5, 3))
+      2.0
+    """
+    _checks.positive("start", start, strict=True)
+    count = _checks.at_least("length", length, 1)
+    start, force = _floats(start, force)
+    if count <= 2:
+        return jnp.full_like(start * force, jnp.inf)
+    pushed = force > 0
+    found = start ** -(1 - 2 / count) / ((count - 2) * jnp.where(pushed, force, 1))
+    return jnp.where(pushed, found, jnp.inf)
+
+
+def _floats(*values: Any) -> list[jax.Array]:
+    """Arrays of one floating dtype and one shape: that of the widest argument."""
+    arrays = [jnp.asarray(v) for v in values]
+    kinds = [a.dtype for a in arrays if jnp.issubdtype(a.dtype, jnp.floating)]
+    strong = [a.dtype for a in arrays if a.ndim or not a.weak_type]
+    strong = [d for d in strong if jnp.issubdtype(d, jnp.floating)]
+    dtype = (strong or kinds or [jnp.result_type(float)])[0]
+    return list(jnp.broadcast_arrays(*[a.astype(dtype) for a in arrays]))

@@ -1,0 +1,161 @@
+"""How fast local components grow: the exact law, the balanced one, and bounds."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from htfjax import _checks, _numerics
+from htfjax import factors as _factors
+from htfjax.factors import Factors
+from htfjax.local_components import local_component_norms, unbalancedness
+from htfjax.theory.directions import component_forces
+from htfjax.theory.vectors import squared_norms
+
+__all__ = ["GrowthBounds", "balanced_growth", "exact_growth", "growth_bounds"]
+
+Loss = Callable[[Factors], jax.Array]
+
+
+class GrowthBounds(NamedTuple):
+    """lower <= d sigma/dt <= upper, node id -> (R_v,); made by `growth_bounds`.
+
+    Example:
+      >>> import htfjax as htf, jax
+      >>> factors = htf.gaussian_factors(jax.random.key(0), htf.flat(2), 3, 4, 1.0)
+      >>> bounds = htf.theory.growth_bounds(factors, lambda f: htf.end_tensor(f).sum())
+      >>> isinstance(bounds, htf.theory.GrowthBounds), bounds.lower[2].shape
+      (True, (4,))
+    """
+
+    lower: dict[int, jax.Array]
+    upper: dict[int, jax.Array]
+
+
+def exact_growth(factors: Factors, loss: Loss) -> dict[int, jax.Array]:
+    """d sigma/dt = gamma sigma^2 sum over w in LC of 1 / ||w||^2, balanced or not.
+
+    Computed as gamma sum_w prod over w' != w of ||w'||^2, which needs no division. With
+    gamma = <-grad L(W), C_r>, zero where a vector vanishes; there `growth_rates` gives
+    the derivative from the right instead.
+
+    Args:
+      factors: any tree.
+      loss: scalar function of the factors that depends on their end tensor alone.
+
+    Returns:
+      node id -> (R_v,), norm per unit of flow time.
+
+    Raises:
+      TypeError, ValueError: malformed factors.
+
+    Source: law F5, exact form of the theorem of arXiv:2201.11729 (THEORY 2.2).
+
+    Example:
+      >>> import htfjax as htf, jax, jax.numpy as jnp
+      >>> factors = htf.gaussian_factors(jax.random.key(0), htf.flat(2), 3, 4, 1.0)
+      >>> loss = lambda f: htf.end_tensor(f).sum()
+      >>> law = htf.theory.exact_growth(factors, loss)
+      >>> bool(jnp.allclose(htf.growth_rates(factors, loss)[2], law[2], rtol=1e-4))
+      True
+    """
+    factors = _factors.with_constants(factors)
+    forces = component_forces(factors, loss)
+    rates = {}
+    for v, squares in squared_norms(factors).items():
+        total = jnp.zeros_like(forces[v])
+        if squares:
+            others = _numerics.products_without_one(squares)
+            total = sum(others[1:], others[0])
+        rates[v] = forces[v] * total
+    return rates
+
+
+def balanced_growth(factors: Factors, loss: Loss) -> dict[int, jax.Array]:
+    """d sigma/dt = sigma^(2 - 2/L) L gamma: the theorem, for zero unbalancedness.
+
+    L counts the component's trained vectors. Away from balance this is the slowest
+    |d sigma/dt| that a component of this norm can have (means of numbers: the arithmetic
+    one exceeds the geometric one).
+
+    Args, returns, raises: as `exact_growth`.
+
+    Source: arXiv:2201.11729, theorem on the growth of local component norms; F5, F6.
+
+    Example:
+      >>> import htfjax as htf, jax, jax.numpy as jnp
+      >>> start = htf.balanced_factors(jax.random.key(0), htf.perfect(4), 3, 4, 1.0)
+      >>> loss = lambda f: htf.end_tensor(f).sum()
+      >>> law = htf.theory.balanced_growth(start, loss)
+      >>> bool(jnp.allclose(htf.growth_rates(start, loss)[6], law[6], rtol=1e-3))
+      True
+    """
+    factors = _factors.with_constants(factors)
+    forces, norms = component_forces(factors, loss), local_component_norms(factors)
+    rates = {}
+    for v, squares in squared_norms(factors).items():
+        count = len(squares)
+        power = _power(norms[v], 2 - 2 / count) if count else jnp.zeros_like(norms[v])
+        rates[v] = count * power * forces[v]
+    return rates
+
+
+def growth_bounds(factors: Factors, loss: Loss, eps: Any = None) -> GrowthBounds:
+    """Bounds on d sigma/dt for any start whose unbalancedness is at most eps.
+
+    For gamma >= 0, with L the number of trained vectors of the component,
+
+        gamma L sigma^2 / (sigma^(2/L) + eps) <= d sigma/dt
+                                              <= gamma L (sigma^(2/L) + eps)^(L - 1),
+
+    and the two change places where gamma < 0. At eps = 0 both are the balanced law.
+
+    Args:
+      factors, loss: as in `exact_growth`.
+      eps: unbalancedness, by default that of `factors`. It is conserved by the flow, so
+        the value at the start bounds the whole trajectory.
+
+    Returns:
+      `GrowthBounds` of node id -> (R_v,).
+
+    Raises:
+      TypeError, ValueError: malformed factors, a negative `eps`.
+
+    Source: arXiv:2201.11729, extension to unbalanced initialization (THEORY 2.3); F6.
+
+    Example:
+      >>> import htfjax as htf, jax
+      >>> factors = htf.gaussian_factors(jax.random.key(0), htf.flat(2), 3, 4, 1.0)
+      >>> loss = lambda f: htf.end_tensor(f).sum()
+      >>> bounds = htf.theory.growth_bounds(factors, loss)
+      >>> rate = htf.growth_rates(factors, loss)[2]
+      >>> bool((bounds.lower[2] <= rate).all() and (rate <= bounds.upper[2]).all())
+      True
+    """
+    factors = _factors.with_constants(factors)
+    if eps is None:
+        eps = unbalancedness(factors)
+    else:
+        _checks.positive("eps", eps)
+        eps = jnp.asarray(eps, _factors.dtype(factors))
+    forces, norms = component_forces(factors, loss), local_component_norms(factors)
+    lower, upper = {}, {}
+    for v, squares in squared_norms(factors).items():
+        count, sigma = len(squares), norms[v]
+        if not count:
+            lower[v] = upper[v] = jnp.zeros_like(sigma)
+            continue
+        widened = _power(sigma, 2 / count) + eps
+        slow = jnp.square(sigma) / jnp.where(widened == 0, 1, widened)
+        slow, fast = count * slow * forces[v], count * widened ** (count - 1) * forces[v]
+        lower[v], upper[v] = jnp.minimum(slow, fast), jnp.maximum(slow, fast)
+    return GrowthBounds(lower, upper)
+
+
+def _power(x: jax.Array, exponent: float) -> jax.Array:
+    """x**exponent for x >= 0, with value and derivatives zero at zero (1 if exponent 0)."""
+    if exponent == 0:
+        return jnp.ones_like(x)
+    zero = x == 0
+    return jnp.where(zero, 0, jnp.where(zero, 1, x) ** exponent)

@@ -1,0 +1,105 @@
+"""One matrix for all nodes of a level: the weights of a convolutional network."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from htfjax import _checks
+from htfjax.factors import Factors
+from htfjax.mode_tree import ModeTree
+
+__all__ = ["shared_conserved_quantities", "to_factors"]
+
+
+def to_factors(tree: ModeTree, matrices: Sequence[Any]) -> Factors:
+    """Factors all of whose nodes of height l carry matrices[l].
+
+    Sharing is a constraint W_u = W_v within a level, so a shared matrix moves with the
+    sum of its copies' gradients: differentiate a loss through this function, and pass
+    `to_factors=lambda p: htf.theory.to_factors(tree, p)` to `growth_rates`.
+
+    Args:
+      tree: every node's children have one height (`perfect`, `square_patches`, ...).
+      matrices: one per height, the leaves' first; the root's may be None (ones).
+
+    Returns:
+      `Factors` on the tree.
+
+    Raises:
+      TypeError: `tree` is no mode tree.
+      ValueError: levels that do not line up, matrices in the wrong number.
+
+    Source: Cohen and Shashua 2017, arXiv:1605.06743 (convolutional arithmetic circuits);
+    THEORY 1.7, law F9.
+
+    Example:
+      >>> import htfjax as htf, jax.numpy as jnp
+      >>> shared = [jnp.ones((3, 2)), jnp.ones((2, 4)), jnp.ones((4, 1))]
+      >>> htf.end_tensor(htf.theory.to_factors(htf.perfect(4), shared)).shape
+      (3, 3, 3, 3)
+    """
+    _check_levels(tree, matrices)
+    weights = tuple(matrices[tree.height[k]] for k in range(tree.num_nodes))
+    return Factors(tree=tree, weights=weights)
+
+
+def shared_conserved_quantities(
+    tree: ModeTree, matrices: Sequence[Any]
+) -> dict[int, jax.Array]:
+    """||S_{l-1}[:, r]||^2 - P ||S_l[r, :]||^2, constant along the flow of shared weights.
+
+    P is the number of children of a node of height l: a shared column answers for P
+    copies in every component. The unshared difference (P = 1) is NOT conserved.
+
+    Args:
+      tree, matrices: as in `to_factors`; all nodes of a level have one arity.
+
+    Returns:
+      height l -> (R_l,), for every height whose matrix is trained.
+
+    Raises:
+      TypeError, ValueError: as `to_factors`; a level of mixed arity.
+
+    Source: law F9.
+
+    Example:
+      >>> import htfjax as htf, jax.numpy as jnp
+      >>> shared = [jnp.ones((3, 2)), jnp.ones((2, 4)), jnp.ones((4, 1))]
+      >>> htf.theory.shared_conserved_quantities(htf.perfect(4), shared)[2].tolist()
+      [0.0, 0.0, 0.0, 0.0]
+    """
+    _check_levels(tree, matrices)
+    found = {}
+    for l in range(1, len(matrices)):
+        arities = {len(tree.children[k]) for k in tree.interior if tree.height[k] == l}
+        if len(arities) > 1:
+            raise ValueError(
+                f"`tree` mixes nodes of {sorted(arities)} children at height {l}; shared "
+                "weights conserve nothing simple there."
+            )
+        if matrices[l] is None:
+            continue
+        columns = jnp.sum(jnp.square(matrices[l - 1]), axis=0)
+        rows = jnp.sum(jnp.square(matrices[l]), axis=1)
+        found[l] = columns - arities.pop() * rows
+    return found
+
+
+def _check_levels(tree: ModeTree, matrices: Sequence[Any]) -> None:
+    _checks.tree(tree)
+    uneven = [
+        k for k in tree.interior if len({tree.height[c] for c in tree.children[k]}) > 1
+    ]
+    if uneven:
+        raise ValueError(
+            f"`tree` has children of different heights under nodes {uneven}; weights can "
+            "be shared by level only where they agree."
+        )
+    levels = tree.height[tree.root] + 1
+    if len(matrices) != levels:
+        raise ValueError(
+            f"`matrices` holds {len(matrices)}, the tree has {levels} levels: one matrix "
+            "each, the leaves' first."
+        )

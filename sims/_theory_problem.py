@@ -1,0 +1,104 @@
+"""The completion problem that the theory's simulations share, and their small parts."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+import htfjax as htf
+
+# Distinguishable in grey: dark to light, with a line style each.
+STYLES = ("-", "--", "-.", ":")
+GREYS = ("0.0", "0.3", "0.5", "0.65")
+COLOURS = ("#1b3a6b", "#b5541c", "#3c8d5a", "#8e6bb0", "#b8a100", "#888888")
+
+
+@dataclasses.dataclass(frozen=True)
+class Completion:
+    """A target on a tree, some of its entries, and the loss of any factors on them."""
+
+    target: jax.Array
+    loss: Any
+    indices: np.ndarray
+
+
+def completion(
+    key: jax.Array,
+    target_tree: htf.ModeTree,
+    model_tree: htf.ModeTree,
+    dim: int,
+    rank: int,
+    norm: float,
+    observed: int,
+) -> Completion:
+    """Entries of a Gaussian low-rank target, for factors on `model_tree`."""
+    keys = jax.random.split(key, 2)
+    factors = htf.gaussian_factors(keys[0], target_tree, dim, rank, 1.0)
+    target = htf.end_tensor(htf.theory.normalize(factors, norm))
+    order = target_tree.order
+    indices = np.asarray(htf.random_indices(keys[1], dim, observed, order=order))
+    values = target[tuple(indices.T)]
+    loss = htf.completion_loss(model_tree, dim, indices, values)
+    return Completion(target, loss, indices)
+
+
+def crossings(positions: Any, values: Any, share: float = 0.1) -> np.ndarray:
+    """Where each quantity first exceeds `share` of its final value, interpolated.
+
+    NaN for quantities that end below a hundredth of the largest. Unlike
+    `htfjax.rise_times` this does not round to records, which differ between runs.
+    """
+    x, y = np.asarray(positions, float), np.abs(np.asarray(values, float))
+    found = np.full(y.shape[1], np.nan)
+    for i in range(y.shape[1]):
+        level = share * y[-1, i]
+        if y[-1, i] <= 1e-2 * y[-1].max():
+            continue
+        k = int(np.argmax(y[:, i] > level))
+        if k == 0:
+            continue
+        part = (level - y[k - 1, i]) / (y[k, i] - y[k - 1, i])
+        found[i] = x[k - 1] + part * (x[k] - x[k - 1])
+    return found
+
+
+def interpolated_loss(losses: Any, values: Any) -> np.ndarray:
+    """Training loss at each take-off, interpolated in its logarithm."""
+    return np.exp(crossings(np.log(np.asarray(losses, float)), values))
+
+
+def top_singular_values(count: int, modes: tuple[int, ...]) -> Any:
+    """An observer of the largest singular values of one matricization."""
+
+    def observe(factors: htf.Factors) -> jax.Array:
+        return htf.singular_values(factors, modes)[:count]
+
+    return observe
+
+
+def save_figure(fig: Any, folder: Path, name: str) -> None:
+    """PNG and SVG."""
+    fig.savefig(folder / f"{name}.png", dpi=160)
+    fig.savefig(folder / f"{name}.svg", metadata={"Date": None})
+
+
+def finite(values: Any) -> Any:
+    """Numbers for JSON: NaN becomes None."""
+    array = np.asarray(values, float)
+    return [None if not np.isfinite(x) else float(x) for x in array.ravel()]
+
+
+__all__ = [
+    "COLOURS",
+    "GREYS",
+    "STYLES",
+    "Completion",
+    "completion",
+    "crossings",
+    "finite",
+    "interpolated_loss",
+    "save_figure",
+    "top_singular_values",
+]

@@ -1,0 +1,214 @@
+"""Do local components grow as the theorem says?
+
+Expected: along the flow the measured growth equals the exact law; from a balanced start
+also the balanced law, and from a Gaussian start it stays between the unbalanced bounds.
+Descent follows with an error of the order of its step.
+"""
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+import numpy as np
+import optax
+import tyro
+from rich.console import Console
+
+import htfjax as htf
+from sims._folder import FolderError, open_folder, write_json
+from sims._theory_problem import COLOURS, completion, save_figure
+
+TREES = {
+    "arity 2, depth 2": htf.perfect(4),
+    "arity 2, depth 3": htf.caterpillar(4),
+    "arity 3": htf.pooled(4, 3),
+    "flat": htf.flat(4),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Compares d sigma/dt with the three forms of the theorem, on trees of order 4."""
+
+    out: Path
+    """Folder for results and figures."""
+    widths: int = 6
+    """Local components of every node."""
+    scale: float = 0.5
+    """Frobenius norm of every matrix at the start."""
+    rank: int = 3
+    """Widths of the target."""
+    stop_loss: float = 1e-3
+    """The flow ends below this loss."""
+    learning_rate: float = 1e-3
+    """Of the descent that is compared."""
+    seed: int = 2
+    """Of target and start."""
+
+
+def run(config: Config) -> dict[str, Any]:
+    """Runs and returns the summary; figures and `summary.json` go to `config.out`."""
+    folder = open_folder(config.out, config, may_differ=())
+    rows, curves = {}, {}
+    with jax.enable_x64(True):
+        for name, tree in TREES.items():
+            key = jax.random.key(config.seed)
+            problem = completion(key, tree, tree, 4, config.rank, 10.0, 256)
+            for kind in ("balanced", "gaussian"):
+                start = _start(tree, kind, config)
+                row, curve = _compare(start, problem.loss, config, kind == "balanced")
+                rows[f"{name}, {kind}"] = row
+                curves[f"{name}, {kind}"] = curve
+    write_json(folder / "summary.json", rows)
+    save_figure(draw(curves), folder, "component_dynamics")
+    return rows
+
+
+def _start(tree: htf.ModeTree, kind: str, config: Config) -> htf.Factors:
+    key = jax.random.key(100 + config.seed)
+    if kind == "balanced":
+        return htf.balanced_factors(key, tree, 4, config.widths, config.scale)
+    std = config.scale / np.sqrt(4 * config.widths)
+    return htf.gaussian_factors(key, tree, 4, config.widths, std)
+
+
+def _compare(start: Any, loss: Any, config: Config, balanced: bool) -> tuple[Any, Any]:
+    eps = 0.0 if balanced else float(htf.unbalancedness(start))
+
+    def laws(factors: htf.Factors) -> Any:
+        exact = htf.theory.exact_growth(factors, loss)
+        return {
+            "exact": exact,
+            "balanced": htf.theory.balanced_growth(factors, loss),
+            "size": jax.tree.map(jnp.abs, exact),
+        }
+
+    def observe(factors: htf.Factors) -> Any:
+        bounds = htf.theory.growth_bounds(factors, loss, eps)
+        return {
+            "sigma": htf.local_component_norms(factors),
+            "rate": htf.growth_rates(factors, loss),
+            "lower": bounds.lower,
+            "upper": bounds.upper,
+            **laws(factors),
+        }
+
+    _, path = htf.gradient_flow(
+        start,
+        loss,
+        times=np.linspace(0.0, 20.0, 121),
+        rtol=1e-10,
+        atol=0.0,
+        clock="arc",
+        observe=observe,
+        integrate=laws,
+        stop_loss=config.stop_loss,
+    )
+    count = int(np.sum(path.reached))
+    root = start.tree.root
+    seen = {k: np.asarray(v[root])[:count] for k, v in path.observed.items()}
+    sums = {
+        k: {v: np.diff(np.asarray(x)[:count], axis=0) for v, x in each.items()}
+        for k, each in path.integrals.items()
+    }
+    worst = {"exact": 0.0, "balanced": 0.0}
+    outside = 0.0
+    for v in start.tree.interior:
+        change = np.diff(np.asarray(path.observed["sigma"][v])[:count], axis=0)
+        size = sums["size"][v]
+        for form in worst:
+            error = np.abs(change - sums[form][v]) / size
+            worst[form] = max(worst[form], float(np.max(error)))
+        rate, low, high = (
+            np.asarray(path.observed[k][v])[:count] for k in ("rate", "lower", "upper")
+        )
+        scale = np.maximum(np.abs(low), np.abs(high)) + 1e-12 * np.max(np.abs(rate))
+        over = np.maximum(low - rate, rate - high) / scale
+        outside = max(outside, float(np.max(over)))
+    row = {
+        "status": path.status,
+        "intervals": count - 1,
+        "exact_law_error": worst["exact"],
+        "balanced_law_error": worst["balanced"],
+        "outside_bounds": outside,
+        "drift": float(path.drift[-1]),
+        "descent_error": _descent_error(start, loss, config.learning_rate),
+    }
+    return row, {"path": np.asarray(path.path_lengths)[:count], **seen}
+
+
+def _descent_error(start: Any, loss: Any, rate: float) -> float:
+    """Growth over single steps of plain descent against the exact law, at the root."""
+    root = start.tree.root
+
+    def observe(factors: htf.Factors) -> Any:
+        exact = htf.theory.exact_growth(factors, loss)[root]
+        return htf.local_component_norms(factors)[root], exact
+
+    _, path = htf.descend(
+        start, loss, optax.sgd(rate), num_steps=500, record_every=1, observe=observe
+    )
+    sigma, law = (np.asarray(x) for x in path.observed)
+    change = np.diff(sigma, axis=0)
+    size = np.sum(np.abs(change), axis=0)
+    return float(np.max(np.sum(np.abs(change - rate * law[:-1]), axis=0) / size))
+
+
+def draw(curves: dict[str, Any]) -> Any:
+    """Measured growth rate of the root's largest components over the laws' values."""
+    columns = len(curves) // 2
+    fig, axes = plt.subplots(
+        2, columns, figsize=(3.7 * columns, 6.4), layout="constrained", squeeze=False
+    )
+    for i, (name, curve) in enumerate(curves.items()):
+        ax = axes[i % 2][i // 2]
+        order = np.argsort(-curve["sigma"][-1])[:2]
+        for colour, r in zip(COLOURS, order, strict=False):
+            x = curve["path"]
+            ax.fill_between(x, curve["lower"][:, r], curve["upper"][:, r], color=colour,
+                            alpha=0.18, lw=0)  # fmt: skip
+            ax.plot(x, curve["rate"][:, r], color=colour, lw=2.6, alpha=0.5)
+            ax.plot(x, curve["exact"][:, r], color="0.1", lw=0.9)
+            ax.plot(x, curve["balanced"][:, r], ":", color="0.1", lw=1.4)
+        high = np.max(np.abs(curve["rate"][:, order]))
+        ax.set_ylim(-1.3 * high, 1.5 * high)
+        ax.set_title(name, fontsize=10)
+        ax.grid(alpha=0.25)
+        if i % 2:
+            ax.set_xlabel("path length")
+        if i // 2 == 0:
+            ax.set_ylabel("growth of a root component,\nnorm per unit of time")
+    ax = axes[0][0]
+    ax.plot([], [], color="0.5", lw=2.6, alpha=0.6, label="measured")
+    ax.plot([], [], color="0.1", lw=0.9, label="exact law")
+    ax.plot([], [], ":", color="0.1", lw=1.4, label="balanced law")
+    ax.fill_between([], [], [], color="0.5", alpha=0.25, lw=0, label="unbalanced bounds")
+    fig.legend(loc="outside lower center", ncols=4, fontsize=9, frameon=False)
+    return fig
+
+
+def main() -> int:
+    """The command line."""
+    config = tyro.cli(Config, prog="python -m sims.component_dynamics")
+    console = Console(width=120)
+    try:
+        rows = run(config)
+    except (FolderError, ValueError, TypeError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    for name, row in rows.items():
+        console.print(
+            f"{name}: exact law {row['exact_law_error']:.1e}, balanced law "
+            f"{row['balanced_law_error']:.1e}, outside the bounds "
+            f"{row['outside_bounds']:.1e}, descent {row['descent_error']:.1e}"
+        )
+    console.print(f"figures and summary.json are in {config.out}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

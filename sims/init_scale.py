@@ -1,0 +1,151 @@
+"""Do transitions sharpen and separate as the initialization shrinks?
+
+Expected: in rescaled time, t over std^-(m-2), the first transition comes at one place
+for all scales; the smaller the start, the narrower it is beside the wait for it, while
+later ones crowd behind it on this clock.
+"""
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import matplotlib.pyplot as plt
+import numpy as np
+import tyro
+from rich.console import Console
+
+import htfjax as htf
+from sims._folder import FolderError, open_folder, write_json
+from sims._theory_problem import (
+    COLOURS,
+    completion,
+    crossings,
+    finite,
+    save_figure,
+    top_singular_values,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Runs the flow from the same random directions at several scales."""
+
+    out: Path
+    """Folder for results and figures."""
+    stds: tuple[float, ...] = (0.2, 0.1, 0.05, 0.025)
+    """Standard deviations of the start, the largest first."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Of target and start."""
+    widths: int = 16
+    """Local components of every node."""
+    dim: int = 4
+    """Every mode's dimension."""
+    rank: int = 3
+    """Widths of the target."""
+    rtol: float = 1e-5
+    """Of the flow."""
+    stop_loss: float = 1e-3
+    """The flow ends below this loss."""
+
+
+def run(config: Config) -> dict[str, Any]:
+    """Runs and returns the summary; figures and `summary.json` go to `config.out`."""
+    folder = open_folder(config.out, config, may_differ=())
+    tree, rows, curves = htf.perfect(4), {}, {}
+    look = top_singular_values(4, (0, 1))
+    with jax.enable_x64(True):
+        for seed in config.seeds:
+            keys = jax.random.split(jax.random.key(seed), 2)
+            problem = completion(keys[0], tree, tree, config.dim, config.rank, 10.0, 200)
+            for std in config.stds:
+                start = htf.gaussian_factors(keys[1], tree, config.dim, config.widths, std)
+                _, path = htf.gradient_flow(
+                    start,
+                    problem.loss,
+                    times=np.linspace(0.0, 40.0, 2001),
+                    rtol=config.rtol,
+                    atol=0.0,
+                    observe=look,
+                    clock="arc",
+                    stop_loss=config.stop_loss,
+                    interpolate=True,
+                )
+                count = int(np.sum(path.reached))
+                unit = std ** -(htf.theory.degree(start) - 2)
+                tau = np.asarray(path.times)[:count] / unit
+                values = np.asarray(path.observed)[:count]
+                rows[f"seed {seed}, std {std:g}"] = _row(tau, values, path)
+                curves[seed, std] = tau, values
+    write_json(folder / "summary.json", rows)
+    save_figure(draw(config, curves), folder, "init_scale")
+    return rows
+
+
+def _row(tau: np.ndarray, values: np.ndarray, path: Any) -> dict[str, Any]:
+    low, half, high = (crossings(tau, values, share) for share in (0.1, 0.5, 0.9))
+    return {
+        "status": path.status,
+        "half_rise": finite(half),
+        "width": finite(high - low),
+        "separation": finite(np.diff(half)),
+        # Of the first transition: how long it takes beside how long one waits for it.
+        "first_width_over_wait": float((high - low)[0] / half[0]),
+        "evaluations": int(path.num_evaluations),
+    }
+
+
+def draw(config: Config, curves: dict[Any, Any]) -> Any:
+    """Singular values over rescaled time, one row of panels per seed."""
+    rows, columns = len(config.seeds), len(config.stds)
+    fig, axes = plt.subplots(
+        rows,
+        columns,
+        figsize=(3.2 * columns, 2.3 * rows),
+        layout="constrained",
+        sharey="row",
+        squeeze=False,
+    )
+    for i, seed in enumerate(config.seeds):
+        for j, std in enumerate(config.stds):
+            ax, (tau, values) = axes[i][j], curves[seed, std]
+            half = crossings(tau, values, 0.5)
+            for k in range(values.shape[1]):
+                style = ("-", "--", "-.", ":")[k % 4]
+                ax.plot(tau / half[0], values[:, k], style, color=COLOURS[k], lw=1.5)
+            ax.set_xscale("log")
+            ax.set_xlim(0.5, max(2.0, 1.2 * tau[-1] / half[0]))
+            ax.grid(alpha=0.25)
+            ax.text(0.97, 0.5, f"first half-rise\nat tau = {half[0]:.2g}", fontsize=8,
+                    ha="right", transform=ax.transAxes)  # fmt: skip
+            if i == 0:
+                ax.set_title(f"std {std:g}", fontsize=10)
+            if i == rows - 1:
+                ax.set_xlabel("time / time of first half-rise")
+            if j == 0:
+                ax.set_ylabel(f"singular values, seed {seed}")
+    return fig
+
+
+def main() -> int:
+    """The command line."""
+    config = tyro.cli(Config, prog="python -m sims.init_scale")
+    console = Console(width=120)
+    try:
+        rows = run(config)
+    except (FolderError, ValueError, TypeError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    for name, row in rows.items():
+        halves = " ".join("-" if x is None else f"{x:.3g}" for x in row["half_rise"])
+        console.print(
+            f"{name}: half-rises at tau = {halves}; first width over wait "
+            f"{row['first_width_over_wait']:.3f}"
+        )
+    console.print(f"figures and summary.json are in {config.out}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,144 @@
+"""Do all laws of the theory hold, on these trees and on yours?
+
+Expected: every law passes. Left and right side of a law come from different code, the
+library's and a NumPy transcription of the definition; `--break LAW` changes one matrix on
+the right side only, and the law must fail.
+"""
+
+import dataclasses
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import jax
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from sims import _laws, _laws_algebra, _laws_flow, _laws_network, _laws_ranks
+from sims._folder import FolderError, open_folder, write_json
+from sims._settings import SettingError, read_tree
+
+MODULES = (_laws_algebra, _laws_ranks, _laws_flow, _laws_network)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Checks the laws of THEORY section 6 numerically and prints a table.
+
+    By default on five trees: binary of order 4, flat, two interleaved groups,
+    caterpillar, and a leaf attached to the root. Ends with status 1 if a law fails.
+    """
+
+    out: Path | None = None
+    """Folder for `summary.json`; without it the table is all there is."""
+    tree: tuple[str, ...] = ()
+    """Trees of your own, such as "((0, 2), (1, 3))"; replace the five."""
+    only: tuple[str, ...] = ()
+    """Laws to check, such as A1 F5; all of them without."""
+    breaks: Annotated[str | None, tyro.conf.arg(name="break")] = None
+    """A law to break on purpose: it must fail."""
+    seed: int = 0
+    """Seed of the factors."""
+
+
+def run(config: Config) -> list[dict[str, Any]]:
+    """Checks and returns one row per law.
+
+    Raises:
+      SettingError: an unknown law, a tree that is none.
+    """
+    names = _chosen(config)
+    trees = _laws_ranks.five_trees()
+    if config.tree:
+        trees = {text: read_tree("--tree", text, None) for text in config.tree}
+    rows = []
+    with jax.enable_x64(True):
+        cases = {
+            broken: [
+                _laws.random_case(name, tree, config.seed, broken)
+                for name, tree in trees.items()
+            ]
+            for broken in (False, True)
+        }
+        for name in names:
+            rows.append(_check(_laws.LAWS[name], cases[name == config.breaks]))
+    return rows
+
+
+def _check(law: _laws.Law, cases: list[_laws.Case]) -> dict[str, Any]:
+    begun, worst, where = time.monotonic(), -1.0, ""
+    for case in cases:
+        error = law.error(case)
+        if error is not None and not error <= worst:
+            worst, where = error, case.name
+    return {
+        "law": law.name,
+        "formula": law.formula,
+        "error": None if worst < 0 else float(worst),
+        "tolerance": law.tolerance,
+        "tree": where,
+        "passed": bool(worst <= law.tolerance),
+        "seconds": round(time.monotonic() - begun, 2),
+    }
+
+
+def _chosen(config: Config) -> list[str]:
+    wanted = config.only or tuple(_laws.LAWS)
+    asked = [*wanted, *([] if config.breaks is None else [config.breaks])]
+    unknown = [name for name in asked if name not in _laws.LAWS]
+    if unknown:
+        raise SettingError(
+            f"no law {', '.join(unknown)}; there are {' '.join(_laws.LAWS)}."
+        )
+    if config.breaks is not None and not config.only:
+        return [config.breaks]
+    return sorted(dict.fromkeys(asked), key=lambda name: (name[0], int(name[1:])))
+
+
+def report(rows: list[dict[str, Any]], console: Console) -> None:
+    """The table."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("law", no_wrap=True)
+    table.add_column("formula")
+    for heading in ("worst error", "allowed", "on tree", ""):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        error = row["error"]
+        table.add_row(
+            row["law"],
+            row["formula"].replace("[", r"\["),
+            "-" if error is None else f"{error:.1e}",
+            f"{row['tolerance']:.0e}",
+            row["tree"],
+            "pass" if row["passed"] else "FAIL",
+        )
+    console.print(table)
+    failed = [row["law"] for row in rows if not row["passed"]]
+    seconds = sum(row["seconds"] for row in rows)
+    verdict = f"FAILED: {' '.join(failed)}" if failed else "all pass"
+    console.print(f"{len(rows)} laws, {verdict} ({seconds:.0f} s)")
+
+
+def main() -> int:
+    """The command line."""
+    config = tyro.cli(Config, prog="python -m sims.verify")
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=120)
+    try:
+        if config.out is not None:
+            open_folder(config.out, config, may_differ=tuple(vars(config)))
+        rows = run(config)
+    except (SettingError, FolderError, ValueError, TypeError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    if config.out is not None:
+        write_json(config.out / "summary.json", {"laws": rows, "jax": jax.__version__})
+    report(rows, console)
+    return 0 if all(row["passed"] for row in rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,115 @@
+"""The theory's simulations: laws pass, broken laws fail, small runs leave their files."""
+
+import json
+
+import pytest
+
+from sims import (
+    _laws,
+    component_dynamics,
+    flow_against_descent,
+    init_scale,
+    mode_tree_shape,
+    verify,
+)
+from sims._settings import SettingError
+
+QUICK = (
+    "A1",
+    "A3",
+    "A5",
+    "A8",
+    "A11",
+    "B1",
+    "B2",
+    "C1",
+    "D2",
+    "D3",
+    "D4",
+    "E1",
+    "F1",
+    "F6",
+)
+
+
+def test_laws_pass_on_a_tree_of_the_user():
+    rows = verify.run(verify.Config(tree=("((0, 2), 1)",), only=QUICK))
+    assert [row["law"] for row in rows] == list(QUICK)
+    assert [row["law"] for row in rows if not row["passed"]] == []
+    json.dumps(rows)
+
+
+@pytest.mark.parametrize("name", ["A1", "A7", "A12", "D3", "D4", "E2", "F5", "F12", "G1"])
+def test_broken_laws_fail(name):
+    rows = verify.run(verify.Config(tree=("((0, 2), 1)",), breaks=name))
+    assert [(row["law"], row["passed"]) for row in rows] == [(name, False)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(_laws.LAWS))
+def test_every_broken_law_fails(name):
+    rows = verify.run(verify.Config(tree=("((0, 1), (2, 3))",), breaks=name))
+    assert not rows[0]["passed"]
+
+
+@pytest.mark.slow
+def test_all_laws_pass_on_the_five_trees():
+    rows = verify.run(verify.Config())
+    assert [row["law"] for row in rows if not row["passed"]] == []
+    assert len(rows) == len(_laws.LAWS) == 43
+
+
+def test_unknown_laws_and_trees_are_named():
+    with pytest.raises(SettingError, match="no law Z9"):
+        verify.run(verify.Config(only=("Z9",)))
+    with pytest.raises(SettingError, match="--tree"):
+        verify.run(verify.Config(tree=("shrub",)))
+
+
+def files(folder):
+    return {path.name for path in folder.iterdir()}
+
+
+@pytest.mark.slow
+def test_component_dynamics_measures_the_theorem(tmp_path):
+    rows = component_dynamics.run(component_dynamics.Config(out=tmp_path))
+    for name, row in rows.items():
+        assert row["status"] == "stopped by an event", name
+        assert row["exact_law_error"] <= 1e-6
+        assert row["outside_bounds"] <= 1e-6
+        assert row["drift"] <= 1e-9
+        if name.endswith("balanced"):
+            assert row["balanced_law_error"] <= 1e-6
+        else:
+            assert row["balanced_law_error"] > 1e-3
+    assert {"summary.json", "component_dynamics.png"} <= files(tmp_path)
+
+
+@pytest.mark.slow
+def test_flow_and_descent_take_off_together(tmp_path):
+    """Widths 64, std 3e-2: within 2 % at lr 1e-3; the flow costs below 1.87 descents."""
+    summary = flow_against_descent.run(flow_against_descent.Config(out=tmp_path))
+    exact = summary["runs"]["flow, rtol 1e-06"]
+    slow = summary["runs"]["lr 0.001"]
+    assert slow["order"] == exact["order"]
+    assert len(slow["order"]) >= 3
+    assert slow["worst_loss_error"] <= 0.02
+    assert slow["worst_path_error"] <= 0.02
+    assert summary["runs"]["flow, rtol 0.0001"]["worst_path_error"] <= 0.02
+    assert summary["evaluations_ratio"] < 0.5 * 46_200 / 12_340
+    assert summary["convergence"]["order"] == pytest.approx(1.0, abs=0.1)
+
+
+@pytest.mark.slow
+def test_transitions_sharpen_as_the_start_shrinks(tmp_path):
+    rows = init_scale.run(init_scale.Config(out=tmp_path, seeds=(0,), stds=(0.2, 0.05)))
+    wide, sharp = rows["seed 0, std 0.2"], rows["seed 0, std 0.05"]
+    assert sharp["first_width_over_wait"] < 0.5 * wide["first_width_over_wait"]
+
+
+@pytest.mark.slow
+def test_a_mismatching_tree_needs_more_rank(tmp_path):
+    rows = mode_tree_shape.run(mode_tree_shape.Config(out=tmp_path, seeds=(0,)))
+    good, bad = rows["seed 0, matching tree"], rows["seed 0, mismatching tree"]
+    assert good["rank_0,1"] <= bad["rank_0,1"]
+    assert good["relative_error"] < 0.3 * bad["relative_error"]
