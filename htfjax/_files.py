@@ -1,12 +1,13 @@
 """Writing files so that a reader never meets half of one."""
 
 import contextlib
+import fcntl
 import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["replacing"]
+__all__ = ["replacing", "taking_turns"]
 
 
 @contextlib.contextmanager
@@ -30,6 +31,18 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def taking_turns(path: str | os.PathLike) -> Iterator[None]:
+    """Only one process at a time is inside; the others wait. `path` is an empty file.
+
+    Raises:
+      OSError: `path` cannot be written.
+    """
+    with open(path, "a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _umask() -> int:

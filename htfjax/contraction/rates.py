@@ -1,5 +1,6 @@
 """How fast a device multiplies, streams and gathers: what plans are weighed with."""
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -11,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from htfjax import _files
 from htfjax.contraction.timing import seconds_inside, with_gradient
 
 __all__ = ["Rates", "device_rates", "measure_rates"]
@@ -62,17 +64,27 @@ def cached_rates() -> Rates:
     """What `device_rates` returns, once per process."""
     path = _cache_file()
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # One process measures while the others wait: they would disturb each other, and
+        # with rates that differ they would choose plans whose numbers differ.
+        with _files.taking_turns(path.with_suffix(".lock")):
+            return _read(path) or _measure_into(path)
+    except OSError:
+        return _read(path) or _outside_any_trace(measure_rates)
+
+
+def _read(path: Path) -> Rates | None:
+    """The rates kept in a file; None where it is missing or damaged."""
+    try:
         return Rates(**json.loads(path.read_text()))
     except (OSError, ValueError, TypeError):
-        pass
+        return None
+
+
+def _measure_into(path: Path) -> Rates:
     rates = _outside_any_trace(measure_rates)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with contextlib.suppress(OSError), _files.replacing(path) as temporary:
         temporary.write_text(json.dumps(dataclasses.asdict(rates)))
-        temporary.replace(path)
-    except OSError:
-        pass
     return rates
 
 
