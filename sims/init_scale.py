@@ -1,8 +1,9 @@
 """Do transitions sharpen and separate as the initialization shrinks?
 
 Expected: in rescaled time, t over std^-(m-2), the first transition comes at one place
-for all scales; the smaller the start, the narrower it is beside the wait for it, while
-later ones crowd behind it on this clock.
+for all scales. The smaller the start, the narrower it is beside the wait for it, and the
+more of its own widths lie between a later one and the one before (while both crowd
+behind the first on this clock).
 """
 
 import dataclasses
@@ -80,18 +81,21 @@ def run(config: Config) -> dict[str, Any]:
                 curves[seed, std] = tau, values
     write_json(folder / "summary.json", rows)
     save_figure(draw(config, curves), folder, "init_scale")
+    save_figure(draw_sharpening(config, rows), folder, "sharpening")
     return rows
 
 
 def _row(tau: np.ndarray, values: np.ndarray, path: Any) -> dict[str, Any]:
     low, half, high = (crossings(tau, values, share) for share in (0.1, 0.5, 0.9))
+    gaps, widths = np.diff(half), high - low
     return {
         "status": path.status,
         "half_rise": finite(half),
-        "width": finite(high - low),
-        "separation": finite(np.diff(half)),
+        "width": finite(widths),
+        "separation": finite(gaps),
+        "separation_over_width": finite(gaps / widths[1:]),
         # Of the first transition: how long it takes beside how long one waits for it.
-        "first_width_over_wait": float((high - low)[0] / half[0]),
+        "first_width_over_wait": float(widths[0] / half[0]),
         "evaluations": int(path.num_evaluations),
     }
 
@@ -125,6 +129,32 @@ def draw(config: Config, curves: dict[Any, Any]) -> Any:
                 ax.set_xlabel("time / time of first half-rise")
             if j == 0:
                 ax.set_ylabel(f"singular values, seed {seed}")
+    return fig
+
+
+def draw_sharpening(config: Config, rows: dict[str, Any]) -> Any:
+    """The two measures of the question over the scale of the start, a line per seed."""
+    fig, axes = plt.subplots(1, 2, figsize=(8.4, 3.4), layout="constrained")
+    for i, seed in enumerate(config.seeds):
+        found = [rows[f"seed {seed}, std {std:g}"] for std in config.stds]
+        style = {"marker": "os^Dv"[i % 5], "ls": ("-", "--", "-.")[i % 3],
+                 "color": COLOURS[i % len(COLOURS)]}  # fmt: skip
+        axes[0].plot(config.stds, [row["first_width_over_wait"] for row in found],
+                     label=f"seed {seed}", **style)  # fmt: skip
+        second = [row["separation_over_width"][0] for row in found]
+        seen = [(s, x) for s, x in zip(config.stds, second, strict=True) if x is not None]
+        if seen:
+            axes[1].plot(*zip(*seen, strict=True), label=f"seed {seed}", **style)
+    axes[0].set_ylabel("first transition: width / wait")
+    axes[1].set_ylabel("second transition:\ngap to the first / own width")
+    for ax in axes:
+        ax.set_xscale("log")
+        ax.set_yscale("log")
+        ax.set_xticks(config.stds, [f"{std:g}" for std in config.stds])
+        ax.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
+        ax.set_xlabel("standard deviation of the start")
+        ax.grid(alpha=0.25)
+        ax.legend(fontsize=9, frameon=False)
     return fig
 
 
