@@ -38,7 +38,7 @@ class Carrying(NamedTuple):
       >>> import htfjax as htf, jax.numpy as jnp, optax
       >>> def loss(params):
       ...     return params.trained @ params.trained, params.carried + 1
-      >>> start = Carrying(trained=jnp.ones(3), carried=jnp.zeros(()))
+      >>> start = htf.Carrying(trained=jnp.ones(3), carried=jnp.zeros(()))
       >>> final, _ = htf.descend(
       ...     start, loss, optax.sgd(0.1), num_steps=10, record_every=5)
       >>> float(final.carried)
@@ -351,7 +351,12 @@ def _of_trained(loss: Callable[..., Any], params: Any) -> Callable[[Any], jax.Ar
     """The loss as a function of what is trained alone."""
     if not isinstance(params, Carrying):
         return loss
-    return lambda trained: loss(Carrying(trained, params.carried))[0]
+
+    def value(trained: Any, *, carried: Any = None) -> jax.Array:
+        del carried  # line searches hand their extra arguments to the loss or complain
+        return loss(Carrying(trained, params.carried))[0]
+
+    return value
 
 
 def freeze(tree: Any) -> Any:
