@@ -70,6 +70,7 @@ ORDER = [
     "chunks",
     "flow.records",
     "flow.clocks",
+    "flow.checks",
     "flow.stabilized",
     "flow.stepping",
     "flow.integrate",

@@ -2,6 +2,9 @@
 
 import dataclasses
 import itertools
+import os
+import subprocess
+import sys
 from typing import Any
 
 import jax
@@ -228,6 +231,33 @@ def test_rates_are_measured_once_and_cached(tmp_path: Any, monkeypatch: Any) -> 
     rates.cached_rates.cache_clear()
     assert htf.device_rates() == SLOW_GEMM
     rates.cached_rates.cache_clear()
+
+
+MEASURING = """
+import random, time
+from htfjax.contraction import rates
+
+def slowly():
+    time.sleep(0.5)
+    return rates.Rates(*(random.random() for _ in range(5)))
+
+rates.measure_rates = slowly
+print(rates.device_rates())
+"""
+
+
+def test_processes_that_start_together_have_the_same_rates(tmp_path: Any) -> None:
+    """Else their plans, and with them the last bits of their runs, would differ."""
+    environment = os.environ | {"HTFJAX_CACHE": str(tmp_path / "cache")}
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-c", MEASURING], env=environment, stdout=subprocess.PIPE
+        )
+        for _ in range(2)
+    ]
+    said = [child.communicate(timeout=120)[0] for child in children]
+    assert said[0].startswith(b"Rates(flops=0.")
+    assert said[0] == said[1]
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,9 @@ __all__ = ["Distinct", "flat_indices", "planned_entries", "visiting_order"]
 
 # Entries up to which rows are kept for the derivative: they fit a core's own cache.
 KEPT = 2**17
+# Width above which they are kept too: reading them again would be fused into adding up
+# their cotangents, which jax 0.10 does four times slower on a CPU.
+WIDE = 64
 # For every interior node below the root: which observations stand first for a distinct
 # sub-tuple (u_v,), and the row of each observation among them (B,).
 Distinct = dict[int, tuple[jax.Array, jax.Array]]
@@ -87,8 +90,8 @@ def _joint_rows(
 ) -> jax.Array:
     """The Hadamard product of the children's rows.
 
-    Many rows read from tables are read again backwards rather than kept: reading then
-    costs less than writing them out and holding them.
+    Many narrow rows read from tables are read again backwards rather than kept: reading
+    then costs less than writing them out and holding them.
     """
 
     def joint(held: dict[int, jax.Array]) -> jax.Array:
@@ -97,8 +100,8 @@ def _joint_rows(
         )
 
     count = plan.batch if use is None else use.shape[0]
-    size = count * next(iter(held.values())).shape[1]
-    if size <= KEPT or all(plan.routes[c] == "rows" for c in held):
+    width = next(iter(held.values())).shape[1]
+    if count * width <= KEPT or width > WIDE or all(plan.routes[c] == "rows" for c in held):
         return joint(held)
     return jax.checkpoint(joint)(held)
 

@@ -13,12 +13,18 @@ __all__ = ["seconds_inside", "with_gradient"]
 
 
 def seconds_inside(
-    function: Callable[[Any], Any], operands: Any, *, repeats: int, inner: int = 10
+    function: Callable[[Any], Any],
+    operands: Any,
+    *,
+    repeats: int,
+    inner: int = 10,
+    summary: Callable[[Any], Any] = np.median,
 ) -> float:
-    """Median seconds of function(operands), `inner` of them in one program.
+    """Seconds of function(operands), `inner` of them in one program.
 
     In a loop, so that neither the call nor fresh memory for results counts. The results
-    are carried to the next turn, whose operands wait for them.
+    are carried to the next turn, whose operands wait for them. `summary` makes one number
+    of the repeats'.
     """
 
     def again(carry: tuple, _: None) -> tuple[tuple, None]:
@@ -39,7 +45,7 @@ def seconds_inside(
         begun = time.perf_counter()
         jax.block_until_ready(program(first))
         times.append((time.perf_counter() - begun) / inner)
-    return float(np.median(times))
+    return float(summary(times))
 
 
 def with_gradient(function: Callable[[Any], jax.Array]) -> Callable[[Any], Any]:

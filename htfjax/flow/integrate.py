@@ -13,10 +13,9 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from htfjax import _checks
-from htfjax import factors as _factors
 from htfjax.descent import freeze
 from htfjax.factors import Factors, GroupedFactors
-from htfjax.flow import records
+from htfjax.flow import checks, records
 from htfjax.flow.clocks import CLOCKS, rates, rescaled_unit
 from htfjax.flow.records import FlowTrajectory
 from htfjax.flow.stabilized import FlowState, RungeKuttaChebyshev
@@ -32,8 +31,6 @@ SOLVERS: dict[str, Callable[[], Any]] = {
     "explicit": diffrax.Dopri8,
     "implicit": diffrax.Kvaerno5,
 }
-# A tolerance below this many roundings cannot be met.
-ROUNDINGS = 16
 
 
 def gradient_flow(
@@ -115,18 +112,18 @@ def gradient_flow(
       >>> bool(trajectory.losses[-1] < trajectory.losses[0])
       True
     """
-    dtype = _parameter_dtype(params)
+    dtype = checks.parameter_dtype(params)
     if not callable(loss):
         raise TypeError(f"`loss` must be callable, got {type(loss).__name__}.")
     _checks.one_of("clock", clock, CLOCKS)
     max_steps = _checks.at_least("max_steps", max_steps, 1)
-    times = _check_times(times, dtype)
-    _check_tolerances(params, rtol, atol, dtype)
+    times = checks.check_times(times, dtype)
+    checks.check_tolerances(params, rtol, atol, dtype)
     for name, bound in (("stop_loss", stop_loss), ("stop_grad_norm", stop_grad_norm)):
         if bound is not None:
             _checks.positive(name, bound)
     chosen = _choose_solver(solver, rtol)
-    _check_start(loss, params)
+    checks.check_start(loss, params)
     limits = _Limits(
         *(
             None if x is None else jnp.asarray(x, dtype)
@@ -351,54 +348,6 @@ def _evaluations(solver: Any, num_steps: jax.Array, calls: jax.Array) -> jax.Arr
     return num_steps.astype(jnp.int32) * jnp.int32(each)
 
 
-def _parameter_dtype(params: Any) -> np.dtype:
-    leaves = jax.tree.leaves(params)
-    if not leaves:
-        raise TypeError("`params` holds no arrays.")
-    dtypes = {jnp.result_type(x) for x in leaves}
-    if len(dtypes) > 1 or not jnp.issubdtype(next(iter(dtypes)), jnp.floating):
-        raise TypeError(
-            "`params` must be floating arrays of one dtype, got "
-            f"{sorted(map(str, dtypes))}."
-        )
-    if isinstance(params, Factors | GroupedFactors):
-        _factors.check(params)
-    return dtypes.pop()
-
-
-def _check_times(times: Any, dtype: np.dtype) -> jax.Array:
-    values = _checks.real_array("times", times)
-    if np.ndim(values) != 1 or not np.size(values):
-        raise ValueError(f"`times` must be (K,), got shape {np.shape(values)}.")
-    if _checks.concrete(values):
-        rounded = np.asarray(values, dtype)
-        if not np.all(np.isfinite(rounded)) or not np.all(np.diff(rounded) > 0):
-            raise ValueError(
-                f"`times` must increase, got {_shorten(values)} (read as {dtype})."
-            )
-        if rounded[0] < 0:
-            raise ValueError(f"`times` starts at {rounded[0]}; the flow starts at 0.")
-        if rounded[-1] == 0:
-            raise ValueError("`times` ends at 0, where the flow starts.")
-    return jnp.asarray(values, dtype)
-
-
-def _check_tolerances(params: Any, rtol: Any, atol: Any, dtype: np.dtype) -> None:
-    _checks.positive("rtol", rtol)
-    _checks.positive("atol", atol)
-    leaves = jax.tree.leaves(params)
-    if not all(map(_checks.concrete, (rtol, atol, *leaves))):
-        return
-    size = float(np.sqrt(sum(np.sum(np.square(np.asarray(x, float))) for x in leaves)))
-    finest = ROUNDINGS * float(jnp.finfo(dtype).eps)
-    if float(rtol) < finest and float(atol) < finest * size:
-        raise ValueError(
-            f"`rtol={rtol}` with `atol={atol}` cannot be met in {dtype}, which resolves "
-            f"{finest:.1e} of the parameters (norm {size:.1e}); loosen them"
-            + ("." if dtype == np.float64 else " or use float64.")
-        )
-
-
 def _choose_solver(solver: Any, rtol: Any) -> Any:
     if isinstance(solver, diffrax.AbstractSolver):
         return solver
@@ -407,30 +356,3 @@ def _choose_solver(solver: Any, rtol: Any) -> Any:
         tight = _checks.concrete(rtol) and float(rtol) < TIGHT
         solver = "explicit" if tight else "stabilized"
     return SOLVERS[solver]()
-
-
-def _check_start(loss: Any, params: Any) -> None:
-    shape = jax.eval_shape(loss, params)
-    if not hasattr(shape, "shape") or shape.shape != ():
-        raise TypeError(
-            "`loss` must return a scalar, got "
-            + (f"shape {shape.shape}." if hasattr(shape, "shape") else f"{shape}.")
-        )
-    if not all(map(_checks.concrete, jax.tree.leaves((loss, params)))):
-        return
-    value, finite = _look_at_start(params, loss)
-    if not bool(finite):
-        raise ValueError(
-            f"`loss` is {float(value)} at the start, or its gradient is not finite there."
-        )
-
-
-@eqx.filter_jit
-def _look_at_start(params: Any, loss: Any) -> tuple[jax.Array, jax.Array]:
-    value, grads = jax.value_and_grad(loss)(params)
-    sound = [jnp.all(jnp.isfinite(g)) for g in jax.tree.leaves(grads)]
-    return value, jnp.isfinite(value) & jnp.all(jnp.stack(sound))
-
-
-def _shorten(values: Any) -> str:
-    return np.array2string(np.asarray(values), threshold=8, edgeitems=3)

@@ -22,6 +22,9 @@ from htfjax.locality.gradient_norm import gradient_norm_loss as gradient_norm_lo
 from htfjax.locality.images import Images as Images
 from htfjax.locality.logits import count_correct as count_correct
 from htfjax.locality.logits import fit_loss as fit_loss
+from htfjax.locality.network import Network as Network
+from htfjax.locality.network import as_network as as_network
+from htfjax.locality.network import count_parameters as count_parameters
 from htfjax.locality.patch_draws import EitherOrder as EitherOrder
 from htfjax.locality.patch_draws import RandomPatches as RandomPatches
 from htfjax.locality.patches import Patch as Patch
@@ -34,12 +37,15 @@ from htfjax.locality.regularizer import input_gradient_change as input_gradient_
 from htfjax.locality.regularizer import regularized_loss as regularized_loss
 from htfjax.locality.regularizer import training_gradient_change as training_gradient_change
 from htfjax.locality.regularizer import warn_if_blind as warn_if_blind
+from htfjax.locality.resnet import resnet as resnet
 from htfjax.locality.same_class import Pairs as Pairs
 from htfjax.locality.same_class import SameClassExamples as SameClassExamples
 from htfjax.locality.same_class import largest_distance as largest_distance
 from htfjax.locality.same_class import same_class_examples as same_class_examples
 from htfjax.locality.same_class import same_class_pairs as same_class_pairs
 from htfjax.locality.same_class import same_class_patches as same_class_patches
+from htfjax.locality.small_nets import residual_net as residual_net
+from htfjax.locality.small_nets import strided_net as strided_net
 from htfjax.locality.training import Course as Course
 from htfjax.locality.training import EpochSums as EpochSums
 from htfjax.locality.training import TrainingLoss as TrainingLoss
