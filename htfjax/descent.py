@@ -32,7 +32,9 @@ class Carrying(NamedTuple):
     descent is given one, gradient, update, optimizer state, norms, lengths and chords are
     of `trained` alone; the loss takes the whole and returns (value, new carried), which
     has the structure, shapes and dtypes of `carried` and no derivative; `observe` sees
-    the whole; an optimizer with extra arguments is given the new one as `carried`.
+    the whole; an optimizer with extra arguments is given the new one as `carried`. The
+    last record has the loss and gradient norm of the last step made, where others have
+    those of the next: evaluating once more would compile a network's step twice.
 
     Example:
       >>> import htfjax as htf, jax.numpy as jnp, optax
@@ -300,10 +302,15 @@ def _run(
         gap = jax.tree.map(jnp.subtract, _trained(moved.params), _trained(state.params))
         chord = jnp.sqrt(_numerics.sum_squares(gap))
         first = (values[0], observed, grad_norms[0], lengths[0])
-        return moved, (state.step, *first, chord, jnp.sum(durations))
+        end = (values[-1], grad_norms[-1]) if isinstance(state.params, Carrying) else ()
+        return moved, ((state.step, *first, chord, jnp.sum(durations)), end)
 
-    final, records = lax.scan(interval, state, length=num_records)
-    value, _, _, grad_norm = evaluate(final.params, final.step, arrays, key)
+    final, (records, ends) = lax.scan(interval, state, length=num_records)
+    if isinstance(final.params, Carrying):
+        # A network's step is compiled once, not a second time for one more record.
+        value, grad_norm = ends[0][-1], ends[1][-1]
+    else:
+        value, _, _, grad_norm = evaluate(final.params, final.step, arrays, key)
     zeros = [jnp.zeros_like(x[0]) for x in records[4:]]
     last = (final.step, value, look(final.params, observed_arrays), grad_norm, *zeros)
     fields = jax.tree.map(lambda xs, x: jnp.concatenate([xs, x[None]]), records, last)
