@@ -9,6 +9,10 @@ from htfjax.locality.conv_ac import join_patches as join_patches
 from htfjax.locality.conv_ac import split_patches as split_patches
 from htfjax.locality.convolution import convolve as convolve
 from htfjax.locality.convolution import max_pool as max_pool
+from htfjax.locality.gradient_distance import ChangeByDistance as ChangeByDistance
+from htfjax.locality.gradient_distance import (
+    gradient_change_by_distance as gradient_change_by_distance,
+)
 from htfjax.locality.patches import Patch as Patch
 from htfjax.locality.patches import either_order as either_order
 from htfjax.locality.patches import patch_gap as patch_gap
@@ -19,3 +23,5 @@ from htfjax.locality.regularizer import input_gradient_change as input_gradient_
 from htfjax.locality.regularizer import regularized_loss as regularized_loss
 from htfjax.locality.regularizer import training_gradient_change as training_gradient_change
 from htfjax.locality.regularizer import warn_if_blind as warn_if_blind
+from htfjax.locality.separation import Separation as Separation
+from htfjax.locality.separation import separation_spectrum as separation_spectrum
