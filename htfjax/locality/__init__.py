@@ -13,6 +13,9 @@ from htfjax.locality.gradient_distance import ChangeByDistance as ChangeByDistan
 from htfjax.locality.gradient_distance import (
     gradient_change_by_distance as gradient_change_by_distance,
 )
+from htfjax.locality.network import Network as Network
+from htfjax.locality.network import as_network as as_network
+from htfjax.locality.network import count_parameters as count_parameters
 from htfjax.locality.patches import Patch as Patch
 from htfjax.locality.patches import either_order as either_order
 from htfjax.locality.patches import patch_gap as patch_gap
@@ -23,5 +26,8 @@ from htfjax.locality.regularizer import input_gradient_change as input_gradient_
 from htfjax.locality.regularizer import regularized_loss as regularized_loss
 from htfjax.locality.regularizer import training_gradient_change as training_gradient_change
 from htfjax.locality.regularizer import warn_if_blind as warn_if_blind
+from htfjax.locality.resnet import resnet as resnet
 from htfjax.locality.separation import Separation as Separation
 from htfjax.locality.separation import separation_spectrum as separation_spectrum
+from htfjax.locality.small_nets import residual_net as residual_net
+from htfjax.locality.small_nets import strided_net as strided_net
