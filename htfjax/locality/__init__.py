@@ -3,6 +3,9 @@
 So far the locality regularizer and the convolution its networks will be built on.
 """
 
+    gradient_change_by_distance as gradient_change_by_distance,
+)
+
 from htfjax.locality.cifar10 import download_cifar10 as download_cifar10
 from htfjax.locality.cifar10 import load_cifar10 as load_cifar10
 from htfjax.locality.conv_ac import ConvAC as ConvAC
@@ -18,6 +21,8 @@ from htfjax.locality.evaluation import mean_change as mean_change
 from htfjax.locality.examples import ArrayExamples as ArrayExamples
 from htfjax.locality.examples import join_examples as join_examples
 from htfjax.locality.examples import select_examples as select_examples
+from htfjax.locality.gradient_distance import (
+from htfjax.locality.gradient_distance import ChangeByDistance as ChangeByDistance
 from htfjax.locality.gradient_norm import gradient_norm_loss as gradient_norm_loss
 from htfjax.locality.images import Images as Images
 from htfjax.locality.logits import count_correct as count_correct
@@ -44,6 +49,8 @@ from htfjax.locality.same_class import largest_distance as largest_distance
 from htfjax.locality.same_class import same_class_examples as same_class_examples
 from htfjax.locality.same_class import same_class_pairs as same_class_pairs
 from htfjax.locality.same_class import same_class_patches as same_class_patches
+from htfjax.locality.separation import Separation as Separation
+from htfjax.locality.separation import separation_spectrum as separation_spectrum
 from htfjax.locality.small_nets import residual_net as residual_net
 from htfjax.locality.small_nets import strided_net as strided_net
 from htfjax.locality.training import Course as Course
