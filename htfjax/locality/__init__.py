@@ -3,8 +3,6 @@
 So far the locality regularizer and the convolution its networks will be built on.
 """
 
-    gradient_change_by_distance as gradient_change_by_distance,
-)
 
 from htfjax.locality.cifar10 import download_cifar10 as download_cifar10
 from htfjax.locality.cifar10 import load_cifar10 as load_cifar10
@@ -21,8 +19,10 @@ from htfjax.locality.evaluation import mean_change as mean_change
 from htfjax.locality.examples import ArrayExamples as ArrayExamples
 from htfjax.locality.examples import join_examples as join_examples
 from htfjax.locality.examples import select_examples as select_examples
-from htfjax.locality.gradient_distance import (
 from htfjax.locality.gradient_distance import ChangeByDistance as ChangeByDistance
+from htfjax.locality.gradient_distance import (
+    gradient_change_by_distance as gradient_change_by_distance,
+)
 from htfjax.locality.gradient_norm import gradient_norm_loss as gradient_norm_loss
 from htfjax.locality.images import Images as Images
 from htfjax.locality.logits import count_correct as count_correct
