@@ -1,5 +1,6 @@
 """How local networks are before and after training: curves and spectra."""
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -35,31 +36,29 @@ def save(
     side = max(1, min(x.shape[1:3]) // 4)
     distances = sorted({int(d) for d in np.linspace(0, max(x.shape[1:3]) - 2 * side, 8)})
     num = min(CONTENTS, (x.shape[0] - 1) // 2)
-    found: dict[str, list[Any]] = {"curve": [], "spectrum": [], "null": []}
-    for params, statistics in states.values():
-
-        def logits(x: jax.Array, params: Any = params, statistics: Any = statistics) -> Any:
-            return network.apply(params, statistics, x, train=False)[0]
-
-        curve = locality.gradient_change_by_distance(
-            for_patches, logits, filled, side, distances, pairs=PAIRS
-        )
-        spectrum = locality.separation_spectrum(
-            logits, x, p, q, num, contexts=min(16, x.shape[0]), key=for_null
-        )
-        found["curve"].append(np.asarray(curve.change).reshape(len(distances), -1))
-        # In units of the centred grid's size: how many values share the interaction.
-        for word, values in (
-            ("spectrum", np.asarray(spectrum.centred)[None]),
-            ("null", np.asarray(spectrum.null)),
-        ):
-            size = np.maximum(values[:, :1], np.finfo(np.float32).tiny)
-            found[word].append(np.mean(values / size, axis=0))
+    each = [
+        jax.device_get(
+            _measure(
+                state,
+                filled,
+                x,
+                (p, q),
+                for_patches,
+                for_null,
+                apply=network.apply,
+                side=side,
+                distances=tuple(distances),
+                num=num,
+            )
+        )  # fmt: skip
+        for state in states.values()
+    ]
+    curves, spectra, nulls = (np.stack(values) for values in zip(*each, strict=True))
     dataset = xr.Dataset(
         {
-            "change": (("state", "patch_distance", "pair"), np.stack(found["curve"])),
-            "spectrum": (("state", "index"), np.stack(found["spectrum"])),
-            "null": (("state", "index"), np.stack(found["null"])),
+            "change": (("state", "patch_distance", "pair"), curves),
+            "spectrum": (("state", "index"), spectra),
+            "null": (("state", "index"), nulls),
         },
         coords={"state": list(states), "patch_distance": distances,
                 "index": np.arange(1, num + 1)},
@@ -67,6 +66,29 @@ def save(
     )  # fmt: skip
     (folder / FOLDER).mkdir(exist_ok=True)
     htf.save_results(folder / FOLDER / f"{name}{SUFFIX}", dataset)
+
+
+@functools.partial(jax.jit, static_argnames=("apply", "side", "distances", "num"))
+def _measure(
+    state: Any, filled: Any, x: Any, patches: Any, for_patches: Any, for_null: Any, *,
+    apply: Any, side: int, distances: tuple[int, ...], num: int,
+) -> tuple[jax.Array, jax.Array, jax.Array]:  # fmt: skip
+    def logits(x: jax.Array) -> jax.Array:
+        return apply(*state, x, train=False)[0]
+
+    curve = locality.gradient_change_by_distance(
+        for_patches, logits, filled, side, distances, pairs=PAIRS
+    )
+    spectrum = locality.separation_spectrum(
+        logits, x, *patches, num, contexts=min(16, x.shape[0]), key=for_null
+    )
+
+    def in_units(values: jax.Array) -> jax.Array:
+        """Divided by the first: how many values share the interaction."""
+        first = jnp.maximum(values[:, :1], jnp.finfo(values.dtype).tiny)
+        return jnp.mean(values / first, axis=0)
+
+    return curve.change, in_units(spectrum.centred[None]), in_units(spectrum.null)
 
 
 def fill(x: jax.Array, patch: locality.Patch) -> jax.Array:

@@ -60,7 +60,8 @@ def collect(points: list[Point], folder: Path, axis: str) -> xr.Dataset:
 
 def summarize(data: xr.Dataset, axis: str, config: Any) -> dict[str, Any]:
     """Mean, deviation and standard error of every cell, and gaps to coefficient 0."""
-    rows, cells = [], data.stack(cell=[axis, *AXES[:-1]]).transpose("cell", "seed")
+    ends = data[[*SCALARS, "status"]]
+    rows, cells = [], ends.stack(cell=[axis, *AXES[:-1]]).transpose("cell", "seed")
     for i in range(cells.sizes["cell"]):
         cell = cells.isel(cell=i)
         labels = dict(zip((axis, *AXES[:-1]), cell.cell.item(), strict=True))
@@ -103,7 +104,9 @@ def gaps(data: xr.Dataset, axis: str) -> list[dict[str, Any]]:
             gap = float(np.mean(b[both]) - np.mean(a[both]))
             error = math.nan
             if count > 1:
-                error = math.sqrt((np.var(a[both], ddof=1) + np.var(b[both], ddof=1)) / count)
+                error = math.sqrt(
+                    (np.var(a[both], ddof=1) + np.var(b[both], ddof=1)) / count
+                )
             labels = {
                 str(dim): _plain(plain[dim].values[k])
                 for dim, k in zip(plain.dims[:-1], cell, strict=True)

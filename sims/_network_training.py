@@ -148,7 +148,9 @@ def _network(name: str, channels: int, width: float, dropout: float) -> locality
     if name == "strided":
         return locality.strided_net(channels=channels, dropout=dropout)
     if name == "tiny":
-        return locality.strided_net((4, 4), (2, 4), channels=channels, dropout=dropout)
+        return locality.strided_net(
+            (4, 4, 8), (2, 2, 2), channels=channels, dropout=dropout
+        )
     if name == "residual":
         return locality.residual_net(channels=channels, dropout=dropout)
     depth = int(name.removeprefix("resnet"))
