@@ -110,6 +110,7 @@ from htfjax.trajectory import Trajectory as Trajectory
 from htfjax.trajectory import find_stop as find_stop
 from htfjax.trajectory import join as join
 from htfjax.trajectory import rise_times as rise_times
+from htfjax.descent import Carrying as Carrying
 from htfjax.descent import DescentState as DescentState
 from htfjax.descent import continue_descent as continue_descent
 from htfjax.descent import descend as descend
@@ -214,6 +215,7 @@ __all__ = [
     "find_stop",
     "join",
     "rise_times",
+    "Carrying",
     "DescentState",
     "continue_descent",
     "descend",

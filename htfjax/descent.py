@@ -15,7 +15,40 @@ from htfjax import _checks, _numerics
 from htfjax.factors import Factors, GroupedFactors
 from htfjax.trajectory import Trajectory
 
-__all__ = ["DescentState", "continue_descent", "descend", "freeze", "start_descent"]
+__all__ = [
+    "Carrying",
+    "DescentState",
+    "continue_descent",
+    "descend",
+    "freeze",
+    "start_descent",
+]
+
+
+class Carrying(NamedTuple):
+    """Parameters beside what steps hand on but do not train: a pytree.
+
+    Running statistics of batch normalization, sums over an epoch, and the like. Where
+    descent is given one, gradient, update, optimizer state, norms, lengths and chords are
+    of `trained` alone; the loss takes the whole and returns (value, new carried), which
+    has the structure, shapes and dtypes of `carried` and no derivative; `observe` sees
+    the whole; an optimizer with extra arguments is given the new one as `carried`. The
+    last record has the loss and gradient norm of the last step made, where others have
+    those of the next: evaluating once more would compile a network's step twice.
+
+    Example:
+      >>> import htfjax as htf, jax.numpy as jnp, optax
+      >>> def loss(params):
+      ...     return params.trained @ params.trained, params.carried + 1
+      >>> start = htf.Carrying(trained=jnp.ones(3), carried=jnp.zeros(()))
+      >>> final, _ = htf.descend(
+      ...     start, loss, optax.sgd(0.1), num_steps=10, record_every=5)
+      >>> float(final.carried)
+      10.0
+    """
+
+    trained: Any
+    carried: Any
 
 
 class DescentState(NamedTuple):
@@ -37,7 +70,7 @@ def start_descent(params: Any, optimizer: optax.GradientTransformation) -> Desce
     """The state before the first step.
 
     Args:
-      params: any pytree of floating arrays, `Factors` for example.
+      params: any pytree of floating arrays, `Factors` for example, or a `Carrying`.
       optimizer: an optax transformation.
 
     Example:
@@ -45,7 +78,7 @@ def start_descent(params: Any, optimizer: optax.GradientTransformation) -> Desce
       >>> int(htf.start_descent(jnp.ones(3), htf.group_rmsprop(1e-2)).step)
       0
     """
-    return DescentState(params, optimizer.init(params), jnp.zeros((), jnp.int32))
+    return DescentState(params, optimizer.init(_trained(params)), jnp.zeros((), jnp.int32))
 
 
 def continue_descent(
@@ -66,10 +99,10 @@ def continue_descent(
 
     Args:
       state: from `start_descent` or an earlier chunk.
-      loss: scalar function of the parameters; with `key`, `loss(params, key_t)`. A loss
-        that is a pytree is a traced argument: new data of the same shape retrace
-        nothing. Other callables, `optimizer` and `observe` are static by identity, so
-        define them once.
+      loss: scalar function of the parameters; with `key`, `loss(params, key_t)`; for a
+        `Carrying` it returns (value, new carried). A loss that is a pytree is a traced
+        argument: new data of the same shape retrace nothing. Other callables, `optimizer`
+        and `observe` are static by identity, so define them once.
       optimizer: the transformation that started `state`.
       num_steps: updates to make, at least 1.
       record_every: steps between records; must divide `num_steps`.
@@ -83,7 +116,8 @@ def continue_descent(
       records, all read before the update of their step.
 
     Raises:
-      TypeError: `key` is no typed key, `loss` is not callable.
+      TypeError: `key` is no typed key, `loss` is not callable, or what it carries on is
+        not like what it was given.
       ValueError: `num_steps` or `record_every` below 1, or not a multiple.
 
     Source: gradient descent as in arXiv:2201.11729, experiments.
@@ -232,25 +266,32 @@ def _run(
 
     @jax.jit
     def evaluate(params: Any, step: jax.Array, arrays: list, key: Any) -> tuple:
-        value, grads = jax.value_and_grad(_at_step(rebuild(arrays), step, key))(params)
+        loss = _at_step(rebuild(arrays), step, key)
+        value, carried, grads = _value_and_grad(loss, params)
         grads = freeze(grads)
-        return value, grads, jnp.sqrt(_numerics.sum_squares(grads))
+        return value, carried, grads, jnp.sqrt(_numerics.sum_squares(grads))
 
     def step(state: DescentState, _: None) -> tuple[DescentState, tuple]:
-        value, grads, grad_norm = evaluate(state.params, state.step, arrays, key)
+        before = state.params
+        value, carried, grads, grad_norm = evaluate(before, state.step, arrays, key)
+        loss = _at_step(rebuild(arrays), state.step, key)
+        extra = {"carried": carried} if isinstance(before, Carrying) else {}
         updates, opt_state = update(
             grads,
             state.opt_state,
-            state.params,
+            _trained(before),
             value=value,
             grad=grads,
-            value_fn=_at_step(rebuild(arrays), state.step, key),
+            value_fn=_of_trained(loss, before),
+            **extra,
         )
         updates = freeze(updates)
         length = jnp.sqrt(_numerics.sum_squares(updates))
         still = grad_norm == 0
         duration = length / jnp.where(still, jnp.ones_like(grad_norm), grad_norm)
-        params = optax.apply_updates(state.params, updates)
+        params = optax.apply_updates(_trained(before), updates)
+        if isinstance(before, Carrying):
+            params = Carrying(params, carried)
         moved = DescentState(params, opt_state, state.step + jnp.int32(1))
         return moved, (value, grad_norm, length, jnp.where(still, 0, duration))
 
@@ -258,13 +299,18 @@ def _run(
         observed = look(state.params, observed_arrays)
         moved, each = lax.scan(step, state, length=record_every)
         values, grad_norms, lengths, durations = each
-        gap = jax.tree.map(jnp.subtract, moved.params, state.params)
+        gap = jax.tree.map(jnp.subtract, _trained(moved.params), _trained(state.params))
         chord = jnp.sqrt(_numerics.sum_squares(gap))
         first = (values[0], observed, grad_norms[0], lengths[0])
-        return moved, (state.step, *first, chord, jnp.sum(durations))
+        end = (values[-1], grad_norms[-1]) if isinstance(state.params, Carrying) else ()
+        return moved, ((state.step, *first, chord, jnp.sum(durations)), end)
 
-    final, records = lax.scan(interval, state, length=num_records)
-    value, _, grad_norm = evaluate(final.params, final.step, arrays, key)
+    final, (records, ends) = lax.scan(interval, state, length=num_records)
+    if isinstance(final.params, Carrying):
+        # A network's step is compiled once, not a second time for one more record.
+        value, grad_norm = ends[0][-1], ends[1][-1]
+    else:
+        value, _, _, grad_norm = evaluate(final.params, final.step, arrays, key)
     zeros = [jnp.zeros_like(x[0]) for x in records[4:]]
     last = (final.step, value, look(final.params, observed_arrays), grad_norm, *zeros)
     fields = jax.tree.map(lambda xs, x: jnp.concatenate([xs, x[None]]), records, last)
@@ -278,6 +324,46 @@ def _at_step(
     if key is None:
         return loss
     return lambda params: loss(params, jax.random.fold_in(key, step))
+
+
+def _trained(params: Any) -> Any:
+    """The part of the parameters that descends."""
+    return params.trained if isinstance(params, Carrying) else params
+
+
+def _value_and_grad(loss: Callable[..., Any], params: Any) -> tuple:
+    """Value, what is carried on (None if nothing is), gradient of what is trained."""
+    if not isinstance(params, Carrying):
+        value, grads = jax.value_and_grad(loss)(params)
+        return value, None, grads
+    (value, carried), grads = jax.value_and_grad(
+        lambda trained: loss(Carrying(trained, params.carried)), has_aux=True
+    )(params.trained)
+    given, found = (jax.tree.map(jax.typeof, x) for x in (params.carried, carried))
+    if _looks(given) != _looks(found):
+        raise TypeError(
+            f"`loss` was given `carried` as {given} and carries on {found}; structure, "
+            "shapes and dtypes must stay."
+        )
+    return value, carried, grads
+
+
+def _looks(types: Any) -> tuple:
+    """Structure, shapes and dtypes."""
+    leaves, treedef = jax.tree.flatten(types)
+    return treedef, [(leaf.shape, leaf.dtype) for leaf in leaves]
+
+
+def _of_trained(loss: Callable[..., Any], params: Any) -> Callable[[Any], jax.Array]:
+    """The loss as a function of what is trained alone."""
+    if not isinstance(params, Carrying):
+        return loss
+
+    def value(trained: Any, *, carried: Any = None) -> jax.Array:
+        del carried  # line searches hand their extra arguments to the loss or complain
+        return loss(Carrying(trained, params.carried))[0]
+
+    return value
 
 
 def freeze(tree: Any) -> Any:

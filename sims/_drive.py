@@ -47,9 +47,24 @@ class Outcome:
 
 
 def drive(
-    job: Job, folder: Path, progress: rich.progress.Progress, checkpoint_seconds: float
+    job: Job,
+    folder: Path,
+    progress: Any,
+    checkpoint_seconds: float,
+    *,
+    interrupted: Callable[[], bool] | None = None,
+    keep_good: bool = False,
 ) -> Outcome:
     """Runs a job to its end, from its last checkpoint if the folder holds one.
+
+    Args:
+      job: what to run.
+      folder: where records and state go.
+      progress: a rich display, or something with its `add_task`, `update`, `disable` and
+        `console`.
+      checkpoint_seconds: between checkpoints.
+      interrupted: says when to save and leave; by default Ctrl-C does.
+      keep_good: a diverged run does not replace its last checkpoint.
 
     Records go to `folder/NAME.nc` and the state to `folder/checkpoints/NAME`, records
     first, so a kill between the two is mended by dropping the surplus records.
@@ -64,7 +79,8 @@ def drive(
     seconds = _Seconds(dataset)
     saved = said = time.monotonic()
     status = "capped"
-    with interruptible() as interrupted, seconds.measured():
+    guard = interruptible() if interrupted is None else contextlib.nullcontext(interrupted)
+    with guard as interrupted, seconds.measured():
         chunks = htf.descend_in_chunks(
             state,
             job.loss,
@@ -99,7 +115,10 @@ def drive(
     if dataset is None:
         raise ValueError(f"`num_steps={job.num_steps}` leaves nothing to do.")
     dataset = seconds.label(dataset, status)
-    _save(job, folder, state, dataset)
+    if keep_good and status == "diverged":
+        htf.save_results(folder / f"{job.name}{SUFFIX}", dataset)
+    else:
+        _save(job, folder, state, dataset)
     return Outcome(status, state, dataset)
 
 

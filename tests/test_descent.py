@@ -259,6 +259,109 @@ def test_any_pytree_descends() -> None:
     np.testing.assert_allclose(final["y"], 0.0, atol=1e-9)
 
 
+def averaged(params: htf.Carrying, key: jax.Array | None = None) -> tuple[Any, Any]:
+    """A bowl around noise, and a running mean of the parameters that is not trained."""
+    shift = 0.0 if key is None else jax.random.normal(key, (3,))
+    x, before = params.trained["x"], params.carried
+    after = {"mean": 0.9 * before["mean"] + 0.1 * x, "count": before["count"] + 1}
+    return jnp.sum((x - shift) ** 2) * (2 + before["mean"] @ x), after
+
+
+def carrying() -> htf.Carrying:
+    """Where `averaged` starts."""
+    mean = {"mean": jnp.full((3,), 0.2, float), "count": jnp.zeros((), jnp.int32)}
+    return htf.Carrying({"x": jnp.arange(1.0, 4.0)}, mean)
+
+
+def test_carried_is_the_obvious_loop() -> None:
+    """Gradient at what is carried held fixed, momentum of the trained part only."""
+    x, velocity, carried = np.arange(1.0, 4.0), np.zeros(3), np.full(3, 0.2)
+    norms, gaps = [], []
+    for _ in range(7):
+        grad = 2 * x * (2 + carried @ x) + x @ x * carried
+        carried = 0.9 * carried + 0.1 * x
+        velocity = 0.9 * velocity + grad
+        x, old = x - 0.01 * velocity, x
+        norms.append(np.linalg.norm(grad))
+        gaps.append(np.linalg.norm(x - old))
+    optimizer = optax.sgd(0.01, momentum=0.9)
+    state, trajectory = htf.continue_descent(
+        htf.start_descent(carrying(), optimizer), averaged, optimizer,
+        num_steps=7, record_every=1, observe=lambda p: (p.trained["x"], p.carried["count"]),
+    )  # fmt: skip
+    np.testing.assert_allclose(state.params.trained["x"], x, rtol=1e-12)
+    np.testing.assert_allclose(state.params.carried["mean"], carried, rtol=1e-12)
+    np.testing.assert_allclose(trajectory.grad_norms[:-1], norms, rtol=1e-12)
+    np.testing.assert_allclose(trajectory.step_lengths[:-1], gaps, rtol=1e-10)
+    np.testing.assert_allclose(trajectory.chords[:-1], gaps, rtol=1e-10)
+    assert trajectory.observed[1].tolist() == list(range(8))
+    assert jax.tree.structure(state.opt_state[0].trace) == jax.tree.structure({"x": 0})
+
+
+@pytest.mark.parametrize("lengths", [[8, 12, 20], [2, 35, 3]])
+def test_carried_in_chunks_equals_one_scan(lengths: list[int]) -> None:
+    """With a key, bit for bit, and in one trace."""
+    traces = []
+
+    def counted(params: htf.Carrying, key: jax.Array) -> tuple[Any, Any]:
+        traces.append(None)
+        return averaged(params, key)
+
+    optimizer = optax.sgd(0.005, momentum=0.9)
+    options: dict[str, Any] = {"record_every": 1, "key": jax.random.key(3)}
+    whole, one = in_chunks(carrying(), averaged, optimizer, [40], **options)
+    state, joined = in_chunks(carrying(), counted, optimizer, lengths, **options)
+    assert_identical(state, whole)
+    assert_identical(joined, one)
+    in_chunks(carrying(), counted, optimizer, lengths, **options)
+    assert len(traces) == len(lengths)  # one per program, each with its own length
+
+
+def test_carrying_nothing_changes_nothing() -> None:
+    """The same numbers as without it, also through a line search."""
+    start, loss = problem()
+    for optimizer in (htf.group_rmsprop(1e-2), optax.lbfgs()):
+        with jax.numpy_dtype_promotion("standard"):  # optax multiplies floats by ints
+            _, one = in_chunks(start, loss, optimizer, [20], record_every=5)
+            state, two = in_chunks(
+                htf.Carrying(start, ()), lambda p: (loss(p.trained), ()), optimizer, [20],
+                record_every=5,
+            )  # fmt: skip
+        assert isinstance(state.params, htf.Carrying)
+        for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
+            np.testing.assert_allclose(a[:-1], b[:-1], rtol=1e-9)
+        np.testing.assert_allclose(two.losses[-1], loss(state.params.trained), rtol=0.1)
+
+
+def test_optimizers_see_what_is_carried() -> None:
+    """An extra argument, and only where something is carried."""
+    seen = []
+
+    def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> Any:
+        seen.append("carried" in extra)
+        if "carried" in extra:
+            assert extra["carried"]["count"].shape == ()
+        return jax.tree.map(lambda u: -0.01 * u, updates), state
+
+    optimizer = optax.GradientTransformationExtraArgs(lambda _: optax.EmptyState(), update)
+    state, _ = in_chunks(carrying(), averaged, optimizer, [2], record_every=2)
+    assert int(state.params.carried["count"]) == 2
+    in_chunks(jnp.ones(3), lambda x: x @ x, optimizer, [2], record_every=2)
+    assert seen == [True, False]
+
+
+def test_carried_must_keep_its_looks() -> None:
+    """Another dtype or structure is named before anything runs."""
+    optimizer = optax.sgd(0.1)
+    for wrong in ({"n": jnp.zeros(())}, {"n": jnp.zeros((), jnp.int32), "m": 0.0}):
+        with pytest.raises(TypeError, match="carries on"):
+            in_chunks(
+                htf.Carrying(jnp.ones(2), {"n": jnp.zeros((), jnp.int32)}),
+                lambda p, wrong=wrong: (p.trained @ p.trained, wrong),
+                optimizer, [2], record_every=2,
+            )  # fmt: skip
+
+
 def test_vmap_over_starts_and_over_data() -> None:
     """Lanes equal single runs; a stack of losses is a loss."""
     problems = [problem(seed) for seed in range(3)]

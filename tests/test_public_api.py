@@ -64,6 +64,7 @@ CONTRACT = {
 LATER: set[str] = set()
 # Beyond the contract.
 EXTRAS = {
+    "Carrying",
     "FlowTrajectory",
     "GroupedFactors",
     "Magnitude",

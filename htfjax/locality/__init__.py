@@ -3,15 +3,35 @@
 So far the locality regularizer and the convolution its networks will be built on.
 """
 
+
+from htfjax.locality.cifar10 import download_cifar10 as download_cifar10
+from htfjax.locality.cifar10 import load_cifar10 as load_cifar10
 from htfjax.locality.conv_ac import ConvAC as ConvAC
 from htfjax.locality.conv_ac import grid_tensor as grid_tensor
 from htfjax.locality.conv_ac import join_patches as join_patches
 from htfjax.locality.conv_ac import split_patches as split_patches
 from htfjax.locality.convolution import convolve as convolve
 from htfjax.locality.convolution import max_pool as max_pool
+from htfjax.locality.digits import load_digits as load_digits
+from htfjax.locality.evaluation import Evaluation as Evaluation
+from htfjax.locality.evaluation import evaluate as evaluate
+from htfjax.locality.evaluation import mean_change as mean_change
+from htfjax.locality.examples import ArrayExamples as ArrayExamples
+from htfjax.locality.examples import join_examples as join_examples
+from htfjax.locality.examples import select_examples as select_examples
+from htfjax.locality.gradient_distance import ChangeByDistance as ChangeByDistance
+from htfjax.locality.gradient_distance import (
+    gradient_change_by_distance as gradient_change_by_distance,
+)
+from htfjax.locality.gradient_norm import gradient_norm_loss as gradient_norm_loss
+from htfjax.locality.images import Images as Images
+from htfjax.locality.logits import count_correct as count_correct
+from htfjax.locality.logits import fit_loss as fit_loss
 from htfjax.locality.network import Network as Network
 from htfjax.locality.network import as_network as as_network
 from htfjax.locality.network import count_parameters as count_parameters
+from htfjax.locality.patch_draws import EitherOrder as EitherOrder
+from htfjax.locality.patch_draws import RandomPatches as RandomPatches
 from htfjax.locality.patches import Patch as Patch
 from htfjax.locality.patches import either_order as either_order
 from htfjax.locality.patches import patch_gap as patch_gap
@@ -23,5 +43,21 @@ from htfjax.locality.regularizer import regularized_loss as regularized_loss
 from htfjax.locality.regularizer import training_gradient_change as training_gradient_change
 from htfjax.locality.regularizer import warn_if_blind as warn_if_blind
 from htfjax.locality.resnet import resnet as resnet
+from htfjax.locality.same_class import Pairs as Pairs
+from htfjax.locality.same_class import SameClassExamples as SameClassExamples
+from htfjax.locality.same_class import largest_distance as largest_distance
+from htfjax.locality.same_class import same_class_examples as same_class_examples
+from htfjax.locality.same_class import same_class_pairs as same_class_pairs
+from htfjax.locality.same_class import same_class_patches as same_class_patches
+from htfjax.locality.separation import Separation as Separation
+from htfjax.locality.separation import separation_spectrum as separation_spectrum
 from htfjax.locality.small_nets import residual_net as residual_net
 from htfjax.locality.small_nets import strided_net as strided_net
+from htfjax.locality.training import Course as Course
+from htfjax.locality.training import EpochSums as EpochSums
+from htfjax.locality.training import TrainingLoss as TrainingLoss
+from htfjax.locality.training import epoch_records as epoch_records
+from htfjax.locality.training import hold as hold
+from htfjax.locality.training import start_training as start_training
+from htfjax.locality.training import steps_per_epoch as steps_per_epoch
+from htfjax.locality.training import training_loss as training_loss

@@ -42,6 +42,11 @@ def embed(content: jax.Array, patch: Patch, like: jax.Array) -> jax.Array:
     return lax.dynamic_update_slice(jnp.zeros_like(like), content, _corner(patch))
 
 
+def insert(x: jax.Array, content: jax.Array, patch: Patch) -> jax.Array:
+    """`x` (B, H, W, C) with `content` (B, height, width, C) in the patch."""
+    return lax.dynamic_update_slice(x, content, _corner(patch))
+
+
 def swap_patch(x: jax.Array, patch: Patch) -> jax.Array:
     """Each image with the content that the next image of the batch has in the patch.
 
@@ -67,7 +72,7 @@ def swap_patch(x: jax.Array, patch: Patch) -> jax.Array:
     """
     check_inside("patch", patch, x.shape)
     moved = jnp.roll(crop(x, patch), -1, axis=0)
-    return lax.dynamic_update_slice(x, moved, _corner(patch))
+    return insert(x, moved, patch)
 
 
 def patch_gap(patch: Patch, other: Patch) -> Any:

@@ -372,11 +372,11 @@ def _two_stage(
 def _total(logits: tuple[jax.Array, jax.Array], labels: Any) -> jax.Array:
     """Sum over both passes and all images of the logit that counts."""
     return sum(
-        (jnp.sum(_counted(z, labels)) for z in logits), jnp.zeros((), logits[0].dtype)
+        (jnp.sum(counted(z, labels)) for z in logits), jnp.zeros((), logits[0].dtype)
     )
 
 
-def _counted(logits: jax.Array, labels: Any) -> jax.Array:
+def counted(logits: jax.Array, labels: Any) -> jax.Array:
     """One logit an image: (B,) as it is, (B, K) at the labels."""
     if logits.ndim == 1:
         return logits

@@ -1,0 +1,365 @@
+"""Training a network on examples in epochs of minibatches, through the one step function.
+
+The loss draws its batches from the key of the step, so `continue_descent` with a key runs
+it; what epochs need to hand on (running statistics, the order of this epoch, sums over it)
+is carried beside the weights.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+
+from htfjax import _checks
+from htfjax.descent import Carrying
+from htfjax.locality.gradient_norm import gradient_norm_loss
+from htfjax.locality.logits import count_correct, fit_loss
+from htfjax.locality.regularizer import BATCH_NORMS, regularized_loss
+
+__all__ = [
+    "Course",
+    "EpochSums",
+    "TrainingLoss",
+    "epoch_records",
+    "hold",
+    "start_training",
+    "steps_per_epoch",
+    "training_loss",
+]
+
+PENALTIES = ("input_gradient_change", "input_gradient_norm")
+
+
+class EpochSums(NamedTuple):
+    """Sums over the images of an epoch, each at the weights of its own step."""
+
+    correct: jax.Array  # () int32
+    loss: jax.Array  # () the loss without penalty
+    penalty: jax.Array  # () not multiplied by the coefficient; NaN without one
+
+
+class Course(NamedTuple):
+    """Where training stands: what is carried beside the weights."""
+
+    statistics: Any  # running statistics of the network
+    order: jax.Array  # (N,) int32, the examples in the order of this epoch
+    position: jax.Array  # () int32, steps made in this epoch
+    current: EpochSums  # of this epoch so far
+    last: EpochSums  # of the last complete epoch
+    epochs: jax.Array  # () int32, complete ones
+    perfect: jax.Array  # () int32, of them in a row with every image right
+    held: jax.Array  # () bool, whether the last step made no update
+    failed: jax.Array  # () bool, whether a loss was not finite
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class TrainingLoss:
+    """The loss of one step of training; see `training_loss`."""
+
+    examples: Any
+    patches: Any  # key -> (P, Q), a pytree; None without the locality regularizer
+    coefficient: Any  # None without a penalty
+    apply: Callable[..., Any] = dataclasses.field(metadata={"static": True})
+    batch_size: int = dataclasses.field(metadata={"static": True})
+    penalty: str = dataclasses.field(metadata={"static": True})
+    batch_norm: str = dataclasses.field(metadata={"static": True})
+    momentum: float = dataclasses.field(metadata={"static": True})
+    patience: int | None = dataclasses.field(metadata={"static": True})
+
+    def __call__(self, params: Carrying, key: jax.Array) -> tuple[jax.Array, Course]:
+        """Value at the step's batch and the new `Course`."""
+        weights, course = params
+        full, part = divmod(self.examples.count, self.batch_size)
+        branches = [self._batch(weights, key, self.batch_size)]
+        if part:
+            branches.append(self._batch(weights, key, part))
+        branches.append(_stay(weights))
+        last = course.position == full if part else jnp.zeros((), bool)
+        index = jnp.where(self._stopped(course), len(branches) - 1, last.astype(jnp.int32))
+        value, grads, course = lax.switch(index, branches, course)
+        # Linear in the weights: zero in value, `grads` in derivative. The gradient was
+        # taken inside the branch, where the compiler can share its passes.
+        slopes = jax.tree.map(
+            lambda g, w: jnp.sum(g * (w - lax.stop_gradient(w))), grads, weights
+        )
+        return value + sum(jax.tree.leaves(slopes), jnp.zeros_like(value)), course
+
+    def _stopped(self, course: Course) -> jax.Array:
+        if self.patience is None:
+            return course.failed
+        return course.failed | (course.perfect > self.patience)
+
+    def _batch(self, weights: Any, key: jax.Array, size: int) -> Callable:
+        """The branch that takes `size` images from the order of the epoch."""
+        fixed = lax.stop_gradient(weights)
+        for_order, for_patches, for_net = jax.random.split(key, 3)
+
+        def branch(course: Course) -> tuple:
+            everyone = jnp.arange(self.examples.count, dtype=jnp.int32)
+            order = lax.cond(
+                course.position == 0,
+                lambda order: jax.random.permutation(for_order, everyone),
+                lambda order: order,
+                course.order,
+            )
+            start = course.position * jnp.int32(self.batch_size)
+            rows = lax.dynamic_slice(order, (start,), (size,))
+            x, y = self.examples.batch(rows)
+
+            def objective(weights: Any) -> tuple:
+                return self._objective(
+                    weights, course.statistics, x, y, for_patches, for_net
+                )
+
+            (value, (statistics, seen)), grads = jax.value_and_grad(
+                objective, has_aux=True
+            )(fixed)
+            size_ = jnp.asarray(size, value.dtype)
+            sums = EpochSums(
+                count_correct(seen.logits, y), seen.loss * size_, seen.change * size_
+            )
+            moved = _advance(course, sums, statistics, order, self._steps())
+            return value, grads, _unless_failed(course, moved, value)
+
+        return branch
+
+    def _objective(
+        self, weights: Any, statistics: Any, x: Any, y: Any, for_patches: Any, key: Any
+    ) -> tuple:
+        labels = y.astype(jnp.int32)
+
+        def fit(logits: jax.Array) -> jax.Array:
+            return fit_loss(logits, y)
+
+        if self.coefficient is not None and self.penalty == "input_gradient_norm":
+            return gradient_norm_loss(
+                self.apply, fit, weights, statistics, x, labels=labels,
+                coefficient=self.coefficient, key=key,
+            )  # fmt: skip
+        regular = self.coefficient is not None
+        return regularized_loss(
+            self.apply, fit, weights, statistics, x,
+            self.patches(for_patches) if regular else None,  # type: ignore[arg-type]
+            coefficient=self.coefficient if regular else 0, labels=labels,
+            batch_norm=self.batch_norm, momentum=self.momentum, key=key,
+        )  # fmt: skip
+
+    def _steps(self) -> int:
+        return steps_per_epoch(self.examples.count, self.batch_size)
+
+
+def training_loss(
+    apply: Callable[..., Any],
+    examples: Any,
+    *,
+    coefficient: float = 0.0,
+    patches: Any = None,
+    batch_size: int = 64,
+    penalty: str = "input_gradient_change",
+    batch_norm: str = "reference",
+    momentum: float = 0.1,
+    patience: int | None = 20,
+) -> TrainingLoss:
+    """Mean loss of a minibatch plus coefficient times a penalty, in epochs.
+
+    Every epoch is a permutation of the examples cut into batches, the last one smaller if
+    they do not come out even. Order, patches and dropout of step t follow from
+    fold_in(key, t). One logit is trained by binary cross-entropy, K by softmax.
+
+    Training stops by itself: once every image was right in more than `patience` epochs in
+    a row (running over the epoch, each batch before its update), or once a loss is not
+    finite, steps change nothing more. That needs the optimizer wrapped by `hold`.
+
+    A pytree: other examples of the same shape, patches and coefficients (none of them
+    zero) retrace nothing.
+
+    Args:
+      apply: `Network.apply`.
+      examples: with `count` and `batch(rows) -> (x, y)`.
+      coefficient: of the penalty; 0 leaves it out, with its passes.
+      patches: pytree, `patches(key) -> (P, Q)`: `EitherOrder` or `RandomPatches`.
+      batch_size: images a step.
+      penalty: "input_gradient_change", or the control "input_gradient_norm".
+      batch_norm, momentum: as in `regularized_loss`.
+      patience: as above; None never stops.
+
+    Raises:
+      ValueError: a batch of one (also as what is left of an epoch), more images a step
+        than examples, no patches for the regularizer, unknown words.
+
+    Source: arXiv:2201.11729, experiments: batches of 64, patience 20.
+
+    Example:
+      >>> import htfjax as htf, jax, jax.numpy as jnp, numpy as np, optax
+      >>> from htfjax import locality
+      >>> def apply(w, statistics, x, *, train, key=None):
+      ...     return (jnp.tanh(x.reshape(x.shape[0], -1) @ w["a"]) @ w["b"]), statistics
+      >>> pairs = locality.ArrayExamples(
+      ...     jax.random.normal(jax.random.key(0), (20, 4, 8, 1)), jnp.arange(20) % 2)
+      >>> loss = training_loss(apply, pairs, batch_size=8, coefficient=0.1, patches=
+      ...     locality.EitherOrder(locality.Patch(0, 0, 4, 2), locality.Patch(0, 6, 4, 2)))
+      >>> w = {"a": jax.random.normal(jax.random.key(1), (32, 16)) / 6, "b": jnp.ones(16)}
+      >>> optimizer = locality.hold(optax.sgd(0.3, momentum=0.9))
+      >>> state = htf.start_descent(locality.start_training(w, {}, pairs), optimizer)
+      >>> state, trajectory = htf.continue_descent(
+      ...     state, loss, optimizer, num_steps=90, record_every=3,
+      ...     observe=locality.epoch_records, key=jax.random.key(2))
+      >>> float(trajectory.observed["train_accuracy"][-1])
+      1.0
+    """
+    _checks.one_of("penalty", penalty, PENALTIES)
+    _checks.one_of("batch_norm", batch_norm, BATCH_NORMS)
+    _checks.positive("coefficient", coefficient)
+    batch_size = _checks.at_least("batch_size", batch_size, 1)
+    if patience is not None:
+        patience = _checks.at_least("patience", patience, 0)
+    count = examples.count
+    if batch_size > count:
+        raise ValueError(f"`batch_size={batch_size}` exceeds the {count} examples.")
+    if batch_size == 1 or count % batch_size == 1:
+        made = "makes batches" if batch_size == 1 else f"leaves, of {count} examples, one"
+        raise ValueError(
+            f"`batch_size={batch_size}` {made} of a single image: batch statistics and the "
+            "swap of patches need at least two."
+        )
+    regular = coefficient != 0
+    if regular and penalty == "input_gradient_change" and patches is None:
+        raise ValueError("`patches` is needed: `EitherOrder` or `RandomPatches`.")
+    return TrainingLoss(
+        examples=examples,
+        patches=patches if regular and penalty == "input_gradient_change" else None,
+        coefficient=coefficient if regular else None,
+        apply=apply,
+        batch_size=batch_size,
+        penalty=penalty,
+        batch_norm=batch_norm,
+        momentum=momentum,
+        patience=patience,
+    )
+
+
+def start_training(params: Any, statistics: Any, examples: Any) -> Carrying:
+    """Weights and a `Course` at the start of the first epoch, for `start_descent`.
+
+    Args:
+      params, statistics: from `Network.init`.
+      examples: what will be trained on.
+
+    Example: see `training_loss`.
+    """
+    dtype = jnp.result_type(*jax.tree.leaves(params))
+    zero, no = jnp.zeros((), jnp.int32), jnp.zeros((), bool)
+    unknown = jnp.full((), jnp.nan, dtype)
+    course = Course(
+        statistics=statistics,
+        order=jnp.arange(examples.count, dtype=jnp.int32),
+        position=zero,
+        current=EpochSums(zero, jnp.zeros((), dtype), jnp.zeros((), dtype)),
+        last=EpochSums(zero, unknown, unknown),
+        epochs=zero,
+        perfect=zero,
+        held=no,
+        failed=no,
+    )
+    return Carrying(params, course)
+
+
+def epoch_records(params: Carrying) -> dict[str, jax.Array]:
+    """What the last complete epoch was like: an `observe` for `continue_descent`.
+
+    Returns:
+      train_accuracy (running over the epoch), fit_loss, penalty, epochs, perfect, failed;
+      each ().
+
+    Example: see `training_loss`.
+    """
+    course = params.carried
+    count = jnp.asarray(course.order.size, course.last.loss.dtype)
+    return {
+        "train_accuracy": course.last.correct.astype(count.dtype) / count,
+        "fit_loss": course.last.loss / count,
+        "penalty": course.last.penalty / count,
+        "epochs": course.epochs,
+        "perfect": course.perfect,
+        "failed": course.failed,
+    }
+
+
+def steps_per_epoch(count: int, batch_size: int) -> int:
+    """Batches of an epoch, the last one perhaps smaller.
+
+    Example:
+      >>> steps_per_epoch(800, 64)
+      13
+    """
+    return math.ceil(count / batch_size)
+
+
+def hold(optimizer: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
+    """An optimizer that stands still, with its whole state, once training has stopped.
+
+    Momentum and weight decay would move weights even where the gradient is zero.
+
+    Example: see `training_loss`.
+    """
+    inner = optax.with_extra_args_support(optimizer)
+
+    def update(
+        updates: Any, state: Any, params: Any = None, *, carried: Course, **extra: Any
+    ) -> tuple[Any, Any]:
+        return lax.cond(
+            carried.held,
+            lambda: (jax.tree.map(jnp.zeros_like, updates), state),
+            lambda: inner.update(updates, state, params, **extra),
+        )
+
+    return optax.GradientTransformationExtraArgs(inner.init, update)
+
+
+def _stay(weights: Any) -> Callable:
+    """The branch of training that has stopped."""
+
+    def branch(course: Course) -> tuple:
+        value = course.last.loss / jnp.asarray(course.order.size, course.last.loss.dtype)
+        zeros = jax.tree.map(jnp.zeros_like, weights)
+        return value, zeros, course._replace(held=jnp.ones((), bool))
+
+    return branch
+
+
+def _advance(
+    course: Course, sums: EpochSums, statistics: Any, order: jax.Array, steps: int
+) -> Course:
+    """One batch later; at the end of an epoch its sums are closed."""
+    current = EpochSums(*(a + b for a, b in zip(course.current, sums, strict=True)))
+    ended = course.position == steps - 1
+    one, zero = jnp.int32(1), jnp.int32(0)
+    right = current.correct == order.size
+
+    def either(a: Any, b: Any) -> Any:
+        return jax.tree.map(lambda a, b: jnp.where(ended, a, b), a, b)
+
+    return Course(
+        statistics=statistics,
+        order=order,
+        position=either(zero, course.position + one),
+        current=either(jax.tree.map(jnp.zeros_like, current), current),
+        last=either(current, course.last),
+        epochs=course.epochs + ended.astype(jnp.int32),
+        perfect=either(jnp.where(right, course.perfect + one, zero), course.perfect),
+        held=jnp.zeros((), bool),
+        failed=course.failed,
+    )
+
+
+def _unless_failed(course: Course, moved: Course, value: jax.Array) -> Course:
+    """The new course, or the old one marked as failed."""
+    bad = ~jnp.isfinite(value)
+    kept = course._replace(held=bad, failed=bad)
+    return jax.tree.map(lambda a, b: jnp.where(bad, a, b), kept, moved)

@@ -1,0 +1,160 @@
+"""All runs of a network simulation as one labelled dataset, and what they say."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+import htfjax as htf
+from sims._drive import SUFFIX
+from sims._network_options import AXES, Point
+
+SCALARS = ("train_accuracy", "test_accuracy", "validation_accuracy", "test_loss", "change",
+           "change_test", "change_at_start", "epochs")  # fmt: skip
+
+
+def collect(points: list[Point], folder: Path, axis: str) -> xr.Dataset:
+    """Dataset over (axis, arm, train_size, canvas, network, seed), epochs beside it.
+
+    Runs that are missing, or not at their end, are NaN.
+    """
+    labels = {axis: sorted({p.value for p in points})} | {
+        name: list(dict.fromkeys(_label(p, name) for p in points)) for name in AXES
+    }
+    for name in ("train_size", "seed"):
+        labels[name] = sorted(labels[name])
+    shape = tuple(len(x) for x in labels.values())
+    found = {}
+    for point in points:
+        path = folder / f"{point.name}{SUFFIX}"
+        if path.exists():
+            place = tuple(
+                x.index(point.value if name == axis else _label(point, name))
+                for name, x in labels.items()
+            )
+            found[place] = htf.load_results(path)
+    length = max((len(run.step) for run in found.values()), default=1)
+    ends = {name: np.full(shape, np.nan) for name in SCALARS}
+    course = {name: np.full((*shape, length), np.nan)
+              for name in ("train_accuracy", "fit_loss", "penalty")}  # fmt: skip
+    status = np.full(shape, "missing", object)
+    seconds = np.full(shape, np.nan)
+    for place, run in found.items():
+        status[place] = run.attrs["status"]
+        seconds[place] = run.attrs["wall_seconds"]
+        for name in SCALARS:
+            if name in run:
+                values = np.atleast_1d(run[name].values)
+                ends[name][place] = values[-1]
+        for name, values in course.items():
+            values[place][: len(run.step)] = run[name].values
+    dims = tuple(labels)
+    variables: dict[str, Any] = {f"{name}_of_epoch": ((*dims, "epoch"), values)
+                                 for name, values in course.items()}  # fmt: skip
+    variables |= {name: (dims, values) for name, values in ends.items()}
+    variables |= {"status": (dims, status.astype(str)), "wall_seconds": (dims, seconds)}
+    return xr.Dataset(variables, coords=labels | {"epoch": np.arange(length)})
+
+
+def summarize(data: xr.Dataset, axis: str, config: Any) -> dict[str, Any]:
+    """Mean, deviation and standard error of every cell, and gaps to coefficient 0."""
+    ends = data[[*SCALARS, "status"]]
+    rows, cells = [], ends.stack(cell=[axis, *AXES[:-1]]).transpose("cell", "seed")
+    for i in range(cells.sizes["cell"]):
+        cell = cells.isel(cell=i)
+        labels = dict(zip((axis, *AXES[:-1]), cell.cell.item(), strict=True))
+        row: dict[str, Any] = {name: _plain(x) for name, x in labels.items()}
+        for name in SCALARS:
+            row[name] = spread(cell[name].values)
+        words, counts = np.unique(cell.status.values, return_counts=True)
+        row["runs"] = {str(w): int(c) for w, c in zip(words, counts, strict=True)}
+        rows.append(row)
+    chosen = None
+    if config.validation_size:
+        chosen = _choose(rows, axis)
+    return {
+        "axis": axis,
+        "rows": rows,
+        "gaps": gaps(data, axis),
+        "coefficient_chosen_on": "validation examples" if chosen is not None else
+        "nothing: arms are shown side by side on the test examples, as by the authors",
+        "chosen": chosen,
+        "wall_seconds_of_runs": _finite(float(np.nansum(data.wall_seconds.values))),
+    }  # fmt: skip
+
+
+def gaps(data: xr.Dataset, axis: str) -> list[dict[str, Any]]:
+    """Test accuracy of every arm less that of coefficient 0, over the same seeds."""
+    if "coefficient 0" not in data.arm.values:
+        return []
+    rows = []
+    plain = data.test_accuracy.sel(arm="coefficient 0")
+    for arm in data.arm.values:
+        if arm == "coefficient 0":
+            continue
+        other = data.test_accuracy.sel(arm=arm)
+        for cell in np.ndindex(*plain.shape[:-1]):
+            a, b = plain.values[cell], other.values[cell]
+            both = np.isfinite(a) & np.isfinite(b)
+            count = int(both.sum())
+            if not count:
+                continue
+            gap = float(np.mean(b[both]) - np.mean(a[both]))
+            error = math.nan
+            if count > 1:
+                error = math.sqrt(
+                    (np.var(a[both], ddof=1) + np.var(b[both], ddof=1)) / count
+                )
+            labels = {
+                str(dim): _plain(plain[dim].values[k])
+                for dim, k in zip(plain.dims[:-1], cell, strict=True)
+            }
+            rows.append(labels | {"arm": str(arm), "gap": gap, "seeds": count,
+                                  "standard_error": _finite(error)})  # fmt: skip
+    return rows
+
+
+def spread(values: np.ndarray) -> dict[str, Any]:
+    """Mean, standard deviation over n - 1, standard error, number and values."""
+    known = values[np.isfinite(values)]
+    count = len(known)
+    deviation = float(np.std(known, ddof=1)) if count > 1 else math.nan
+    return {
+        "mean": _finite(float(np.mean(known))) if count else None,
+        "deviation": _finite(deviation),
+        "standard_error": _finite(deviation / math.sqrt(count)) if count > 1 else None,
+        "count": count,
+        "values": [_finite(float(v)) for v in values],
+    }
+
+
+def _choose(rows: list[dict[str, Any]], axis: str) -> list[dict[str, Any]]:
+    """Of the coefficients of each cell the one with the best validation accuracy."""
+    best: dict[tuple, dict[str, Any]] = {}
+    for row in rows:
+        score = row["validation_accuracy"]["mean"]
+        if score is None or not row["arm"].startswith("coefficient"):
+            continue
+        cell = tuple(row[name] for name in (axis, *AXES[1:-1]))
+        if cell not in best or score > best[cell]["validation_accuracy"]["mean"]:
+            best[cell] = row
+    names = (axis, "arm", *AXES[1:-1])
+    return [
+        {name: row[name] for name in names}
+        | {"test_accuracy": row["test_accuracy"]["mean"]}
+        for row in best.values()
+    ]
+
+
+def _label(point: Point, name: str) -> Any:
+    return point.arm.label if name == "arm" else getattr(point, name)
+
+
+def _plain(x: Any) -> Any:
+    return x.item() if isinstance(x, np.generic) else x
+
+
+def _finite(x: float) -> float | None:
+    return x if math.isfinite(x) else None

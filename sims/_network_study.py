@@ -1,0 +1,135 @@
+"""The frame that both simulations of trained networks hang in."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+from rich.console import Console
+from rich.table import Table
+
+import htfjax as htf
+from sims import _network_figures, _network_measures, _network_results
+from sims._drive import SUFFIX
+from sims._figures import save
+from sims._folder import open_folder, write_json
+from sims._network_options import MAY_DIFFER, check_options, points_of, with_preset
+from sims._network_pool import run_all
+from sims._settings import SettingError
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """What differs between the tasks."""
+
+    axis: str  # "distance" or "path_length"
+    values: tuple[int, ...]
+    canvases: tuple[str, ...]
+    build: Callable[..., Any]  # (point, config) -> Task
+    figure: Callable[[xr.Dataset, str], Any]
+
+
+def resolve(config: Any, presets: dict[str, dict[str, Any]]) -> Any:
+    """The options with the preset's, checked.
+
+    Raises:
+      SettingError: options that cannot be.
+    """
+    config = with_preset(config, presets)
+    check_options(config)
+    return config
+
+
+def run(config: Any, study: Study) -> dict[str, Any]:
+    """Trains all points of a study into `config.out`; writes results, summary, figures.
+
+    Raises:
+      FolderError, RunError, ValueError, OSError: see the simulations.
+    """
+    if len(set(study.values)) < len(study.values) or not study.values:
+        raise SettingError(f"`{study.axis}` values {study.values}: none, or one twice.")
+    points = points_of(config, study.values, study.canvases)
+    may_differ = (*MAY_DIFFER, "distances", "path_lengths")
+    folder = open_folder(config.out, config, may_differ=may_differ)
+    runs = folder / "runs"
+    done = run_all(points, config, study.build, runs)
+    data = _network_results.collect(points, runs, study.axis)
+    htf.save_results(folder / f"results{SUFFIX}", data)
+    summary = _network_results.summarize(data, study.axis, config)
+    summary |= {"state": "finished" if done else "interrupted", "preset": config.preset}
+    write_json(folder / "summary.json", summary)
+    save(study.figure(data, study.axis), folder, study.axis)
+    save(_network_figures.courses(data, study.axis), folder, "training")
+    measured = measures(points, runs)
+    if measured:
+        save(_network_figures.locality_measures(measured, study.axis), folder, "locality")
+    return summary
+
+
+def measures(points: list, runs: Path) -> dict[Any, xr.Dataset]:
+    """What `--measure` left of each run."""
+    found = {}
+    for point in points:
+        path = runs / _network_measures.FOLDER / f"{point.name}{SUFFIX}"
+        if path.exists():
+            found[point] = htf.load_results(path)
+    return found
+
+
+def read_canvas(text: str) -> tuple[int, int]:
+    """ "8x64" as (8, 64).
+
+    Raises:
+      SettingError: another form.
+    """
+    try:
+        height, width = (int(part) for part in text.split("x"))
+    except ValueError:
+        raise SettingError(
+            f"`--canvases {text}`: write height x width, such as 8x64."
+        ) from None
+    return height, width
+
+
+def report(summary: dict[str, Any], folder: Path, console: Console) -> int:
+    """A table of what came out; the exit code."""
+    if not console.is_terminal:
+        console = Console(width=140)
+    axis, table = summary["axis"], Table(box=None, pad_edge=False)
+    for heading in (axis.replace("_", " "), "arm", "test accuracy %", "train accuracy %",
+                    "mean |cos| (test)", "epochs", "runs"):  # fmt: skip
+        table.add_column(heading, justify="left" if heading == "arm" else "right")
+    for row in summary["rows"]:
+        table.add_row(
+            str(row[axis]), row["arm"], _percent(row["test_accuracy"]),
+            _percent(row["train_accuracy"]), _number(row["change_test"], 2),
+            _number(row["epochs"], 0),
+            ", ".join(f"{n} {k}" for k, n in row["runs"].items()),
+        )  # fmt: skip
+    console.print(table)
+    for gap in summary["gaps"]:
+        error = gap["standard_error"]
+        console.print(
+            f"{axis.replace('_', ' ')} {gap[axis]}: {gap['arm']} is "
+            f"{100 * gap['gap']:+.1f} points from coefficient 0"
+            + ("" if error is None else f" ({100 * error:.1f} standard error)")
+        )
+    console.print(f"coefficient chosen on {summary['coefficient_chosen_on']}")
+    console.print(f"figures, results and summary.json are in {folder}", soft_wrap=True)
+    if summary["state"] == "interrupted":
+        console.print("interrupted and saved: the same command goes on from here")
+        return 130
+    return 0
+
+
+def _percent(spread: dict[str, Any]) -> str:
+    if spread["mean"] is None:
+        return "-"
+    deviation = spread["deviation"]
+    tail = "" if deviation is None else f" ± {100 * deviation:.1f}"
+    return f"{100 * spread['mean']:.1f}{tail}"
+
+
+def _number(spread: dict[str, Any], digits: int) -> str:
+    return "-" if spread["mean"] is None else f"{spread['mean']:.{digits}f}"
