@@ -24,7 +24,11 @@ RECORDS = Path(__file__).parent / "records"
 
 
 def measure(
-    cases: dict[str, tuple[Callable[..., Any], tuple]], *, inner: int, repeats: int = 9
+    cases: dict[str, tuple[Callable[..., Any], tuple]],
+    *,
+    inner: int,
+    repeats: int = 9,
+    besides: dict[str, Callable[[], Any]] | None = None,
 ) -> dict[str, dict[str, float]]:
     """Medians over interleaved repeats.
 
@@ -32,6 +36,7 @@ def measure(
       cases: name -> (function, arguments); a function does `inner` steps of work.
       inner: steps of work per call.
       repeats: calls per function after a first one that is not counted.
+      besides: calls of other libraries, timed as they are in the same rounds.
 
     Returns:
       name -> milliseconds per step (median, min, max), compile seconds, flops and bytes
@@ -58,11 +63,20 @@ def measure(
         results[name]["bytes"] = round(costs.get("bytes accessed", 0))
         compiled[name] = (program, arguments)
         jax.block_until_ready(program(*arguments))
-    times: dict[str, list[float]] = {name: [] for name in cases}
+    calls = {
+        name: lambda program=program, arguments=arguments: jax.block_until_ready(
+            program(*arguments)
+        )
+        for name, (program, arguments) in compiled.items()
+    } | (besides or {})
+    for name in besides or {}:
+        results[name] = {}
+        calls[name]()
+    times: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(repeats):
-        for name, (program, arguments) in compiled.items():
+        for name, call in calls.items():
             begun = time.perf_counter()
-            jax.block_until_ready(program(*arguments))
+            call()
             times[name].append(1e3 * (time.perf_counter() - begun) / inner)
     if set(traces.values()) != {1}:
         raise RuntimeError(f"something was traced again while it was timed: {traces}")

@@ -1,0 +1,226 @@
+"""What does a step of ResNet18 cost, and what does the locality regularizer add?
+
+Batch 32, 64 x 64 pixels, one channel, float32, SGD with momentum. Ours (convolutions as
+matrix products on a CPU) against the same network on XLA's own convolution; the two-stage
+regularized step and the definition against the plain one; and, where an interpreter with
+torch is at hand (this one, or `--torch-python PATH`), PyTorch's plain and regularized step,
+written anew in `locality_torch.py`. Values are checked equal first; all steps are timed in
+turn.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from rich.console import Console
+
+from benchmarks import harness
+from htfjax import locality
+
+BATCH, SIDE = 32, 64
+PATCHES = ((24, 0, 16, 16), (24, 48, 16, 16))
+RATE, MOMENTUM, COEFFICIENT = 0.01, 0.9, 1.0
+TORCH = {"torch, plain": "plain", "torch, regularized": "regularized"}
+SGD = optax.sgd(RATE, MOMENTUM)
+State = tuple[Any, Any, Any]  # params, statistics, of the optimizer
+
+
+def step(net: locality.Network, coefficient: float, two_stage: bool) -> Callable[..., Any]:
+    """(state, x, y) -> (new state, what was measured), the loss of the paper's code."""
+    pair = tuple(locality.Patch(*numbers) for numbers in PATCHES)
+
+    def one(state: State, x: jax.Array, y: jax.Array) -> tuple[State, Any]:
+        params, statistics, slots = state
+
+        def loss(params: Any) -> Any:
+            return locality.regularized_loss(
+                net.apply,
+                lambda z: jnp.mean(optax.sigmoid_binary_cross_entropy(z, y)),
+                params, statistics, x, pair, coefficient=coefficient, two_stage=two_stage,
+            )  # fmt: skip
+
+        grads, (statistics, seen) = jax.grad(loss, has_aux=True)(params)
+        updates, slots = SGD.update(grads, slots, params)
+        return (optax.apply_updates(params, updates), statistics, slots), seen
+
+    return one
+
+
+def problem() -> tuple[State, jax.Array, jax.Array]:
+    """A network at its start, random images and labels."""
+    keys = jax.random.split(jax.random.key(0), 3)
+    params, statistics = locality.resnet(18, channels=1).init(keys[0])
+    x = jax.random.normal(keys[1], (BATCH, SIDE, SIDE, 1), jnp.float32)
+    y = jax.random.bernoulli(keys[2], shape=(BATCH,)).astype(jnp.float32)
+    return (params, statistics, SGD.init(params)), x, y
+
+
+def steps() -> dict[str, Callable[..., Any]]:
+    """Name -> step."""
+    ours = locality.resnet(18, channels=1)
+    native = locality.resnet(18, channels=1, method="native")
+    return {
+        "plain": step(ours, 0, True),
+        "plain, native convolution": step(native, 0, True),
+        "two-stage": step(ours, COEFFICIENT, True),
+        "definition": step(ours, COEFFICIENT, False),
+    }
+
+
+@contextlib.contextmanager
+def rival(python: str, data: tuple[State, jax.Array, jax.Array]) -> Iterator[Callable]:
+    """A process that takes torch's steps: a word in, what it measured out."""
+    (params, statistics, _), x, y = data
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "problem.npz"
+        arrays = {f"params/{k}": v for k, v in params.items()}
+        arrays |= {f"statistics/{k}": v for k, v in statistics.items()}
+        np.savez(path, x=x, y=y, **{k: np.asarray(v) for k, v in arrays.items()})
+        options = {"patches": PATCHES, "rate": RATE, "momentum": MOMENTUM}
+        options = json.dumps(options | {"coefficient": COEFFICIENT})
+        script = Path(__file__).with_name("locality_torch.py")
+        with subprocess.Popen(
+            [python, str(script), str(path), options],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as process:
+
+            def ask(word: str) -> Any:
+                assert process.stdin
+                assert process.stdout
+                process.stdin.write(word + "\n")
+                process.stdin.flush()
+                return json.loads(process.stdout.readline())
+
+            yield ask
+
+
+def has_torch(python: str) -> bool:
+    """Whether an interpreter finds torch."""
+    code = "import importlib.util, sys; sys.exit(importlib.util.find_spec('torch') is None)"
+    return subprocess.run([python, "-c", code], check=False).returncode == 0
+
+
+def check(
+    works: dict[str, Callable[..., Any]], data: tuple, ask: Callable | None
+) -> dict[str, dict[str, float]]:
+    """Disagreements in loss, |cos| and the first step; refused where more than rounding.
+
+    Rounding turns some ReLUs over, so float32 steps of one network differ by up to a
+    percent however they are computed (in float64 the tests hold them equal to 1e-9).
+    """
+    state, x, y = data
+    start = np.asarray(state[0]["stem.kernel"]).ravel()
+    moved, seen = {}, {}
+    for name, work in works.items():
+        (params, _, _), found = jax.jit(work)(state, x, y)
+        moved[name] = np.asarray(params["stem.kernel"]).ravel() - start
+        seen[name] = float(found.loss), float(found.change)
+    for name, word in TORCH.items():
+        if ask is not None:
+            ask("reset")
+            found = ask(word)
+            moved[name] = np.array(ask("stem")["stem"]) - start
+            seen[name] = found["loss"], found.get("change", np.nan)
+    off = {}
+    for name, (loss, change) in seen.items():
+        like = "two-stage" if np.isfinite(change) else "plain"
+        apart = np.linalg.norm(moved[name] - moved[like]) / np.linalg.norm(moved[like])
+        found = {
+            "loss": abs(loss - seen[like][0]),
+            "change": float(np.nan_to_num(abs(change - seen[like][1]))),
+            "step": float(apart),
+        }
+        if found["loss"] > 1e-4 or found["change"] > 1e-3 or found["step"] > 0.03:
+            raise RuntimeError(f"{name} disagrees with {like}: {found}")
+        off[name] = {k: float(f"{v:.1e}") for k, v in found.items()}
+    return off
+
+
+def separation() -> dict[str, float]:
+    """Seconds of a 32 x 32 grid of one context; 64 contexts take 64 times as long."""
+    (params, statistics, _), x, _ = problem()
+    net = locality.resnet(18, channels=1)
+    p, q = (locality.Patch(*numbers) for numbers in PATCHES)
+    images = jnp.concatenate([x, -x, x + 1])
+
+    def spectrum(images: jax.Array) -> jax.Array:
+        def logits(x: jax.Array) -> jax.Array:
+            return net.apply(params, statistics, x, train=False)[0]
+
+        return locality.separation_spectrum(logits, images, p, q, 32, contexts=1).centred
+
+    program = jax.jit(spectrum).lower(images).compile()
+    found = harness.milliseconds(lambda: jax.block_until_ready(program(images)), 3)
+    seconds = 1e-3 * found["milliseconds"]
+    return {"seconds": round(seconds, 3), "seconds, 64 contexts": round(64 * seconds, 1)}
+
+
+def ratios(found: dict[str, Any]) -> dict[str, float]:
+    """What the targets are about."""
+    pairs = [
+        ("plain, native convolution", "plain"),
+        ("two-stage", "plain"),
+        ("definition", "plain"),
+        ("definition", "two-stage"),
+        ("plain", "torch, plain"),
+        ("two-stage", "torch, regularized"),
+        ("torch, regularized", "torch, plain"),
+    ]
+    return {
+        f"{a} / {b}": round(found[a]["milliseconds"] / found[b]["milliseconds"], 2)
+        for a, b in pairs
+        if a in found and b in found
+    }
+
+
+def main() -> int:
+    """Checks, measures, prints and writes the record."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--torch-python", default=sys.executable)
+    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--write", action=argparse.BooleanOptionalAction, default=True)
+    given = parser.parse_args()
+    console, data, works = Console(width=110), problem(), steps()
+    with contextlib.ExitStack() as stack:
+        ask, versions = None, {}
+        if has_torch(given.torch_python):
+            ask = stack.enter_context(rival(given.torch_python, data))
+            versions = ask("reset")
+        else:
+            console.print(f"PyTorch is left out: {given.torch_python} has none")
+        off = check(works, data, ask)
+        calls = {}
+        if ask is not None:
+            calls = {name: lambda word=word: ask(word) for name, word in TORCH.items()}
+        cases = {name: (work, data) for name, work in works.items()}
+        found = harness.measure(cases, inner=1, repeats=given.repeats, besides=calls)
+    record = {
+        "problem": f"ResNet18, batch {BATCH}, {SIDE} x {SIDE} x 1, float32, SGD",
+        "load": [round(n, 2) for n in os.getloadavg()],
+        "disagreement": off,
+        "results": found,
+        "ratios": ratios(found),
+        "separation, 32 x 32 grid": separation(),
+    } | versions
+    console.print(record)
+    if given.write:
+        path = harness.write_record("locality", record)
+        console.print(f"written to {path}", soft_wrap=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
