@@ -50,7 +50,7 @@ def save(
                 distances=tuple(distances),
                 num=num,
             )
-        )  # fmt: skip
+        )
         for state in states.values()
     ]
     curves, spectra, nulls = (np.stack(values) for values in zip(*each, strict=True))

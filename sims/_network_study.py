@@ -28,6 +28,8 @@ class Study:
     canvases: tuple[str, ...]
     build: Callable[..., Any]  # (point, config) -> Task
     figure: Callable[[xr.Dataset, str], Any]
+    prepare: Callable[[], Any] = lambda: None  # before the first run
+    extra: Callable[[], dict[str, Any]] = dict  # for the summary
 
 
 def resolve(config: Any, presets: dict[str, dict[str, Any]]) -> Any:
@@ -50,13 +52,16 @@ def run(config: Any, study: Study) -> dict[str, Any]:
     if len(set(study.values)) < len(study.values) or not study.values:
         raise SettingError(f"`{study.axis}` values {study.values}: none, or one twice.")
     points = points_of(config, study.values, study.canvases)
-    may_differ = (*MAY_DIFFER, "distances", "path_lengths")
+    may_differ = (*MAY_DIFFER, "distances", "path_lengths", "data", "image_folder",
+                  "images_note")  # fmt: skip
     folder = open_folder(config.out, config, may_differ=may_differ)
     runs = folder / "runs"
+    study.prepare()
     done = run_all(points, config, study.build, runs)
     data = _network_results.collect(points, runs, study.axis)
     htf.save_results(folder / f"results{SUFFIX}", data)
     summary = _network_results.summarize(data, study.axis, config)
+    summary |= study.extra()
     summary |= {"state": "finished" if done else "interrupted", "preset": config.preset}
     write_json(folder / "summary.json", summary)
     save(study.figure(data, study.axis), folder, study.axis)

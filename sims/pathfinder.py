@@ -1,0 +1,203 @@
+"""Can a convolutional network follow a path from one end to the other, if made to?
+
+Expected, as in arXiv:2201.11729: plain training falls to chance with the path's length,
+with the locality regularizer much later. The marks' distance alone predicts the label well
+above chance, so only what exceeds that baseline follows paths.
+"""
+
+import dataclasses
+import functools
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import tyro
+from rich.console import Console
+
+from htfjax import locality
+from sims import _network_figures, _network_study
+from sims._folder import FolderError
+from sims._network_options import NetworkOptions, Point
+from sims._network_pool import RunError
+from sims._network_training import Task
+from sims._settings import SettingError
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(NetworkOptions):
+    """Can a convolutional network follow a path from one end to the other?
+
+    Two paths of dashes, two marks: are they on one path? Networks are trained for every
+    path length, coefficient of the locality regularizer, control and seed. The same
+    command on the same folder resumes it; more seeds or arms extend it.
+
+    --preset cpu (small, shows the machinery and not the effect): 32x32 images, path
+    lengths 3 and 5, coefficients 0 and 1, seeds 10 and 11, 3000 training and 2000 test
+    images, 20 epochs, the strided network.
+    --preset paper: 150x150 images, path lengths 3 5 7 9, coefficients 0 3 9, seeds 0 to 2,
+    10000 and 10000 images, 150 epochs, patience 20, resnet18.
+    """
+
+    path_lengths: tuple[int, ...] | None = None
+    """Dashes of a path."""
+    canvases: tuple[str, ...] | None = None
+    """Image sizes: 150x150 is the paper's, 32x32 to 256x256 those of the Long Range
+    Arena."""
+    matched: bool = False
+    """Images whose marks' distance says nothing about the label."""
+    patch_size: int = 2
+    """Side of the regularizer's patches."""
+    patch_distance: int = 0
+    """Least free pixels between them."""
+    image_folder: Path | None = None
+    """Folder for generated images, to share them between runs; by default in --out."""
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "cpu": {
+        "path_lengths": (3, 5), "canvases": ("32x32",), "coefficients": (0.0, 1.0),
+        "seeds": (10, 11), "train_sizes": (3000,), "test_size": 2000,
+        "networks": ("strided",), "epochs": 20, "patience": 10,
+    },
+    "paper": {
+        "path_lengths": (3, 5, 7, 9), "canvases": ("150x150",),
+        "coefficients": (0.0, 3.0, 9.0), "seeds": (0, 1, 2), "train_sizes": (10_000,),
+        "test_size": 10_000, "networks": ("resnet18",), "epochs": 150, "patience": 20,
+    },
+    "smoke": {
+        "path_lengths": (3,), "canvases": ("32x32",), "coefficients": (0.0, 3.0),
+        "seeds": (0,), "train_sizes": (128,), "test_size": 80, "networks": ("tiny",),
+        "epochs": 2, "patience": 10,
+    },
+}  # fmt: skip
+
+# Read off the authors' published plots: accuracy and standard deviation in per cent.
+PAPER = {
+    "coefficient 0": {3: (98.4, 1.5), 5: (96.0, 1.5), 7: (68.8, 5.1), 9: (50.5, 1.5)},
+    "coefficient 3": {3: (98.4, 1.5), 5: (96.7, 1.5), 7: (89.6, 1.5), 9: (63.5, 6.8)},
+    "coefficient 9": {3: (98.3, 1.5), 5: (96.6, 1.5), 7: (91.7, 1.5), 9: (85.5, 1.9)},
+}
+LRA_SIZES = (32, 64, 128, 256)
+
+
+def run(config: Config) -> dict[str, Any]:
+    """Trains, writes results and figures, and returns the summary.
+
+    Raises:
+      SettingError, FolderError, RunError, ValueError, OSError: options that cannot be, a
+        folder that cannot be used, a run that cannot go on.
+    """
+    config = _network_study.resolve(config, PRESETS)
+    if config.image_folder is None:
+        config = dataclasses.replace(config, image_folder=config.out / "images")
+    for canvas in config.canvases:
+        for length in config.path_lengths:
+            settings_of(config, length, canvas)
+            locality.random_patches(
+                jax.random.key(0), _network_study.read_canvas(canvas), config.patch_size,
+                distance=config.patch_distance,
+            )  # fmt: skip
+    what = _network_study.Study(
+        axis="path_length",
+        values=config.path_lengths,
+        canvases=config.canvases,
+        build=build,
+        prepare=functools.partial(_draw_all, config),
+        figure=functools.partial(_draw, config=config),
+        extra=functools.partial(_extra, config),
+    )
+    return _network_study.run(config, what)
+
+
+def settings_of(config: Config, length: int, canvas: str) -> locality.PathfinderSettings:
+    """The generator's settings.
+
+    Raises:
+      SettingError: an image size that has none. ValueError: a length that cannot be.
+    """
+    height, width = _network_study.read_canvas(canvas)
+    changes = {"contour_length": length, "match_distance": config.matched}
+    if (height, width) == (150, 150):
+        return locality.PathfinderSettings(**changes)
+    if height != width or height not in LRA_SIZES:
+        raise SettingError(
+            f"`--canvases {canvas}`: there are 150x150 and "
+            f"{', '.join(f'{n}x{n}' for n in LRA_SIZES)}."
+        )
+    third = max(1, length // 3)
+    return locality.lra_pathfinder(height, distractor_length=third, **changes)
+
+
+def build(point: Point, config: Config) -> Task:
+    """Images of a path length: the first ones train, the last ones test, for every seed."""
+    images = _images(config, point.value, point.canvas)
+    count, test = point.train_size, config.test_size
+    most = max(config.train_sizes)
+    train = locality.pathfinder_examples(images, slice(0, count))
+    tested = locality.pathfinder_examples(images, slice(most, most + test), like=train)
+    validation = None
+    if config.validation_size:
+        validation = locality.pathfinder_examples(
+            images, slice(most + test, None), like=train
+        )
+    size = _network_study.read_canvas(point.canvas)
+    draw = locality.RandomPatches(size, config.patch_size, config.patch_distance)
+    return Task(train, tested, validation, draw, 1)
+
+
+@functools.lru_cache(maxsize=1)
+def _images(config: Config, length: int, canvas: str) -> locality.PathfinderImages:
+    count = max(config.train_sizes) + config.test_size + config.validation_size
+    count += count % 2  # matched images come in pairs
+    return locality.stored_pathfinder(
+        config.image_folder, jax.random.key(6), settings_of(config, length, canvas), count
+    )
+
+
+def _draw_all(config: Config) -> None:
+    """Generates what is missing before workers start."""
+    for canvas in config.canvases:
+        for length in config.path_lengths:
+            _images(config, length, canvas)
+
+
+def baselines(config: Config, canvas: str) -> dict[int, float]:
+    """Accuracy that the marks' distance alone reaches, for each path length."""
+    found = {}
+    for length in config.path_lengths:
+        images = _images(config, length, canvas)
+        distances = locality.marker_distances(images)
+        found[length] = locality.marker_distance_baseline(distances, images.labels).accuracy
+    return found
+
+
+def _extra(config: Config) -> dict[str, Any]:
+    return {"marker_distance_baseline": {
+        canvas: {str(k): v for k, v in baselines(config, canvas).items()}
+        for canvas in config.canvases
+    }}  # fmt: skip
+
+
+def _draw(data: Any, axis: str, config: Config) -> Any:
+    paper = config.canvases == ("150x150",) and not config.matched
+    note = "paper in grey" if paper else "images unlike the paper's: not comparable"
+    return _network_figures.accuracies(
+        data, axis, label="dashes of a path", paper=PAPER if paper else None, note=note,
+        baseline=baselines(config, config.canvases[0]),
+    )  # fmt: skip
+
+
+def main() -> int:
+    """The command line."""
+    config = tyro.cli(Config, prog="python -m sims.pathfinder")
+    try:
+        summary = run(config)
+    except (SettingError, FolderError, RunError, ValueError, TypeError, OSError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    return _network_study.report(summary, config.out, Console())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
