@@ -3,7 +3,6 @@
 So far the locality regularizer and the convolution its networks will be built on.
 """
 
-
 from htfjax.locality.cifar10 import download_cifar10 as download_cifar10
 from htfjax.locality.cifar10 import load_cifar10 as load_cifar10
 from htfjax.locality.conv_ac import ConvAC as ConvAC
