@@ -31,7 +31,7 @@ def apply(
     else:
         mean, var, new = statistics["mean"], statistics["var"], statistics
     h = jnp.tanh((h - mean[None]) / jnp.sqrt(var + 1e-5)[None])
-    if train and key is not None:
+    if train and key is not None and "dropout" in params:
         h = h * jax.random.bernoulli(key, 0.5, h.shape).astype(h.dtype)
     return h @ params["b"], new
 
@@ -167,21 +167,22 @@ def test_resumed_from_disk_equals_unbroken(name: str, tmp_path: Any) -> None:
 
 def test_stops_after_more_perfect_epochs_than_patience() -> None:
     """The rule counts epochs in a row; then nothing moves, momentum or not."""
-    data = dataclasses.replace(examples(), labels=jnp.ones(COUNT))
+    images = examples().images
+    labels = (images[:, 0, 0, 0] > 0).astype(jnp.float64)
+    data = locality.ArrayExamples(images.at[:, 0, 0, 0].multiply(3), labels)
     optimizer = locality.hold(optax.sgd(0.5, momentum=0.9))
     loss = loss_of(data=data, patience=3)
-    _, trajectory = descend(loss, optimizer, [12])
+    held, trajectory = descend(loss, optimizer, [24])
     perfect, epochs = (np.asarray(trajectory.observed[n]) for n in ("perfect", "epochs"))
     accuracy = np.asarray(trajectory.observed["train_accuracy"])
     stop = int(np.argmax(perfect > 3))
-    assert 4 <= stop < 12
+    assert 4 <= stop < 24
     np.testing.assert_array_equal(accuracy[stop - 3 : stop + 1], 1.0)
     assert perfect[stop - 1] == 3
-    assert epochs.tolist() == [min(k, stop) for k in range(13)]
+    assert epochs.tolist() == [min(k, stop) for k in range(25)]
     np.testing.assert_array_equal(trajectory.chords[stop:], 0.0)
     assert np.all(np.asarray(trajectory.chords[:stop]) > 0)
     exact, _ = descend(loss, optimizer, [stop])
-    held, _ = descend(loss, optimizer, [12])
     assert_identical(held.params.trained, exact.params.trained)
     assert_identical(held.opt_state, exact.opt_state)
     assert_identical(held.params.carried.statistics, exact.params.carried.statistics)
@@ -323,7 +324,7 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path: Any) -> None:
     for other in states[1:]:
         with pytest.raises(ValueError, match="something else") as caught:
             htf.load_state(tmp_path / "state", like=other)
-        assert len(str(caught.value)) < 1500
+        assert "layers" in str(caught.value)
     assert_identical(htf.load_state(tmp_path / "state", like=states[0]), states[0])
 
 
