@@ -4,8 +4,7 @@ import os
 from pathlib import Path
 
 # Tests fill the machine; rates measured then are kept apart from the user's.
-CACHE = Path(__file__).parent / ".pytest_cache" / "htfjax"
-os.environ.setdefault("HTFJAX_CACHE", str(CACHE))
+os.environ.setdefault("HTFJAX_CACHE", str(Path(__file__).parent / ".pytest_cache/htfjax"))
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax

@@ -111,7 +111,8 @@ def courses(data: xr.Dataset, axis: str) -> Any:
 def locality_measures(measured: dict[Any, xr.Dataset], axis: str) -> Any:
     """How local networks are, before and after training: curves, then spectra."""
     values = sorted({point.value for point in measured})
-    fig, axes = plt.subplots(2, len(values), figsize=(max(6.0, 3.3 * len(values) + 0.6), 6.2),
+    width = max(6.0, 3.3 * len(values) + 0.6)
+    fig, axes = plt.subplots(2, len(values), figsize=(width, 6.2),
                              layout="constrained", squeeze=False, sharey="row")  # fmt: skip
     arms = list(dict.fromkeys(point.arm.label for point in measured))
     for point, run in sorted(
