@@ -45,6 +45,8 @@ def accuracies(
         ax.set_title(title, fontsize=11)
         ax.set_xlabel(label)
         ax.set_xticks(values)
+        if len(values) == 1:
+            ax.set_xlim(values[0] - 1, values[0] + 1)
         ax.grid(alpha=0.25)
     axes[0].axhline(50, color="0.3", lw=1, ls=":", label="chance")
     if baseline:
@@ -109,8 +111,10 @@ def courses(data: xr.Dataset, axis: str) -> Any:
 def locality_measures(measured: dict[Any, xr.Dataset], axis: str) -> Any:
     """How local networks are, before and after training: curves, then spectra."""
     values = sorted({point.value for point in measured})
-    fig, axes = plt.subplots(2, len(values), figsize=(3.3 * len(values) + 0.6, 6.2),
-                             layout="constrained", squeeze=False, sharey="row")  # fmt: skip
+    size = (max(6.0, 3.3 * len(values) + 0.6), 6.2)
+    fig, axes = plt.subplots(
+        2, len(values), figsize=size, layout="constrained", squeeze=False, sharey="row"
+    )
     arms = list(dict.fromkeys(point.arm.label for point in measured))
     for point, run in sorted(
         measured.items(), key=lambda item: arms.index(item[0].arm.label)

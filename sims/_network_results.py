@@ -15,7 +15,7 @@ SCALARS = ("train_accuracy", "test_accuracy", "validation_accuracy", "test_loss"
            "change_test", "change_at_start", "epochs")  # fmt: skip
 
 
-def collect(points: list[Point], folder: Path, axis: str) -> xr.Dataset:
+def collect(points: list[Point], folder: Path, axis: str, arms: list[str]) -> xr.Dataset:
     """Dataset over (axis, arm, train_size, canvas, network, seed), epochs beside it.
 
     Runs that are missing, or not at their end, are NaN.
@@ -23,6 +23,7 @@ def collect(points: list[Point], folder: Path, axis: str) -> xr.Dataset:
     labels = {axis: sorted({p.value for p in points})} | {
         name: list(dict.fromkeys(_label(p, name) for p in points)) for name in AXES
     }
+    labels["arm"] = arms
     for name in ("train_size", "seed"):
         labels[name] = sorted(labels[name])
     shape = tuple(len(x) for x in labels.values())

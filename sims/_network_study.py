@@ -14,7 +14,7 @@ from sims import _network_figures, _network_measures, _network_results
 from sims._drive import SUFFIX
 from sims._figures import save
 from sims._folder import open_folder, write_json
-from sims._network_options import MAY_DIFFER, check_options, points_of, with_preset
+from sims._network_options import MAY_DIFFER, arms_of, check_options, points_of, with_preset
 from sims._network_pool import run_all
 from sims._settings import SettingError
 
@@ -58,7 +58,8 @@ def run(config: Any, study: Study) -> dict[str, Any]:
     runs = folder / "runs"
     study.prepare()
     done = run_all(points, config, study.build, runs)
-    data = _network_results.collect(points, runs, study.axis)
+    arms = [arm.label for arm in arms_of(config)]
+    data = _network_results.collect(points, runs, study.axis, arms)
     htf.save_results(folder / f"results{SUFFIX}", data)
     summary = _network_results.summarize(data, study.axis, config)
     summary |= study.extra()
@@ -66,7 +67,7 @@ def run(config: Any, study: Study) -> dict[str, Any]:
     write_json(folder / "summary.json", summary)
     save(study.figure(data, study.axis), folder, study.axis)
     save(_network_figures.courses(data, study.axis), folder, "training")
-    measured = measures(points, runs)
+    measured = measures(sorted(points, key=lambda p: arms.index(p.arm.label)), runs)
     if measured:
         save(_network_figures.locality_measures(measured, study.axis), folder, "locality")
     return summary
