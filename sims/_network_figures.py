@@ -50,7 +50,7 @@ def accuracies(
         ax.grid(alpha=0.25)
     axes[0].axhline(50, color="0.3", lw=1, ls=":", label="chance")
     if baseline:
-        axes[0].plot(list(baseline), [100 * v for v in baseline.values()], "--", color="C3",
+        axes[0].plot(list(baseline), [100 * v for v in baseline.values()], "--_", color="C3",
                      lw=1.4, label="markers' distance alone")  # fmt: skip
     for i, (arm, cells) in enumerate((paper or {}).items()):
         shown = {v: c for v, c in cells.items() if v in values}

@@ -18,13 +18,18 @@ from sims._settings import SettingError
 
 def config(out: Path, **options: Any) -> is_same_class.Config:
     """The smoke preset, one distance, two epochs, in this process."""
-    options = {"distances": (4,), "epochs": 2, "workers": 1} | options
+    options = {
+        "distances": (4,),
+        "epochs": 2,
+        "workers": 1,
+        "train_sizes": (128,),
+    } | options
     return is_same_class.Config(out=out, preset="smoke", **options)
 
 
 def test_a_study_its_files_and_its_extension(tmp_path: Path) -> None:
     """Results by name, figures, and that what is done is not done again."""
-    summary = is_same_class.run(config(tmp_path, coefficients=(1.0,)))
+    summary = is_same_class.run(config(tmp_path, coefficients=(0.0,)))
     data = htf.load_results(tmp_path)
     assert data.sizes["arm"] == 1
     assert {"train_accuracy", "test_accuracy", "change", "change_test"} <= set(data)
@@ -34,9 +39,11 @@ def test_a_study_its_files_and_its_extension(tmp_path: Path) -> None:
         assert (tmp_path / name).stat().st_size > 0
     (run,) = (tmp_path / "runs").glob("*.nc")
     before = run.stat().st_mtime_ns
-    more = is_same_class.run(config(tmp_path, coefficients=(1.0, 0.0)))
+    more = is_same_class.run(
+        config(tmp_path, coefficients=(0.0,), controls=("train_and_test",), test_size=40)
+    )
     assert run.stat().st_mtime_ns == before
-    assert [gap["arm"] for gap in more["gaps"]] == ["coefficient 1"]
+    assert [gap["arm"] for gap in more["gaps"]] == ["train and test"]
     assert json.loads((tmp_path / "summary.json").read_text())["state"] == "finished"
 
 
