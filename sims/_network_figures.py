@@ -50,8 +50,9 @@ def accuracies(
         ax.grid(alpha=0.25)
     axes[0].axhline(50, color="0.3", lw=1, ls=":", label="chance")
     if baseline:
-        axes[0].plot(list(baseline), [100 * v for v in baseline.values()], "--_", color="C3",
-                     lw=1.4, label="markers' distance alone")  # fmt: skip
+        heights = [100 * v for v in baseline.values()]
+        words = "markers' distance alone"
+        axes[0].plot(list(baseline), heights, "--_", color="C3", lw=1.4, label=words)
     for i, (arm, cells) in enumerate((paper or {}).items()):
         shown = {v: c for v, c in cells.items() if v in values}
         if arm in data.arm.values and shown:
