@@ -72,11 +72,51 @@ def load_state(path: str | os.PathLike, like: Any) -> Any:
     )
     try:
         with ocp.StandardCheckpointer() as checkpointer:
+            stored = _shapes(checkpointer.metadata(found).item_metadata.tree)
+            differ = _differences(stored, _shapes(wanted))
+            if differ:
+                raise _AnotherStructure(differ)
             return checkpointer.restore(found, wanted)
+    except _AnotherStructure as error:
+        raise ValueError(
+            f"`path={path}` is a checkpoint of something else, another network perhaps: "
+            f"{error}."
+        ) from None
     except Exception as error:  # orbax raises many kinds for one cause
         raise ValueError(
             f"`path={path}` is damaged, or a checkpoint of something else: {error}"
         ) from error
+
+
+class _AnotherStructure(Exception):
+    """The checkpoint does not hold what is wanted."""
+
+
+def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+    """Shape of every array by its path, attributes and dictionary keys alike."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {
+        "/".join(_word(key) for key in path): tuple(leaf.shape) for path, leaf in leaves
+    }
+
+
+def _word(key: Any) -> str:
+    kinds = ("name", "key", "idx")
+    return next((str(getattr(key, k)) for k in kinds if hasattr(key, k)), str(key))
+
+
+def _differences(stored: dict, wanted: dict, most: int = 5) -> str:
+    """Arrays of other shapes, or in one only; names alone are left to orbax."""
+    said = [
+        f"{name} has shape {stored[name]} there, {wanted[name]} here"
+        for name in stored
+        if name in wanted and stored[name] != wanted[name]
+    ]
+    if len(stored) != len(wanted):
+        said += [f"{name} is only there" for name in stored if name not in wanted]
+        said += [f"{name} is only here" for name in wanted if name not in stored]
+    more = f"; and {len(said) - most} more" if len(said) > most else ""
+    return "; ".join(said[:most]) + more
 
 
 def checkpoint_series(folder: str | os.PathLike) -> ocp.CheckpointManager:

@@ -50,8 +50,9 @@ def accuracies(
         ax.grid(alpha=0.25)
     axes[0].axhline(50, color="0.3", lw=1, ls=":", label="chance")
     if baseline:
-        axes[0].plot(list(baseline), [100 * v for v in baseline.values()], "--", color="C3",
-                     lw=1.4, label="markers' distance alone")  # fmt: skip
+        heights = [100 * v for v in baseline.values()]
+        words = "markers' distance alone"
+        axes[0].plot(list(baseline), heights, "--_", color="C3", lw=1.4, label=words)
     for i, (arm, cells) in enumerate((paper or {}).items()):
         shown = {v: c for v, c in cells.items() if v in values}
         if arm in data.arm.values and shown:
@@ -111,9 +112,10 @@ def courses(data: xr.Dataset, axis: str) -> Any:
 def locality_measures(measured: dict[Any, xr.Dataset], axis: str) -> Any:
     """How local networks are, before and after training: curves, then spectra."""
     values = sorted({point.value for point in measured})
-    width = max(6.0, 3.3 * len(values) + 0.6)
-    fig, axes = plt.subplots(2, len(values), figsize=(width, 6.2),
-                             layout="constrained", squeeze=False, sharey="row")  # fmt: skip
+    size = (max(6.0, 3.3 * len(values) + 0.6), 6.2)
+    fig, axes = plt.subplots(
+        2, len(values), figsize=size, layout="constrained", squeeze=False, sharey="row"
+    )
     arms = list(dict.fromkeys(point.arm.label for point in measured))
     for point, run in sorted(
         measured.items(), key=lambda item: arms.index(item[0].arm.label)

@@ -80,14 +80,14 @@ PAPER = {
 }  # fmt: skip
 
 
-def run(config: Config) -> dict[str, Any]:
+def run(asked: Config) -> dict[str, Any]:
     """Trains, writes results and figures, and returns the summary.
 
     Raises:
       SettingError, FolderError, RunError, ValueError, OSError: options that cannot be, a
         folder that cannot be used, a run that cannot go on.
     """
-    config = _network_study.resolve(config, PRESETS)
+    config: Any = _network_study.resolve(asked, PRESETS)
     for canvas in config.canvases:
         for distance in config.distances:
             _examples(config, 0, 8, "test", distance, canvas)
@@ -108,7 +108,7 @@ def run(config: Config) -> dict[str, Any]:
     return _network_study.run(config, what)
 
 
-def build(point: Point, config: Config) -> Task:
+def build(point: Point, config: Any) -> Task:
     """Pairs on a canvas; training pairs follow from the seed, test pairs are the same."""
     place = (point.value, point.canvas)
     train = _examples(config, 77 + point.seed, point.train_size, "train", *place)
@@ -124,7 +124,7 @@ def build(point: Point, config: Config) -> Task:
 
 @functools.lru_cache(maxsize=64)
 def _examples(
-    config: Config, seed: int, count: int, split: str, distance: int, canvas: str
+    config: Any, seed: int, count: int, split: str, distance: int, canvas: str
 ) -> locality.SameClassExamples:
     images = _images(config.images, config.data, split, bool(config.validation_size))
     other = "class" if config.images == "digits" else "image"

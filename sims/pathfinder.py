@@ -81,14 +81,14 @@ PAPER = {
 LRA_SIZES = (32, 64, 128, 256)
 
 
-def run(config: Config) -> dict[str, Any]:
+def run(asked: Config) -> dict[str, Any]:
     """Trains, writes results and figures, and returns the summary.
 
     Raises:
       SettingError, FolderError, RunError, ValueError, OSError: options that cannot be, a
         folder that cannot be used, a run that cannot go on.
     """
-    config = _network_study.resolve(config, PRESETS)
+    config: Any = _network_study.resolve(asked, PRESETS)
     if config.image_folder is None:
         config = dataclasses.replace(config, image_folder=config.out / "images")
     for canvas in config.canvases:
@@ -110,7 +110,7 @@ def run(config: Config) -> dict[str, Any]:
     return _network_study.run(config, what)
 
 
-def settings_of(config: Config, length: int, canvas: str) -> locality.PathfinderSettings:
+def settings_of(config: Any, length: int, canvas: str) -> locality.PathfinderSettings:
     """The generator's settings.
 
     Raises:
@@ -129,7 +129,7 @@ def settings_of(config: Config, length: int, canvas: str) -> locality.Pathfinder
     return locality.lra_pathfinder(height, distractor_length=third, **changes)
 
 
-def build(point: Point, config: Config) -> Task:
+def build(point: Point, config: Any) -> Task:
     """Images of a path length: the first ones train, the last ones test, for every seed."""
     images = _images(config, point.value, point.canvas)
     count, test = point.train_size, config.test_size
@@ -147,7 +147,7 @@ def build(point: Point, config: Config) -> Task:
 
 
 @functools.lru_cache(maxsize=1)
-def _images(config: Config, length: int, canvas: str) -> locality.PathfinderImages:
+def _images(config: Any, length: int, canvas: str) -> locality.PathfinderImages:
     count = max(config.train_sizes) + config.test_size + config.validation_size
     count += count % 2  # matched images come in pairs
     return locality.stored_pathfinder(
@@ -155,14 +155,14 @@ def _images(config: Config, length: int, canvas: str) -> locality.PathfinderImag
     )
 
 
-def _draw_all(config: Config) -> None:
+def _draw_all(config: Any) -> None:
     """Generates what is missing before workers start."""
     for canvas in config.canvases:
         for length in config.path_lengths:
             _images(config, length, canvas)
 
 
-def baselines(config: Config, canvas: str) -> dict[int, float]:
+def baselines(config: Any, canvas: str) -> dict[int, float]:
     """Accuracy that the marks' distance alone reaches, for each path length."""
     found = {}
     for length in config.path_lengths:
@@ -172,14 +172,14 @@ def baselines(config: Config, canvas: str) -> dict[int, float]:
     return found
 
 
-def _extra(config: Config) -> dict[str, Any]:
+def _extra(config: Any) -> dict[str, Any]:
     return {"marker_distance_baseline": {
         canvas: {str(k): v for k, v in baselines(config, canvas).items()}
         for canvas in config.canvases
     }}  # fmt: skip
 
 
-def _draw(data: Any, axis: str, config: Config) -> Any:
+def _draw(data: Any, axis: str, config: Any) -> Any:
     paper = config.canvases == ("150x150",) and not config.matched
     note = "paper in grey" if paper else "images unlike the paper's: not comparable"
     return _network_figures.accuracies(

@@ -311,7 +311,7 @@ def hold(optimizer: optax.GradientTransformation) -> optax.GradientTransformatio
     inner = optax.with_extra_args_support(optimizer)
 
     def update(
-        updates: Any, state: Any, params: Any = None, *, carried: Course, **extra: Any
+        updates: Any, state: Any, params: Any = None, *, carried: Any = None, **extra: Any
     ) -> tuple[Any, Any]:
         return lax.cond(
             carried.held,

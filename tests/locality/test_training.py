@@ -1,6 +1,7 @@
 """Training in epochs: against plain loops, resumed, stopped, failed, refused."""
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -85,6 +86,18 @@ def assert_identical(a: Any, b: Any) -> None:
 def test_epochs_are_the_obvious_loop(coefficient: float, batch_norm: str) -> None:
     """Weights, statistics and epoch sums of two epochs, from a loop over three batches."""
     data = examples()
+
+    @functools.partial(jax.value_and_grad, has_aux=True)
+    def objective(
+        params: Any, statistics: Any, x: Any, y: Any, place: Any, key: Any
+    ) -> Any:
+        return locality.regularized_loss(
+            apply, lambda z: jnp.mean(jnp.logaddexp(0.0, z) - y * z), params, statistics, x,
+            DRAW(place), coefficient=coefficient, batch_norm=batch_norm, key=key,
+            two_stage=False,
+        )  # fmt: skip
+
+    step = jax.jit(objective)
     (params, statistics), velocity = start(), None
     rows, seen = np.arange(COUNT), []
     for epoch in range(2):
@@ -95,20 +108,7 @@ def test_epochs_are_the_obvious_loop(coefficient: float, batch_norm: str) -> Non
                 rows = np.asarray(jax.random.permutation(keys[0], COUNT))
             x, y = data.batch(rows[i * SIZE : (i + 1) * SIZE])
 
-            def objective(params: Any, x: Any = x, y: Any = y, s: Any = statistics,
-                          keys: Any = keys) -> Any:  # fmt: skip
-                def cross_entropy(z: jax.Array) -> jax.Array:
-                    return jnp.mean(jnp.logaddexp(0.0, z) - y * z)
-
-                return locality.regularized_loss(
-                    apply, cross_entropy, params, s, x, DRAW(keys[1]),
-                    coefficient=coefficient, batch_norm=batch_norm, key=keys[2],
-                    two_stage=False,
-                )  # fmt: skip
-
-            (_, (statistics, measured)), grads = jax.value_and_grad(
-                objective, has_aux=True
-            )(params)
+            (_, (statistics, measured)), grads = step(params, statistics, x, y, *keys[1:])
             first = velocity is None
             velocity = grads if first else jax.tree.map(
                 lambda v, g: 0.9 * v + g, velocity, grads
@@ -143,24 +143,25 @@ def test_every_epoch_sees_every_example_once() -> None:
     assert len({tuple(order) for order in orders}) == 3
 
 
-@pytest.mark.parametrize("name", ["sgd", "adamw", "accumulated"])
+@pytest.mark.parametrize("name", ["sgd", "accumulated"])
 def test_resumed_from_disk_equals_unbroken(name: str, tmp_path: Any) -> None:
     """State and records, bit for bit, also between the updates of accumulated batches."""
     optimizer = locality.hold({
         "sgd": optax.sgd(0.1, momentum=0.9),
-        "adamw": optax.adamw(1e-2, weight_decay=0.1),
-        "accumulated": optax.MultiSteps(optax.sgd(0.1), 2).gradient_transformation(),
+        "accumulated": optax.MultiSteps(
+            optax.adamw(1e-2, weight_decay=0.1), 2
+        ).gradient_transformation(),
     }[name])  # fmt: skip
     loss = loss_of(coefficient=0.5)
     with jax.numpy_dtype_promotion("standard"):  # optax multiplies floats by ints
-        whole, one = descend(loss, optimizer, [5])
+        whole, one = descend(loss, optimizer, [6])
         state, first = descend(loss, optimizer, [3])
         htf.save_state(tmp_path / "state", state)
         fresh = htf.start_descent(
             locality.start_training(*start(), loss.examples), optimizer
         )
         loaded = htf.load_state(tmp_path / "state", like=fresh)
-        resumed, second = descend(loss, optimizer, [2], loaded)
+        resumed, second = descend(loss, optimizer, [3], loaded)
     assert_identical(resumed, whole)
     assert_identical(htf.join([first, second]), one)
 

@@ -1,0 +1,149 @@
+"""The simulations of trained networks: smoke presets, resuming, bad input."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import htfjax as htf
+from sims import _network_training, is_same_class, pathfinder
+from sims._folder import FolderError
+from sims._network_options import arms_of, points_of
+from sims._network_results import gaps
+from sims._settings import SettingError
+
+
+def config(out: Path, **options: Any) -> is_same_class.Config:
+    """The smoke preset, one distance, two epochs, in this process."""
+    options = {
+        "distances": (4,),
+        "epochs": 2,
+        "workers": 1,
+        "train_sizes": (128,),
+    } | options
+    return is_same_class.Config(out=out, preset="smoke", **options)
+
+
+def test_a_study_its_files_and_its_extension(tmp_path: Path) -> None:
+    """Results by name, figures, and that what is done is not done again."""
+    summary = is_same_class.run(config(tmp_path, coefficients=(0.0,)))
+    data = htf.load_results(tmp_path)
+    assert data.sizes["arm"] == 1
+    assert {"train_accuracy", "test_accuracy", "change", "change_test"} <= set(data)
+    assert np.isfinite(data.test_accuracy.values).all()
+    assert summary["rows"][0]["runs"] == {"capped": 1}
+    for name in ("config.json", "summary.json", "distance.png", "distance.svg"):
+        assert (tmp_path / name).stat().st_size > 0
+    (run,) = (tmp_path / "runs").glob("*.nc")
+    before = run.stat().st_mtime_ns
+    more = is_same_class.run(
+        config(tmp_path, coefficients=(0.0,), controls=("train_and_test",), test_size=40)
+    )
+    assert run.stat().st_mtime_ns == before
+    assert [gap["arm"] for gap in more["gaps"]] == ["train and test"]
+    assert json.loads((tmp_path / "summary.json").read_text())["state"] == "finished"
+
+
+def test_an_interrupted_run_equals_an_unbroken_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped after two of four epochs, then run again: the same records and weights."""
+    monkeypatch.setattr(_network_training, "EPOCHS_PER_CHUNK", 2)
+    found = []
+    for pauses in ((), (True,)):
+        options = is_same_class._network_study.resolve(
+            config(tmp_path, coefficients=(1.0,), epochs=4), is_same_class.PRESETS
+        )
+        (point,) = points_of(options, (4,), options.canvases)
+        folder = tmp_path / f"runs{len(pauses)}"
+        folder.mkdir()
+        for pause in (*pauses, False):
+            status = _network_training.train(
+                point, options, is_same_class.build, folder, Silent(), lambda p=pause: p
+            )
+            assert status == ("interrupted" if pause else "capped")
+        found.append(htf.load_results(folder / f"{point.name}.nc"))
+    for name in found[0].data_vars:
+        np.testing.assert_array_equal(found[0][name], found[1][name])
+
+
+class Silent:
+    """A progress display that shows nothing."""
+
+    disable = False
+
+    def __init__(self) -> None:
+        self.console = self
+
+    def add_task(self, *_: Any, **__: Any) -> int:
+        return 0
+
+    def update(self, *_: Any, **__: Any) -> None:
+        pass
+
+    def print(self, *_: Any) -> None:
+        pass
+
+
+@pytest.mark.slow
+def test_pathfinder_smoke(tmp_path: Path) -> None:
+    """Images are made, the baseline stands in the summary."""
+    summary = pathfinder.run(pathfinder.Config(out=tmp_path, preset="smoke", workers=2))
+    assert 0.5 < summary["marker_distance_baseline"]["32x32"]["3"] <= 1.0
+    assert (tmp_path / "path_length.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"distances": (0, 5)}, "the maximum is 4"),
+        ({"canvases": ("8by20",)}, "height x width"),
+        ({"controls": ("drop",)}, "none of two_passes"),
+        ({"controls": ("dropout=much",)}, "none of two_passes"),
+        ({"batch_size": 53}, "at least two images"),
+        ({"batch_size": 1}, "--batch-size 1"),
+        ({"seeds": (1, 1)}, "twice"),
+        ({"learning_rate": 0.0}, "--learning-rate"),
+        ({"images": "cifar10"}, "--data"),
+    ],
+)
+def test_bad_options_are_named(tmp_path: Path, options: dict, words: str) -> None:
+    """Before anything is trained."""
+    with pytest.raises((ValueError, SettingError), match=words):
+        is_same_class.run(config(tmp_path, **options))
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_folder_of_other_options_is_refused(tmp_path: Path) -> None:
+    """The option that differs is named."""
+    asked = config(tmp_path)
+    (tmp_path / "config.json").write_text(
+        json.dumps({"config": {"learning_rate": 0.5}, "versions": {}})
+    )
+    with pytest.raises(FolderError, match="--learning-rate"):
+        is_same_class.run(asked)
+
+
+def test_arms_and_gaps(tmp_path: Path) -> None:
+    """Controls have strengths; a gap's error is that of two independent means."""
+    options = dataclasses.replace(
+        config(tmp_path), coefficients=(0.0,), controls=("two_passes", "dropout=0.3")
+    )
+    assert [(a.control, a.coefficient, a.strength) for a in arms_of(options)] == [
+        ("", 0.0, 0.0), ("two_passes", 1e-6, 1e-6), ("dropout", 0.0, 0.3)
+    ]  # fmt: skip
+    import xarray as xr
+
+    values = np.array([[[[[[0.5, 0.6]]]], [[[[0.7, 0.9]]]]]])
+    dims = ("distance", "arm", "train_size", "canvas", "network", "seed")
+    data = xr.Dataset(
+        {"test_accuracy": (dims, values)},
+        {"arm": ["coefficient 0", "coefficient 1"], "distance": [4], "train_size": [9],
+         "canvas": ["8x20"], "network": ["tiny"]},
+    )  # fmt: skip
+    (gap,) = gaps(data, "distance")
+    assert gap["gap"] == pytest.approx(0.25)
+    assert gap["standard_error"] == pytest.approx(np.sqrt((0.005 + 0.02) / 2))
