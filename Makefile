@@ -43,6 +43,7 @@ bench: $(RUNTIME)
 	$(BIN)/python -m benchmarks.spectra
 	$(BIN)/python -m benchmarks.precision
 	$(BIN)/python -m benchmarks.peers
+	$(BIN)/python -m benchmarks.locality
 	$(BIN)/python -m benchmarks.tables
 
 # Another interpreter has another stamp, so it gets a fresh environment.

@@ -162,6 +162,23 @@ def peers(records: list[Record]) -> str:
     return markdown(["work", "record", "scheme", "ms", "over ours"], rows)
 
 
+def locality(records: list[Record]) -> str:
+    """Milliseconds and ratios, one column a record."""
+    names = list(dict.fromkeys(name for r in records for name in r["results"]))
+    ratios = list(dict.fromkeys(name for r in records for name in r["ratios"]))
+    rows: list[list[Any]] = []
+    for name in names:
+        found = [r["results"].get(name) for r in records]
+        rows.append(
+            [f"{name}, ms", *(f"{x['milliseconds']:.0f}" if x else "" for x in found)]
+        )
+    for name in ratios:
+        rows.append([name, *(r["ratios"].get(name, "") for r in records)])
+    grids = [r["separation, 32 x 32 grid"]["seconds, 64 contexts"] for r in records]
+    rows.append(["separation spectrum, 32 x 32 grid, 64 contexts, s", *grids])
+    return markdown(["", *map(label, records)], rows)
+
+
 # Table -> the record it reads and how it is rendered.
 TABLES: dict[str, tuple[str, Callable[[list[Record]], str]]] = {
     "descent_step": ("descent_step", descent_step),
@@ -171,6 +188,7 @@ TABLES: dict[str, tuple[str, Callable[[list[Record]], str]]] = {
     "spectra": ("spectra", spectra),
     "precision": ("precision", precision),
     "peers": ("peers", peers),
+    "locality": ("locality", locality),
 }
 
 
