@@ -21,9 +21,6 @@ __all__ = ["CHUNK", "Chunk", "draw_chunk", "draw_marked_pairs"]
 
 CHUNK = 128  # images; a multiple of two
 LANES = (32, 512)  # pairs of paths grown at once, at least and at most
-# Distances match within this many pixels. Within a whole pixel the labels' densities still
-# differ: a classifier reached 58 % on length 3.
-NEAR = 0.25
 HOPELESS = 20  # times `max_attempts` pairs without one success
 
 
@@ -90,9 +87,9 @@ def draw_marked_pairs(
 ) -> tuple[_Marked, int, int]:
     """`count` pairs with labels and marks, and how many pairs came off and did not.
 
-    With `match_distance`, images 2 i and 2 i + 1 have different labels and distances of
-    their marks in one interval of a quarter of a pixel: pairs of paths without such a partner are dropped,
-    which is rejection on draws with exact histograms.
+    With `match_distance`, images 2 i and 2 i + 1 have different labels and marks at one
+    distance exactly: pairs of paths without such a partner are dropped. (Within intervals
+    of a whole pixel a classifier of the distance still reached 58 % on length 3.)
     """
     kept: list[_Marked] = []
     waiting: _Marked | None = None
@@ -131,8 +128,7 @@ def _mark(rng: Generator, pairs: Paths) -> _Marked:
 def _match(rng: Generator, stamps: Stamps, marked: _Marked) -> tuple[_Marked, _Marked]:
     """Those with a partner of the other label at their distance, in twos; and the rest."""
     row, column = np.divmod(marked.places, stamps.stride)
-    distance = np.hypot(row[:, 0] - row[:, 1], column[:, 0] - column[:, 1])
-    distance = np.floor(distance / NEAR).astype(int)
+    distance = (row[:, 0] - row[:, 1]) ** 2 + (column[:, 0] - column[:, 1]) ** 2
     order = np.lexsort((marked.labels, distance))
     group = distance[order] * 2 + marked.labels[order]
     starts = np.searchsorted(group, group)
