@@ -90,7 +90,7 @@ def residual_net(
     sizes = [_checks.at_least("widths", w, 1) for w in widths]
 
     def conv(*arguments: int, **options: object) -> Conv:
-        return Conv(*arguments, method=method, precision=precision, **options)  # type: ignore[arg-type]
+        return Conv(*arguments, method=method, precision=precision, **options)
 
     def make(rngs: nnx.Rngs) -> nnx.Module:
         stem = conv(channels, sizes[0], 3, stride=2, rngs=rngs)

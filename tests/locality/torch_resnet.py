@@ -8,8 +8,8 @@ import numpy as np
 def run(params: Any, statistics: Any, x: np.ndarray) -> dict[str, Any]:
     """Logits, running statistics after a training pass, and gradients of sum logits^2."""
     # Here, so that the module can be imported without torch.
-    import torch
-    from torch.nn import functional
+    import torch  # pyright: ignore[reportMissingImports]
+    from torch.nn import functional  # pyright: ignore[reportMissingImports]
 
     w = {k: torch.tensor(np.asarray(v), requires_grad=True) for k, v in params.items()}
     running = {k: torch.tensor(np.asarray(v)) for k, v in statistics.items()}
