@@ -1,6 +1,7 @@
 """Small networks for small images: what the regularizer can be seen on in minutes."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 from flax import nnx
@@ -89,8 +90,8 @@ def residual_net(
     """
     sizes = [_checks.at_least("widths", w, 1) for w in widths]
 
-    def conv(*arguments: int, **options: object) -> Conv:
-        return Conv(*arguments, method=method, precision=precision, **options)  # type: ignore[arg-type]
+    def conv(*arguments: int, **options: Any) -> Conv:
+        return Conv(*arguments, method=method, precision=precision, **options)
 
     def make(rngs: nnx.Rngs) -> nnx.Module:
         stem = conv(channels, sizes[0], 3, stride=2, rngs=rngs)
