@@ -10,6 +10,7 @@ turn.
 
 import argparse
 import contextlib
+import functools
 import json
 import os
 import subprocess
@@ -38,7 +39,7 @@ State = tuple[Any, Any, Any]  # params, statistics, of the optimizer
 
 def step(net: locality.Network, coefficient: float, two_stage: bool) -> Callable[..., Any]:
     """(state, x, y) -> (new state, what was measured), the loss of the paper's code."""
-    pair = tuple(locality.Patch(*numbers) for numbers in PATCHES)
+    first, second = (locality.Patch(*numbers) for numbers in PATCHES)
 
     def one(state: State, x: jax.Array, y: jax.Array) -> tuple[State, Any]:
         params, statistics, slots = state
@@ -47,7 +48,8 @@ def step(net: locality.Network, coefficient: float, two_stage: bool) -> Callable
             return locality.regularized_loss(
                 net.apply,
                 lambda z: jnp.mean(optax.sigmoid_binary_cross_entropy(z, y)),
-                params, statistics, x, pair, coefficient=coefficient, two_stage=two_stage,
+                params, statistics, x, (first, second),
+                coefficient=coefficient, two_stage=two_stage,
             )  # fmt: skip
 
         grads, (statistics, seen) = jax.grad(loss, has_aux=True)(params)
@@ -86,7 +88,8 @@ def rival(python: str, data: tuple[State, jax.Array, jax.Array]) -> Iterator[Cal
         path = Path(folder) / "problem.npz"
         arrays = {f"params/{k}": v for k, v in params.items()}
         arrays |= {f"statistics/{k}": v for k, v in statistics.items()}
-        np.savez(path, x=x, y=y, **{k: np.asarray(v) for k, v in arrays.items()})
+        arrays |= {"x": x, "y": y}
+        np.savez(path, allow_pickle=False, **{k: np.asarray(v) for k, v in arrays.items()})
         options = {"patches": PATCHES, "rate": RATE, "momentum": MOMENTUM}
         options = json.dumps(options | {"coefficient": COEFFICIENT})
         script = Path(__file__).with_name("locality_torch.py")
@@ -204,7 +207,7 @@ def main() -> int:
         off = check(works, data, ask)
         calls = {}
         if ask is not None:
-            calls = {name: lambda word=word: ask(word) for name, word in TORCH.items()}
+            calls = {name: functools.partial(ask, word) for name, word in TORCH.items()}
         cases = {name: (work, data) for name, work in works.items()}
         found = harness.measure(cases, inner=1, repeats=given.repeats, besides=calls)
     record = {

@@ -84,7 +84,7 @@ def gradient_change_by_distance(
             )
         return jnp.sum(logits)
 
-    before = jax.grad(total)(x)
+    before, (_, high, wide, _) = jax.grad(total)(x), x.shape
 
     def one(pair: tuple) -> jax.Array:
         p, q = pair
@@ -95,7 +95,7 @@ def gradient_change_by_distance(
     def draw(key: jax.Array, distance: int) -> tuple:
         def one(key: jax.Array) -> tuple:
             return _patches.random_patches(
-                key, x.shape[1:3], patch_size, distance=distance, exactly=True
+                key, (high, wide), patch_size, distance=distance, exactly=True
             )
 
         return jax.vmap(one)(jax.random.split(key, pairs))

@@ -1,6 +1,7 @@
 """Small networks for small images: what the regularizer can be seen on in minutes."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 from flax import nnx
@@ -89,7 +90,11 @@ def residual_net(
     """
     sizes = [_checks.at_least("widths", w, 1) for w in widths]
 
+<<<<<<< HEAD
     def conv(*arguments: int, **options: object) -> Conv:
+=======
+    def conv(*arguments: int, **options: Any) -> Conv:
+>>>>>>> networks
         return Conv(*arguments, method=method, precision=precision, **options)
 
     def make(rngs: nnx.Rngs) -> nnx.Module:
