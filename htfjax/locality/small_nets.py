@@ -90,11 +90,7 @@ def residual_net(
     """
     sizes = [_checks.at_least("widths", w, 1) for w in widths]
 
-<<<<<<< HEAD
-    def conv(*arguments: int, **options: object) -> Conv:
-=======
     def conv(*arguments: int, **options: Any) -> Conv:
->>>>>>> networks
         return Conv(*arguments, method=method, precision=precision, **options)
 
     def make(rngs: nnx.Rngs) -> nnx.Module:
