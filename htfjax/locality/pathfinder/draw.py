@@ -110,8 +110,9 @@ def marker_distances(images: PathfinderImages) -> np.ndarray:
     """
     if not isinstance(images, PathfinderImages):
         raise TypeError(f"`images` must be PathfinderImages, got {type(images).__name__}.")
-    apart = (images.marks[:, 0] - images.marks[:, 1]).astype(float)
-    return np.hypot(apart[:, 0], apart[:, 1])
+    apart = (images.marks[:, 0] - images.marks[:, 1]).astype(int)
+    # From whole squares, so that equal distances are equal numbers.
+    return np.sqrt((apart**2).sum(axis=1))
 
 
 def _chunks(
