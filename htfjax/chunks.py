@@ -16,7 +16,7 @@ __all__ = ["chunk_lengths", "descend_in_chunks"]
 
 def descend_in_chunks(
     state: DescentState,
-    loss: Callable[..., jax.Array],
+    loss: Callable[..., Any],
     optimizer: optax.GradientTransformation,
     *,
     num_steps: int,

@@ -83,7 +83,7 @@ def start_descent(params: Any, optimizer: optax.GradientTransformation) -> Desce
 
 def continue_descent(
     state: DescentState,
-    loss: Callable[..., jax.Array],
+    loss: Callable[..., Any],
     optimizer: optax.GradientTransformation,
     *,
     num_steps: int,
@@ -160,7 +160,7 @@ def continue_descent(
 
 def descend(
     params: Any,
-    loss: Callable[..., jax.Array],
+    loss: Callable[..., Any],
     optimizer: optax.GradientTransformation,
     *,
     num_steps: int,
@@ -318,7 +318,7 @@ def _run(
 
 
 def _at_step(
-    loss: Callable[..., jax.Array], step: jax.Array, key: jax.Array | None
+    loss: Callable[..., Any], step: jax.Array, key: jax.Array | None
 ) -> Callable[[Any], jax.Array]:
     """The loss that step `step` sees."""
     if key is None:

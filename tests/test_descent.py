@@ -343,7 +343,9 @@ def test_optimizers_see_what_is_carried() -> None:
             assert extra["carried"]["count"].shape == ()
         return jax.tree.map(lambda u: -0.01 * u, updates), state
 
-    optimizer = optax.GradientTransformationExtraArgs(lambda _: optax.EmptyState(), update)
+    optimizer = optax.GradientTransformationExtraArgs(
+        lambda params: optax.EmptyState(), update
+    )
     state, _ = in_chunks(carrying(), averaged, optimizer, [2], record_every=2)
     assert int(state.params.carried["count"]) == 2
     in_chunks(jnp.ones(3), lambda x: x @ x, optimizer, [2], record_every=2)

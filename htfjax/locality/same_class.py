@@ -134,7 +134,7 @@ class SameClassExamples:
             + self.shift[None, None, None]
             for side in jnp.moveaxis(self.rows[rows], -1, 0)
         )
-        (top, first), (_, second) = _corners(self.pixels.shape[1:3], self)
+        (top, first), (_, second) = _corners((left.shape[1], left.shape[2]), self)
         empty = jnp.zeros((*left.shape[:1], *self.canvas, left.shape[3]), left.dtype)
         zero, top, first, second = (
             jnp.asarray(at, jnp.int32) for at in (0, top, first, second)

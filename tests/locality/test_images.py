@@ -93,7 +93,7 @@ def test_an_archive_without_a_file_is_refused(tmp_path: Path, batch: np.ndarray)
 def test_digits_are_split_before_anything_else() -> None:
     from sklearn import datasets
 
-    values = datasets.load_digits().data
+    values = np.asarray(datasets.load_digits(return_X_y=True)[0])
     order = np.random.default_rng(0).permutation(len(values))
     train, test = locality.load_digits("train"), locality.load_digits("test")
     assert (len(train.labels), len(test.labels)) == (1078, 719)

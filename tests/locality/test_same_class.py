@@ -9,6 +9,8 @@ import pytest
 
 from htfjax import locality
 
+NO_KEY: Any = 0
+
 
 def numbered(count: int = 60, classes: int = 3, channels: int = 1) -> locality.Images:
     """Images filled with their own number."""
@@ -96,7 +98,7 @@ def test_the_papers_canvas() -> None:
     ("call", "words"),
     [
         (lambda i, p: locality.same_class_pairs(jax.random.key(0), i, 0), "`count"),
-        (lambda i, p: locality.same_class_pairs(0, i, 5), "key"),
+        (lambda i, p: locality.same_class_pairs(NO_KEY, i, 5), "key"),
         (lambda i, p: locality.same_class_pairs(jax.random.key(0), i, 5, other="x"),
          "`other="),
         (lambda i, p: locality.same_class_pairs(jax.random.key(0), numbered(4, 1), 5),

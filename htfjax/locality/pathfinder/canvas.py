@@ -38,7 +38,7 @@ def put(canvas: Canvas, stamps: Stamps, anchor: np.ndarray, dash: np.ndarray) ->
         old = plane.take(where)
         plane[where] = np.maximum(old, pixels.value[dash])
         before += [where, old]
-    return tuple(before)  # type: ignore[return-value]
+    return tuple(before)
 
 
 def undo(canvas: Canvas, before: Undo, rows: np.ndarray) -> None:
@@ -53,4 +53,4 @@ def crosses(
 ) -> np.ndarray:
     """Whether a dash (one an image) meets a mask of at least the pixels' values, (n,)."""
     found = canvas.mask.take(anchor[:, None] + pixels.offset[dash])
-    return (found >= pixels.value[dash]).any(axis=1)
+    return np.asarray((found >= pixels.value[dash]).any(axis=1))

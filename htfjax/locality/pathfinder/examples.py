@@ -209,7 +209,7 @@ def load_pathfinder(path: str | os.PathLike) -> PathfinderImages:
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             header = json.loads(str(archive["header"]))
-            newer = header["format"] > FORMAT
+            newer, images = header["format"] > FORMAT, None
             if not newer:
                 arrays = [archive[name] for name in ARRAYS]
                 margins = tuple(header["settings"].pop("margins"))
@@ -226,7 +226,7 @@ def load_pathfinder(path: str | os.PathLike) -> PathfinderImages:
             f"`path={path}` is damaged or holds no Pathfinder images ({error}); delete it "
             "and draw them again."
         ) from error
-    if newer:
+    if newer or images is None:
         raise ValueError(
             f"`path={path}` has format {header['format']}, this htfjax reads up to "
             f"{FORMAT}; upgrade htfjax."

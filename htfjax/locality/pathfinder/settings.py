@@ -148,6 +148,6 @@ def lra_pathfinder(size: int, **changes: Any) -> PathfinderSettings:
         256: {"thickness": 2.0, "margins": (3,), "marker_radius": 5.0,
               "num_distractors": 7},
     }[size]  # fmt: skip
-    common = {"contour_length": 14, "size": size, "output_size": size,
+    common: dict[str, Any] = {"contour_length": 14, "size": size, "output_size": size,
               "distractor_length": 4}  # fmt: skip
     return PathfinderSettings(**(common | own | changes))

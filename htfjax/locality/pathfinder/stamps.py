@@ -149,17 +149,38 @@ def _rasterize(
     half = length + math.ceil(settings.thickness) + margin
     far = half * scale
     y, x = np.mgrid[-far : far + 1, -far : far + 1].astype(float)
-    head = _move(angles, length * scale)[:, :, None, None]
-    size = np.hypot(head[:, 0], head[:, 1])
-    along = (y * head[:, 0] + x * head[:, 1]) / size
-    across = (y * head[:, 1] - x * head[:, 0]) / size
-    wide = settings.thickness * scale / 2
-    # Half open across, so that a dash along an axis is as wide as one that is not.
-    fine = (along >= -NOISE) & (along <= size + NOISE)
-    fine &= (across > -wide - NOISE) & (across < wide - NOISE)
+    corners = _corners(_move(angles, length * scale), round(settings.thickness * scale))
+    top, bottom = corners[:, :, 0].min(axis=1), corners[:, :, 0].max(axis=1)
+    fine = (y >= top[:, None, None]) & (y <= bottom[:, None, None])
+    for k in range(4):
+        (y0, x0), (dy, dx) = corners[:, k].T, (corners[:, k - 3] - corners[:, k]).T
+        side = dx[:, None, None] * (y - y0[:, None, None])
+        side -= dy[:, None, None] * (x - x0[:, None, None])
+        # A row is filled from the nearest pixel to the nearest pixel, halves inwards.
+        reach = np.where(dy == 0, NOISE, abs(dy) / 2 - NOISE)
+        fine &= side > -reach[:, None, None]
     shrink = resampling(2 * far + 1, 2 * half + 1)
     mask = _dilated(fine.astype(np.uint8), margin * scale)
     return tuple(shrink @ image.astype(float) @ shrink.T for image in (fine, mask))  # type: ignore[return-value]
+
+
+def _corners(head: np.ndarray, width: int) -> np.ndarray:
+    """The four corners, in order, of a line of whole sub-pixels from zero to `head` (O, 2).
+
+    A line of even width is one sub-pixel wider on one side; corners are rounded towards
+    the line, as drawing libraries do.
+    """
+    size = np.hypot(head[:, 0], head[:, 1])[:, None]
+    across = np.stack([-head[:, 1], head[:, 0]], axis=1) / size
+    narrow, wide = math.ceil((width - 1) / 2 - 0.5), math.floor((width - 1) / 2 + 0.5)
+
+    def rounded(x: np.ndarray) -> np.ndarray:
+        return np.sign(x) * np.ceil(np.abs(x) - 0.5 - NOISE)
+
+    # (rows, columns) of the wide and the narrow side are rounded one by one.
+    one = np.stack([rounded(-wide * across[:, 0]), rounded(-narrow * across[:, 1])], axis=1)
+    two = np.stack([rounded(narrow * across[:, 0]), rounded(wide * across[:, 1])], axis=1)
+    return np.stack([two, head + two, head + one, one], axis=1)
 
 
 def _disc(radius: float, scale: int) -> np.ndarray:
