@@ -1,5 +1,6 @@
 """Strict numerics for every test and every docstring example."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -13,6 +14,19 @@ import pytest
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+# Every compiled program holds memory maps. A process may have 65,530 of them by Linux's
+# default, and thousands of tests in one worker get there: the compiler then crashes.
+MOST_MAPS = 25_000
+
+
+def pytest_runtest_teardown() -> None:
+    """Forgets compiled programs once there are many."""
+    maps = Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > MOST_MAPS:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture

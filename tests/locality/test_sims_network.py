@@ -103,7 +103,7 @@ def test_pathfinder_smoke(tmp_path: Path) -> None:
         ({"canvases": ("8by20",)}, "height x width"),
         ({"controls": ("drop",)}, "none of two_passes"),
         ({"controls": ("dropout=much",)}, "none of two_passes"),
-        ({"batch_size": 53}, "at least two images"),
+        ({"batch_size": 127}, "at least two images"),
         ({"batch_size": 1}, "--batch-size 1"),
         ({"seeds": (1, 1)}, "twice"),
         ({"learning_rate": 0.0}, "--learning-rate"),
