@@ -169,10 +169,9 @@ def test_initial_weights_have_the_right_spread() -> None:
     assert np.all(np.asarray(statistics["norm.variance"]) == 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_norm", ["reference", "split", "frozen"])
-@pytest.mark.parametrize(
-    "name", [pytest.param("resnet18", marks=pytest.mark.slow), "residual"]
-)
+@pytest.mark.parametrize("name", ["resnet18", "residual"])
 def test_the_regularizer_takes_every_net(name: str, batch_norm: str) -> None:
     """The cheap form has the value and gradient of the definition, under jit."""
     for net, params, statistics, x in [started(name)]:
@@ -202,6 +201,7 @@ def test_the_regularizer_takes_every_net(name: str, batch_norm: str) -> None:
         assert 0 < float(cheap[1][1].change) < 1
 
 
+@pytest.mark.slow
 def test_native_convolution_is_the_same_network() -> None:
     """To 1e-5 in float32, value and gradient."""
     results = []
