@@ -4,10 +4,25 @@ import contextlib
 import fcntl
 import os
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["replacing", "taking_turns"]
+__all__ = ["DAMAGE", "replacing", "taking_turns"]
+
+# What reading a damaged npz file, or one of something else, may raise.
+DAMAGE = (
+    NotImplementedError,
+    RecursionError,
+    OSError,
+    EOFError,
+    KeyError,
+    TypeError,
+    ValueError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 @contextlib.contextmanager

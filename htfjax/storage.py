@@ -2,8 +2,6 @@
 
 import json
 import os
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +89,7 @@ def load_factors(path: str | os.PathLike) -> Factors:
             f"`path={path}` has format {error}, this htfjax reads up to {FORMAT}; "
             "upgrade htfjax."
         ) from None
-    except _DAMAGE as error:
+    except _files.DAMAGE as error:
         raise ValueError(
             f"`path={path}` is damaged or holds no factors ({error}); restore it from a "
             "copy."
@@ -111,16 +109,3 @@ def _plain(dtype: Any) -> np.dtype:
 
 class _NewerFormatError(Exception):
     pass
-
-
-_DAMAGE = (
-    NotImplementedError,
-    RecursionError,
-    OSError,
-    EOFError,
-    KeyError,
-    TypeError,
-    ValueError,
-    zipfile.BadZipFile,
-    zlib.error,
-)

@@ -11,9 +11,7 @@ from typing import Any
 
 import jax
 
-
-class FolderError(Exception):
-    """The folder cannot be used for this run; the message says why and what to do."""
+from sims._errors import FolderError
 
 
 def open_folder(out: Path, config: Any, *, may_differ: tuple[str, ...]) -> Path:

@@ -5,7 +5,8 @@ import itertools
 from pathlib import Path
 from typing import Any, Literal
 
-from sims._settings import SettingError, flag
+from sims._errors import SettingError
+from sims._settings import flag
 
 NetworkName = Literal["strided", "residual", "tiny", "resnet18", "resnet34", "resnet50"]
 
@@ -62,14 +63,16 @@ class NetworkOptions:
     """How the regularizer's passes treat batch normalization."""
     measure: bool = False
     """Measures how local the first seed's networks are before and after training."""
+    samples_only: bool = False
+    """Draws the contact sheet of examples, samples.png, and trains nothing."""
     workers: int | None = None
     """Processes that train one run each; by default one a core, or one on accelerators."""
     checkpoint_seconds: float = 30.0
     """Seconds between checkpoints."""
 
 
-MAY_DIFFER = ("workers", "checkpoint_seconds", "measure", "epochs", "seeds", "coefficients",
-              "controls")  # fmt: skip
+MAY_DIFFER = ("workers", "samples_only", "checkpoint_seconds", "measure", "epochs",
+              "seeds", "coefficients", "controls")  # fmt: skip
 STRENGTHS = {"two_passes": 1e-6, "train_and_test": 0.0, "dropout": 0.2,
              "weight_decay": 1e-3, "gradient_norm": 0.01}  # fmt: skip
 

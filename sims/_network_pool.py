@@ -16,13 +16,10 @@ import rich.progress
 from sims import _network_training
 from sims._drive import SECONDS_BETWEEN_LINES, interruptible
 from sims._ensembles import spell_seconds
+from sims._errors import RunError
 from sims._network_options import Point, cost
 
 SINGLE_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
-
-
-class RunError(Exception):
-    """A run cannot go on; the message says which and why."""
 
 
 def choose_workers(config: Any, count: int) -> int:

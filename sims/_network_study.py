@@ -10,13 +10,14 @@ from rich.console import Console
 from rich.table import Table
 
 import htfjax as htf
-from sims import _network_figures, _network_measures, _network_results
+from sims import _network_figures, _network_measures, _network_results, _network_samples
+from sims._command import INTERRUPTED
 from sims._drive import SUFFIX
+from sims._errors import SettingError
 from sims._figures import save
 from sims._folder import open_folder, write_json
 from sims._network_options import MAY_DIFFER, arms_of, check_options, points_of, with_preset
 from sims._network_pool import run_all
-from sims._settings import SettingError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Study:
     canvases: tuple[str, ...]
     build: Callable[..., Any]  # (point, config) -> Task
     figure: Callable[[xr.Dataset, str], Any]
+    words: tuple[str, str]  # what label 0 and label 1 mean
     prepare: Callable[[], Any] = lambda: None  # before the first run
     extra: Callable[[], dict[str, Any]] = dict  # for the summary
 
@@ -57,6 +59,9 @@ def run(config: Any, study: Study) -> dict[str, Any]:
     folder = open_folder(config.out, config, may_differ=may_differ)
     runs = folder / "runs"
     study.prepare()
+    save(_samples(points, config, study), folder, "samples")
+    if config.samples_only:
+        return {"state": "sampled"}
     done = run_all(points, config, study.build, runs)
     arms = [arm.label for arm in arms_of(config)]
     data = _network_results.collect(points, runs, study.axis, arms)
@@ -71,6 +76,17 @@ def run(config: Any, study: Study) -> dict[str, Any]:
     if measured:
         save(_network_figures.locality_measures(measured, study.axis), folder, "locality")
     return summary
+
+
+def _samples(points: list, config: Any, study: Study) -> Any:
+    """The contact sheet, of the first seed, canvas and arm."""
+    first = {"seed": config.seeds[0], "canvas": study.canvases[0]}
+    one = dataclasses.replace(points[0], **first)
+    tasks = {
+        value: study.build(dataclasses.replace(one, value=value), config)
+        for value in study.values
+    }
+    return _network_samples.sheet(tasks, study.axis, study.words)
 
 
 def measures(points: list, runs: Path) -> dict[Any, xr.Dataset]:
@@ -98,10 +114,11 @@ def read_canvas(text: str) -> tuple[int, int]:
     return height, width
 
 
-def report(summary: dict[str, Any], folder: Path, console: Console) -> int:
+def report(summary: dict[str, Any], config: Any, console: Console) -> int:
     """A table of what came out; the exit code."""
-    if not console.is_terminal:
-        console = Console(width=140)
+    if summary["state"] == "sampled":
+        console.print(f"{config.out / 'samples.png'}: nothing was trained", soft_wrap=True)
+        return 0
     axis, table = summary["axis"], Table(box=None, pad_edge=False)
     for heading in (axis.replace("_", " "), "arm", "test accuracy %", "train accuracy %",
                     "mean |cos| (test)", "epochs", "runs"):  # fmt: skip
@@ -122,10 +139,10 @@ def report(summary: dict[str, Any], folder: Path, console: Console) -> int:
             + ("" if error is None else f" ({100 * error:.1f} standard error)")
         )
     console.print(f"coefficient chosen on {summary['coefficient_chosen_on']}")
-    console.print(f"figures, results and summary.json are in {folder}", soft_wrap=True)
+    console.print(f"figures, results and summary.json are in {config.out}", soft_wrap=True)
     if summary["state"] == "interrupted":
         console.print("interrupted and saved: the same command goes on from here")
-        return 130
+        return INTERRUPTED
     return 0
 
 

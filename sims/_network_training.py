@@ -16,8 +16,8 @@ import htfjax as htf
 from htfjax import locality
 from sims import _network_measures
 from sims._drive import SUFFIX, Job, drive
+from sims._errors import SettingError
 from sims._network_options import Point
-from sims._settings import SettingError
 
 EPOCHS_PER_CHUNK = 10
 FINISHED = ("converged", "capped", "diverged")

@@ -13,7 +13,8 @@ import numpy as np
 import optax
 
 import htfjax as htf
-from sims._settings import Config, Setting, SettingError
+from sims._errors import SettingError
+from sims._settings import Config, Setting
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,16 +7,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import htfjax as htf
+from sims._errors import SettingError
 
 Task = Literal["completion", "sensing", "matrix_sensing"]
 PANELS = ("mf", "tf", "htf")
 
 # The dense end tensor is contracted at every record; 2**24 float32 numbers are 64 MiB.
 LARGEST_TENSOR = 2**24
-
-
-class SettingError(Exception):
-    """An option that cannot be; the message names it and says what to do."""
 
 
 @dataclasses.dataclass(frozen=True)

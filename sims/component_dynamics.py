@@ -15,11 +15,11 @@ import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 import optax
-import tyro
 from rich.console import Console
 
 import htfjax as htf
-from sims._folder import FolderError, open_folder, write_json
+from sims._command import command
+from sims._folder import open_folder, write_json
 from sims._theory_problem import COLOURS, completion, save_figure
 
 TREES = {
@@ -197,23 +197,20 @@ def draw(curves: dict[str, Any]) -> Any:
     return fig
 
 
-def main() -> int:
-    """The command line."""
-    config = tyro.cli(Config, prog="python -m sims.component_dynamics")
-    console = Console(width=120)
-    try:
-        rows = run(config)
-    except (FolderError, ValueError, TypeError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
+def report(rows: dict[str, Any], config: Config, console: Console) -> None:
+    """A line for each tree."""
     for name, row in rows.items():
         console.print(
             f"{name}: exact law {row['exact_law_error']:.1e}, balanced law "
             f"{row['balanced_law_error']:.1e}, outside the bounds "
             f"{row['outside_bounds']:.1e}, descent {row['descent_error']:.1e}"
         )
-    console.print(f"figures and summary.json are in {config.out}")
-    return 0
+    console.print(f"figures and summary.json are in {config.out}", soft_wrap=True)
+
+
+def main() -> int:
+    """The command line."""
+    return command("component_dynamics", Config, run, report)
 
 
 if __name__ == "__main__":

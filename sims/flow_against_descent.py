@@ -14,12 +14,12 @@ import jax
 import matplotlib.pyplot as plt
 import numpy as np
 import optax
-import tyro
 from matplotlib.ticker import NullFormatter
 from rich.console import Console
 
 import htfjax as htf
-from sims._folder import FolderError, open_folder, write_json
+from sims._command import command
+from sims._folder import open_folder, write_json
 from sims._theory_problem import (
     COLOURS,
     STYLES,
@@ -242,15 +242,8 @@ def draw(flow: dict[str, Any], runs: dict[str, Any], orders: dict[str, Any]) -> 
     return fig
 
 
-def main() -> int:
-    """The command line."""
-    config = tyro.cli(Config, prog="python -m sims.flow_against_descent")
-    console = Console(width=120)
-    try:
-        summary = run(config)
-    except (FolderError, ValueError, TypeError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
+def report(summary: dict[str, Any], config: Config, console: Console) -> None:
+    """A line for each run, and both ways compared."""
     for name, row in summary["runs"].items():
         console.print(
             f"{name}: {row['evaluations']} gradients, take-offs off by at most "
@@ -261,7 +254,11 @@ def main() -> int:
         f"flow over descent: {summary['evaluations_ratio']:.2f} in gradients; order of "
         f"convergence {summary['convergence']['order']:.2f}; results in {config.out}"
     )
-    return 0
+
+
+def main() -> int:
+    """The command line."""
+    return command("flow_against_descent", Config, run, report)
 
 
 if __name__ == "__main__":

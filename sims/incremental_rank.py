@@ -11,21 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import tyro
 import xarray as xr
 from rich.console import Console
 from rich.table import Table
 
 import htfjax as htf
 from sims import _figures, _records
+from sims._command import INTERRUPTED, command
 from sims._drive import Job, drive, progress_display
-from sims._folder import FolderError, open_folder, write_json
+from sims._folder import open_folder, write_json
 from sims._problem import Problem, make_problem
 from sims._settings import (
     MAY_DIFFER,
     Config,
     Setting,
-    SettingError,
     check_numbers,
     chosen_panels,
     resolve,
@@ -79,8 +78,8 @@ def load_runs(folder: Path) -> dict[str, xr.Dataset]:
     return {name: htf.load_results(folder, name) for name in names}
 
 
-def report(summary: dict[str, Any], folder: Path, console: Console) -> None:
-    """A table of what came out, and where it is."""
+def report(summary: dict[str, Any], config: Config, console: Console) -> int:
+    """A table of what came out, and where it is; the exit code."""
     table = Table(box=None, pad_edge=False)
     for heading in ("panel", "status", "steps", "rising", "take-off at steps",
                     "train MSE", "test MSE", "relative error", "ms/step"):  # fmt: skip
@@ -101,24 +100,16 @@ def report(summary: dict[str, Any], folder: Path, console: Console) -> None:
             f"{row['milliseconds_per_step']:.2f}",
         )
     console.print(table)
-    console.print(f"figures, results and summary.json are in {folder}", soft_wrap=True)
+    console.print(f"figures, results and summary.json are in {config.out}", soft_wrap=True)
     if any(row["status"] == "interrupted" for row in summary.values()):
         console.print("interrupted: the same command goes on from here")
+        return INTERRUPTED
+    return 0
 
 
 def main() -> int:
     """The command line."""
-    config = tyro.cli(Config, prog="python -m sims.incremental_rank")
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=120)
-    try:
-        summary = run(config)
-    except (SettingError, FolderError, ValueError, TypeError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    report(summary, config.out, console)
-    return 130 if any(r["status"] == "interrupted" for r in summary.values()) else 0
+    return command("incremental_rank", Config, run, report)
 
 
 def _job(config: Config, setting: Setting, problem: Problem) -> Job:

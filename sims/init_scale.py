@@ -14,11 +14,11 @@ from typing import Any
 import jax
 import matplotlib.pyplot as plt
 import numpy as np
-import tyro
 from rich.console import Console
 
 import htfjax as htf
-from sims._folder import FolderError, open_folder, write_json
+from sims._command import command
+from sims._folder import open_folder, write_json
 from sims._theory_problem import (
     COLOURS,
     completion,
@@ -158,23 +158,20 @@ def draw_sharpening(config: Config, rows: dict[str, Any]) -> Any:
     return fig
 
 
-def main() -> int:
-    """The command line."""
-    config = tyro.cli(Config, prog="python -m sims.init_scale")
-    console = Console(width=120)
-    try:
-        rows = run(config)
-    except (FolderError, ValueError, TypeError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
+def report(rows: dict[str, Any], config: Config, console: Console) -> None:
+    """A line for each model."""
     for name, row in rows.items():
         halves = " ".join("-" if x is None else f"{x:.3g}" for x in row["half_rise"])
         console.print(
             f"{name}: half-rises at tau = {halves}; first width over wait "
             f"{row['first_width_over_wait']:.3f}"
         )
-    console.print(f"figures and summary.json are in {config.out}")
-    return 0
+    console.print(f"figures and summary.json are in {config.out}", soft_wrap=True)
+
+
+def main() -> int:
+    """The command line."""
+    return command("init_scale", Config, run, report)
 
 
 if __name__ == "__main__":

@@ -11,16 +11,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import jax
-import tyro
-from rich.console import Console
 
 from htfjax import locality
 from sims import _network_figures, _network_study
-from sims._folder import FolderError
+from sims._command import command
+from sims._errors import SettingError
 from sims._network_options import NetworkOptions, Point
-from sims._network_pool import RunError
 from sims._network_training import Task
-from sims._settings import SettingError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,6 +97,7 @@ def run(asked: Config) -> dict[str, Any]:
         values=config.distances,
         canvases=config.canvases,
         build=build,
+        words=("different", "same class"),
         figure=functools.partial(
             _network_figures.accuracies, paper=paper, note=note if paper else "",
             label="free columns between the images",
@@ -156,13 +154,7 @@ def _images(name: str, data: Path | None, split: str, held_out: bool) -> localit
 
 def main() -> int:
     """The command line."""
-    config = tyro.cli(Config, prog="python -m sims.is_same_class")
-    try:
-        summary = run(config)
-    except (SettingError, FolderError, RunError, ValueError, TypeError, OSError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    return _network_study.report(summary, config.out, Console())
+    return command("is_same_class", Config, run, _network_study.report)
 
 
 if __name__ == "__main__":

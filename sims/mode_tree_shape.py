@@ -14,11 +14,11 @@ import jax
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
-import tyro
 from rich.console import Console
 
 import htfjax as htf
-from sims._folder import FolderError, open_folder, write_json
+from sims._command import command
+from sims._folder import open_folder, write_json
 from sims._theory_problem import STYLES, completion, save_figure
 
 MODES = ((0, 1), (0, 2))
@@ -151,15 +151,8 @@ def draw(curves: dict[Any, Any], seed: int) -> Any:
     return fig
 
 
-def main() -> int:
-    """The command line."""
-    config = tyro.cli(Config, prog="python -m sims.mode_tree_shape")
-    console = Console(width=120)
-    try:
-        rows = run(config)
-    except (FolderError, ValueError, TypeError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
+def report(rows: dict[str, Any], config: Config, console: Console) -> None:
+    """A line for each tree."""
     for name, row in rows.items():
         ranks = ", ".join(
             f"{{{key}}} {row[f'rank_{key}']} (target {row[f'target_rank_{key}']})"
@@ -169,8 +162,12 @@ def main() -> int:
             f"{name}: ranks {ranks}; relative error {row['relative_error']:.1e}, "
             f"train MSE {row['train_mse']:.1e}"
         )
-    console.print(f"figures and summary.json are in {config.out}")
-    return 0
+    console.print(f"figures and summary.json are in {config.out}", soft_wrap=True)
+
+
+def main() -> int:
+    """The command line."""
+    return command("mode_tree_shape", Config, run, report)
 
 
 if __name__ == "__main__":

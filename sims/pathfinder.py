@@ -12,16 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import tyro
-from rich.console import Console
 
 from htfjax import locality
 from sims import _network_figures, _network_study
-from sims._folder import FolderError
+from sims._command import command
+from sims._errors import SettingError
 from sims._network_options import NetworkOptions, Point
-from sims._network_pool import RunError
 from sims._network_training import Task
-from sims._settings import SettingError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,6 +100,7 @@ def run(asked: Config) -> dict[str, Any]:
         values=config.path_lengths,
         canvases=config.canvases,
         build=build,
+        words=("two paths", "one path"),
         prepare=functools.partial(_draw_all, config),
         figure=functools.partial(_draw, config=config),
         extra=functools.partial(_extra, config),
@@ -190,13 +188,7 @@ def _draw(data: Any, axis: str, config: Any) -> Any:
 
 def main() -> int:
     """The command line."""
-    config = tyro.cli(Config, prog="python -m sims.pathfinder")
-    try:
-        summary = run(config)
-    except (SettingError, FolderError, RunError, ValueError, TypeError, OSError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    return _network_study.report(summary, config.out, Console())
+    return command("pathfinder", Config, run, _network_study.report)
 
 
 if __name__ == "__main__":

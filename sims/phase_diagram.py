@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import tyro
 import xarray as xr
 from rich.console import Console
 
 import htfjax as htf
 from sims import _ensemble_figures, _rises
+from sims._command import INTERRUPTED, command
 from sims._ensembles import check_multiple, drive_grid, seeds_from, use_all_cores
 from sims._figures import save
 from sims._folder import write_json
@@ -139,18 +139,16 @@ def _median(values: Any) -> float | None:
     return float(np.median(finite)) if len(finite) else None
 
 
+def report(summary: dict[str, Any], config: Config, console: Console) -> int:
+    """Where things are; the exit code."""
+    console.print(f"figures, results and summary.json are in {config.out}", soft_wrap=True)
+    return INTERRUPTED if summary["state"] == "interrupted" else 0
+
+
 def main() -> int:
     """The command line."""
-    config = tyro.cli(Config, prog="python -m sims.phase_diagram")
     use_all_cores()
-    console = Console()
-    try:
-        summary = run(config)
-    except (ValueError, TypeError, OSError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    console.print(f"figures, results and summary.json are in {config.out}", soft_wrap=True)
-    return 130 if summary["state"] == "interrupted" else 0
+    return command("phase_diagram", Config, run, report)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import tyro
 from rich.console import Console
 
 from sims import _figures, incremental_rank
+from sims._command import command
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,17 +64,16 @@ def run(options: Options) -> list[Path]:
     return [out / f"{name}.png" for name in figures]
 
 
+def report(written: list[Path], options: Options, console: Console) -> None:
+    """What was written."""
+    del options
+    for path in written:
+        console.print(str(path), soft_wrap=True)
+
+
 def main() -> int:
     """The command line."""
-    options = tyro.cli(Options, prog="python -m sims.plot")
-    try:
-        written = run(options)
-    except (FileNotFoundError, ValueError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    for path in written:
-        Console().print(str(path), soft_wrap=True)
-    return 0
+    return command("plot", Options, run, report)
 
 
 if __name__ == "__main__":

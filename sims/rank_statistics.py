@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import tyro
 import xarray as xr
 from rich.console import Console
 from rich.table import Table
 
 import htfjax as htf
 from sims import _ensemble_figures, _rises
+from sims._command import INTERRUPTED, command
 from sims._ensembles import check_multiple, drive_grid, seeds_from, use_all_cores
 from sims._figures import save
 from sims._folder import write_json
@@ -180,8 +180,8 @@ def summarize(data: xr.Dataset, found: xr.Dataset, config: Config) -> dict[str, 
     }
 
 
-def report(summary: dict[str, Any], folder: Path, console: Console) -> None:
-    """A table of what came out."""
+def report(summary: dict[str, Any], config: Config, console: Console) -> int:
+    """A table of what came out; the exit code."""
     table = Table(box=None, pad_edge=False)
     for heading in ("model", "std", "runs", "final ranks", "median take-offs (steps)",
                     "incrementality (95 %)"):  # fmt: skip
@@ -199,21 +199,14 @@ def report(summary: dict[str, Any], folder: Path, console: Console) -> None:
             else f"{index['median']:.2f} ({index['low']:.2f} to {index['high']:.2f})",
         )
     console.print(table)
-    console.print(f"figures, results and summary.json are in {folder}", soft_wrap=True)
+    console.print(f"figures, results and summary.json are in {config.out}", soft_wrap=True)
+    return INTERRUPTED if summary["state"] == "interrupted" else 0
 
 
 def main() -> int:
     """The command line."""
-    config = tyro.cli(Config, prog="python -m sims.rank_statistics")
     use_all_cores()
-    console = Console()
-    try:
-        summary = run(config)
-    except (ValueError, TypeError, OSError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    report(summary, config.out, console if console.is_terminal else Console(width=140))
-    return 130 if summary["state"] == "interrupted" else 0
+    return command("rank_statistics", Config, run, report)
 
 
 if __name__ == "__main__":

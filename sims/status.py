@@ -10,6 +10,7 @@ from typing import Any
 import tyro
 from rich.console import Console
 
+from sims._command import command
 from sims._ensembles import headline, spell_seconds
 
 
@@ -52,18 +53,11 @@ def sentence(found: dict[str, Any]) -> str:
     return "finished"
 
 
-def main() -> int:
-    """The command line."""
-    options = tyro.cli(Options, prog="python -m sims.status")
-    try:
-        found = read(options.folder)
-    except (FileNotFoundError, ValueError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
+def report(found: dict[str, Any], options: Options, console: Console) -> None:
+    """Three sentences, or JSON."""
     if options.json:
         sys.stdout.write(json.dumps(found, indent=1) + "\n")
-        return 0
-    console = Console()
+        return
     console.print(sentence(found), soft_wrap=True)
     known = type("Known", (), found)
     console.print(headline(known), soft_wrap=True, highlight=False)
@@ -73,7 +67,11 @@ def main() -> int:
         f"{age} ago from process {found['pid']}",
         soft_wrap=True, highlight=False,
     )  # fmt: skip
-    return 0
+
+
+def main() -> int:
+    """The command line."""
+    return command("status", Options, lambda options: read(options.folder), report)
 
 
 if __name__ == "__main__":

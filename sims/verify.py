@@ -17,8 +17,10 @@ from rich.console import Console
 from rich.table import Table
 
 from sims import _laws, _laws_algebra, _laws_flow, _laws_network, _laws_ranks
-from sims._folder import FolderError, open_folder, write_json
-from sims._settings import SettingError, read_tree
+from sims._command import command
+from sims._errors import SettingError
+from sims._folder import open_folder, write_json
+from sims._settings import read_tree
 
 MODULES = (_laws_algebra, _laws_ranks, _laws_flow, _laws_network)
 
@@ -97,8 +99,22 @@ def _chosen(config: Config) -> list[str]:
     return sorted(dict.fromkeys(asked), key=lambda name: (name[0], int(name[1:])))
 
 
-def report(rows: list[dict[str, Any]], console: Console) -> None:
-    """The table."""
+def run_into_folder(config: Config) -> list[dict[str, Any]]:
+    """As `run`, with `summary.json` where a folder was asked for.
+
+    Raises: as `run`. FolderError: the folder cannot be used.
+    """
+    if config.out is not None:
+        open_folder(config.out, config, may_differ=tuple(vars(config)))
+    rows = run(config)
+    if config.out is not None:
+        write_json(config.out / "summary.json", {"laws": rows, "jax": jax.__version__})
+    return rows
+
+
+def report(rows: list[dict[str, Any]], config: Config, console: Console) -> int:
+    """The table; the exit code."""
+    del config
     table = Table(box=None, pad_edge=False)
     table.add_column("law", no_wrap=True)
     table.add_column("formula")
@@ -119,25 +135,12 @@ def report(rows: list[dict[str, Any]], console: Console) -> None:
     seconds = sum(row["seconds"] for row in rows)
     verdict = f"FAILED: {' '.join(failed)}" if failed else "all pass"
     console.print(f"{len(rows)} laws, {verdict} ({seconds:.0f} s)")
+    return 1 if failed else 0
 
 
 def main() -> int:
     """The command line."""
-    config = tyro.cli(Config, prog="python -m sims.verify")
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=120)
-    try:
-        if config.out is not None:
-            open_folder(config.out, config, may_differ=tuple(vars(config)))
-        rows = run(config)
-    except (SettingError, FolderError, ValueError, TypeError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    if config.out is not None:
-        write_json(config.out / "summary.json", {"laws": rows, "jax": jax.__version__})
-    report(rows, console)
-    return 0 if all(row["passed"] for row in rows) else 1
+    return command("verify", Config, run_into_folder, report)
 
 
 if __name__ == "__main__":

@@ -18,8 +18,8 @@ import pytest
 import htfjax as htf
 from sims import __main__ as listing
 from sims import _figures, incremental_rank, plot
-from sims._folder import FolderError
-from sims._settings import Config, SettingError, resolve
+from sims._errors import FolderError, SettingError
+from sims._settings import Config, resolve
 
 mpl.use("Agg")
 REPOSITORY = Path(__file__).parents[1]

@@ -12,7 +12,7 @@ from sims import (
     mode_tree_shape,
     verify,
 )
-from sims._settings import SettingError
+from sims._errors import SettingError
 
 QUICK = (
     "A1",

@@ -91,18 +91,18 @@ class BatchNorm(nnx.Module):
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """(B, H, W, channels), normalized."""
         mean, variance = self.mean[...], self.variance[...]
+        # Pixels as rows: XLA on a CPU sums over one axis up to ten times faster than over
+        # three, also in the derivatives.
+        rows = x.reshape(-1, x.shape[-1])
         if train:
-            axes = tuple(range(x.ndim - 1))
-            count = math.prod(x.shape[:-1])
-            mean, variance = jnp.mean(x, axes), jnp.var(x, axes)
+            count = rows.shape[0]
+            mean, variance = jnp.mean(rows, 0), jnp.var(rows, 0)
             unbiased = variance * (count / max(count - 1, 1))
             for running, new in ((self.mean, mean), (self.variance, unbiased)):
                 running[...] = (1 - MOMENTUM) * running[...] + MOMENTUM * new
-        shape = (1,) * (x.ndim - 1) + (-1,)
         factor = lax.rsqrt(variance + EPSILON) * self.scale[...]
-        return (x - mean.reshape(shape)) * factor.reshape(shape) + self.bias[...].reshape(
-            shape
-        )
+        y = (rows - mean[None]) * factor[None] + self.bias[...][None]
+        return y.reshape(x.shape)
 
 
 class Dense(nnx.Module):

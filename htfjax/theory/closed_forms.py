@@ -132,13 +132,9 @@ def constant_force_norm(time: Any, start: Any, force: Any, length: int) -> jax.A
     _checks.positive("start", start, strict=True)
     count = _checks.at_least("length", length, 1)
     time, start, force = _floats(time, start, force)
-    if count == 2:
-        return start * jnp.exp(2 * force * time)
-    if count == 1:
-        return jnp.maximum(start + force * time, 0)
-    base = start ** -(1 - 2 / count) - (count - 2) * force * time
-    over = base <= 0
-    return jnp.where(over, jnp.inf, jnp.where(over, 1, base) ** (-count / (count - 2)))
+    # Each of the L vectors is sigma^(1/L) long and is pulled like the matrices of F10.
+    each = rank_one_scale(time, start ** (1 / count), force, count)
+    return jnp.maximum(each, 0) if count == 1 else each**count
 
 
 def blow_up_time(start: Any, force: Any, length: int) -> jax.Array:
@@ -162,7 +158,7 @@ def blow_up_time(start: Any, force: Any, length: int) -> jax.Array:
     if count <= 2:
         return jnp.full_like(start * force, jnp.inf)
     pushed = force > 0
-    found = start ** -(1 - 2 / count) / ((count - 2) * jnp.where(pushed, force, 1))
+    found = rank_one_blow_up_time(start ** (1 / count), jnp.where(pushed, force, 1), count)
     return jnp.where(pushed, found, jnp.inf)
 
 

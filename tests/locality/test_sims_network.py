@@ -10,10 +10,9 @@ import pytest
 
 import htfjax as htf
 from sims import _network_training, is_same_class, pathfinder
-from sims._folder import FolderError
+from sims._errors import FolderError, SettingError
 from sims._network_options import arms_of, points_of
 from sims._network_results import gaps
-from sims._settings import SettingError
 
 
 def config(out: Path, **options: Any) -> is_same_class.Config:

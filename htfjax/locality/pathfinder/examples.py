@@ -4,8 +4,6 @@ import dataclasses
 import hashlib
 import json
 import os
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -221,7 +219,7 @@ def load_pathfinder(path: str | os.PathLike) -> PathfinderImages:
                     settings=settings,
                 )
                 _check(images)
-    except _DAMAGE as error:
+    except _files.DAMAGE as error:
         raise ValueError(
             f"`path={path}` is damaged or holds no Pathfinder images ({error}); delete it "
             "and draw them again."
@@ -241,16 +239,3 @@ def _check(images: PathfinderImages) -> None:
     expected = [(count, size, size), (count,), (count, 2, 2), (count,), (count,)]
     if shapes != expected or images.pixels.dtype != np.uint8:
         raise ValueError(f"arrays of shapes {shapes}, expected {expected}")
-
-
-_DAMAGE = (
-    NotImplementedError,
-    RecursionError,
-    OSError,
-    EOFError,
-    KeyError,
-    TypeError,
-    ValueError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
