@@ -102,6 +102,7 @@ def courses(data: xr.Dataset, axis: str) -> Any:
                 ax.set_ylabel(title)
         axes[0][column].set_title(f"{axis.replace('_', ' ')} {value}", fontsize=11)
         axes[-1][column].set_xlabel("epoch")
+    fig.suptitle("mean and range over the seeds still in training", fontsize=10)
     handles, words = axes[0][0].get_legend_handles_labels()
     if handles:
         fig.legend(handles, words, loc="outside lower center", ncols=4, fontsize=9,

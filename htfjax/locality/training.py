@@ -275,14 +275,15 @@ def epoch_records(params: Carrying) -> dict[str, jax.Array]:
 
     Returns:
       train_accuracy (running over the epoch), fit_loss, penalty, epochs, perfect, failed;
-      each ().
+      each (). The first three are NaN before the end of the first epoch.
 
     Example: see `training_loss`.
     """
     course = params.carried
     count = jnp.asarray(course.order.size, course.last.loss.dtype)
+    share = course.last.correct.astype(count.dtype) / count
     return {
-        "train_accuracy": course.last.correct.astype(count.dtype) / count,
+        "train_accuracy": jnp.where(course.epochs == 0, jnp.nan, share),
         "fit_loss": course.last.loss / count,
         "penalty": course.last.penalty / count,
         "epochs": course.epochs,

@@ -47,13 +47,7 @@ def rank_one_scale(time: Any, start: Any, norm: Any, num_matrices: int) -> jax.A
     """
     _checks.positive("start", start, strict=True)
     count = _checks.at_least("num_matrices", num_matrices, 1)
-    time, start, norm = _floats(time, start, norm)
-    if count == 2:
-        return start * jnp.exp(norm * time)
-    base = start ** (2 - count) - (count - 2) * norm * time
-    over = base <= 0
-    power = jnp.where(over, 1, base) ** (-1 / (count - 2))
-    return jnp.where(over, jnp.inf, power) if count > 2 else base
+    return _pulled(*_floats(time, start, norm), count)
 
 
 def rank_one_blow_up_time(start: Any, norm: Any, num_matrices: int) -> jax.Array:
@@ -76,10 +70,7 @@ def rank_one_blow_up_time(start: Any, norm: Any, num_matrices: int) -> jax.Array
     """
     _checks.positive("start", start, strict=True)
     count = _checks.at_least("num_matrices", num_matrices, 1)
-    start, norm = _floats(start, norm)
-    if count <= 2:
-        return jnp.full_like(start * norm, jnp.inf)
-    return start ** (2 - count) / ((count - 2) * norm)
+    return _escape_time(*_floats(start, norm), count)
 
 
 def rank_one_limit(norm: Any, num_matrices: int) -> jax.Array:
@@ -133,7 +124,7 @@ def constant_force_norm(time: Any, start: Any, force: Any, length: int) -> jax.A
     count = _checks.at_least("length", length, 1)
     time, start, force = _floats(time, start, force)
     # Each of the L vectors is sigma^(1/L) long and is pulled like the matrices of F10.
-    each = rank_one_scale(time, start ** (1 / count), force, count)
+    each = _pulled(time, start ** (1 / count), force, count)
     return jnp.maximum(each, 0) if count == 1 else each**count
 
 
@@ -155,11 +146,27 @@ def blow_up_time(start: Any, force: Any, length: int) -> jax.Array:
     _checks.positive("start", start, strict=True)
     count = _checks.at_least("length", length, 1)
     start, force = _floats(start, force)
+    pushed = force > 0
+    found = _escape_time(start ** (1 / count), jnp.where(pushed, force, 1), count)
+    return jnp.where(pushed, found, jnp.inf)
+
+
+def _pulled(time: jax.Array, start: jax.Array, force: jax.Array, count: int) -> jax.Array:
+    """s(t) with ds/dt = force s^(count-1): infinite from `_escape_time` on."""
+    if count == 2:
+        return start * jnp.exp(force * time)
+    base = start ** (2 - count) - (count - 2) * force * time
+    if count == 1:
+        return base
+    over = base <= 0
+    power = jnp.where(over, 1, base) ** (-1 / (count - 2))
+    return jnp.where(over, jnp.inf, power)
+
+
+def _escape_time(start: jax.Array, force: jax.Array, count: int) -> jax.Array:
     if count <= 2:
         return jnp.full_like(start * force, jnp.inf)
-    pushed = force > 0
-    found = rank_one_blow_up_time(start ** (1 / count), jnp.where(pushed, force, 1), count)
-    return jnp.where(pushed, found, jnp.inf)
+    return start ** (2 - count) / ((count - 2) * force)
 
 
 def _floats(*values: Any) -> list[jax.Array]:

@@ -2,6 +2,11 @@
 
 import dataclasses
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +14,8 @@ import numpy as np
 import pytest
 
 import htfjax as htf
-from sims import _network_training, is_same_class, pathfinder
+from htfjax import locality
+from sims import _network_samples, _network_training, is_same_class, pathfinder
 from sims._errors import FolderError, SettingError
 from sims._network_options import arms_of, points_of
 from sims._network_results import gaps
@@ -146,3 +152,65 @@ def test_arms_and_gaps(tmp_path: Path) -> None:
     (gap,) = gaps(data, "distance")
     assert gap["gap"] == pytest.approx(0.25)
     assert gap["standard_error"] == pytest.approx(np.sqrt((0.005 + 0.02) / 2))
+
+
+def test_a_contact_sheet_without_training(tmp_path: Path) -> None:
+    """Samples are drawn before anything is trained, and nothing is if so asked."""
+    found = is_same_class.run(config(tmp_path, samples_only=True))
+    assert found == {"state": "sampled"}
+    assert (tmp_path / "samples.png").stat().st_size > 0
+    assert not (tmp_path / "runs").exists()
+
+
+def test_what_samples_show(tmp_path: Path) -> None:
+    """Label 1 before label 0, three of each, grey between 0 and 1."""
+    options = is_same_class._network_study.resolve(config(tmp_path), is_same_class.PRESETS)
+    point = points_of(options, (4,), options.canvases)[0]
+    task = is_same_class.build(point, options)
+    pixels, labels = _network_samples._first(task)
+    assert labels.tolist() == [1, 1, 1, 0, 0, 0]
+    assert pixels.shape == (6, 8, 20)
+    assert (pixels.min(), pixels.max()) == (0, 1)
+    assert not pixels[:, :, 8:12].any()  # the columns between the images
+
+
+def test_validation_images_are_in_no_training_pair(tmp_path: Path) -> None:
+    """A fifth of the training images is kept for choosing the coefficient."""
+    options = is_same_class._network_study.resolve(
+        config(tmp_path, validation_size=40), is_same_class.PRESETS
+    )
+    task = is_same_class.build(points_of(options, (4,), options.canvases)[0], options)
+    everyone = locality.load_digits("train").pixels
+    cut = len(task.train.pixels)
+    np.testing.assert_array_equal(task.train.pixels, everyone[:cut])
+    np.testing.assert_array_equal(task.validation.pixels, everyone[cut:])
+    assert task.validation.count == 40
+    assert cut == len(everyone) * 4 // 5
+
+
+@pytest.mark.slow
+def test_killed_workers_go_on_where_they_were(tmp_path: Path) -> None:
+    """SIGKILL to parent and workers amid training; the same command ends as if unbroken."""
+    words = [
+        "--preset", "smoke", "--distances", "4", "--epochs", "300", "--workers", "2",
+        "--checkpoint-seconds", "0",
+    ]  # fmt: skip
+    for name in ("unbroken", "killed"):
+        asked = [sys.executable, "-m", "sims.is_same_class", "--out", str(tmp_path / name)]
+        if name == "killed":
+            process = subprocess.Popen([*asked, *words], start_new_session=True)
+            folder = tmp_path / name / "runs"
+            while not any(folder.glob("*.nc")) and process.poll() is None:
+                time.sleep(0.05)
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            found = [htf.load_results(path).attrs["status"] for path in folder.glob("*.nc")]
+            assert "running" in found
+        subprocess.run([*asked, *words], check=True)
+    for path in (tmp_path / "unbroken" / "runs").glob("*.nc"):
+        whole, resumed = (
+            htf.load_results(tmp_path / name / "runs" / path.name)
+            for name in ("unbroken", "killed")
+        )
+        for name in whole.data_vars:
+            np.testing.assert_array_equal(whole[name], resumed[name])

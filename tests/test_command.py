@@ -1,0 +1,60 @@
+"""The frame of every command: options, errors in one line, exit codes."""
+
+import dataclasses
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from sims._command import INTERRUPTED, command
+from sims._errors import FolderError, RunError, SettingError
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """A command for tests."""
+
+    number: int = 3
+
+
+def run_with(monkeypatch: pytest.MonkeyPatch, work: Any, code: int | None = None) -> int:
+    """The command with `--number 4`."""
+    monkeypatch.setattr("sys.argv", ["test", "--number", "4"])
+
+    def report(found: Any, options: Options, console: Console) -> int | None:
+        console.print(f"found {found} with {options.number}")
+        return code
+
+    return command("test", Options, work, report)
+
+
+def test_what_came_out_is_reported(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """The report gets result and options; its code is the command's."""
+    assert run_with(monkeypatch, lambda options: options.number + 1) == 0
+    assert capsys.readouterr().out == "found 5 with 4\n"
+    assert run_with(monkeypatch, lambda options: 0, INTERRUPTED) == 130
+
+
+@pytest.mark.parametrize("kind", [SettingError, FolderError, RunError, ValueError, OSError])
+def test_errors_are_one_line(
+    kind: type, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """No traceback, exit code 2."""
+
+    def work(options: Options) -> None:
+        raise kind("`--number 4` is odd.")
+
+    assert run_with(monkeypatch, work) == 2
+    assert capsys.readouterr().err == "error: `--number 4` is odd.\n"
+
+
+def test_faults_of_ours_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broken report shows where it broke."""
+
+    def work(options: Options) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        run_with(monkeypatch, work)
