@@ -67,9 +67,10 @@ def drive(
       keep_good: a diverged run does not replace its last checkpoint.
 
     Records go to `folder/NAME.nc` and the state to `folder/checkpoints/NAME`, records
-    first, so a kill between the two is mended by dropping the surplus records.
+    first, so a kill between the two is mended by dropping the surplus records, and with
+    them what they said of the end.
     """
-    state, dataset = _resume(job, folder)
+    state, dataset = _resume(job, folder, keep_good)
     done = int(state.step)
     if dataset is not None and dataset.attrs["status"] in ("converged", "diverged"):
         return Outcome(dataset.attrs["status"], state, dataset)
@@ -196,7 +197,9 @@ class _Seconds:
         )
 
 
-def _resume(job: Job, folder: Path) -> tuple[htf.DescentState, xr.Dataset | None]:
+def _resume(
+    job: Job, folder: Path, keep_good: bool
+) -> tuple[htf.DescentState, xr.Dataset | None]:
     state = htf.start_descent(job.start, job.optimizer)
     checkpoint, records = folder / "checkpoints" / job.name, folder / f"{job.name}{SUFFIX}"
     try:
@@ -204,6 +207,10 @@ def _resume(job: Job, folder: Path) -> tuple[htf.DescentState, xr.Dataset | None
     except FileNotFoundError:
         return state, None
     dataset = htf.load_results(records)
+    ahead = int(dataset.step[-1]) > int(state.step)
+    if ahead and not (keep_good and dataset.attrs["status"] == "diverged"):
+        dataset = dataset.assign_attrs(status="running")
+        dataset.attrs.pop("stop_step", None)
     recorded = [name for name in dataset if "step" in dataset[name].dims]
     return state, dataset[recorded].isel(step=dataset.step <= int(state.step))
 

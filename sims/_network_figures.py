@@ -19,12 +19,12 @@ def accuracies(
     label: str,
     paper: dict[str, dict[int, tuple[float, float]]] | None = None,
     note: str = "",
-    baseline: dict[int, float] | None = None,
+    baseline: dict[str, dict[int, float]] | None = None,
 ) -> Any:
     """Test and train accuracy and the regularizer's value over distance or path length.
 
     Points are means over seeds, bars their standard deviation (n - 1); chance is dotted,
-    the paper's values are grey, a baseline is dashed.
+    the paper's values are grey, baselines (one a canvas) are dashed.
     """
     panels = (
         ("test_accuracy", "test accuracy (%)"),
@@ -49,10 +49,13 @@ def accuracies(
             ax.set_xlim(values[0] - 1, values[0] + 1)
         ax.grid(alpha=0.25)
     axes[0].axhline(50, color="0.3", lw=1, ls=":", label="chance")
-    if baseline:
-        heights = [100 * v for v in baseline.values()]
-        words = "markers' distance alone"
-        axes[0].plot(list(baseline), heights, "--_", color="C3", lw=1.4, label=words)
+    for i, (canvas, heights) in enumerate((baseline or {}).items()):
+        words = "markers' distance alone" + (
+            f", {canvas}" if len(baseline or {}) > 1 else ""
+        )
+        y = [100 * v for v in heights.values()]
+        style = {"marker": "_", "color": f"C{3 + i}", "lw": 1.4}
+        axes[0].plot(list(heights), y, ls="--", **style, label=words)
     for i, (arm, cells) in enumerate((paper or {}).items()):
         shown = {v: c for v, c in cells.items() if v in values}
         if arm in data.arm.values and shown:

@@ -19,6 +19,11 @@ PAIRS = 8
 CONTENTS = 16
 
 
+def exists(folder: Path, name: str) -> bool:
+    """Whether a run has been measured."""
+    return (folder / FOLDER / f"{name}{SUFFIX}").exists()
+
+
 def save(
     folder: Path, name: str, network: Any, states: dict[str, Any], task: Any, key: Any
 ) -> None:
@@ -32,7 +37,8 @@ def save(
     for_patches, for_task, for_null = jax.random.split(key, 3)
     x, _ = task.test.batch(jnp.arange(min(IMAGES, task.test.count)))
     p, q = task.patches(for_task)
-    filled = fill(x, p)
+    # Pathfinder has ink everywhere; two images on a canvas leave most of it empty.
+    filled = fill(x, p) if isinstance(task.patches, locality.EitherOrder) else x
     side = max(1, min(x.shape[1:3]) // 4)
     distances = sorted({int(d) for d in np.linspace(0, max(x.shape[1:3]) - 2 * side, 8)})
     num = min(CONTENTS, (x.shape[0] - 1) // 2)
@@ -92,13 +98,8 @@ def _measure(
 
 
 def fill(x: jax.Array, patch: locality.Patch) -> jax.Array:
-    """Canvases on which contents of P, of other images each, stand side by side.
-
-    Images that have no empty background (P smaller than a quarter of a side) stay.
-    """
+    """Canvases on which contents of P, of other images each, stand side by side."""
     height, width = x.shape[1:3]
-    if patch.height * 4 < height and patch.width * 4 < width:
-        return x
     content = jax.lax.dynamic_slice(
         x, (0, patch.top, patch.left, 0), (len(x), patch.height, patch.width, x.shape[3])
     )

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -136,6 +137,8 @@ def check_options(config: Any) -> None:
         raise SettingError(f"`--learning-rate {config.learning_rate}` must be above 0.")
     if not config.dropout < 1:
         raise SettingError(f"`--dropout {config.dropout}` must be below 1.")
+    if config.width != 1 and not any(n.startswith("resnet") for n in config.networks):
+        raise SettingError(f"`--width {config.width}` is about ResNets; none is asked for.")
     for name in ("coefficients", "seeds", "train_sizes", "networks"):
         values = getattr(config, name)
         if not values and not (name == "coefficients" and config.controls):
@@ -165,13 +168,20 @@ def arms_of(config: Any) -> list[Arm]:
             if name not in STRENGTHS:
                 raise ValueError
             value = float(strength) if strength else STRENGTHS[name]
+            if not 0 <= value < (1 if name == "dropout" else math.inf):
+                raise ValueError
         except ValueError:
             raise SettingError(
-                f"`--controls {text}` is none of {', '.join(STRENGTHS)}, with a number as "
-                "in dropout=0.2 or without."
+                f"`--controls {text}` is none of {', '.join(STRENGTHS)}, with a number "
+                "(at least 0, dropout below 1) as in dropout=0.2 or without."
             ) from None
         coefficient = value if name == "two_passes" else 0.0
         arms.append(Arm(text.replace("_", " "), coefficient, name, value))
+    labels = [arm.label for arm in arms]
+    if len(set(labels)) < len(labels):
+        raise SettingError(
+            f"`--coefficients` and `--controls` name an arm twice: {labels}."
+        )
     return arms
 
 

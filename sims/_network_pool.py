@@ -16,7 +16,7 @@ import rich.progress
 from sims import _network_training
 from sims._drive import SECONDS_BETWEEN_LINES, interruptible
 from sims._ensembles import spell_seconds
-from sims._errors import RunError
+from sims._errors import RunError, SimError
 from sims._network_options import Point, cost
 
 SINGLE_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
@@ -69,7 +69,7 @@ def _here(
             status = _network_training.train(
                 point, config, build, folder, relay, interrupted
             )
-        except (ValueError, OSError) as error:
+        except (SimError, ValueError, OSError) as error:
             raise RunError(f"{point.name}: {error}") from error
         board.hear(("status", number, status))
         if status == "interrupted":
@@ -108,6 +108,7 @@ def _side_by_side(
             board.hear(said.get(timeout=0.2))
         except queue.Empty:
             continue
+    jobs.cancel_join_thread()  # jobs that nobody took must not keep this process
     lost = [process.exitcode for process in processes if process.exitcode]
     if lost and not board.errors:
         board.errors.append(
@@ -137,11 +138,10 @@ def _work(
             status = _network_training.train(
                 point, config, build, folder, _Relay(number, said.put), interrupted
             )
-        except (ValueError, OSError) as error:
+        except (SimError, ValueError, OSError) as error:
             said.put(("error", number, f"{point.name}: {error}"))
             break
         said.put(("status", number, status))
-    jobs.cancel_join_thread()
 
 
 class _Relay:

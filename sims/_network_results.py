@@ -18,7 +18,7 @@ SCALARS = ("train_accuracy", "test_accuracy", "validation_accuracy", "test_loss"
 def collect(points: list[Point], folder: Path, axis: str, arms: list[str]) -> xr.Dataset:
     """Dataset over (axis, arm, train_size, canvas, network, seed), epochs beside it.
 
-    Runs that are missing, or not at their end, are NaN.
+    Runs that are missing, or not at their end, are NaN, but for their epochs so far.
     """
     labels = {axis: sorted({p.value for p in points})} | {
         name: list(dict.fromkeys(_label(p, name) for p in points)) for name in AXES
@@ -45,10 +45,9 @@ def collect(points: list[Point], folder: Path, axis: str, arms: list[str]) -> xr
     for place, run in found.items():
         status[place] = run.attrs["status"]
         seconds[place] = run.attrs["wall_seconds"]
-        for name in SCALARS:
-            if name in run:
-                values = np.atleast_1d(run[name].values)
-                ends[name][place] = values[-1]
+        if "test_accuracy" in run:
+            for name in SCALARS:
+                ends[name][place] = np.atleast_1d(run[name].values)[-1]
         for name, values in course.items():
             values[place][: len(run.step)] = run[name].values
     dims = tuple(labels)
@@ -87,7 +86,11 @@ def summarize(data: xr.Dataset, axis: str, config: Any) -> dict[str, Any]:
 
 
 def gaps(data: xr.Dataset, axis: str) -> list[dict[str, Any]]:
-    """Test accuracy of every arm less that of coefficient 0, over the same seeds."""
+    """Test accuracy of every arm less that of coefficient 0, over the same seeds.
+
+    Runs of one seed share start, data and order, so the standard error is that of the
+    mean of their differences. It does not contain the choice of the test examples.
+    """
     if "coefficient 0" not in data.arm.values:
         return []
     rows = []
@@ -102,18 +105,13 @@ def gaps(data: xr.Dataset, axis: str) -> list[dict[str, Any]]:
             count = int(both.sum())
             if not count:
                 continue
-            gap = float(np.mean(b[both]) - np.mean(a[both]))
-            error = math.nan
-            if count > 1:
-                error = math.sqrt(
-                    (np.var(a[both], ddof=1) + np.var(b[both], ddof=1)) / count
-                )
+            found = spread(b[both] - a[both])
             labels = {
                 str(dim): _plain(plain[dim].values[k])
                 for dim, k in zip(plain.dims[:-1], cell, strict=True)
             }
-            rows.append(labels | {"arm": str(arm), "gap": gap, "seeds": count,
-                                  "standard_error": _finite(error)})  # fmt: skip
+            rows.append(labels | {"arm": str(arm), "gap": found["mean"], "seeds": count,
+                                  "standard_error": found["standard_error"]})  # fmt: skip
     return rows
 
 
@@ -132,11 +130,17 @@ def spread(values: np.ndarray) -> dict[str, Any]:
 
 
 def _choose(rows: list[dict[str, Any]], axis: str) -> list[dict[str, Any]]:
-    """Of the coefficients of each cell the one with the best validation accuracy."""
+    """Of the coefficients of each cell the one with the best validation accuracy.
+
+    Coefficients of which not all seeds came to their end are left out.
+    """
     best: dict[tuple, dict[str, Any]] = {}
     for row in rows:
         score = row["validation_accuracy"]["mean"]
-        if score is None or not row["arm"].startswith("coefficient"):
+        whole = row["validation_accuracy"]["count"] == len(
+            row["validation_accuracy"]["values"]
+        )
+        if not whole or not row["arm"].startswith("coefficient"):
             continue
         cell = tuple(row[name] for name in (axis, *AXES[1:-1]))
         if cell not in best or score > best[cell]["validation_accuracy"]["mean"]:
@@ -144,7 +148,7 @@ def _choose(rows: list[dict[str, Any]], axis: str) -> list[dict[str, Any]]:
     names = (axis, "arm", *AXES[1:-1])
     return [
         {name: row[name] for name in names}
-        | {"test_accuracy": row["test_accuracy"]["mean"]}
+        | {k: row[k]["mean"] for k in ("validation_accuracy", "test_accuracy")}
         for row in best.values()
     ]
 

@@ -1,6 +1,7 @@
 """The frame that both simulations of trained networks hang in."""
 
 import dataclasses
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -51,11 +52,13 @@ def run(config: Any, study: Study) -> dict[str, Any]:
     Raises:
       FolderError, RunError, ValueError, OSError: see the simulations.
     """
-    if len(set(study.values)) < len(study.values) or not study.values:
-        raise SettingError(f"`{study.axis}` values {study.values}: none, or one twice.")
+    for name, values in ((study.axis, study.values), ("canvases", study.canvases)):
+        if len(set(values)) < len(values) or not values:
+            raise SettingError(f"`{name}` values {values}: none, or one twice.")
     points = points_of(config, study.values, study.canvases)
     may_differ = (*MAY_DIFFER, "distances", "path_lengths", "data", "image_folder",
                   "images_note")  # fmt: skip
+    _refuse_fewer_epochs(config)
     folder = open_folder(config.out, config, may_differ=may_differ)
     runs = folder / "runs"
     study.prepare()
@@ -76,6 +79,20 @@ def run(config: Any, study: Study) -> dict[str, Any]:
     if measured:
         save(_network_figures.locality_measures(measured, study.axis), folder, "locality")
     return summary
+
+
+def _refuse_fewer_epochs(config: Any) -> None:
+    """Runs that are done would have trained longer than the new ones."""
+    path = config.out / "config.json"
+    try:
+        before = json.loads(path.read_text())["config"]["epochs"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return  # `open_folder` says what is wrong
+    if isinstance(before, int) and config.epochs < before:
+        raise SettingError(
+            f"`--epochs {config.epochs}`: runs in {config.out} had {before}; a folder can "
+            "only be given more. Choose another `--out`."
+        )
 
 
 def _samples(points: list, config: Any, study: Study) -> Any:
@@ -114,6 +131,12 @@ def read_canvas(text: str) -> tuple[int, int]:
     return height, width
 
 
+def is_paper(config: Any, preset: dict[str, Any], *more: str) -> bool:
+    """Whether curves may stand beside the paper's: its canvas, network and sizes."""
+    names = ("canvases", "networks", "train_sizes", *more)
+    return all(getattr(config, name) == preset[name] for name in names)
+
+
 def report(summary: dict[str, Any], config: Any, console: Console) -> int:
     """A table of what came out; the exit code."""
     if summary["state"] == "sampled":
@@ -136,9 +159,19 @@ def report(summary: dict[str, Any], config: Any, console: Console) -> int:
         console.print(
             f"{axis.replace('_', ' ')} {gap[axis]}: {gap['arm']} is "
             f"{100 * gap['gap']:+.1f} points from coefficient 0"
-            + ("" if error is None else f" ({100 * error:.1f} standard error)")
+            + (f" ({100 * error:.1f} standard error, " if error is not None else " (")
+            + f"{gap['seeds']} seeds)"
         )
     console.print(f"coefficient chosen on {summary['coefficient_chosen_on']}")
+    for row in summary["chosen"] or ():
+        console.print(
+            f"{axis.replace('_', ' ')} {row[axis]}: {row['arm']}, validation "
+            f"{100 * row['validation_accuracy']:.1f} %, test "
+            f"{100 * row['test_accuracy']:.1f} %"
+        )
+    for canvas, found in summary.get("marker_distance_baseline", {}).items():
+        each = ", ".join(f"{100 * v:.1f} % ({k})" for k, v in found.items())
+        console.print(f"{canvas}: the marks' distance alone reaches {each}")
     console.print(f"figures, results and summary.json are in {config.out}", soft_wrap=True)
     if summary["state"] == "interrupted":
         console.print("interrupted and saved: the same command goes on from here")

@@ -19,7 +19,7 @@ from sims._drive import SUFFIX, Job, drive
 from sims._errors import SettingError
 from sims._network_options import Point
 
-EPOCHS_PER_CHUNK = 10
+EPOCHS_PER_CHUNK = 10  # of small networks; a large one saves and listens every epoch
 FINISHED = ("converged", "capped", "diverged")
 
 
@@ -47,7 +47,16 @@ def is_finished(point: Point, config: Any, folder: Path) -> bool:
     status = found.attrs["status"]
     if "test_accuracy" not in found or status not in FINISHED:
         return False
+    if is_measured(point, config, status) and not _network_measures.exists(
+        folder, point.name
+    ):
+        return False
     return status != "capped" or int(found.attrs["epochs_asked"]) >= config.epochs
+
+
+def is_measured(point: Point, config: Any, status: str) -> bool:
+    """Whether `--measure` is about this run."""
+    return config.measure and point.seed == config.seeds[0] and status != "diverged"
 
 
 def train(
@@ -96,8 +105,9 @@ def _train(
         batch_norm=config.batch_norm,
         patience=config.patience,
     )
+    measured = make_network(point, config, task.channels, dropout=False)
     change = functools.partial(
-        locality.mean_change, network.apply, patches=task.patches, key=for_measures,
+        locality.mean_change, measured.apply, patches=task.patches, key=for_measures,
         batch_size=config.batch_size, num_batches=16,
     )  # fmt: skip
     at_start = float(change(params, statistics, task.train, train=True))
@@ -111,7 +121,7 @@ def _train(
         optimizer=make_optimizer(point, config),
         num_steps=config.epochs * steps,
         record_every=steps,
-        chunk_steps=max(EPOCHS_PER_CHUNK * steps, 2 * steps),
+        chunk_steps=steps * (1 if is_large(point) else EPOCHS_PER_CHUNK),
         observe=locality.epoch_records,
         key=for_steps,
         to_dataset=to_dataset,
@@ -137,7 +147,7 @@ def _train(
             found["validation_accuracy"] = float(validation.accuracy)
     dataset = finish(outcome.dataset, found, config)
     htf.save_results(folder / f"{point.name}{SUFFIX}", dataset)
-    if config.measure and point.seed == config.seeds[0] and outcome.status != "diverged":
+    if is_measured(point, config, outcome.status):
         both = {"before": (params, statistics), "after": (weights, course.statistics)}
         _network_measures.save(folder, point.name, network, both, task, for_measures)
     return outcome.status
@@ -157,11 +167,21 @@ def _network(name: str, channels: int, width: float, dropout: float) -> locality
     return locality.resnet(depth, channels=channels, width=width, dropout=dropout)
 
 
-def make_network(point: Point, config: Any, channels: int) -> locality.Network:
-    """The network of a run; equal ones are one object, so they are compiled once."""
+def is_large(point: Point) -> bool:
+    """Whether an epoch of this network takes long."""
+    return point.network.startswith("resnet")
+
+
+def make_network(
+    point: Point, config: Any, channels: int, *, dropout: bool = True
+) -> locality.Network:
+    """The network of a run; equal ones are one object, so they are compiled once.
+
+    Measured without dropout even in training mode, which would need a key.
+    """
     own = point.arm.control == "dropout"
-    dropout = point.arm.strength if own else config.dropout
-    return _network(point.network, channels, config.width, dropout)
+    share = point.arm.strength if own else config.dropout
+    return _network(point.network, channels, config.width, share if dropout else 0.0)
 
 
 @functools.lru_cache

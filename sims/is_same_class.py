@@ -42,7 +42,7 @@ class Config(NetworkOptions):
     images: Literal["digits", "cifar10"] | None = None
     """What stands on the canvas."""
     data: Path | None = None
-    """Folder of CIFAR-10's binary batches."""
+    """Folder of CIFAR-10's binary batches (`htfjax.locality.download_cifar10` fills one)."""
     images_note: str = ""
     """A word about the images for the figure, such as "a JPEG copy of CIFAR-10"."""
 
@@ -88,7 +88,7 @@ def run(asked: Config) -> dict[str, Any]:
     for canvas in config.canvases:
         for distance in config.distances:
             _examples(config, 0, 8, "test", distance, canvas)
-    paper = PAPER if config.images == "cifar10" else None
+    paper = PAPER if _network_study.is_paper(config, PRESETS["paper"], "images") else None
     note = "paper (grey): lossless CIFAR-10"
     if config.images_note:
         note = f"{note}; ours: {config.images_note}"

@@ -178,11 +178,11 @@ def _extra(config: Any) -> dict[str, Any]:
 
 
 def _draw(data: Any, axis: str, config: Any) -> Any:
-    paper = config.canvases == ("150x150",) and not config.matched
+    paper = _network_study.is_paper(config, PRESETS["paper"]) and not config.matched
     note = "paper in grey" if paper else "images unlike the paper's: not comparable"
     return _network_figures.accuracies(
         data, axis, label="dashes of a path", paper=PAPER if paper else None, note=note,
-        baseline=baselines(config, config.canvases[0]),
+        baseline={canvas: baselines(config, canvas) for canvas in config.canvases},
     )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,10 +16,16 @@ import pytest
 
 import htfjax as htf
 from htfjax import locality
-from sims import _network_samples, _network_training, is_same_class, pathfinder
+from sims import (
+    _network_measures,
+    _network_samples,
+    _network_training,
+    is_same_class,
+    pathfinder,
+)
 from sims._errors import FolderError, SettingError
 from sims._network_options import arms_of, points_of
-from sims._network_results import gaps
+from sims._network_results import _choose, gaps, spread
 
 
 def config(out: Path, **options: Any) -> is_same_class.Config:
@@ -112,6 +119,12 @@ def test_pathfinder_smoke(tmp_path: Path) -> None:
         ({"batch_size": 1}, "--batch-size 1"),
         ({"seeds": (1, 1)}, "twice"),
         ({"learning_rate": 0.0}, "--learning-rate"),
+        ({"controls": ("dropout=1",)}, "dropout below 1"),
+        ({"controls": ("weight_decay=-1",)}, "at least 0"),
+        ({"controls": ("dropout", "dropout")}, "twice"),
+        ({"canvases": ("8x20", "8x20")}, "one twice"),
+        ({"canvases": ()}, "none"),
+        ({"width": 0.5}, "about ResNets"),
         ({"images": "cifar10"}, "--data"),
     ],
 )
@@ -133,7 +146,7 @@ def test_a_folder_of_other_options_is_refused(tmp_path: Path) -> None:
 
 
 def test_arms_and_gaps(tmp_path: Path) -> None:
-    """Controls have strengths; a gap's error is that of two independent means."""
+    """Controls have strengths; a gap's error is that of the mean difference of seeds."""
     options = dataclasses.replace(
         config(tmp_path), coefficients=(0.0,), controls=("two_passes", "dropout=0.3")
     )
@@ -151,7 +164,7 @@ def test_arms_and_gaps(tmp_path: Path) -> None:
     )  # fmt: skip
     (gap,) = gaps(data, "distance")
     assert gap["gap"] == pytest.approx(0.25)
-    assert gap["standard_error"] == pytest.approx(np.sqrt((0.005 + 0.02) / 2))
+    assert gap["standard_error"] == pytest.approx(np.std([0.2, 0.3], ddof=1) / np.sqrt(2))
 
 
 def test_a_contact_sheet_without_training(tmp_path: Path) -> None:
@@ -200,7 +213,7 @@ def test_killed_workers_go_on_where_they_were(tmp_path: Path) -> None:
         if name == "killed":
             process = subprocess.Popen([*asked, *words], start_new_session=True)
             folder = tmp_path / name / "runs"
-            while not any(folder.glob("*.nc")) and process.poll() is None:
+            while not any(folder.glob("checkpoints/*")) and process.poll() is None:
                 time.sleep(0.05)
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
@@ -214,3 +227,73 @@ def test_killed_workers_go_on_where_they_were(tmp_path: Path) -> None:
         )
         for name in whole.data_vars:
             np.testing.assert_array_equal(whole[name], resumed[name])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "control", ["two_passes", "train_and_test", "dropout", "weight_decay", "gradient_norm"]
+)
+def test_every_control_trains(tmp_path: Path, control: str) -> None:
+    """From start to summary, with a measure of locality at the end."""
+    summary = is_same_class.run(
+        config(tmp_path, coefficients=(), controls=(control,), measure=True)
+    )
+    (row,) = summary["rows"]
+    assert row["runs"] == {"capped": 1}
+    assert row["test_accuracy"]["count"] == 1
+    assert (tmp_path / "locality.png").exists()
+
+
+def test_fewer_epochs_in_an_old_folder_are_refused(tmp_path: Path) -> None:
+    """Its runs trained longer than new ones would."""
+    (tmp_path / "config.json").write_text(json.dumps({"config": {"epochs": 9}}))
+    with pytest.raises(SettingError, match="only be given more"):
+        is_same_class.run(config(tmp_path))
+
+
+def test_an_end_without_its_state_is_computed_again(tmp_path: Path) -> None:
+    """Killed after the last records and before the last checkpoint."""
+    options = is_same_class._network_study.resolve(
+        config(tmp_path, coefficients=(0.0,), epochs=40), is_same_class.PRESETS
+    )
+    (point,) = points_of(options, (4,), options.canvases)
+    words = point, options, is_same_class.build, tmp_path, Silent()
+    for enough in (lambda: True, lambda: False):
+        _network_training.train(*words, enough)
+        if enough():
+            shutil.copytree(tmp_path / "checkpoints", tmp_path / "early")
+    path = tmp_path / f"{point.name}.nc"
+    whole = htf.load_results(path)
+    assert whole.attrs["status"] in ("converged", "capped")
+    shutil.rmtree(tmp_path / "checkpoints")
+    shutil.move(tmp_path / "early", tmp_path / "checkpoints")
+    htf.save_results(path, whole[["train_accuracy", "fit_loss", "penalty", "epochs",
+                                  "perfect", "failed"]])  # fmt: skip
+    _network_training.train(*words, lambda: False)
+    again = htf.load_results(path)
+    for name in whole.data_vars:
+        np.testing.assert_array_equal(whole[name], again[name])
+
+
+def test_what_is_averaged_and_chosen(tmp_path: Path) -> None:
+    """Only coefficients whose seeds all came to their end can be chosen."""
+
+    def row(arm: str, *values: float) -> dict:
+        labels = {"distance": 4, "train_size": 9, "canvas": "8x20", "network": "tiny"}
+        scores = spread(np.array(values))
+        return labels | {"arm": arm, "validation_accuracy": scores, "test_accuracy": scores}
+
+    rows = [row("coefficient 1", 0.7, 0.8), row("coefficient 9", 0.9, np.nan)]
+    (chosen,) = _choose(rows, "distance")
+    assert chosen["arm"] == "coefficient 1"
+    assert chosen["validation_accuracy"] == pytest.approx(0.75)
+
+
+def test_a_canvas_is_filled_with_contents() -> None:
+    """Curves over distance would otherwise swap empty background for empty background."""
+    x = np.zeros((4, 32, 64, 1), np.float32)
+    x[:, 12:20, 4:12] = np.arange(1, 5)[:, None, None, None]
+    filled = np.asarray(_network_measures.fill(x, locality.Patch(12, 4, 8, 8)))
+    assert filled.shape == x.shape
+    assert filled.all()
+    assert len(np.unique(filled[0])) == 4
