@@ -2,11 +2,19 @@
 
 import gc
 import os
+import re
 from pathlib import Path
 
 # Tests fill the machine; rates measured then are kept apart from the user's.
 os.environ.setdefault("HTFJAX_CACHE", str(Path(__file__).parent / ".pytest_cache/htfjax"))
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Workers, the processes that tests start and the next run share what was compiled: tests
+# of the theory took 86 s without, 76 s at first and 25 s again.
+os.environ.setdefault(
+    "JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent / ".pytest_cache/jax")
+)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 import jax
 import pytest
@@ -19,6 +27,15 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 # Every compiled program holds memory maps. A process may have 65,530 of them by Linux's
 # default, and thousands of tests in one worker get there: the compiler then crashes.
 MOST_MAPS = 25_000
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks as slow what `tests/slow.txt` lists."""
+    lines = (Path(__file__).parent / "tests/slow.txt").read_text().splitlines()
+    listed = re.compile("|".join(s for s in lines if s and not s.startswith("#")))
+    for item in items:
+        if listed.search(item.nodeid):
+            item.add_marker(pytest.mark.slow)
 
 
 def pytest_runtest_teardown() -> None:

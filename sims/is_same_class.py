@@ -42,7 +42,7 @@ class Config(NetworkOptions):
     images: Literal["digits", "cifar10"] | None = None
     """What stands on the canvas."""
     data: Path | None = None
-    """Folder of CIFAR-10's binary batches (`htfjax.locality.download_cifar10` fills one)."""
+    """Folder of CIFAR-10's binary batches, filled by `locality.download_cifar10`."""
     images_note: str = ""
     """A word about the images for the figure, such as "a JPEG copy of CIFAR-10"."""
 
