@@ -8,13 +8,6 @@ from pathlib import Path
 # Tests fill the machine; rates measured then are kept apart from the user's.
 os.environ.setdefault("HTFJAX_CACHE", str(Path(__file__).parent / ".pytest_cache/htfjax"))
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Workers, the processes that tests start and the next run share what was compiled: tests
-# of the theory took 86 s without, 76 s at first and 25 s again.
-os.environ.setdefault(
-    "JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent / ".pytest_cache/jax")
-)
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 import jax
 import pytest
@@ -22,6 +15,13 @@ import pytest
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# Workers and the next run share what was compiled (not the programs that tests start):
+# tests of the theory took 86 s without, 76 s at first and 25 s again.
+jax.config.update(
+    "jax_compilation_cache_dir", str(Path(__file__).parent / ".pytest_cache/jax")
+)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 # Every compiled program holds memory maps. A process may have 65,530 of them by Linux's

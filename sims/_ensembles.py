@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,20 @@ import htfjax as htf
 from sims._drive import SECONDS_BETWEEN_LINES, interruptible
 
 
-def use_all_cores() -> None:
-    """One CPU device per core, so that lanes run side by side; before jax starts."""
-    if "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
-        return
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-    jax.config.update("jax_num_cpu_devices", cores)
+def on_all_cores(run: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """`run` with one CPU device per core, so that lanes run side by side.
+
+    The function returned must be called before jax starts.
+    """
+
+    def wide(options: Any) -> Any:
+        if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+            has = hasattr(os, "sched_getaffinity")
+            cores = len(os.sched_getaffinity(0)) if has else 1
+            jax.config.update("jax_num_cpu_devices", cores)
+        return run(options)
+
+    return wide
 
 
 def drive_grid(grid: Any, out: Path, **options: Any) -> Any:

@@ -10,6 +10,7 @@ from matplotlib.patches import Rectangle
 
 EACH = 3  # examples of a label in a row
 LOOK_AT = 64  # the first test examples, of which the shown ones are taken
+ACROSS = 2.0  # inches of an example
 BOXES = (("P", "-"), ("Q", "--"))
 
 
@@ -22,10 +23,9 @@ def sheet(tasks: dict[int, Any], axis: str, words: tuple[str, str]) -> Any:
       words: what label 0 and label 1 mean.
     """
     height, width = next(iter(tasks.values())).test.batch(jnp.arange(2))[0].shape[1:3]
-    across = 1.9 * max(1.0, min(width / height, 2.2))
-    down = across * height / width + 0.42
+    down = ACROSS * height / width + 0.42
     fig, axes = plt.subplots(
-        len(tasks), 2 * EACH, figsize=(2 * EACH * across + 0.5, len(tasks) * down + 0.5),
+        len(tasks), 2 * EACH, figsize=(2 * EACH * ACROSS + 1.0, len(tasks) * down + 0.7),
         layout="constrained", squeeze=False,
     )  # fmt: skip
     for row, (value, task) in zip(axes, tasks.items(), strict=True):
@@ -42,7 +42,8 @@ def sheet(tasks: dict[int, Any], axis: str, words: tuple[str, str]) -> Any:
             ax.set_xticks([])
             ax.set_yticks([])
             ax.set_frame_on(False)
-        row[0].set_ylabel(f"{axis.replace('_', ' ')} {value}", fontsize=10)
+        words_of_row = f"{axis.replace('_', ' ')}\n{value}"
+        row[0].set_ylabel(words_of_row, fontsize=10, rotation=0, ha="right", va="center")
     handles = [
         Rectangle((0, 0), 1, 1, fill=False, ec="#e08214", ls=style, label=f"patch {name}")
         for name, style in BOXES

@@ -19,7 +19,7 @@ from rich.table import Table
 import htfjax as htf
 from sims import _ensemble_figures, _rises
 from sims._command import INTERRUPTED, command
-from sims._ensembles import check_multiple, drive_grid, seeds_from, use_all_cores
+from sims._ensembles import check_multiple, drive_grid, on_all_cores, seeds_from
 from sims._figures import save
 from sims._folder import write_json
 from sims._models import Model, model_lane, standard_std
@@ -205,8 +205,7 @@ def report(summary: dict[str, Any], config: Config, console: Console) -> int:
 
 def main() -> int:
     """The command line."""
-    use_all_cores()
-    return command("rank_statistics", Config, run, report)
+    return command("rank_statistics", Config, on_all_cores(run), report)
 
 
 if __name__ == "__main__":
