@@ -107,7 +107,7 @@ def wide(records: list[Record]) -> str:
                 label(record),
                 " / ".join(f"{x['first_call_seconds']:.2f}" for x in both),
                 " / ".join(f"{x['milliseconds']:.1f}" for x in both),
-                " / ".join(f"{x['program_lines']}" for x in both),
+                " / ".join(str(x["program_lines"] or "") for x in both).strip(" /"),
                 growth.get(name, ""),
             ])  # fmt: skip
     headings = ["order 256 / 1024", "record", "first call s", "later ms", "lines", "growth"]
