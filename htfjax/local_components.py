@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from htfjax import _numerics
 from htfjax import factors as _factors
 from htfjax.contraction import gram
+from htfjax.contraction.grouped import homes, pick, slots
 from htfjax.factors import Factors, GroupedFactors
 
 __all__ = [
@@ -41,6 +42,8 @@ def local_component_norms(factors: Factors | GroupedFactors) -> dict[int, jax.Ar
       >>> {k: v.shape for k, v in htf.local_component_norms(factors).items()}
       {4: (5,), 5: (5,), 6: (5,)}
     """
+    if isinstance(factors, GroupedFactors):
+        return _grouped_norms(factors)
     factors = _factors.with_constants(factors)
     return {
         v: _numerics.product([_numerics.safe_norm(x, axis=0) for x in vectors])
@@ -217,6 +220,28 @@ def _component_vectors(
         fill = jnp.ones if values is None else jnp.zeros
         vectors[v] = own or [fill((1, width), _factors.dtype(factors))]
     return vectors
+
+
+def _grouped_norms(factors: GroupedFactors) -> dict[int, jax.Array]:
+    """Norms of all components of a group at once; what differs per node is one slice."""
+    tree, trained = factors.tree, _factors.trained(factors)
+    home, stacks = homes(factors), _factors.stacks_with_constants(factors)
+    lengths = [None if s is None else _numerics.safe_norm(s, axis=1) for s in stacks]
+    rows, found = _factors.widths(factors), {}
+    for nodes, stack in zip(factors.groups, stacks, strict=True):
+        if nodes[0] < tree.order:
+            continue
+        own = [_numerics.safe_norm(stack, axis=2)] if trained[nodes[0]] else []
+        own += [
+            pick(lengths[g], places)
+            for kids, g, places in slots(factors, nodes, home)
+            if trained[kids[0]]
+        ]
+        ones = jnp.ones((len(nodes), rows[nodes[0]]), _factors.dtype(factors))
+        norms = _numerics.product(own) if own else ones
+        # A barrier: compilers would compute the stack anew for each of its slices.
+        found |= zip(nodes, jax.lax.optimization_barrier(norms), strict=True)
+    return {v: found[v] for v in tree.interior}
 
 
 def _unit_matrices(factors: Factors) -> tuple[Factors, jax.Array]:

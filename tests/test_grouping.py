@@ -86,6 +86,44 @@ def test_sensing(name: str) -> None:
     assert_close(htf.ungroup(grouped_slope).weights, slope.weights)
 
 
+@pytest.mark.parametrize("root", ["trained", "ones"])
+@pytest.mark.parametrize("name", TREES)
+def test_stacked_norms(name: str, root: str) -> None:
+    """Component norms and the tensor's norm from stacks, with their gradients."""
+    factors, _ = problem(name, root)
+    grouped = htf.group(factors)
+    wanted, found = map(htf.local_component_norms, (factors, grouped))
+    assert list(found) == list(wanted)
+    assert_close(found, wanted)
+
+    def both(f: Any) -> jax.Array:
+        norms = sum(jnp.sum(x) for x in htf.local_component_norms(f).values())
+        return norms + htf.inner_product(f, f) + htf.squared_norm(f)
+
+    (value, slope), (other, stacked) = map(jax.value_and_grad(both), (factors, grouped))
+    np.testing.assert_allclose(other, value, rtol=1e-12)
+    assert_close(htf.ungroup(stacked).weights, slope.weights)
+
+
+def test_a_fixed_group_counts_as_one() -> None:
+    """Norms of components whose leaves are data."""
+    factors, _ = problem("perfect8")
+    factors = dataclasses.replace(factors, fixed=tuple(range(8)))
+    grouped = htf.group(factors)
+    assert_close(*map(htf.local_component_norms, (grouped, factors)))
+
+
+def test_the_norm_of_a_wide_tree_compiles_by_levels() -> None:
+    """Order 256 has two levels more than order 64."""
+
+    def lines(order: int) -> int:
+        tree = htf.perfect(order)
+        factors = htf.group(htf.gaussian_factors(jax.random.key(0), tree, 2, 3, 0.5))
+        return len(jax.jit(htf.squared_norm).lower(factors).as_text().splitlines())
+
+    assert lines(256) <= 1.5 * lines(64)
+
+
 def test_instruments_accept_grouped_factors() -> None:
     """All of them, with equal results."""
     factors, loss = problem("perfect8")

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 
 from htfjax import _numerics
 from htfjax import factors as _factors
-from htfjax.factors import Factors
+from htfjax.contraction.grouped import homes, pick, slots
+from htfjax.factors import Factors, GroupedFactors
 
 __all__ = [
     "GramPair",
@@ -81,12 +82,50 @@ def gram_pairs(factors: Factors, *, precision: Any = "highest") -> dict[int, Gra
 
 
 def scaled_inner_product(
-    one: Factors, other: Factors, *, precision: Any = "highest"
+    one: Factors | GroupedFactors,
+    other: Factors | GroupedFactors,
+    *,
+    precision: Any = "highest",
 ) -> Scaled:
-    """<W, W'> of two factorizations on one tree: mantissa () and exponent."""
+    """<W, W'> of two factorizations on one tree: mantissa () and exponent.
+
+    Where both are grouped alike, a group is one batched product.
+    """
+    if isinstance(one, GroupedFactors) and isinstance(other, GroupedFactors):
+        if one.groups == other.groups:
+            return _grouped_inner_product(one, other, precision)
     one, other = _factors.with_constants(one), _factors.with_constants(other)
     value, exponent = _rising(one, other, precision)[1][one.tree.root]
     return value[0, 0], exponent
+
+
+def _grouped_inner_product(
+    one: GroupedFactors, other: GroupedFactors, precision: Any
+) -> Scaled:
+    """`_rising` with the Gram matrices of a group in one stack, (G, R, R')."""
+    home, held = homes(one), []
+    leaf = functools.partial(_leaf, precision=precision)
+    congruent = functools.partial(_congruent, precision=precision)
+    pairs = zip(one.groups, _full_stacks(one), _full_stacks(other), strict=True)
+    for nodes, left, right in pairs:
+        if not one.tree.children[nodes[0]]:
+            held.append(jax.vmap(leaf)(left, right))
+            continue
+        parts = [
+            jax.tree.map(lambda x, places=places: pick(x, places), held[g])
+            for _, g, places in slots(one, nodes, home)
+        ]
+        inner = jax.vmap(_product)(parts)
+        held.append(jax.vmap(congruent)(jnp.swapaxes(left, 1, 2), inner, right))
+    value, exponent = held[-1]
+    return value[0, 0, 0], exponent[0]
+
+
+def _full_stacks(factors: GroupedFactors) -> list[jax.Array]:
+    """The stacks, with a root of ones written out."""
+    width = _factors.widths(factors)[factors.tree.root]
+    ones = jnp.ones((1, width, 1), _factors.dtype(factors))
+    return [ones if s is None else s for s in _factors.stacks_with_constants(factors)]
 
 
 def _rising(

@@ -13,7 +13,7 @@ from htfjax.contraction.evaluate import visiting_order
 from htfjax.contraction.plan import Plan
 from htfjax.factors import GroupedFactors
 
-__all__ = ["grouped_entries", "grouped_sense"]
+__all__ = ["grouped_entries", "grouped_sense", "homes", "pick", "slots"]
 
 
 def grouped_entries(
@@ -25,7 +25,7 @@ def grouped_entries(
     observation.
     """
     tree, stacks = factors.tree, _factors.stacks_with_constants(factors)
-    home = _homes(factors)
+    home = homes(factors)
     held: list[jax.Array] = []  # per group: (G, P, R) tables or (G, B, R) rows
     for nodes, stack in zip(factors.groups, stacks, strict=True):
         if not tree.children[nodes[0]]:
@@ -33,9 +33,8 @@ def grouped_entries(
             continue
         as_table = nodes[0] != tree.root and plan.routes[nodes[0]] == "table"
         parts = []
-        for kids in zip(*(tree.children[k] for k in nodes), strict=True):
-            from_group, places = home[kids[0]][0], [home[c][1] for c in kids]
-            part = _pick(held[from_group], places)
+        for kids, from_group, places in slots(factors, nodes, home):
+            part = pick(held[from_group], places)
             if not as_table and plan.routes[kids[0]] == "table":
                 part = _gather(part, _flat(plan, kids, indices))
             parts.append(part)
@@ -51,24 +50,22 @@ def grouped_sense(
 ) -> jax.Array:
     """Inner products with rank-one tensors, (B,)."""
     tree, stacks = factors.tree, _factors.stacks_with_constants(factors)
-    home, dtype = _homes(factors), _factors.dtype(factors)
+    home, dtype = homes(factors), _factors.dtype(factors)
     held: list[jax.Array] = []
     for nodes, stack in zip(factors.groups, stacks, strict=True):
         if not tree.children[nodes[0]]:
             joint = jnp.stack([jnp.asarray(vectors[n], dtype) for n in nodes])
         else:
-            children = zip(*(tree.children[k] for k in nodes), strict=True)
             joint = _numerics.product(
-                [_pick(held[home[kids[0]][0]], [home[c][1] for c in kids])
-                 for kids in children]
-            )  # fmt: skip
+                [pick(held[g], places) for _, g, places in slots(factors, nodes, home)]
+            )
         if stack is None:
             return jnp.sum(joint[0], axis=1)
         held.append(jnp.matmul(joint, stack, precision=precision))
     return held[-1][0, :, 0]
 
 
-def _homes(factors: GroupedFactors) -> dict[int, tuple[int, int]]:
+def homes(factors: GroupedFactors) -> dict[int, tuple[int, int]]:
     """node -> its group and its place in it."""
     return {
         node: (g, i)
@@ -77,7 +74,15 @@ def _homes(factors: GroupedFactors) -> dict[int, tuple[int, int]]:
     }
 
 
-def _pick(stack: jax.Array, places: list[int]) -> jax.Array:
+def slots(
+    factors: GroupedFactors, nodes: Sequence[int], home: dict[int, tuple[int, int]]
+) -> list[tuple[tuple[int, ...], int, list[int]]]:
+    """Per child slot of a group's nodes: the children, their group, their places in it."""
+    children = zip(*(factors.tree.children[k] for k in nodes), strict=True)
+    return [(kids, home[kids[0]][0], [home[c][1] for c in kids]) for kids in children]
+
+
+def pick(stack: jax.Array, places: list[int]) -> jax.Array:
     """Some members of a stack; a slice where they are evenly spaced."""
     step = places[1] - places[0] if len(places) > 1 else 1
     if step > 0 and places == list(range(places[0], places[-1] + 1, step)):

@@ -10,7 +10,7 @@ from htfjax import _checks, _numerics
 from htfjax import factors as _factors
 from htfjax.contraction.gram import root_column, scaled_inner_product
 from htfjax.contraction.sweeps import qr_cores
-from htfjax.factors import Factors
+from htfjax.factors import Factors, GroupedFactors
 
 __all__ = [
     "difference",
@@ -24,11 +24,13 @@ METHODS = ("qr", "gram")
 Scaled = tuple[jax.Array, jax.Array]  # mantissa (), exponent () int32
 
 
-def squared_norm(factors: Factors, *, precision: Any = "highest") -> jax.Array:
+def squared_norm(
+    factors: Factors | GroupedFactors, *, precision: Any = "highest"
+) -> jax.Array:
     """||W||_F^2 without the tensor, from Gram matrices: R^3 a node, not prod D.
 
     Args:
-      factors: any tree.
+      factors: any tree; grouped ones compile by levels, not by nodes.
       precision: of the matrix products.
 
     Returns:
@@ -48,7 +50,12 @@ def squared_norm(factors: Factors, *, precision: Any = "highest") -> jax.Array:
     return _numerics.shifted(*scaled_inner_product(factors, factors, precision=precision))
 
 
-def inner_product(one: Factors, other: Factors, *, precision: Any = "highest") -> jax.Array:
+def inner_product(
+    one: Factors | GroupedFactors,
+    other: Factors | GroupedFactors,
+    *,
+    precision: Any = "highest",
+) -> jax.Array:
     """<W, W'> of two factorizations on one tree, without the tensors.
 
     Args:
@@ -161,7 +168,7 @@ def difference(one: Factors, other: Factors) -> Factors:
     return dataclasses.replace(one, weights=tuple(weights), fixed=fixed)
 
 
-def _check_pair(one: Factors, other: Factors) -> None:
+def _check_pair(one: Factors | GroupedFactors, other: Factors | GroupedFactors) -> None:
     _factors.check(one)
     _factors.check(other)
     if one.tree != other.tree or _factors.mode_dims(one) != _factors.mode_dims(other):
