@@ -226,7 +226,9 @@ def _grouped_norms(factors: GroupedFactors) -> dict[int, jax.Array]:
     """Norms of all components of a group at once; what differs per node is one slice."""
     tree, trained = factors.tree, _factors.trained(factors)
     home, stacks = homes(factors), _factors.stacks_with_constants(factors)
-    lengths = [None if s is None else _numerics.safe_norm(s, axis=1) for s in stacks]
+    lengths: list[Any] = [
+        None if s is None else _numerics.safe_norm(s, axis=1) for s in stacks
+    ]
     rows, found = _factors.widths(factors), {}
     for nodes, stack in zip(factors.groups, stacks, strict=True):
         if nodes[0] < tree.order:

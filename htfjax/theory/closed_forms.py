@@ -47,7 +47,8 @@ def rank_one_scale(time: Any, start: Any, norm: Any, num_matrices: int) -> jax.A
     """
     _checks.positive("start", start, strict=True)
     count = _checks.at_least("num_matrices", num_matrices, 1)
-    return _pulled(*_floats(time, start, norm), count)
+    time, start, norm = _floats(time, start, norm)
+    return _pulled(time, start, norm, count)
 
 
 def rank_one_blow_up_time(start: Any, norm: Any, num_matrices: int) -> jax.Array:
@@ -70,7 +71,8 @@ def rank_one_blow_up_time(start: Any, norm: Any, num_matrices: int) -> jax.Array
     """
     _checks.positive("start", start, strict=True)
     count = _checks.at_least("num_matrices", num_matrices, 1)
-    return _escape_time(*_floats(start, norm), count)
+    start, norm = _floats(start, norm)
+    return _escape_time(start, norm, count)
 
 
 def rank_one_limit(norm: Any, num_matrices: int) -> jax.Array:

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -293,7 +294,7 @@ def test_a_canvas_is_filled_with_contents() -> None:
     """Curves over distance would otherwise swap empty background for empty background."""
     x = np.zeros((4, 32, 64, 1), np.float32)
     x[:, 12:20, 4:12] = np.arange(1, 5)[:, None, None, None]
-    filled = np.asarray(_network_measures.fill(x, locality.Patch(12, 4, 8, 8)))
+    filled = np.asarray(_network_measures.fill(jnp.asarray(x), locality.Patch(12, 4, 8, 8)))
     assert filled.shape == x.shape
     assert filled.all()
     assert len(np.unique(filled[0])) == 4
