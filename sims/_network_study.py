@@ -17,7 +17,14 @@ from sims._drive import SUFFIX
 from sims._errors import SettingError
 from sims._figures import save
 from sims._folder import open_folder, write_json
-from sims._network_options import MAY_DIFFER, arms_of, check_options, points_of, with_preset
+from sims._network_options import (
+    AXES,
+    MAY_DIFFER,
+    arms_of,
+    check_options,
+    points_of,
+    with_preset,
+)
 from sims._network_pool import run_all
 
 
@@ -143,29 +150,35 @@ def report(summary: dict[str, Any], config: Any, console: Console) -> int:
         console.print(f"{config.out / 'samples.png'}: nothing was trained", soft_wrap=True)
         return 0
     axis, table = summary["axis"], Table(box=None, pad_edge=False)
-    for heading in (axis.replace("_", " "), "arm", "test accuracy %", "train accuracy %",
+    # Only what differs between rows is said of each.
+    cells = [name for name in AXES[1:-1] if len({r[name] for r in summary["rows"]}) > 1]
+    names = ("arm", *cells)
+    for heading in (axis, *names, "test accuracy %", "train accuracy %",
                     "mean |cos| (test)", "epochs", "runs"):  # fmt: skip
-        table.add_column(heading, justify="left" if heading == "arm" else "right")
+        words = heading.replace("_", " ")
+        table.add_column(words, justify="left" if heading in names else "right")
     for row in summary["rows"]:
         table.add_row(
-            str(row[axis]), row["arm"], _percent(row["test_accuracy"]),
-            _percent(row["train_accuracy"]), _number(row["change_test"], 2),
-            _number(row["epochs"], 0),
+            str(row[axis]), *(str(row[name]) for name in names),
+            _percent(row["test_accuracy"]), _percent(row["train_accuracy"]),
+            _number(row["change_test"], 2), _number(row["epochs"], 0),
             ", ".join(f"{n} {k}" for k, n in row["runs"].items()),
         )  # fmt: skip
     console.print(table)
     for gap in summary["gaps"]:
         error = gap["standard_error"]
+        where = "".join(f", {name.replace('_', ' ')} {gap[name]}" for name in cells)
         console.print(
-            f"{axis.replace('_', ' ')} {gap[axis]}: {gap['arm']} is "
+            f"{axis.replace('_', ' ')} {gap[axis]}{where}: {gap['arm']} is "
             f"{100 * gap['gap']:+.1f} points from coefficient 0"
             + (f" ({100 * error:.1f} standard error, " if error is not None else " (")
             + f"{gap['seeds']} seeds)"
         )
     console.print(f"coefficient chosen on {summary['coefficient_chosen_on']}")
     for row in summary["chosen"] or ():
+        where = "".join(f", {name.replace('_', ' ')} {row[name]}" for name in cells)
         console.print(
-            f"{axis.replace('_', ' ')} {row[axis]}: {row['arm']}, validation "
+            f"{axis.replace('_', ' ')} {row[axis]}{where}: {row['arm']}, validation "
             f"{100 * row['validation_accuracy']:.1f} %, test "
             f"{100 * row['test_accuracy']:.1f} %"
         )

@@ -1,10 +1,14 @@
 """Two-dimensional convolution, the way that is fast where it runs."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from htfjax import _checks
+from htfjax.locality.stride_one import convolve_stride_one, pays
+from htfjax.locality.windows import multiply_windows
 
 __all__ = ["convolve", "max_pool"]
 
@@ -77,11 +81,10 @@ def convolve(
             dimension_numbers=DIMENSIONS,
             precision=precision,
         )
-    windows = _windows(x, kernel.shape[1:3], stride, padding, sizes)
-    rows = windows.reshape(-1, windows.shape[3])
-    filters = kernel.reshape(kernel.shape[0], -1)
-    y = lax.dot_general(rows, filters, (((1,), (1,)), ((), ())), precision=precision)
-    return y.reshape(*windows.shape[:3], kernel.shape[0])
+    options: dict[str, Any] = {"padding": padding, "precision": precision}
+    if stride == 1 and pays(x, kernel, padding):
+        return convolve_stride_one(x, kernel, **options)
+    return multiply_windows(x, kernel, stride=stride, **options)
 
 
 def max_pool(x: jax.Array, size: int, stride: int, padding: int) -> jax.Array:
@@ -104,26 +107,3 @@ def max_pool(x: jax.Array, size: int, stride: int, padding: int) -> jax.Array:
         for other in shifted[1:]:
             x = jnp.where(other > x, other, x)
     return x
-
-
-def _windows(
-    x: jax.Array, window: tuple[int, ...], stride: int, padding: int, sizes: list[int]
-) -> jax.Array:
-    """(B, H, W, C) -> (B, H', W', h w C), the window of each output pixel as a row."""
-    if padding:
-        x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
-    shifted = [
-        _shifted(x, a, c, stride, sizes) for a in range(window[0]) for c in range(window[1])
-    ]
-    return shifted[0] if len(shifted) == 1 else jnp.concatenate(shifted, axis=3)
-
-
-def _shifted(x: jax.Array, a: int, c: int, stride: int, sizes: list[int]) -> jax.Array:
-    """Every `stride`-th pixel from row a and column c on."""
-    stops = (a + stride * (sizes[0] - 1) + 1, c + stride * (sizes[1] - 1) + 1)
-    return lax.slice(
-        x,
-        (0, a, c, 0),
-        (x.shape[0], *stops, x.shape[3]),
-        (1, stride, stride, 1),
-    )

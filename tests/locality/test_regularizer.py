@@ -1,5 +1,6 @@
 """Laws of the regularizer, its two forms, patches, and the convolution below it."""
 
+import functools
 from typing import Any
 
 import jax
@@ -132,3 +133,47 @@ def test_convolution_equals_the_native_one(size: int, padding: int, stride: int)
     seed = jax.random.normal(keys[2], found.shape)
     for a, b in zip(back(seed), native_back(seed), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-11)
+
+
+@pytest.mark.parametrize(("size", "padding"), [(3, 1), (4, 0), (5, 1)])
+def test_higher_derivatives_of_a_convolution(size: int, padding: int) -> None:
+    """Every second derivative a regularizer takes, and vmap, against the native one."""
+    keys = jax.random.split(jax.random.key(0), 3)
+    x = jax.random.normal(keys[0], (2, 6, 5, 3))
+    kernel = jax.random.normal(keys[1], (4, size, size, 3))
+    moved = jax.random.normal(keys[2], x.shape)
+
+    def total(x: jax.Array, k: jax.Array, method: str) -> jax.Array:
+        return jnp.sum(jnp.sin(locality.convolve(x, k, padding=padding, method=method)))
+
+    def reverse_over_forward(method: str) -> Any:
+        def along(x: jax.Array, k: jax.Array) -> jax.Array:
+            return jax.jvp(lambda x: total(x, k, method), (x,), (moved,))[1]
+
+        return jax.grad(along, (0, 1))(x, kernel)
+
+    def reverse_over_reverse(method: str) -> Any:
+        def size_of_gradients(x: jax.Array, k: jax.Array) -> jax.Array:
+            both = jax.grad(total, (0, 1))(x, k, method)
+            return sum((jnp.sum(jnp.cos(g)) for g in both), jnp.zeros(()))
+
+        return jax.grad(size_of_gradients, (0, 1))(x, kernel)
+
+    def forward_over_reverse(method: str) -> Any:
+        gradient = functools.partial(jax.grad(total, 1), method=method)
+        return jax.jvp(lambda x: gradient(x, kernel), (x,), (moved,))[1]
+
+    def many(method: str) -> Any:
+        gradient = functools.partial(jax.grad(total, (0, 1)), method=method)
+        xs, kernels = jnp.stack([x, moved]), jnp.stack([kernel, 2 * kernel])
+        return (
+            jax.vmap(gradient, (0, None))(xs, kernel),
+            jax.vmap(gradient, (None, 0))(x, kernels),
+            jax.vmap(gradient, (3, 2))(jnp.moveaxis(xs, 0, 3), jnp.moveaxis(kernels, 0, 2)),
+        )
+
+    for form in (reverse_over_forward, reverse_over_reverse, forward_over_reverse, many):
+        found = jax.tree.leaves(jax.jit(form, static_argnums=0)("matmul"))
+        wanted = jax.tree.leaves(form("native"))
+        for a, b in zip(found, wanted, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10)
