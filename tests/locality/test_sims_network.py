@@ -1,6 +1,7 @@
 """The simulations of trained networks: smoke presets, resuming, bad input."""
 
 import dataclasses
+import io
 import json
 import os
 import shutil
@@ -14,12 +15,14 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from rich.console import Console
 
 import htfjax as htf
 from htfjax import locality
 from sims import (
     _network_measures,
     _network_samples,
+    _network_study,
     _network_training,
     is_same_class,
     pathfinder,
@@ -107,6 +110,48 @@ def test_pathfinder_smoke(tmp_path: Path) -> None:
     summary = pathfinder.run(pathfinder.Config(out=tmp_path, preset="smoke", workers=2))
     assert 0.5 < summary["marker_distance_baseline"]["32x32"]["3"] <= 1.0
     assert (tmp_path / "path_length.png").exists()
+
+
+@pytest.mark.slow
+def test_pathfinder_on_two_canvases_with_validation(tmp_path: Path) -> None:
+    """Every image is in one set only; every canvas has its baseline and its choice."""
+    asked = pathfinder.Config(
+        out=tmp_path, preset="smoke", workers=1, canvases=("32x32", "64x64"),
+        coefficients=(0.0,), train_sizes=(64,), test_size=30, validation_size=20, epochs=1,
+    )  # fmt: skip
+    summary = pathfinder.run(asked)
+    assert {row["canvas"] for row in summary["chosen"]} == {"32x32", "64x64"}
+    assert set(summary["marker_distance_baseline"]) == {"32x32", "64x64"}
+    options = pathfinder._network_study.resolve(asked, pathfinder.PRESETS)
+    options = dataclasses.replace(options, image_folder=tmp_path / "images")
+    for point in points_of(options, (3,), options.canvases):
+        task = pathfinder.build(point, options)
+        size = pathfinder._network_study.read_canvas(point.canvas)
+        parts = [np.asarray(p.pixels) for p in (task.train, task.test, task.validation)]
+        assert [part.shape[:3] for part in parts] == [(n, *size) for n in (64, 30, 20)]
+        everyone = np.concatenate(parts).reshape(114, -1)
+        assert len(np.unique(everyone, axis=0)) == 114
+
+
+def test_a_table_names_what_differs(tmp_path: Path) -> None:
+    """Sizes, canvases and networks are columns where there are several of them."""
+    scores = spread(np.array([0.5, 0.75]))
+    same = {"path_length": 3, "train_size": 9, "network": "tiny", "arm": "coefficient 0"}
+    names = ("test_accuracy", "train_accuracy", "change_test", "epochs")
+    same |= dict.fromkeys(names, scores) | {"runs": {"capped": 2}}
+    summary = {
+        "state": "finished", "axis": "path_length", "chosen": None,
+        "rows": [same | {"canvas": canvas} for canvas in ("32x32", "64x64")],
+        "gaps": [{"path_length": 3, "canvas": "64x64", "arm": "coefficient 1", "gap": 0.1,
+                  "standard_error": None, "seeds": 1}],
+        "coefficient_chosen_on": "nothing",
+    }  # fmt: skip
+    console = Console(width=200, record=True, file=io.StringIO())
+    _network_study.report(summary, config(tmp_path), console)
+    text = console.export_text()
+    assert "canvas" in text
+    assert "train size" not in text
+    assert "path length 3, canvas 64x64: coefficient 1 is +10.0 points" in text
 
 
 @pytest.mark.parametrize(
