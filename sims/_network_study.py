@@ -14,7 +14,7 @@ import htfjax as htf
 from sims import _network_figures, _network_measures, _network_results, _network_samples
 from sims._command import INTERRUPTED
 from sims._drive import SUFFIX
-from sims._errors import SettingError
+from sims._errors import FolderError, SettingError
 from sims._figures import save
 from sims._folder import open_folder, write_json
 from sims._network_options import (
@@ -39,6 +39,7 @@ class Study:
     figure: Callable[[xr.Dataset, str], Any]
     words: tuple[str, str]  # what label 0 and label 1 mean
     prepare: Callable[[], Any] = lambda: None  # before the first run
+    digest: Callable[[], str | None] = lambda: None  # of images from outside the folder
     extra: Callable[[], dict[str, Any]] = dict  # for the summary
 
 
@@ -69,6 +70,7 @@ def run(config: Any, study: Study) -> dict[str, Any]:
     folder = open_folder(config.out, config, may_differ=may_differ)
     runs = folder / "runs"
     study.prepare()
+    _refuse_other_images(folder, study.digest())
     save(_samples(points, config, study), folder, "samples")
     if config.samples_only:
         return {"state": "sampled"}
@@ -99,6 +101,28 @@ def _refuse_fewer_epochs(config: Any) -> None:
         raise SettingError(
             f"`--epochs {config.epochs}`: runs in {config.out} had {before}; a folder can "
             "only be given more. Choose another `--out`."
+        )
+
+
+def _refuse_other_images(folder: Path, digest: str | None) -> None:
+    """Runs of one folder are compared, so they must have seen the same images."""
+    path = folder / "images.json"
+    if digest is None:
+        return
+    if not path.exists():
+        write_json(path, {"sha256": digest})
+        return
+    try:
+        before = json.loads(path.read_text())["sha256"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise FolderError(
+            f"{path} is damaged ({error}); choose another `--out`."
+        ) from error
+    if before != digest:
+        raise FolderError(
+            f"`--data` holds other images than those the runs in {folder} were trained on "
+            f"(SHA-256 {digest[:12]}, there {before[:12]}). Choose another `--out`, or the "
+            "folder of the first run."
         )
 
 

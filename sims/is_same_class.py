@@ -6,11 +6,13 @@ the training set is always fitted; with the locality regularizer the network doe
 
 import dataclasses
 import functools
+import hashlib
 import sys
 from pathlib import Path
 from typing import Any, Literal
 
 import jax
+import numpy as np
 
 from htfjax import locality
 from sims import _network_figures, _network_study
@@ -98,6 +100,7 @@ def run(asked: Config) -> dict[str, Any]:
         canvases=config.canvases,
         build=build,
         words=("different", "same class"),
+        digest=functools.partial(_digest, config),
         figure=functools.partial(
             _network_figures.accuracies, paper=paper, note=note if paper else "",
             label="free columns between the images",
@@ -150,6 +153,16 @@ def _images(name: str, data: Path | None, split: str, held_out: bool) -> localit
         images, pixels=images.pixels[rows], labels=images.labels[rows],
         name=f"{images.name}, {split} part",
     )  # fmt: skip
+
+
+def _digest(config: Any) -> str:
+    """SHA-256 of all pixels and labels."""
+    found = hashlib.sha256()
+    for split in ("train", "test"):
+        images = _images(config.images, config.data, split, False)
+        found.update(np.asarray(images.pixels).tobytes())
+        found.update(np.asarray(images.labels).tobytes())
+    return found.hexdigest()
 
 
 def main() -> int:

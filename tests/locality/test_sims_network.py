@@ -191,6 +191,27 @@ def test_a_folder_of_other_options_is_refused(tmp_path: Path) -> None:
         is_same_class.run(asked)
 
 
+def test_a_folder_of_other_images_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One pixel of one test image is enough; nothing is lost."""
+    one = config(tmp_path, samples_only=True)
+    is_same_class.run(one)
+    is_same_class.run(one)
+    images = is_same_class._images
+
+    def changed(name: str, data: Any, split: str, held_out: bool) -> locality.Images:
+        found = images(name, data, split, held_out)
+        pixels = np.array(found.pixels)
+        pixels[-1, -1, -1, -1] += split == "test"
+        return dataclasses.replace(found, pixels=pixels)
+
+    monkeypatch.setattr(is_same_class, "_images", changed)
+    with pytest.raises(FolderError, match="other images"):
+        is_same_class.run(one)
+    assert (tmp_path / "samples.png").exists()
+
+
 def test_arms_and_gaps(tmp_path: Path) -> None:
     """Controls have strengths; a gap's error is that of the mean difference of seeds."""
     options = dataclasses.replace(
