@@ -14,7 +14,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
@@ -27,8 +26,11 @@ def pays(x: jax.Array, kernel: jax.Array, padding: int) -> bool:
     """Whether this form exists and is the faster one.
 
     Not where filters outnumber pixels: turning the kernel around then costs more than
-    gathering and scattering a few pixels.
+    gathering and scattering a few pixels. Not in `shard_map`: jax's own operations know
+    what varies over devices, a primitive of ours does not.
     """
+    if jax.sharding.get_abstract_mesh().manual_axes:
+        return False
     outputs, high, wide, _ = kernel.shape
     square = high == wide > 1 and padding < high and x.dtype == kernel.dtype
     rows = x.shape[0]
@@ -44,12 +46,12 @@ def convolve_stride_one(
     return _convolution_p.bind(x, kernel, padding=padding, precision=precision)
 
 
-def _shape(x: Any, kernel: Any, *, padding: int, precision: Any) -> ShapedArray:
-    """Of the result."""
+def _shape(x: Any, kernel: Any, *, padding: int, precision: Any) -> Any:
+    """Of the result, placed as the images are."""
     del precision
     outputs, size = kernel.shape[:2]
     high, wide = (n + 2 * padding - size + 1 for n in x.shape[1:3])
-    return ShapedArray((x.shape[0], high, wide, outputs), x.dtype)
+    return x.update(shape=(x.shape[0], high, wide, outputs))
 
 
 def _to_image(

@@ -1,6 +1,8 @@
 """Laws of the regularizer, its two forms, patches, and the convolution below it."""
 
 import functools
+import subprocess
+import sys
 from typing import Any
 
 import jax
@@ -177,3 +179,32 @@ def test_higher_derivatives_of_a_convolution(size: int, padding: int) -> None:
         wanted = jax.tree.leaves(form("native"))
         for a, b in zip(found, wanted, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10)
+
+
+TWO_DEVICES = """
+import jax, jax.numpy as jnp, numpy as np
+jax.config.update("jax_num_cpu_devices", 2)
+from jax.sharding import AxisType, PartitionSpec as P
+from htfjax import locality
+
+keys = jax.random.split(jax.random.key(0))
+x = jax.random.normal(keys[0], (4, 6, 5, 3))
+kernel = jax.random.normal(keys[1], (4, 3, 3, 3))
+
+def total(x, kernel):
+    return jnp.sum(jnp.sin(locality.convolve(x, kernel, padding=1)))
+
+mesh = jax.make_mesh((2,), ("batch",), axis_types=(AxisType.Auto,))
+split = jax.shard_map(lambda x, k: jax.lax.psum(total(x, k), "batch"), mesh=mesh,
+                      in_specs=(P("batch"), P()), out_specs=P())
+wanted = jax.grad(total, 1)(x, kernel)
+np.testing.assert_allclose(jax.grad(split, 1)(x, kernel), wanted, atol=1e-4)
+placed = jax.device_put(x, jax.NamedSharding(mesh, P("batch")))
+np.testing.assert_allclose(jax.jit(jax.grad(total, 1))(placed, kernel), wanted, atol=1e-4)
+"""
+
+
+@pytest.mark.slow
+def test_a_convolution_on_two_devices() -> None:
+    """Images split over devices, by `shard_map` and by the compiler: one gradient."""
+    subprocess.run([sys.executable, "-c", TWO_DEVICES], check=True, timeout=120)
