@@ -54,8 +54,11 @@ def accuracies(
             f", {canvas}" if len(baseline or {}) > 1 else ""
         )
         y = [100 * v for v in heights.values()]
-        style = {"marker": "_", "color": f"C{3 + i}", "lw": 1.4}
-        axes[0].plot(list(heights), y, ls="--", **style, label=words)
+        style: dict[str, Any] = {"color": f"C{3 + i}", "lw": 1.4, "ls": "--"}
+        if len(y) == 1:
+            axes[0].axhline(y[0], **style, label=words)
+        else:
+            axes[0].plot(list(heights), y, marker="_", **style, label=words)
     for i, (arm, cells) in enumerate((paper or {}).items()):
         shown = {v: c for v, c in cells.items() if v in values}
         if arm in data.arm.values and shown:
