@@ -37,12 +37,7 @@ def open_folder(out: Path, config: Any, *, may_differ: tuple[str, ...]) -> Path:
     wanted = as_json(config)
     path = out / "config.json"
     if path.exists():
-        try:
-            found = json.loads(path.read_text())["config"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise FolderError(
-                f"{path} is damaged ({error}); choose another `--out`."
-            ) from error
+        found = read_json(path, "config")
         differ = {
             name: (found.get(name), wanted.get(name))
             for name in {**found, **wanted}
@@ -66,6 +61,20 @@ def as_json(config: Any) -> dict[str, Any]:
     fields = json.loads(json.dumps(dataclasses.asdict(config), default=str))
     fields.pop("out", None)
     return fields
+
+
+def read_json(path: Path, name: str) -> Any:
+    """One entry of a JSON file.
+
+    Raises:
+      FolderError: the file holds no such thing.
+    """
+    try:
+        return json.loads(path.read_text())[name]
+    except (ValueError, KeyError, TypeError) as error:
+        raise FolderError(
+            f"{path} is damaged ({error}); choose another `--out`."
+        ) from error
 
 
 def write_json(path: Path, values: Any) -> None:

@@ -16,7 +16,7 @@ from sims._command import INTERRUPTED
 from sims._drive import SUFFIX
 from sims._errors import FolderError, SettingError
 from sims._figures import save
-from sims._folder import open_folder, write_json
+from sims._folder import open_folder, read_json, write_json
 from sims._network_options import (
     AXES,
     MAY_DIFFER,
@@ -112,12 +112,7 @@ def _refuse_other_images(folder: Path, digest: str | None) -> None:
     if not path.exists():
         write_json(path, {"sha256": digest})
         return
-    try:
-        before = json.loads(path.read_text())["sha256"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise FolderError(
-            f"{path} is damaged ({error}); choose another `--out`."
-        ) from error
+    before = read_json(path, "sha256")
     if before != digest:
         raise FolderError(
             f"`--data` holds other images than those the runs in {folder} were trained on "

@@ -122,11 +122,11 @@ def test_pathfinder_on_two_canvases_with_validation(tmp_path: Path) -> None:
     summary = pathfinder.run(asked)
     assert {row["canvas"] for row in summary["chosen"]} == {"32x32", "64x64"}
     assert set(summary["marker_distance_baseline"]) == {"32x32", "64x64"}
-    options = pathfinder._network_study.resolve(asked, pathfinder.PRESETS)
+    options = _network_study.resolve(asked, pathfinder.PRESETS)
     options = dataclasses.replace(options, image_folder=tmp_path / "images")
     for point in points_of(options, (3,), options.canvases):
         task = pathfinder.build(point, options)
-        size = pathfinder._network_study.read_canvas(point.canvas)
+        size = _network_study.read_canvas(point.canvas)
         parts = [np.asarray(p.pixels) for p in (task.train, task.test, task.validation)]
         assert [part.shape[:3] for part in parts] == [(n, *size) for n in (64, 30, 20)]
         everyone = np.concatenate(parts).reshape(114, -1)
