@@ -7,7 +7,9 @@ import jax.numpy as jnp
 from htfjax import factors as _factors
 from htfjax.factors import Factors, GroupedFactors
 
-__all__ = ["group", "ungroup"]
+__all__ = ["group", "stacked_alike", "ungroup"]
+
+Groups = tuple[tuple[int, ...], ...]
 
 
 def group(factors: Factors | GroupedFactors) -> GroupedFactors:
@@ -29,18 +31,7 @@ def group(factors: Factors | GroupedFactors) -> GroupedFactors:
     if isinstance(factors, GroupedFactors):
         raise TypeError("`factors` are GroupedFactors already.")
     _factors.check(factors)
-    groups = _groups(factors)
-    return GroupedFactors(
-        stacks=tuple(
-            None
-            if factors.weights[nodes[0]] is None
-            else jnp.stack([factors.weights[k] for k in nodes])
-            for nodes in groups
-        ),
-        tree=factors.tree,
-        groups=groups,
-        fixed=factors.fixed,
-    )
+    return _stacked(factors, _groups(factors))
 
 
 def ungroup(factors: GroupedFactors) -> Factors:
@@ -63,16 +54,45 @@ def ungroup(factors: GroupedFactors) -> Factors:
     return _factors.as_factors(factors)
 
 
-def _groups(factors: Factors) -> tuple[tuple[int, ...], ...]:
-    """Node ids of equal subtrees, children before parents."""
-    tree = factors.tree
+def stacked_alike(*many: Factors | GroupedFactors) -> tuple[GroupedFactors, ...]:
+    """Checked factorizations of one tree in stacks of the same groups.
+
+    A root of ones is left out, as it was. Grouped factors that agree come back as they
+    are.
+    """
+    for factors in many:
+        _factors.check(factors)
+    held = {f.groups if isinstance(f, GroupedFactors) else None for f in many}
+    if None not in held and len(held) == 1:
+        return tuple(f for f in many if isinstance(f, GroupedFactors))
+    groups = _groups(*map(_factors.shapes, many))
+    return tuple(_stacked(_factors.as_factors(f), groups) for f in many)
+
+
+def _stacked(factors: Factors, groups: Groups) -> GroupedFactors:
+    weights = factors.weights
+    return GroupedFactors(
+        stacks=tuple(
+            None if weights[nodes[0]] is None else jnp.stack([weights[k] for k in nodes])
+            for nodes in groups
+        ),
+        tree=factors.tree,
+        groups=groups,
+        fixed=factors.fixed,
+    )
+
+
+def _groups(*many: Factors) -> Groups:
+    """Node ids of subtrees that are equal in each of `many`, children before parents."""
+    tree = many[0].tree
     numbers: dict[Any, int] = {}
     kinds: list[int] = []
     members: dict[int, list[int]] = {}
-    for k, weight in enumerate(factors.weights):
-        shape = None if weight is None else weight.shape
+    for k in range(tree.num_nodes):
+        shapes = tuple(getattr(f.weights[k], "shape", None) for f in many)
+        fixed = tuple(k in f.fixed for f in many)
         below = tuple(kinds[c] for c in tree.children[k])
-        kind = numbers.setdefault((shape, k in factors.fixed, below), len(numbers))
+        kind = numbers.setdefault((shapes, fixed, below), len(numbers))
         kinds.append(kind)
         members.setdefault(kind, []).append(k)
     order = sorted(members.values(), key=lambda nodes: (tree.height[nodes[0]], nodes[0]))

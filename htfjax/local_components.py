@@ -1,17 +1,19 @@
 """Local components: their norms, their balance, how fast they grow, what they add."""
 
-import dataclasses
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from htfjax import _numerics
+from htfjax import _checks, _numerics
 from htfjax import factors as _factors
 from htfjax.contraction import gram
-from htfjax.contraction.grouped import homes, pick, slots
+from htfjax.contraction.stacks import Scaled, homes, pick, slots
 from htfjax.factors import Factors, GroupedFactors
+from htfjax.grouping import stacked_alike
+from htfjax.node_values import NodeValues, node_values
 
 __all__ = [
     "component_contributions",
@@ -22,7 +24,9 @@ __all__ = [
 ]
 
 
-def local_component_norms(factors: Factors | GroupedFactors) -> dict[int, jax.Array]:
+def local_component_norms(
+    factors: Factors | GroupedFactors,
+) -> Mapping[int, jax.Array]:
     """sigma_r^(v) = ||W_v[r, :]|| prod over children c of ||W_c[:, r]||.
 
     Trained vectors only: a root of ones and fixed nodes count as factor one. Derivatives
@@ -43,7 +47,8 @@ def local_component_norms(factors: Factors | GroupedFactors) -> dict[int, jax.Ar
       {4: (5,), 5: (5,), 6: (5,)}
     """
     if isinstance(factors, GroupedFactors):
-        return _grouped_norms(factors)
+        norms = _component_norms(factors)
+        return _of_interior(factors, list(map(_numerics.product, norms)))
     factors = _factors.with_constants(factors)
     return {
         v: _numerics.product([_numerics.safe_norm(x, axis=0) for x in vectors])
@@ -51,7 +56,7 @@ def local_component_norms(factors: Factors | GroupedFactors) -> dict[int, jax.Ar
     }
 
 
-def weight_vector_norms(factors: Factors | GroupedFactors) -> dict[int, jax.Array]:
+def weight_vector_norms(factors: Factors | GroupedFactors) -> Mapping[int, jax.Array]:
     """||W_k[:, r]||, the norms of the columns of every weight matrix.
 
     Returns:
@@ -68,6 +73,10 @@ def weight_vector_norms(factors: Factors | GroupedFactors) -> dict[int, jax.Arra
       >>> {k: v.shape for k, v in htf.weight_vector_norms(factors).items()}
       {0: (5,), 1: (5,), 2: (1,)}
     """
+    if isinstance(factors, GroupedFactors):
+        held = zip(factors.groups, _factors.stacks_with_constants(factors), strict=True)
+        groups = {k: _numerics.safe_norm(s, axis=1) for k, s in held if s is not None}
+        return node_values(list(groups.values()), list(groups))
     factors = _factors.with_constants(factors)
     return {
         k: _numerics.safe_norm(weight, axis=0)
@@ -76,7 +85,7 @@ def weight_vector_norms(factors: Factors | GroupedFactors) -> dict[int, jax.Arra
     }
 
 
-def component_contributions(factors: Factors | GroupedFactors) -> dict[int, jax.Array]:
+def component_contributions(factors: Factors | GroupedFactors) -> NodeValues:
     """||sigma_r C_r^(v)||_F, the Frobenius norm of what each component adds to W.
 
     W = sum_r sigma_r C_r at every interior node (law A5), so unlike sigma this does not
@@ -97,15 +106,10 @@ def component_contributions(factors: Factors | GroupedFactors) -> dict[int, jax.
       >>> htf.component_contributions(factors)[6].shape
       (5,)
     """
-    # Grams square everything, so matrices are first scaled to largest entry one; the
-    # contributions are homogeneous of degree one in each, so the scales multiply back.
-    scaled, scale = _unit_matrices(_factors.with_constants(factors))
-    inside = gram.component_grams(scaled)
-    outside = gram.environment_grams(scaled)
-    return {
-        v: scale * _numerics.safe_sqrt(jnp.diagonal(inside[v]) * jnp.diagonal(outside[v]))
-        for v in inside
-    }
+    (grouped,) = stacked_alike(factors)
+    inside = gram.component_grams(grouped)
+    outside = gram.environment_grams(grouped)
+    return _of_interior(grouped, [_root_diagonal(inside[g], outside[g]) for g in inside])
 
 
 def unbalancedness(
@@ -135,12 +139,10 @@ def unbalancedness(
       >>> bool(htf.unbalancedness(deep, kind="matrix") < 1e-5)
       True
     """
-    factors = _factors.with_constants(factors)
+    _checks.one_of("kind", kind, ("components", "matrix"))
     if kind == "components":
-        spreads = [_spread(vectors) for vectors in _component_vectors(factors).values()]
-        return jnp.max(jnp.stack(spreads))
-    if kind != "matrix":
-        raise ValueError(f"`kind={kind!r}` is none of ['components', 'matrix'].")
+        return jnp.max(jnp.stack(_spreads(factors)))
+    factors = _factors.with_constants(factors)
     pairs = _chain_grams(factors)
     if not pairs:
         raise ValueError(
@@ -155,7 +157,7 @@ def growth_rates(
     params: Any,
     loss: Callable[[Any], jax.Array],
     to_factors: Callable[[Any], Factors] | None = None,
-) -> dict[int, jax.Array]:
+) -> Mapping[int, jax.Array]:
     """d sigma_r^(v) / dt along gradient flow d params/dt = -grad loss(params).
 
     d sigma/dt = sum over the component's vectors w of d||w||/dt times the product of the
@@ -186,21 +188,18 @@ def growth_rates(
     velocity = jax.tree.map(jnp.negative, jax.grad(loss)(params))
     convert = (lambda p: p) if to_factors is None else to_factors
     factors, moving = jax.jvp(convert, (params,), (velocity,))
-    factors, moving = _factors.with_constants(factors), _factors.as_factors(moving)
-    rates = {}
-    for v, vectors in _component_vectors(factors).items():
-        norms = [_numerics.safe_norm(x, axis=0) for x in vectors]
-        speeds = [
-            _norm_speed(x, dx, norm)
-            for x, dx, norm in zip(
-                vectors, _component_vectors(factors, moving)[v], norms, strict=True
-            )
-        ]
-        others = _numerics.products_without_one(norms)
-        rates[v] = sum(s * o for s, o in zip(speeds[1:], others[1:], strict=True)) + (
-            speeds[0] * others[0]
-        )
-    return rates
+    if isinstance(factors, GroupedFactors):
+        rates = map(_rates, _component_norms(factors), _component_speeds(factors, moving))
+        return _of_interior(factors, list(rates))
+    factors = _factors.with_constants(factors)
+    vectors = _component_vectors(factors)
+    tangents = _component_vectors(factors, _factors.as_factors(moving))
+    found = {}
+    for v in vectors:
+        norms = [_numerics.safe_norm(x, axis=0) for x in vectors[v]]
+        pairs = zip(vectors[v], tangents[v], norms, strict=True)
+        found[v] = _rates(norms, [_norm_speed(x, dx, n, axis=0) for x, dx, n in pairs])
+    return found
 
 
 def _component_vectors(
@@ -222,47 +221,93 @@ def _component_vectors(
     return vectors
 
 
-def _grouped_norms(factors: GroupedFactors) -> dict[int, jax.Array]:
-    """Norms of all components of a group at once; what differs per node is one slice."""
-    tree, trained = factors.tree, _factors.trained(factors)
-    home, stacks = homes(factors), _factors.stacks_with_constants(factors)
-    lengths: list[Any] = [
-        None if s is None else _numerics.safe_norm(s, axis=1) for s in stacks
-    ]
-    rows, found = _factors.widths(factors), {}
-    for nodes, stack in zip(factors.groups, stacks, strict=True):
-        if nodes[0] < tree.order:
-            continue
-        own = [_numerics.safe_norm(stack, axis=2)] if trained[nodes[0]] else []
-        own += [
-            pick(lengths[g], places)
-            for kids, g, places in slots(factors, nodes, home)
-            if trained[kids[0]]
-        ]
-        ones = jnp.ones((len(nodes), rows[nodes[0]]), _factors.dtype(factors))
-        norms = _numerics.product(own) if own else ones
-        # A barrier: compilers would compute the stack anew for each of its slices.
-        found |= zip(nodes, jax.lax.optimization_barrier(norms), strict=True)
-    return {v: found[v] for v in tree.interior}
+def _of_interior(factors: GroupedFactors, stacks: list[jax.Array]) -> NodeValues:
+    """Stacks for the groups of interior nodes, in the order of groups."""
+    children = factors.tree.children
+    return node_values(stacks, [nodes for nodes in factors.groups if children[nodes[0]]])
 
 
-def _unit_matrices(factors: Factors) -> tuple[Factors, jax.Array]:
-    """Matrices whose largest entries are one, and the product of what they were."""
-    scales = [
-        None if w is None else jax.lax.stop_gradient(jnp.max(jnp.abs(w)))
-        for w in factors.weights
-    ]
-    scales = [None if s is None else jnp.where(s == 0, 1, s) for s in scales]
-    weights = tuple(
-        None if s is None else w / s for w, s in zip(factors.weights, scales, strict=True)
+def _component_norms(factors: GroupedFactors) -> list[list[jax.Array]]:
+    """Norms of every vector of the components of a group, (G, R) each."""
+    stacks = _factors.stacks_with_constants(factors)
+    return _by_component(
+        factors, lambda g, axis: _numerics.safe_norm(stacks[g], axis=axis), 1.0
     )
-    scale = _numerics.product([s for s in scales if s is not None])
-    return dataclasses.replace(factors, weights=weights), scale
 
 
-def _spread(vectors: list[jax.Array]) -> jax.Array:
-    squares = jnp.stack([jnp.sum(jnp.square(x), axis=0) for x in vectors])
-    return jnp.max(jnp.max(squares, axis=0) - jnp.min(squares, axis=0))
+def _component_speeds(
+    factors: GroupedFactors, moving: GroupedFactors
+) -> list[list[jax.Array]]:
+    """d||w||/dt of the same vectors where the stacks move as `moving` says."""
+    stacks = _factors.stacks_with_constants(factors)
+
+    def speed(g: int, axis: int) -> jax.Array:
+        norm = _numerics.safe_norm(stacks[g], axis=axis)
+        return _norm_speed(stacks[g], moving.stacks[g], norm, axis)
+
+    return _by_component(factors, speed, 0.0)
+
+
+def _by_component(
+    factors: GroupedFactors, measure: Callable[[int, int], jax.Array], fill: float
+) -> list[list[jax.Array]]:
+    """For every group of interior nodes `measure` of each vector of its components.
+
+    Args:
+      measure: (group, axis) -> what it reads off the columns (axis 1) or rows (axis 2)
+        of the group's stack, (G, number of vectors).
+      fill: stands for nodes without any trained vector.
+    """
+    tree, trained = factors.tree, _factors.trained(factors)
+    home, rows = homes(factors), _factors.widths(factors)
+    moves = [trained[nodes[0]] for nodes in factors.groups]
+    columns = {g: measure(g, 1) for g, moving in enumerate(moves) if moving}
+    found = []
+    for g, nodes in enumerate(factors.groups):
+        if not tree.children[nodes[0]]:
+            continue
+        own = [measure(g, 2)] if moves[g] else []
+        below = slots(factors, nodes, home)
+        own += [pick(columns[h], places) for _, h, places in below if moves[h]]
+        shape = len(nodes), rows[nodes[0]]
+        found.append(own or [jnp.full(shape, fill, _factors.dtype(factors))])
+    return found
+
+
+def _rates(norms: list[jax.Array], speeds: list[jax.Array]) -> jax.Array:
+    """d/dt of the product of the norms."""
+    others = _numerics.products_without_one(norms)
+    first, *rest = (s * o for s, o in zip(speeds, others, strict=True))
+    return sum(rest, first)
+
+
+def _root_diagonal(one: Scaled, other: Scaled) -> jax.Array:
+    """Roots of the products of two diagonals, (G, R): the powers of two never squared."""
+    roots = [
+        _numerics.safe_sqrt(jnp.diagonal(grams, axis1=1, axis2=2))
+        for grams, _ in (one, other)
+    ]
+    exponent = one[1] + other[1]
+    odd = exponent % jnp.int32(2)
+    left = (
+        roots[0] * jnp.where(odd == 1, math.sqrt(2.0), 1.0).astype(roots[0].dtype)[:, None]
+    )
+    half = (exponent - odd) // jnp.int32(2)
+    return _numerics.shifted(left * roots[1], half[:, None])
+
+
+def _spreads(factors: Factors | GroupedFactors) -> list[jax.Array]:
+    """Largest gap between squared norms of the vectors of one component, ()."""
+    if isinstance(factors, GroupedFactors):
+        stacks = _factors.stacks_with_constants(factors)
+        squares = _by_component(
+            factors, lambda g, axis: jnp.sum(jnp.square(stacks[g]), axis=axis), 1.0
+        )
+    else:
+        vectors = _component_vectors(_factors.with_constants(factors)).values()
+        squares = [[jnp.sum(jnp.square(x), axis=0) for x in xs] for xs in vectors]
+    joined = map(jnp.stack, squares)
+    return [jnp.max(jnp.max(x, axis=0) - jnp.min(x, axis=0)) for x in joined]
 
 
 def _chain_grams(factors: Factors) -> list[tuple[jax.Array, jax.Array]]:
@@ -284,8 +329,8 @@ def _chain_grams(factors: Factors) -> list[tuple[jax.Array, jax.Array]]:
     return pairs
 
 
-def _norm_speed(x: jax.Array, velocity: jax.Array, norm: jax.Array) -> jax.Array:
-    """d||x||/dt per column, from the right where the column is zero."""
+def _norm_speed(x: jax.Array, velocity: jax.Array, norm: jax.Array, axis: int) -> jax.Array:
+    """d||x||/dt along an axis, from the right where the vector is zero."""
     zero = norm == 0
-    along = jnp.sum(x * velocity, axis=0) / jnp.where(zero, jnp.ones_like(norm), norm)
-    return jnp.where(zero, _numerics.safe_norm(velocity, axis=0), along)
+    along = jnp.sum(x * velocity, axis=axis) / jnp.where(zero, jnp.ones_like(norm), norm)
+    return jnp.where(zero, _numerics.safe_norm(velocity, axis=axis), along)

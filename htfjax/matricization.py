@@ -1,7 +1,7 @@
 """The end tensor read as a matrix: ranks and entropies of its singular values."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from htfjax import _numerics
 from htfjax import factors as _factors
 from htfjax.factors import Factors, GroupedFactors
+from htfjax.node_values import node_values
 from htfjax.rank_bounds import check_modes
 
 __all__ = [
@@ -49,7 +50,9 @@ def matricize(tensor: jax.Array, row_modes: Sequence[int]) -> jax.Array:
     return jnp.transpose(tensor, (*rows, *columns)).reshape(height, -1)
 
 
-def weight_singular_values(factors: Factors | GroupedFactors) -> dict[int, jax.Array]:
+def weight_singular_values(
+    factors: Factors | GroupedFactors,
+) -> Mapping[int, jax.Array]:
     """Singular values of every weight matrix, descending: the layers of a deep product.
 
     Returns:
@@ -65,6 +68,10 @@ def weight_singular_values(factors: Factors | GroupedFactors) -> dict[int, jax.A
       >>> htf.weight_singular_values(deep)[2].tolist()
       [0.5, 0.5, 0.5]
     """
+    if isinstance(factors, GroupedFactors):
+        held = zip(factors.groups, _factors.stacks_with_constants(factors), strict=True)
+        groups = {k: jnp.linalg.svd(s, compute_uv=False) for k, s in held if s is not None}
+        return node_values(list(groups.values()), list(groups))
     factors = _factors.with_constants(factors)
     return {
         k: jnp.linalg.svd(weight, compute_uv=False)

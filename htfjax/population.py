@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from htfjax import _checks, _numerics
 from htfjax import factors as _factors
 from htfjax.contraction.inner import METHODS, scaled_squared_distance
-from htfjax.factors import Factors
+from htfjax.factors import Factors, GroupedFactors
 
 __all__ = ["PopulationLoss", "population_loss"]
 
@@ -19,10 +19,10 @@ __all__ = ["PopulationLoss", "population_loss"]
 class PopulationLoss:
     """Mean squared error over all entries; made by `population_loss`."""
 
-    target: Factors
+    target: Factors | GroupedFactors
     method: str = dataclasses.field(metadata={"static": True})
 
-    def __call__(self, factors: Factors) -> jax.Array:
+    def __call__(self, factors: Factors | GroupedFactors) -> jax.Array:
         """The loss of the factors, ()."""
         dtype = _factors.dtype(factors)
         target = jax.tree.map(lambda x: jax.lax.stop_gradient(x.astype(dtype)), self.target)
@@ -32,7 +32,9 @@ class PopulationLoss:
         return _numerics.shifted(mean, exponent - jnp.int32(bits))
 
 
-def population_loss(target_factors: Factors, method: str = "gram") -> PopulationLoss:
+def population_loss(
+    target_factors: Factors | GroupedFactors, method: str = "gram"
+) -> PopulationLoss:
     """Infinite data: ||W - W*||_F^2 / prod_n D_n, without either tensor.
 
     The completion loss with every entry observed once, and the limit of many uniformly

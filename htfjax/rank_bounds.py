@@ -5,14 +5,14 @@ from collections.abc import Sequence
 
 from htfjax import _checks
 from htfjax import factors as _factors
-from htfjax.factors import Factors
+from htfjax.factors import Factors, GroupedFactors
 
 __all__ = ["check_modes", "rank_bound"]
 
 INSIDE, OUTSIDE, CUT = range(3)  # where a node's index lies
 
 
-def rank_bound(factors: Factors, modes: Sequence[int]) -> int:
+def rank_bound(factors: Factors | GroupedFactors, modes: Sequence[int]) -> int:
     """The vertex min-cut between some modes and the others: no rank is larger.
 
     Minimum over sets of indices (r_v with R_v values, i_n with D_n) whose removal parts

@@ -15,7 +15,9 @@ import jax.numpy as jnp
 from htfjax import _numerics
 from htfjax import factors as _factors
 from htfjax.contraction.gram import scaled_inner_product, table_grams
-from htfjax.factors import Factors
+from htfjax.contraction.stacks import children_of, homes, normalized
+from htfjax.factors import Factors, GroupedFactors
+from htfjax.grouping import stacked_alike, ungroup
 from htfjax.losses import ObservationLoss, penalize, residuals
 from htfjax.population import PopulationLoss, split_integer
 
@@ -29,6 +31,7 @@ __all__ = [
 ]
 
 Loss = ObservationLoss | PopulationLoss
+Either = Factors | GroupedFactors
 
 
 class Magnitude(NamedTuple):
@@ -74,7 +77,7 @@ class ScaledGradient(NamedTuple):
     """
 
     value: jax.Array  # ()
-    gradient: Factors  # largest entry in [1/2, 1), or all zeros
+    gradient: Any  # factors like those given; largest entry in [1/2, 1), or all zeros
     log2_scale: jax.Array  # () int32
 
 
@@ -85,12 +88,12 @@ class ScaledLoss:
 
     loss: Loss
 
-    def __call__(self, factors: Factors) -> jax.Array:
+    def __call__(self, factors: Either) -> jax.Array:
         """The loss of the factors, ()."""
         return _value(self.loss, factors)
 
 
-def magnitude(factors: Factors) -> Magnitude:
+def magnitude(factors: Either) -> Magnitude:
     """How large entries and their derivatives are, and whether they underflow.
 
     RMS entry = ||W||_F / sqrt(prod D), from Gram matrices in scaled arithmetic, so the
@@ -114,20 +117,21 @@ def magnitude(factors: Factors) -> Magnitude:
       >>> bool(htf.magnitude(tiny).underflows)
       True
     """
-    factors = _factors.with_constants(factors)
-    dtype = _factors.dtype(factors)
-    value = _log2_rms(factors)[-1]
+    (grouped,) = stacked_alike(factors)
+    dtype = _factors.dtype(grouped)
+    value = _log2_rms(grouped)[-1][0]
     sizes = [
-        jnp.log2(jnp.sqrt(jnp.mean(jnp.square(mantissa)))) + exponent.astype(dtype)
-        for mantissa, exponent in map(_numerics.normalized, jax.tree.leaves(factors))
+        jnp.log2(jnp.sqrt(jnp.mean(jnp.square(mantissas), axis=(1, 2))))
+        + exponents.astype(dtype)
+        for mantissas, exponents in map(normalized, jax.tree.leaves(grouped))
     ]
-    largest = value - jnp.min(jnp.stack(sizes))
+    largest = value - jnp.min(jnp.concatenate(sizes))
     slope = jnp.where(jnp.isfinite(value), largest, -jnp.inf)
     smallest = jnp.asarray(jnp.finfo(dtype).minexp, dtype)
     return Magnitude(value, slope, smallest, jnp.minimum(value, 2 * slope) < smallest)
 
 
-def scaled_value_and_grad(loss: Loss, factors: Factors) -> ScaledGradient:
+def scaled_value_and_grad(loss: Loss, factors: Either) -> ScaledGradient:
     """The loss and its gradient as mantissas with one common power of two.
 
     Every matrix is divided by a power of two so that all node tables have RMS about one;
@@ -163,29 +167,17 @@ def scaled_value_and_grad(loss: Loss, factors: Factors) -> ScaledGradient:
             "`loss` must come from completion_loss, sensing_loss, matrix_sensing_loss or "
             f"population_loss, got {type(loss).__name__}."
         )
-    factors = _factors.with_constants(factors)
-    small, powers = _divided(factors)
-    total = sum(powers[1:], powers[0])
+    (grouped,) = stacked_alike(factors)
+    divided, powers = _divided(grouped)
+    total = _sum(powers)
+    small = divided if isinstance(factors, GroupedFactors) else ungroup(divided)
     if isinstance(loss, PopulationLoss):
         value, slopes, more = _population_slopes(loss, factors, small, total)
     else:
         value, slopes, more = *_observed_slopes(loss, small, total), jnp.int32(0)
-    trained = _factors.trained(factors)
-    scaled = [
-        (*_numerics.normalized(slope), total - power + more)
-        for slope, power, moves in zip(slopes.weights, powers, trained, strict=True)
-        if moves
-    ]
-    lowest = jnp.int32(-(2**20))
-    tops = [jnp.where(jnp.any(x != 0), e + p, lowest) for x, e, p in scaled]
-    top = jnp.max(jnp.stack(tops)) if tops else lowest
-    top = jnp.where(top == lowest, jnp.int32(0), top)
-    supply = iter([_numerics.shifted(x, e + p - top) for x, e, p in scaled])
-    weights = tuple(
-        next(supply) if moves else jax.tree.map(jnp.zeros_like, slope)
-        for slope, moves in zip(slopes.weights, trained, strict=True)
-    )
-    gradient = dataclasses.replace(factors, weights=weights)
+    gradient, top = _common_scale(stacked_alike(slopes)[0], powers, total + more)
+    if not isinstance(factors, GroupedFactors):
+        gradient = ungroup(gradient)
     return ScaledGradient(value, gradient, top)
 
 
@@ -224,43 +216,76 @@ def scaled_loss(loss: Loss) -> ScaledLoss:
     return ScaledLoss(loss)
 
 
-def _divided(factors: Factors) -> tuple[Factors, list[jax.Array]]:
-    """W_k 2^-e_k and the constants e_k (int32) that give every table an RMS near one."""
+def _common_scale(
+    slopes: GroupedFactors, powers: list[jax.Array], total: jax.Array
+) -> tuple[GroupedFactors, jax.Array]:
+    """Slopes 2^(total - power) as mantissas with one exponent; zeros for fixed nodes."""
+    trained = _factors.trained(slopes)
+    scaled: list[Any] = [None] * len(powers)
+    for g, (nodes, stack) in enumerate(zip(slopes.groups, slopes.stacks, strict=True)):
+        if trained[nodes[0]]:
+            mantissas, exponents = normalized(stack)
+            scaled[g] = mantissas, exponents + total - powers[g]
+    lowest = jnp.int32(-(2**20))
+    tops = [
+        jnp.max(jnp.where(jnp.any(x != 0, axis=(1, 2)), e, lowest))
+        for x, e in filter(None, scaled)
+    ]
+    top = jnp.max(jnp.stack(tops)) if tops else lowest
+    top = jnp.where(top == lowest, jnp.int32(0), top)
+    stacks = tuple(
+        jax.tree.map(jnp.zeros_like, stack)
+        if one is None
+        else _numerics.shifted(one[0], (one[1] - top)[:, None, None])
+        for one, stack in zip(scaled, slopes.stacks, strict=True)
+    )
+    return dataclasses.replace(slopes, stacks=stacks), top
+
+
+def _divided(factors: GroupedFactors) -> tuple[GroupedFactors, list[jax.Array]]:
+    """W_k 2^-e_k and the constants e_k, (G,) int32, that give tables an RMS near one."""
     still = jax.tree.map(jax.lax.stop_gradient, factors)
     levels = [
         jnp.where(jnp.isfinite(x), jnp.round(x), 0).astype(jnp.int32)
         for x in _log2_rms(still)
     ]
-    powers, weights = [], []
-    for k, kids in enumerate(factors.tree.children):
-        below = sum((levels[c] for c in kids), jnp.int32(0))
-        weight = factors.weights[k]
-        powers.append(jnp.int32(0) if weight is None else levels[k] - below)
-        weights.append(None if weight is None else _numerics.shifted(weight, -powers[k]))
-    return dataclasses.replace(factors, weights=tuple(weights)), powers
+    home, powers, stacks = homes(factors), [], []
+    constant = _factors.stacks_with_constants(factors)
+    for nodes, stack, level in zip(factors.groups, constant, levels, strict=True):
+        if stack is None:
+            powers.append(jnp.zeros_like(level))
+            stacks.append(None)
+            continue
+        if factors.tree.children[nodes[0]]:
+            level = level - sum(children_of(factors, nodes, levels, home))
+        powers.append(level)
+        stacks.append(_numerics.shifted(stack, -level[:, None, None]))
+    return dataclasses.replace(factors, stacks=tuple(stacks)), powers
 
 
-def _log2_rms(factors: Factors) -> list[jax.Array]:
-    """log2 of the RMS entry of every node's table Phi_k W_k, -inf where it is zero."""
+def _log2_rms(factors: GroupedFactors) -> list[jax.Array]:
+    """log2 of the RMS entry of every node's Phi_k W_k, (G,), -inf where it is zero."""
     tree, rows = factors.tree, _factors.widths(factors)
     dtype = _factors.dtype(factors)
-    grams = table_grams(factors)
     sizes = list(rows[: tree.order])
+    for k in tree.interior:
+        sizes.append(math.prod(sizes[c] for c in tree.children[k]))
     found = []
-    for k, kids in enumerate(tree.children):
-        if kids:
-            sizes.append(math.prod(sizes[c] for c in kids))
-        columns = 1 if k == tree.root else rows[tree.parent[k]]
-        entries = jnp.asarray(math.log2(sizes[k] * columns), dtype)
-        mantissa, exponent = grams[k]
-        square = jnp.log2(jnp.maximum(jnp.trace(mantissa), 0)) + exponent.astype(dtype)
-        found.append((square - entries) / 2)
+    for nodes, (grams, exponents) in zip(factors.groups, table_grams(factors), strict=True):
+        count = math.log2(sizes[nodes[0]] * grams.shape[-1])
+        traces = jnp.maximum(jnp.trace(grams, axis1=1, axis2=2), 0)
+        squares = jnp.log2(traces) + exponents.astype(dtype)
+        found.append((squares - jnp.asarray(count, dtype)) / 2)
     return found
 
 
+def _sum(powers: list[jax.Array]) -> jax.Array:
+    return jnp.sum(jnp.concatenate(powers), dtype=jnp.int32)
+
+
 def _observed_slopes(
-    loss: ObservationLoss, small: Factors, total: jax.Array
-) -> tuple[jax.Array, Factors]:
+    loss: ObservationLoss, small: Either, total: jax.Array
+) -> tuple[jax.Array, Either]:
     """Loss and pulled-back slopes of predictions 2^total times those of `small`."""
     bare = dataclasses.replace(loss, targets=jnp.zeros_like(loss.targets))
     predictions, pull = jax.vjp(lambda f: residuals(bare, f), small)
@@ -271,13 +296,16 @@ def _observed_slopes(
 
 
 def _population_slopes(
-    loss: PopulationLoss, factors: Factors, small: Factors, total: jax.Array
-) -> tuple[jax.Array, Factors, jax.Array]:
+    loss: PopulationLoss,
+    factors: Either,
+    small: Either,
+    total: jax.Array,
+) -> tuple[jax.Array, Either, jax.Array]:
     """Loss, slopes of 2^total <V, V> - 2 <V, W*> over prod D, and their exponent."""
     dtype = _factors.dtype(factors)
     target = jax.tree.map(lambda x: x.astype(dtype), loss.target)
-    aim, aims = _divided(target)
-    high = sum(aims[1:], aims[0])
+    aim, aims = _divided(stacked_alike(target)[0])
+    high = _sum(aims)
     top = jnp.maximum(total, high)
 
     def objective(v: Factors) -> jax.Array:
@@ -294,16 +322,16 @@ def _population_slopes(
 
 
 @jax.custom_vjp
-def _value(loss: Loss, factors: Factors) -> jax.Array:
+def _value(loss: Loss, factors: Either) -> jax.Array:
     return scaled_value_and_grad(loss, factors).value
 
 
-def _value_forward(loss: Loss, factors: Factors) -> tuple[jax.Array, Factors]:
+def _value_forward(loss: Loss, factors: Either) -> tuple[jax.Array, Either]:
     value, gradient, _ = scaled_value_and_grad(loss, factors)
     return value, gradient
 
 
-def _value_backward(gradient: Factors, weight: jax.Array) -> tuple[None, Any]:
+def _value_backward(gradient: Either, weight: jax.Array) -> tuple[None, Any]:
     return None, jax.tree.map(lambda x: weight * x, gradient)
 
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,12 +10,20 @@ import jax.numpy as jnp
 from htfjax import _checks
 from htfjax import factors as _factors
 from htfjax.contraction import end_tensor
-from htfjax.contraction.core_values import NOISE, floor, values_of_cores, values_of_grams
+from htfjax.contraction.core_values import (
+    NOISE,
+    floor,
+    gram_accuracy,
+    values_of_cores,
+    values_of_grams,
+)
 from htfjax.contraction.gram import gram_pairs
 from htfjax.contraction.sweep_costs import dense_cost, gram_cost, qr_cost
 from htfjax.contraction.sweeps import qr_cores
-from htfjax.factors import Factors
+from htfjax.factors import Factors, GroupedFactors
+from htfjax.grouping import stacked_alike
 from htfjax.matricization import matricize, numerical_rank
+from htfjax.node_values import NodeValues, node_values
 from htfjax.rank_bounds import check_modes, rank_bound
 
 __all__ = [
@@ -30,7 +38,6 @@ __all__ = [
 ROUTES = ("dense", "qr", "gram")
 METHODS = ("auto", *ROUTES)
 LARGEST_DENSE = 2**31  # entries
-BATCH = 32  # matrices decomposed by one call; programs of a thousand compile slowly
 AFFORDABLE = 10**10  # operations of the dense route
 
 
@@ -60,7 +67,9 @@ jax.tree_util.register_pytree_node(
 
 
 def singular_values(
-    factors: Factors, node_or_modes: int | Sequence[int], method: str = "auto"
+    factors: Factors | GroupedFactors,
+    node_or_modes: int | Sequence[int],
+    method: str = "auto",
 ) -> jax.Array:
     """Singular values of a matricization of the end tensor, descending.
 
@@ -91,7 +100,7 @@ def singular_values(
 
 
 def spectrum(
-    factors: Factors,
+    factors: Factors | GroupedFactors,
     node_or_modes: int | Sequence[int],
     accuracy: float | None = None,
     method: str = "auto",
@@ -107,7 +116,8 @@ def spectrum(
       factors: any tree.
       node_or_modes: a node id, or the rows' modes.
       accuracy: relative to the largest value, wanted of the route; by default what the
-        dtype allows. About 10 sqrt(eps) or more lets "auto" consider the Gram route.
+        dtype allows. (8 + 2 sqrt(width)) sqrt(eps) or more lets "auto" consider the Gram
+        route.
       method: "auto" takes the cheapest accurate route, or a route by name.
 
     Returns:
@@ -143,18 +153,20 @@ def spectrum(
         matrix = matricize(end_tensor(factors), modes)
         values = jnp.linalg.svd(matrix, compute_uv=False)
         return Spectrum(values[: min(sides) if by_modes else count], route, floor(values))
-    return _sweep(factors, route, nodes, {nodes[0]: count})[nodes[0]]
+    return _sweep(factors, route, nodes)[nodes[0]]
 
 
 def spectra(
-    factors: Factors, accuracy: float | None = None, method: str = "auto"
-) -> dict[int, Spectrum]:
+    factors: Factors | GroupedFactors, accuracy: float | None = None, method: str = "auto"
+) -> NodeValues:
     """Spectra of the matricizations by all nodes but the root, in one sweep.
+
+    Equal nodes are decomposed together; grouped factors compile fastest.
 
     Args, raises: as `spectrum`.
 
     Returns:
-      node id -> Spectrum; all by one route.
+      node id -> Spectrum; all by one route. A pytree, see `NodeValues`.
 
     Source: laws D2 and D3.
 
@@ -166,7 +178,6 @@ def spectra(
       (62, (8,), 'gram')
     """
     _factors.check(factors)
-    counts = _node_counts(factors)
     nodes = list(range(factors.tree.root))
     sides = _node_sides(factors)[:-1]
     costs = {
@@ -176,16 +187,18 @@ def spectra(
     }
     route = _choose(factors, method, accuracy, costs, None, (0,))
     if route != "dense":
-        return _sweep(factors, route, nodes, dict(enumerate(counts)))
-    tensor, found = end_tensor(factors), {}
+        return _sweep(factors, route, nodes)
+    tensor, counts, found = end_tensor(factors), _node_counts(factors), []
     for v in nodes:
         matrix = matricize(tensor, factors.tree.modes[v])
         values = jnp.linalg.svd(matrix, compute_uv=False)
-        found[v] = Spectrum(values[: counts[v]], route, floor(values))
-    return found
+        found.append(Spectrum(values[None, : counts[v]], route, floor(values)[None]))
+    return node_values(found, [(v,) for v in nodes])
 
 
-def nuclear_norm(factors: Factors, node_or_modes: int | Sequence[int]) -> jax.Array:
+def nuclear_norm(
+    factors: Factors | GroupedFactors, node_or_modes: int | Sequence[int]
+) -> jax.Array:
     """Sum of the singular values of a matricization, ().
 
     Args, raises: as `singular_values`.
@@ -200,8 +213,8 @@ def nuclear_norm(factors: Factors, node_or_modes: int | Sequence[int]) -> jax.Ar
 
 
 def hierarchical_rank(
-    factors: Factors, rtol: float | None = None, method: str = "auto"
-) -> dict[int, jax.Array]:
+    factors: Factors | GroupedFactors, rtol: float | None = None, method: str = "auto"
+) -> NodeValues:
     """Numerical rank of the end tensor's matricization by every node but the root.
 
     Args:
@@ -224,16 +237,22 @@ def hierarchical_rank(
       >>> int(htf.hierarchical_rank(factors, 1e-4)[4])
       3
     """
-    ranks = {}
-    for v, (values, _, accuracy) in spectra(factors, method=method).items():
-        least = values.shape[-1] * float(jnp.finfo(values.dtype).eps)
-        cut = jnp.asarray(least if rtol is None else rtol, values.dtype)
-        ranks[v] = numerical_rank(values, jnp.maximum(cut, accuracy))
-    return ranks
+    found = spectra(factors, method=method)
+    ranks = [
+        numerical_rank(s.values, jnp.maximum(_cut(s.values, rtol), s.accuracy[:, None]))
+        for s in found.stacks
+    ]
+    return node_values(ranks, found.groups)
+
+
+def _cut(values: jax.Array, rtol: float | None) -> jax.Array:
+    """What counts at least, relative to the largest: by default K epsilon."""
+    least = values.shape[-1] * float(jnp.finfo(values.dtype).eps)
+    return jnp.asarray(least if rtol is None else rtol, values.dtype)
 
 
 def _choose(
-    factors: Factors,
+    factors: Factors | GroupedFactors,
     method: str,
     accuracy: float | None,
     costs: dict[str, int],
@@ -275,17 +294,21 @@ def _choose(
     return min(able, key=lambda route: costs[route])
 
 
-def _promises(factors: Factors) -> dict[str, float]:
+def _promises(factors: Factors | GroupedFactors) -> dict[str, float]:
     """Accuracy that a route reaches where nothing cancels."""
-    eps = float(jnp.finfo(_factors.dtype(factors)).eps)
-    return {"dense": NOISE * eps, "qr": NOISE * eps, "gram": 8 * math.sqrt(eps)}
+    dtype = _factors.dtype(factors)
+    eps = float(jnp.finfo(dtype).eps)
+    gram = 2 * gram_accuracy(max(_factors.widths(factors)), dtype)
+    return {"dense": NOISE * eps, "qr": NOISE * eps, "gram": gram}
 
 
-def _fits(factors: Factors) -> bool:
+def _fits(factors: Factors | GroupedFactors) -> bool:
     return math.prod(_factors.mode_dims(factors)) <= LARGEST_DENSE
 
 
-def _too_large(factors: Factors, modes: tuple[int, ...], *, tree_route: bool) -> str:
+def _too_large(
+    factors: Factors | GroupedFactors, modes: tuple[int, ...], *, tree_route: bool
+) -> str:
     entries = math.prod(_factors.mode_dims(factors))
     size = entries * jnp.dtype(_factors.dtype(factors)).itemsize
     message = f"`method='dense'` needs {size} bytes for a tensor of {entries} entries; "
@@ -298,31 +321,25 @@ def _too_large(factors: Factors, modes: tuple[int, ...], *, tree_route: bool) ->
     )
 
 
-def _sweep(
-    factors: Factors, route: str, nodes: list[int], counts: dict[int, int]
-) -> dict[int, Spectrum]:
-    """Spectra of some nodes, equal shapes decomposed together."""
-    pairs: dict[int, Any]
+def _sweep(factors: Factors | GroupedFactors, route: str, nodes: list[int]) -> NodeValues:
+    """Spectra of some nodes, those of a group decomposed together."""
+    (grouped,) = stacked_alike(factors)
+    counts = _node_counts(grouped)  # equal within a group
     if route == "qr":
-        pairs, decompose = qr_cores(factors, nodes), values_of_cores
+        found = [(some, *values_of_cores(x)) for some, x in qr_cores(grouped, nodes)]
     else:
-        pairs, decompose = gram_pairs(factors), values_of_grams
-    groups: dict[Any, list[int]] = {}
-    for v in nodes:
-        shapes = tuple(None if x is None else x.shape for x in pairs[v])
-        groups.setdefault(shapes, []).append(v)
-    found = {}
-    for same in groups.values():
-        for start in range(0, len(same), BATCH):
-            members = same[start : start + BATCH]
-            rows = decompose([pairs[v] for v in members])
-            for v, (values, accuracy) in zip(members, rows, strict=True):
-                found[v] = Spectrum(values[: counts[v]], route, accuracy)
-    return {v: found[v] for v in nodes}
+        found = [(some, *values_of_grams(x)) for some, x in gram_pairs(grouped, nodes)]
+    return node_values(
+        [
+            Spectrum(values[:, : counts[k[0]]], route, accuracy)
+            for k, values, accuracy in found
+        ],
+        [some for some, _, _ in found],
+    )
 
 
 def _resolve(
-    factors: Factors, node_or_modes: int | Sequence[int]
+    factors: Factors | GroupedFactors, node_or_modes: int | Sequence[int]
 ) -> tuple[int | None, tuple[int, ...], int]:
     """A node whose edge is meant (if any), the rows' modes, how many values it has."""
     tree = factors.tree
@@ -345,7 +362,7 @@ def _resolve(
     return node, modes, counts[node]
 
 
-def _node_counts(factors: Factors) -> list[int]:
+def _node_counts(factors: Factors | GroupedFactors) -> list[int]:
     """min(P_v, P_rest, R_v, R_parent(v)) for every node."""
     tree, rows = factors.tree, _factors.widths(factors)
     above = [1 if p is None else rows[p] for p in tree.parent]
@@ -353,7 +370,7 @@ def _node_counts(factors: Factors) -> list[int]:
     return [min(*sides[k], rows[k], above[k]) for k in range(tree.num_nodes)]
 
 
-def _node_sides(factors: Factors) -> list[tuple[int, int]]:
+def _node_sides(factors: Factors | GroupedFactors) -> list[tuple[int, int]]:
     """P_v and P_rest for every node: Python integers of any length."""
     sizes = list(_factors.mode_dims(factors))
     for kids in factors.tree.children[len(sizes) :]:
@@ -361,7 +378,7 @@ def _node_sides(factors: Factors) -> list[tuple[int, int]]:
     return [(size, sizes[-1] // size) for size in sizes]
 
 
-def _sides(factors: Factors, modes: Iterable[int]) -> tuple[int, int]:
+def _sides(factors: Factors | GroupedFactors, modes: Iterable[int]) -> tuple[int, int]:
     """Rows and columns of a matricization."""
     dims = _factors.mode_dims(factors)
     height = math.prod(dims[mode] for mode in modes)

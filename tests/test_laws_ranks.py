@@ -10,6 +10,8 @@ import pytest
 
 import htfjax as htf
 from htfjax.contraction import gram
+from htfjax.contraction.stacks import homes
+from htfjax.grouping import stacked_alike
 from tests import helpers, reference
 
 every_case = pytest.mark.parametrize(("name", "root"), helpers.CASES)
@@ -121,12 +123,16 @@ def test_d2_gram_matrices(name, root):
     factors = helpers.random_factors(name, root=root)
     children, weights = helpers.plain(factors)
     matrices = reference.with_root(children, weights)
-    inside, outside = gram.component_grams(factors), gram.environment_grams(factors)
+    (grouped,) = stacked_alike(factors)
+    inside, outside = gram.component_grams(grouped), gram.environment_grams(grouped)
+    home = homes(grouped)
     for v in reference.interior(children):
+        g, i = home[v]
+        (m, low), (e, high) = inside[g], outside[g]
         below = reference.phi(children, weights, v)
         around = reference.psi(children, weights, v) @ matrices[v].T
-        helpers.assert_close(inside[v], below.T @ below)
-        helpers.assert_close(outside[v], around.T @ around)
+        helpers.assert_close(m[i] * 2.0 ** float(low[i]), below.T @ below)
+        helpers.assert_close(e[i] * 2.0 ** float(high[i]), around.T @ around)
 
 
 @pytest.mark.parametrize("root", helpers.ROOTS)

@@ -1,6 +1,5 @@
 """Singular values of the small matrices that the sweeps leave, and their accuracy."""
 
-import functools
 import math
 from typing import Any
 
@@ -11,31 +10,31 @@ from htfjax import _numerics
 from htfjax.contraction.gram import GramPair
 from htfjax.contraction.sweeps import Core
 
-__all__ = ["NOISE", "floor", "values_of_cores", "values_of_grams"]
+__all__ = ["NOISE", "floor", "gram_accuracy", "values_of_cores", "values_of_grams"]
 
 NOISE = 32  # rounding of one decomposition, in eps: up to 15 measured
-Values = tuple[jax.Array, jax.Array]  # (K,) descending, () accuracy
+Values = tuple[jax.Array, jax.Array]  # (G, K) descending, (G,) accuracy
 
 
-def values_of_cores(cores: list[Core]) -> list[Values]:
-    """Singular values of 2^e L K^T, for triples of equal shapes."""
-    return _batched(cores, _values_of_core)
+@jax.jit
+def values_of_cores(core: Core) -> Values:
+    """Singular values of 2^e L K^T, of a stack in one call of LAPACK."""
+    return jax.vmap(_values_of_core)(core)
 
 
-def values_of_grams(pairs: list[GramPair]) -> list[Values]:
-    """Square roots of the eigenvalues of 2^e M C, for triples of equal shapes."""
-    return _batched(pairs, _values_of_grams)
+@jax.jit
+def values_of_grams(pair: GramPair) -> Values:
+    """Square roots of the eigenvalues of 2^e M C; M is the identity where it is None."""
+    inner, outer, exponents = pair
+    values = _root_eigenvalues(inner, outer)
+    accuracy = jax.vmap(_accuracy_of_grams)(inner, outer, values)
+    odd = exponents % jnp.int32(2)
+    more = jnp.where(odd == 1, math.sqrt(2.0), 1.0).astype(values.dtype)
+    half = (exponents - odd) // jnp.int32(2)
+    return _numerics.shifted(values * more[:, None], half[:, None]), accuracy
 
 
-@functools.partial(jax.jit, static_argnames="decompose")
-def _batched(triples: list[Any], decompose: Any) -> list[Values]:
-    """All in one call of LAPACK."""
-    stacked = jax.tree.map(lambda *xs: jnp.stack(xs), *triples)
-    values, accuracies = jax.vmap(decompose)(stacked)
-    return [(values[row], accuracies[row]) for row in range(len(triples))]
-
-
-def _values_of_core(core: Core) -> Values:
+def _values_of_core(core: Core) -> tuple[jax.Array, jax.Array]:
     """Singular values of 2^e L K^T."""
     left, right, exponent = core
     product = jnp.matmul(left, right.T, precision="highest")
@@ -44,20 +43,21 @@ def _values_of_core(core: Core) -> Values:
     return _numerics.shifted(values, exponent), floor(values, size)
 
 
-def _values_of_grams(pair: GramPair) -> Values:
-    """Square roots of the eigenvalues of 2^e M C."""
-    inner, outer, exponent = pair
-    if inner is None:
-        inner = jnp.eye(outer.shape[0], dtype=outer.dtype)
-    values = _root_eigenvalues(inner, outer)
-    size = jnp.sqrt(_largest(inner) * _largest(outer))
+def _accuracy_of_grams(
+    inner: jax.Array | None, outer: jax.Array, values: jax.Array
+) -> jax.Array:
+    """What roots lose, and more where factors cancel, ()."""
+    size = jnp.sqrt(_largest(outer))
+    if inner is not None:
+        size *= jnp.sqrt(_largest(inner))
     lost = jnp.maximum(jnp.asarray(1, values.dtype), _ratio(size, values[0]))
-    root_eps = math.sqrt(float(jnp.finfo(values.dtype).eps))
-    accuracy = jnp.asarray(4 * root_eps, values.dtype) * lost
-    odd = exponent % jnp.int32(2)
-    values = values * jnp.where(odd == 1, math.sqrt(2.0), 1.0).astype(values.dtype)
-    half = (exponent - odd) // jnp.int32(2)
-    return _numerics.shifted(values, half), jax.lax.stop_gradient(accuracy)
+    reached = jnp.asarray(gram_accuracy(outer.shape[0], values.dtype), values.dtype)
+    return jax.lax.stop_gradient(reached * lost)
+
+
+def gram_accuracy(width: int, dtype: Any) -> float:
+    """(4 + sqrt(R)) sqrt(eps): half the digits, in matrices of size R."""
+    return (4 + math.sqrt(width)) * math.sqrt(float(jnp.finfo(dtype).eps))
 
 
 def floor(values: jax.Array, size: jax.Array | None = None) -> jax.Array:
@@ -68,37 +68,68 @@ def floor(values: jax.Array, size: jax.Array | None = None) -> jax.Array:
 
 
 @jax.custom_jvp
-def _root_eigenvalues(inner: jax.Array, outer: jax.Array) -> jax.Array:
-    """Roots of the eigenvalues of M C, descending, for positive semidefinite M and C.
+def _root_eigenvalues(inner: jax.Array | None, outer: jax.Array) -> jax.Array:
+    """Roots of the eigenvalues of M C, descending, for positive semidefinite stacks.
 
-    They are those of S^T C S with M = S S^T. Derivatives by perturbation theory; a value
-    that is only rounding noise gets derivative zero.
+    They are those of S^T C S with M = S S^T, whose singular values they are too: LAPACK
+    finds these without vectors. Derivatives by perturbation theory; a value that is only
+    rounding noise gets derivative zero.
     """
-    return _decompose(inner, outer)[0]
+    middle = outer
+    if inner is not None:
+        root = _root(inner)
+        middle = _matmul(_transposed(root), _matmul(outer, root))
+    return jnp.sqrt(jnp.linalg.svd(middle, compute_uv=False))
 
 
 @_root_eigenvalues.defjvp
 def _root_eigenvalues_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
     (inner, outer), (d_inner, d_outer) = primals, tangents
-    values, vectors = _decompose(inner, outer)
-    dual = _matmul(outer, vectors)  # C S z
-    squares = jnp.square(values)
+    middle, root = outer, None
+    if inner is not None:
+        root = _spectral_root(inner)
+        middle = _matmul(_transposed(root), _matmul(outer, root))
+    squares, vectors = jnp.linalg.eigh(middle)
+    squares, vectors = jnp.maximum(squares, 0)[:, ::-1], vectors[:, :, ::-1]
+    values = jnp.sqrt(squares)
     eps = jnp.asarray(jnp.finfo(values.dtype).eps, values.dtype)
-    noise = squares <= 8 * eps * squares[0]
+    noise = squares <= 8 * eps * squares[:, :1]
     safe = jnp.where(noise, jnp.ones_like(values), values)
-    change = jnp.sum(vectors * _matmul(d_outer, vectors), axis=0)
-    change += jnp.sum(dual * _matmul(d_inner, dual), axis=0) / jnp.square(safe)
-    slope = jnp.where(noise, jnp.zeros_like(values), change / (2 * safe))
-    return values, slope
+    if root is not None:
+        vectors = _matmul(root, vectors)
+    change = jnp.sum(vectors * _matmul(d_outer, vectors), axis=1)
+    if root is not None:
+        dual = _matmul(outer, vectors)  # C S z
+        change += jnp.sum(dual * _matmul(d_inner, dual), axis=1) / jnp.square(safe)
+    return values, jnp.where(noise, jnp.zeros_like(values), change / (2 * safe))
 
 
-def _decompose(inner: jax.Array, outer: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Root eigenvalues of S^T C S and S z for its eigenvectors z, descending."""
-    weights, basis = jnp.linalg.eigh(inner)
-    root = basis * jnp.sqrt(jnp.maximum(weights, 0))[None, :]
-    squares, vectors = jnp.linalg.eigh(_matmul(root.T, _matmul(outer, root)))
-    values = jnp.sqrt(jnp.maximum(squares, 0))
-    return values[::-1], _matmul(root, vectors)[:, ::-1]
+def _root(matrices: jax.Array) -> jax.Array:
+    """S with S S^T = M, by Cholesky: R eps of each column's own square is added to it.
+
+    Where that is not enough for one of the stack, which rounding may have left slightly
+    indefinite, all are taken from eigenvectors instead, at several times the cost.
+    """
+    scales = jnp.sqrt(jnp.diagonal(matrices, axis1=1, axis2=2))
+    safe = jnp.where(scales == 0, jnp.ones_like(scales), scales)
+    angles = matrices / (safe[:, :, None] * safe[:, None, :])
+    width = matrices.shape[-1]
+    added = width * jnp.finfo(matrices.dtype).eps * jnp.eye(width, dtype=matrices.dtype)
+    triangular = jnp.linalg.cholesky(angles + added[None])
+    return jax.lax.cond(
+        jnp.all(jnp.isfinite(triangular)),
+        lambda: scales[:, :, None] * triangular,
+        lambda: _spectral_root(matrices),
+    )
+
+
+def _spectral_root(matrices: jax.Array) -> jax.Array:
+    weights, basis = jnp.linalg.eigh(matrices)
+    return basis * jnp.sqrt(jnp.maximum(weights, 0))[:, None, :]
+
+
+def _transposed(stack: jax.Array) -> jax.Array:
+    return jnp.swapaxes(stack, 1, 2)
 
 
 def _matmul(left: jax.Array, right: jax.Array) -> jax.Array:

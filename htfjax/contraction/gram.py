@@ -1,19 +1,31 @@
 """Gram matrices of the node tables, from which norms follow without the tensor.
 
-Inside, every matrix is a mantissa and a power of two, so that neither small factors nor
-an order of a thousand under- or overflows on the way.
+Nodes of a group are one stack of matrices, so that a program has as many steps as the
+tree has groups. Every matrix is a mantissa and a power of two: neither small factors nor
+an order of a thousand under- or overflow on the way.
 """
 
 import functools
+import math
+from collections.abc import Iterable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from htfjax import _numerics
-from htfjax import factors as _factors
-from htfjax.contraction.grouped import homes, pick, slots
+from htfjax.contraction.end_tensor import khatri_rao
+from htfjax.contraction.stacks import (
+    Scaled,
+    children_of,
+    collected,
+    full_stacks,
+    homes,
+    lifted,
+    normalized,
+    slots,
+)
 from htfjax.factors import Factors, GroupedFactors
+from htfjax.grouping import stacked_alike
 
 __all__ = [
     "GramPair",
@@ -24,60 +36,83 @@ __all__ = [
     "table_grams",
 ]
 
-Grams = dict[int, jax.Array]
-Scaled = tuple[jax.Array, jax.Array]  # mantissa, exponent () int32
-GramPair = tuple[Any, jax.Array, jax.Array]  # M or None for the identity, C, exponent
+GramPair = tuple[Any, jax.Array, jax.Array]  # M or None for the identity, C, exponents
 
 
-def component_grams(factors: Factors, *, precision: Any = "highest") -> Grams:
-    """M_v = Phi_v^T Phi_v for every interior node, (R_v, R_v), from the leaves up.
+def component_grams(
+    factors: GroupedFactors, *, precision: Any = "highest"
+) -> dict[int, Scaled]:
+    """M_v = Phi_v^T Phi_v for every group of interior nodes, (G, R_v, R_v).
 
     Phi_v has one column per local component: the product of the children's columns.
     """
-    factors = _factors.with_constants(factors)
-    return _plain(_rising(factors, factors, precision)[0])
+    return _rising(factors, factors, precision)[0]
 
 
-def environment_grams(factors: Factors, *, precision: Any = "highest") -> Grams:
-    """E_v^T E_v for every interior node, (R_v, R_v), from the root down.
+def environment_grams(
+    factors: GroupedFactors, *, precision: Any = "highest"
+) -> dict[int, Scaled]:
+    """E_v^T E_v for every group of interior nodes, (G, R_v, R_v), from the root down.
 
     The matricization of the end tensor by node v is Phi_v E_v^T: E_v = Psi_v W_v^T holds
     what the rest of the tree multiplies each local component of v with (law D2).
     """
-    factors = _factors.with_constants(factors)
-    _, grams = _rising(factors, factors, precision)
-    environments, _ = _falling(factors, grams, precision)
-    return _plain({v: environments[v] for v in factors.tree.interior})
+    _, tables = _rising(factors, factors, precision)
+    environments, _ = _falling(factors, tables, precision)
+    return {
+        g: environments[g]
+        for g, nodes in enumerate(factors.groups)
+        if factors.tree.children[nodes[0]]
+    }
 
 
-def table_grams(factors: Factors, *, precision: Any = "highest") -> dict[int, Scaled]:
-    """G_k = W_k^T M_k W_k for every node, the root's (1, 1), as mantissa and exponent."""
-    factors = _factors.with_constants(factors)
+def table_grams(factors: GroupedFactors, *, precision: Any = "highest") -> list[Scaled]:
+    """G_k = W_k^T M_k W_k for every group, (G, C, C), the root's (1, 1, 1)."""
     return _rising(factors, factors, precision)[1]
 
 
-def gram_pairs(factors: Factors, *, precision: Any = "highest") -> dict[int, GramPair]:
-    """M and C per node below the root: the matricization has sigma^2 = eig(M C).
+def gram_pairs(
+    factors: GroupedFactors,
+    nodes: Iterable[int] | None = None,
+    *,
+    precision: Any = "highest",
+) -> list[tuple[tuple[int, ...], GramPair]]:
+    """M and C per node: the matricization has sigma^2 = eig(M C).
 
-    Of the two gauges, before and after W_k, the smaller: M_k with the environment of the
-    node's own components, or G_k with that of its parent's. At a leaf M is the identity,
-    spelled None. The third item is the exponent of M C.
+    Of three gauges the smallest: after W_k (G_k with what surrounds it), before W_k (M_k
+    with the environment of the node's own components), or, where the rows are few, the
+    rows themselves: M is the identity, spelled None, and C = Phi_k E_k^T E_k Phi_k^T. The
+    third item is the exponents of M C, (G,).
+
+    Args:
+      factors: any tree.
+      nodes: the ones wanted, by default all but the root.
+
+    Returns:
+      For every group that has some of them: the nodes, and stacks of their M and C.
     """
-    factors = _factors.with_constants(factors)
-    tree, rows = factors.tree, _factors.widths(factors)
-    components, grams = _rising(factors, factors, precision)
-    environments, surroundings = _falling(factors, grams, precision)
-    pairs: dict[int, GramPair] = {}
-    for k in range(tree.root):
-        if rows[k] > rows[tree.parent[k]]:
-            (inner, low), (outer, high) = grams[k], surroundings[k]
-            pairs[k] = inner, outer, low + high
-        elif k < tree.order:
-            outer, high = environments[k]
-            pairs[k] = None, outer, high
+    components, tables = _rising(factors, factors, precision)
+    environments, surroundings = _falling(factors, tables, precision)
+    short = _short_components(factors, precision)
+    wanted = set(range(factors.tree.root) if nodes is None else nodes)
+    pairs: list[tuple[tuple[int, ...], GramPair]] = []
+    for g, group in enumerate(factors.groups):
+        some = tuple(k for k in group if k in wanted)
+        if not some:
+            continue
+        if g in short:
+            phi = jnp.swapaxes(short[g][0], 1, 2)
+            outer, high = _congruent(short[g][0], environments[g], phi, precision)
+            pair = None, outer, high + 2 * short[g][1]
+        elif g not in environments:  # a leaf of many rows
+            pair = _joined(tables[g], surroundings[g])
+        elif g not in components:
+            pair = None, *environments[g]
+        elif factors.stacks[g].shape[1] > factors.stacks[g].shape[2]:
+            pair = _joined(tables[g], surroundings[g])
         else:
-            (inner, low), (outer, high) = components[k], environments[k]
-            pairs[k] = inner, outer, low + high
+            pair = _joined(components[g], environments[g])
+        pairs.append((some, collected([(group, pair)], some)))
     return pairs
 
 
@@ -86,117 +121,103 @@ def scaled_inner_product(
     other: Factors | GroupedFactors,
     *,
     precision: Any = "highest",
-) -> Scaled:
-    """<W, W'> of two factorizations on one tree: mantissa () and exponent.
-
-    Where both are grouped alike, a group is one batched product.
-    """
-    if isinstance(one, GroupedFactors) and isinstance(other, GroupedFactors):
-        if one.groups == other.groups:
-            return _grouped_inner_product(one, other, precision)
-    one, other = _factors.with_constants(one), _factors.with_constants(other)
-    value, exponent = _rising(one, other, precision)[1][one.tree.root]
-    return value[0, 0], exponent
-
-
-def _grouped_inner_product(
-    one: GroupedFactors, other: GroupedFactors, precision: Any
-) -> Scaled:
-    """`_rising` with the Gram matrices of a group in one stack, (G, R, R')."""
-    home, held = homes(one), []
-    leaf = functools.partial(_leaf, precision=precision)
-    congruent = functools.partial(_congruent, precision=precision)
-    pairs = zip(one.groups, _full_stacks(one), _full_stacks(other), strict=True)
-    for nodes, left, right in pairs:
-        if not one.tree.children[nodes[0]]:
-            held.append(jax.vmap(leaf)(left, right))
-            continue
-        parts = [
-            jax.tree.map(lambda x, places=places: pick(x, places), held[g])
-            for _, g, places in slots(one, nodes, home)
-        ]
-        inner = jax.vmap(_product)(parts)
-        held.append(jax.vmap(congruent)(jnp.swapaxes(left, 1, 2), inner, right))
-    value, exponent = held[-1]
+) -> tuple[jax.Array, jax.Array]:
+    """<W, W'> of two factorizations on one tree: mantissa () and exponent ()."""
+    left, right = stacked_alike(one, other)
+    value, exponent = _rising(left, right, precision)[1][-1]
     return value[0, 0, 0], exponent[0]
 
 
-def _full_stacks(factors: GroupedFactors) -> list[jax.Array]:
-    """The stacks, with a root of ones written out."""
-    width = _factors.widths(factors)[factors.tree.root]
-    ones = jnp.ones((1, width, 1), _factors.dtype(factors))
-    return [ones if s is None else s for s in _factors.stacks_with_constants(factors)]
-
-
 def _rising(
-    one: Factors, other: Factors, precision: Any
-) -> tuple[dict[int, Scaled], dict[int, Scaled]]:
+    one: GroupedFactors, other: GroupedFactors, precision: Any
+) -> tuple[dict[int, Scaled], list[Scaled]]:
     """M_v inside and G_k = W_k^T M_k W'_k (M_leaf = 1) everywhere."""
     components: dict[int, Scaled] = {}
-    grams: dict[int, Scaled] = {}
-    columns = root_column(one), root_column(other)
-    for k, kids in enumerate(one.tree.children):
-        left, right = one.weights[k], other.weights[k]
-        if k == one.tree.root:
-            left, right = columns
-        if kids:
-            components[k] = _product([grams[c] for c in kids])
-            grams[k] = _congruent(left.T, components[k], right, precision)
-        else:
-            grams[k] = _leaf(left, right, precision)
-    return components, grams
+    tables: list[Scaled] = []
+    home = homes(one)
+    stacks = zip(one.groups, full_stacks(one), full_stacks(other), strict=True)
+    for g, (nodes, left, right) in enumerate(stacks):
+        if not one.tree.children[nodes[0]]:
+            tables.append(_leaf(left, right, precision))
+            continue
+        components[g] = _product(children_of(one, nodes, tables, home))
+        tables.append(_congruent(jnp.swapaxes(left, 1, 2), components[g], right, precision))
+    return components, tables
 
 
 def _falling(
-    factors: Factors, grams: dict[int, Scaled], precision: Any
+    factors: GroupedFactors, tables: list[Scaled], precision: Any
 ) -> tuple[dict[int, Scaled], dict[int, Scaled]]:
-    """E_k^T E_k (R_k, R_k), and (R_parent, R_parent) around all nodes but the root.
+    """E_k^T E_k (G, R_k, R_k), and (G, R_parent, R_parent) around all but the root.
 
-    At a leaf of more rows than columns the first is left out: its gauge is the second.
+    At leaves of more rows than columns the first is left out: their gauge is the second.
     """
-    tree, rows = factors.tree, _factors.widths(factors)
-    row = root_column(factors).T
-    environments = {tree.root: _leaf(row, row, precision)}
+    stacks, home = full_stacks(factors), homes(factors)
+    row = jnp.swapaxes(stacks[-1], 1, 2)
+    environments = {len(stacks) - 1: _leaf(row, row, precision)}
     surroundings: dict[int, Scaled] = {}
-    for v in reversed(tree.interior):
-        kids = tree.children[v]
-        for child, around in zip(
-            kids, _without_one(environments[v], [grams[c] for c in kids]), strict=True
-        ):
-            weight = factors.weights[child]
-            surroundings[child] = around
-            if child >= tree.order or rows[child] <= rows[v]:
-                environments[child] = _congruent(weight, around, weight.T, precision)
+    pieces: dict[int, list[Any]] = {g: [] for g in range(len(stacks))}
+    for g in reversed(range(len(stacks))):
+        nodes, stack = factors.groups[g], stacks[g]
+        inside = bool(factors.tree.children[nodes[0]])
+        if g not in environments:
+            surroundings[g] = collected(pieces.pop(g), nodes)
+            if inside or stack.shape[1] <= stack.shape[2]:
+                environments[g] = _congruent(
+                    stack, surroundings[g], jnp.swapaxes(stack, 1, 2), precision
+                )
+        if inside:
+            parts = children_of(factors, nodes, tables, home)
+            around = _without_one(environments[g], parts)
+            for (kids, below, _), piece in zip(
+                slots(factors, nodes, home), around, strict=True
+            ):
+                pieces[below].append((kids, piece))
     return environments, surroundings
 
 
-def root_column(factors: Factors) -> jax.Array:
-    """The root's matrix (R_root, 1), written out where it is fixed to ones."""
-    weight = factors.weights[factors.tree.root]
-    if weight is None:
-        width = _factors.widths(factors)[factors.tree.root]
-        return jnp.ones((width, 1), _factors.dtype(factors))
-    return weight
+def _short_components(factors: GroupedFactors, precision: Any) -> dict[int, Scaled]:
+    """Phi_v (G, P_v, R_v) for the groups of interior nodes that have the fewest rows."""
+    tree, home = factors.tree, homes(factors)
+    tables: list[Scaled | None] = []
+    short: dict[int, Scaled] = {}
+    for nodes, stack in zip(factors.groups[:-1], factors.stacks[:-1], strict=True):
+        if not tree.children[nodes[0]]:
+            tables.append(normalized(stack))
+            continue
+        below = [tables[g] for _, g, _ in slots(factors, nodes, home)]
+        heights = [math.inf if table is None else table[0].shape[1] for table in below]
+        if math.prod(heights) > min(stack.shape[1:]):
+            tables.append(None)
+            continue
+        short[len(tables)] = _rows(children_of(factors, nodes, tables, home))
+        tables.append(_times(short[len(tables)], stack, precision))
+    return short
 
 
-# The steps of a sweep are jitted: unjitted sweeps then dispatch a few programs a node.
+def _joined(inner: Scaled, outer: Scaled) -> GramPair:
+    return inner[0], outer[0], inner[1] + outer[1]
+
+
+# The steps of a sweep are jitted: unjitted sweeps then dispatch a few programs a group.
 @functools.partial(jax.jit, static_argnames="precision")
 def _leaf(left: jax.Array, right: jax.Array, precision: Any) -> Scaled:
     """left^T right."""
-    left, low = _numerics.normalized(left)
-    right, high = _numerics.normalized(right)
-    return _lift(jnp.matmul(left.T, right, precision=precision), low + high)
+    left, low = normalized(left)
+    right, high = normalized(right)
+    product = jnp.matmul(jnp.swapaxes(left, 1, 2), right, precision=precision)
+    return lifted(product, low + high)
 
 
 @functools.partial(jax.jit, static_argnames="precision")
 def _congruent(left: jax.Array, inner: Scaled, right: jax.Array, precision: Any) -> Scaled:
     """left M right."""
-    left, low = _numerics.normalized(left)
-    right, high = _numerics.normalized(right)
+    left, low = normalized(left)
+    right, high = normalized(right)
     product = jnp.matmul(
         jnp.matmul(left, inner[0], precision=precision), right, precision=precision
     )
-    return _lift(product, inner[1] + low + high)
+    return lifted(product, inner[1] + low + high)
 
 
 @jax.jit
@@ -204,8 +225,23 @@ def _product(parts: list[Scaled]) -> Scaled:
     """Elementwise product, one at a time so that no partial product is lost."""
     product = parts[0]
     for part in parts[1:]:
-        product = _lift(product[0] * part[0], product[1] + part[1])
+        product = lifted(product[0] * part[0], product[1] + part[1])
     return product
+
+
+@jax.jit
+def _rows(parts: list[Scaled]) -> Scaled:
+    """Khatri-Rao product."""
+    tables, exponents = zip(*parts, strict=True)
+    joint = jax.vmap(lambda *xs: khatri_rao(xs))(*tables)
+    return lifted(joint, jnp.sum(jnp.stack(exponents), axis=0, dtype=jnp.int32))
+
+
+@functools.partial(jax.jit, static_argnames="precision")
+def _times(table: Scaled, weight: jax.Array, precision: Any) -> Scaled:
+    """T W."""
+    weight, low = normalized(weight)
+    return lifted(jnp.matmul(table[0], weight, precision=precision), table[1] + low)
 
 
 def _without_one(first: Scaled, parts: list[Scaled]) -> list[Scaled]:
@@ -221,12 +257,3 @@ def _without_one(first: Scaled, parts: list[Scaled]) -> list[Scaled]:
         b if a is None else _product([b, a])
         for b, a in zip(before, reversed(after), strict=True)
     ]
-
-
-def _lift(matrix: jax.Array, exponent: jax.Array) -> Scaled:
-    mantissa, more = _numerics.normalized(matrix)
-    return mantissa, exponent + more
-
-
-def _plain(grams: dict[int, Scaled]) -> Grams:
-    return {k: _numerics.shifted(x, e) for k, (x, e) in grams.items()}

@@ -11,9 +11,10 @@ from htfjax import _numerics
 from htfjax import factors as _factors
 from htfjax.contraction.evaluate import visiting_order
 from htfjax.contraction.plan import Plan
+from htfjax.contraction.stacks import homes, pick, slots
 from htfjax.factors import GroupedFactors
 
-__all__ = ["grouped_entries", "grouped_sense", "homes", "pick", "slots"]
+__all__ = ["grouped_entries", "grouped_sense"]
 
 
 def grouped_entries(
@@ -63,31 +64,6 @@ def grouped_sense(
             return jnp.sum(joint[0], axis=1)
         held.append(jnp.matmul(joint, stack, precision=precision))
     return held[-1][0, :, 0]
-
-
-def homes(factors: GroupedFactors) -> dict[int, tuple[int, int]]:
-    """node -> its group and its place in it."""
-    return {
-        node: (g, i)
-        for g, nodes in enumerate(factors.groups)
-        for i, node in enumerate(nodes)
-    }
-
-
-def slots(
-    factors: GroupedFactors, nodes: Sequence[int], home: dict[int, tuple[int, int]]
-) -> list[tuple[tuple[int, ...], int, list[int]]]:
-    """Per child slot of a group's nodes: the children, their group, their places in it."""
-    children = zip(*(factors.tree.children[k] for k in nodes), strict=True)
-    return [(kids, home[kids[0]][0], [home[c][1] for c in kids]) for kids in children]
-
-
-def pick(stack: jax.Array, places: list[int]) -> jax.Array:
-    """Some members of a stack; a slice where they are evenly spaced."""
-    step = places[1] - places[0] if len(places) > 1 else 1
-    if step > 0 and places == list(range(places[0], places[-1] + 1, step)):
-        return stack[places[0] : places[-1] + 1 : step]
-    return stack[np.asarray(places)]
 
 
 def _table(parts: Sequence[jax.Array]) -> jax.Array:

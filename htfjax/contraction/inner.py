@@ -8,9 +8,11 @@ import jax.numpy as jnp
 
 from htfjax import _checks, _numerics
 from htfjax import factors as _factors
-from htfjax.contraction.gram import root_column, scaled_inner_product
+from htfjax.contraction.gram import scaled_inner_product
+from htfjax.contraction.stacks import full_stacks
 from htfjax.contraction.sweeps import qr_cores
 from htfjax.factors import Factors, GroupedFactors
+from htfjax.grouping import stacked_alike
 
 __all__ = [
     "difference",
@@ -82,7 +84,11 @@ def inner_product(
 
 
 def distance(
-    one: Factors, other: Factors, method: str = "qr", *, precision: Any = "highest"
+    one: Factors | GroupedFactors,
+    other: Factors | GroupedFactors,
+    method: str = "qr",
+    *,
+    precision: Any = "highest",
 ) -> jax.Array:
     """||W - W'||_F of two factorizations on one tree, without the tensors.
 
@@ -122,16 +128,19 @@ def distance(
 
 
 def scaled_squared_distance(
-    one: Factors, other: Factors, method: str, *, precision: Any = "highest"
+    one: Factors | GroupedFactors,
+    other: Factors | GroupedFactors,
+    method: str,
+    *,
+    precision: Any = "highest",
 ) -> Scaled:
     """||W - W'||^2 as mantissa, zero or more, and exponent."""
     _check_pair(one, other)
     if method == "qr":
         gap = difference(one, other)
-        left, right, exponent = qr_cores(gap, [gap.tree.root], precision=precision)[
-            gap.tree.root
-        ]
-        return jnp.square(left[0, 0] * right[0, 0]), 2 * exponent
+        cores = qr_cores(gap, [gap.tree.root], precision=precision)
+        _, (left, right, exponents) = cores[0]
+        return jnp.square(left[0, 0, 0] * right[0, 0, 0]), 2 * exponents[0]
     parts = [
         scaled_inner_product(a, b, precision=precision)
         for a, b in ((one, one), (one, other), (other, other))
@@ -147,25 +156,28 @@ def scaled_squared_distance(
     return square + jax.lax.stop_gradient(jnp.maximum(square, 0) - square), top
 
 
-def difference(one: Factors, other: Factors) -> Factors:
+def difference(
+    one: Factors | GroupedFactors, other: Factors | GroupedFactors
+) -> GroupedFactors:
     """Factors of W - W': components side by side, matrices block by block.
 
     Matrices fixed in both stay fixed; a node that is fixed in one only carries no
     derivative for that one.
     """
-    one, other = _factors.with_constants(one), _factors.with_constants(other)
-    weights = []
-    for k, (a, b) in enumerate(zip(one.weights, other.weights, strict=True)):
-        if k == one.tree.root:
-            weights.append(jnp.concatenate([root_column(one), -root_column(other)]))
-        elif k < one.tree.order:
-            weights.append(jnp.concatenate([a, b], axis=1))
+    one, other = stacked_alike(one, other)
+    stacks = []
+    pairs = zip(one.groups, full_stacks(one), full_stacks(other), strict=True)
+    for nodes, a, b in pairs:
+        if nodes[0] == one.tree.root:
+            stacks.append(jnp.concatenate([a, -b], axis=1))
+        elif nodes[0] < one.tree.order:
+            stacks.append(jnp.concatenate([a, b], axis=2))
         else:
-            upper = jnp.concatenate([a, jnp.zeros((a.shape[0], b.shape[1]), a.dtype)], 1)
-            lower = jnp.concatenate([jnp.zeros((b.shape[0], a.shape[1]), b.dtype), b], 1)
-            weights.append(jnp.concatenate([upper, lower]))
+            upper = jnp.pad(a, ((0, 0), (0, b.shape[1]), (0, 0)))
+            lower = jnp.pad(b, ((0, 0), (a.shape[1], 0), (0, 0)))
+            stacks.append(jnp.concatenate([upper, lower], axis=2))
     fixed = tuple(sorted(set(one.fixed) & set(other.fixed)))
-    return dataclasses.replace(one, weights=tuple(weights), fixed=fixed)
+    return dataclasses.replace(one, stacks=tuple(stacks), fixed=fixed)
 
 
 def _check_pair(one: Factors | GroupedFactors, other: Factors | GroupedFactors) -> None:

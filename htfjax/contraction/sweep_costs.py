@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from htfjax import factors as _factors
 from htfjax.contraction.sweeps import ancestors
-from htfjax.factors import Factors
+from htfjax.factors import Factors, GroupedFactors
 
 __all__ = ["dense_cost", "gram_cost", "qr_cost"]
 
@@ -21,7 +21,7 @@ CALL = 100_000  # entering LAPACK once
 STEP = 30_000  # one small operation of a sweep
 
 
-def dense_cost(factors: Factors, sides: Iterable[tuple[int, int]]) -> int:
+def dense_cost(factors: Factors | GroupedFactors, sides: Iterable[tuple[int, int]]) -> int:
     """The end tensor and one SVD for each (rows, columns)."""
     tree, rows = factors.tree, _factors.widths(factors)
     sizes = list(rows[: tree.order])
@@ -35,7 +35,7 @@ def dense_cost(factors: Factors, sides: Iterable[tuple[int, int]]) -> int:
     return cost
 
 
-def qr_cost(factors: Factors, nodes: Iterable[int]) -> int:
+def qr_cost(factors: Factors | GroupedFactors, nodes: Iterable[int]) -> int:
     """The QR sweep and one SVD of a core for each node."""
     tree, rows = factors.tree, _factors.widths(factors)
     wanted = list(nodes)
@@ -77,7 +77,7 @@ def qr_cost(factors: Factors, nodes: Iterable[int]) -> int:
     return cost
 
 
-def gram_cost(factors: Factors, nodes: Iterable[int]) -> int:
+def gram_cost(factors: Factors | GroupedFactors, nodes: Iterable[int]) -> int:
     """Both Gram sweeps and two symmetric eigenproblems for each node."""
     tree, rows = factors.tree, _factors.widths(factors)
     cost = 0

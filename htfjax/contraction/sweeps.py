@@ -3,7 +3,8 @@
 The matricization by node k is (Phi_k W_k) Psi_k^T (law D2). An upward sweep replaces
 Phi_k W_k by the triangular factor L_k of its QR decomposition, a downward one Psi_k by
 K_k; the orthonormal factors are dropped, so the singular values are those of L_k K_k^T.
-Every matrix is a mantissa and a power of two: no order under- or overflows.
+Nodes of a group are one stack of matrices. Every matrix is a mantissa and a power of two:
+no order under- or overflows.
 """
 
 import functools
@@ -13,21 +14,30 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from htfjax import _numerics
-from htfjax import factors as _factors
 from htfjax.contraction.end_tensor import khatri_rao
-from htfjax.contraction.gram import root_column
-from htfjax.factors import Factors
+from htfjax.contraction.stacks import (
+    Scaled,
+    children_of,
+    collected,
+    full_stacks,
+    homes,
+    lifted,
+    normalized,
+    slots,
+)
+from htfjax.factors import GroupedFactors
 
 __all__ = ["Core", "ancestors", "qr_cores", "triangular"]
 
-Scaled = tuple[jax.Array, jax.Array]  # mantissa, exponent () int32
-Core = tuple[jax.Array, jax.Array, jax.Array]  # L, K (same columns), exponent of L K^T
+Core = tuple[jax.Array, jax.Array, jax.Array]  # L, K (same columns), exponents of L K^T
 
 
 def qr_cores(
-    factors: Factors, nodes: Iterable[int] | None = None, *, precision: Any = "highest"
-) -> dict[int, Core]:
+    factors: GroupedFactors,
+    nodes: Iterable[int] | None = None,
+    *,
+    precision: Any = "highest",
+) -> list[tuple[tuple[int, ...], Core]]:
     """L and K per node: the matricization has the singular values of 2^e L K^T.
 
     Of the two gauges, before and after W_k, the one with fewer columns.
@@ -35,30 +45,27 @@ def qr_cores(
     Args:
       factors: any tree.
       nodes: the ones wanted, by default all; the root's is (1, 1).
+
+    Returns:
+      For every group that has some of them: the nodes, and stacks of their L and K.
     """
-    factors = _factors.with_constants(factors)
-    tree, rows = factors.tree, _factors.widths(factors)
+    tree = factors.tree
     wanted = set(range(tree.num_nodes) if nodes is None else nodes)
     components, tables = _rising(factors, precision)
-    one = jnp.ones((1, 1), _factors.dtype(factors)), jnp.int32(0)
-    surroundings: dict[int, Scaled] = {tree.root: one}
-    environments: dict[int, Scaled] = {}
-    needed = ancestors(tree, wanted) | wanted
-    for v in reversed(tree.interior):
-        if v not in needed:
+    members = _members(factors, ancestors(tree, wanted) | wanted)
+    environments, surroundings = _falling(factors, tables, members, precision)
+    cores = []
+    for g, (group, stack) in enumerate(zip(factors.groups, factors.stacks, strict=True)):
+        some = tuple(k for k in members[g] if k in wanted)
+        if not some:
             continue
-        weight = root_column(factors) if v == tree.root else factors.weights[v]
-        environments[v] = _times(surroundings[v], weight.T, precision)
-        kids = tree.children[v]
-        if not needed.isdisjoint(kids):
-            around = _without_one(environments[v], [tables[c] for c in kids])
-            surroundings.update(zip(kids, around, strict=True))
-    cores: dict[int, Core] = {}
-    for k in wanted:
-        inner, outer = tables[k], surroundings[k]
-        if k in components and k != tree.root and rows[k] < rows[tree.parent[k]]:
-            inner, outer = components[k], environments[k]
-        cores[k] = inner[0], outer[0], inner[1] + outer[1]
+        inside = g in components and group[0] != tree.root
+        smaller = inside and stack.shape[1] < stack.shape[2]
+        inner = components[g] if smaller else tables[g]
+        outer = environments[g] if smaller else surroundings[g]
+        left, low = _at(inner, group, some)
+        right, high = _at(outer, members[g], some)
+        cores.append((some, (left, right, low + high)))
     return cores
 
 
@@ -87,9 +94,9 @@ def triangular(matrix: jax.Array) -> jax.Array:
 @triangular.defjvp
 def _triangular_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
     (matrix,), (change,) = primals, tangents
-    q = _orthonormal(matrix)
-    value = jnp.matmul(q.T, matrix, precision="highest")
-    return value, jnp.matmul(q.T, change, precision="highest")
+    q = jnp.swapaxes(_orthonormal(matrix), -1, -2)
+    value = jnp.matmul(q, matrix, precision="highest")
+    return value, jnp.matmul(q, change, precision="highest")
 
 
 @jax.custom_jvp
@@ -107,24 +114,74 @@ def _orthonormal_jvp(primals: Any, tangents: Any) -> Any:
 
 
 def _rising(
-    factors: Factors, precision: Any
-) -> tuple[dict[int, Scaled], dict[int, Scaled]]:
+    factors: GroupedFactors, precision: Any
+) -> tuple[dict[int, Scaled], list[Scaled]]:
     """Phi_v inside and Phi_k W_k everywhere, each reduced to few rows."""
     components: dict[int, Scaled] = {}
-    tables: dict[int, Scaled] = {}
-    for k, kids in enumerate(factors.tree.children):
-        weight = factors.weights[k]
-        if k == factors.tree.root:
-            weight = root_column(factors)
-        if not kids:
-            tables[k] = _leaf(weight)
+    tables: list[Scaled] = []
+    home = homes(factors)
+    groups = zip(factors.groups, full_stacks(factors), strict=True)
+    for g, (nodes, stack) in enumerate(groups):
+        if not factors.tree.children[nodes[0]]:
+            tables.append(_leaf(stack))
             continue
-        joint = tables[kids[0]]
-        for child in kids[1:]:
-            joint = _fold(joint, tables[child])
-        components[k] = joint
-        tables[k] = _times(joint, weight, precision)
+        first, *others = children_of(factors, nodes, tables, home)
+        components[g] = functools.reduce(_fold, others, first)
+        tables.append(_times(components[g], stack, precision))
     return components, tables
+
+
+def _falling(
+    factors: GroupedFactors,
+    tables: list[Scaled],
+    members: list[tuple[int, ...]],
+    precision: Any,
+) -> tuple[dict[int, Scaled], dict[int, Scaled]]:
+    """Psi_k W_k^T inside and Psi_k everywhere, reduced; only for some nodes of a group."""
+    stacks, home = full_stacks(factors), homes(factors)
+    last = len(stacks) - 1
+    one = jnp.ones((1, 1, 1), stacks[0].dtype), jnp.zeros(1, jnp.int32)
+    surroundings: dict[int, Scaled] = {last: one}
+    environments: dict[int, Scaled] = {}
+    pieces: dict[int, list[Any]] = {g: [] for g in range(len(stacks))}
+    for g in reversed(range(len(stacks))):
+        nodes = members[g]
+        if not nodes:
+            continue
+        if g != last:
+            surroundings[g] = collected(_equally_long(pieces.pop(g)), nodes)
+        if not factors.tree.children[nodes[0]]:
+            continue
+        weights = _at(stacks[g], factors.groups[g], nodes)
+        environments[g] = _times(surroundings[g], jnp.swapaxes(weights, 1, 2), precision)
+        below = slots(factors, nodes, home)
+        if any(members[h] for _, h, _ in below):
+            parts = children_of(factors, nodes, tables, home)
+            around = _without_one(environments[g], parts)
+            for (kids, h, _), piece in zip(below, around, strict=True):
+                pieces[h].append((kids, piece))
+    return environments, surroundings
+
+
+def _members(factors: GroupedFactors, needed: set[int]) -> list[tuple[int, ...]]:
+    """The needed nodes of every group."""
+    return [tuple(k for k in nodes if k in needed) for nodes in factors.groups]
+
+
+def _at(stacks: Any, held: tuple[int, ...], nodes: tuple[int, ...]) -> Any:
+    """Stacks for some of the nodes they hold."""
+    return collected([(held, stacks)], nodes)
+
+
+def _equally_long(pieces: list[Any]) -> list[Any]:
+    """Zero rows below what is shorter: equal nodes may differ in what surrounds them."""
+    heights = [x.shape[1] for _, (x, _) in pieces]
+    if len(set(heights)) == 1:
+        return pieces
+    return [
+        (kids, (jnp.pad(x, ((0, 0), (0, max(heights) - height), (0, 0))), exponents))
+        for height, (kids, (x, exponents)) in zip(heights, pieces, strict=True)
+    ]
 
 
 def _without_one(first: Scaled, parts: list[Scaled]) -> list[Scaled]:
@@ -142,31 +199,30 @@ def _without_one(first: Scaled, parts: list[Scaled]) -> list[Scaled]:
 
 
 @jax.jit
-def _leaf(weight: jax.Array) -> Scaled:
+def _leaf(stack: jax.Array) -> Scaled:
     """W, reduced."""
-    return _reduce(_numerics.normalized(weight))
+    return _reduce(normalized(stack))
 
 
-# The steps are jitted: an unjitted sweep then dispatches a few programs a node.
+# The steps are jitted: an unjitted sweep then dispatches a few programs a group.
 @jax.jit
 def _fold(one: Scaled, other: Scaled) -> Scaled:
     """Khatri-Rao product, reduced at once so that no three row counts multiply."""
-    joint, exponent = _numerics.normalized(khatri_rao([one[0], other[0]]))
-    return _reduce((joint, one[1] + other[1] + exponent))
+    joint = jax.vmap(lambda a, b: khatri_rao([a, b]))(one[0], other[0])
+    return _reduce(lifted(joint, one[1] + other[1]))
 
 
 @functools.partial(jax.jit, static_argnames="precision")
 def _times(table: Scaled, weight: jax.Array, precision: Any) -> Scaled:
     """T W, reduced."""
-    weight, low = _numerics.normalized(weight)
+    weight, low = normalized(weight)
     product = jnp.matmul(table[0], weight, precision=precision)
-    product, more = _numerics.normalized(product)
-    return _reduce((product, table[1] + low + more))
+    return _reduce(lifted(product, table[1] + low))
 
 
 def _reduce(table: Scaled) -> Scaled:
     """At most as many rows as columns."""
-    matrix, exponent = table
-    if matrix.shape[0] <= matrix.shape[1]:
-        return matrix, exponent
-    return triangular(matrix), exponent
+    stack, exponents = table
+    if stack.shape[1] <= stack.shape[2]:
+        return stack, exponents
+    return triangular(stack), exponents

@@ -1,0 +1,105 @@
+"""Stacks of the matrices of equal nodes: scaled, picked for parents, put back in order."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from htfjax import _numerics
+from htfjax import factors as _factors
+from htfjax.factors import GroupedFactors
+
+__all__ = [
+    "Scaled",
+    "children_of",
+    "collected",
+    "full_stacks",
+    "homes",
+    "lifted",
+    "normalized",
+    "pick",
+    "slots",
+]
+
+Scaled = tuple[jax.Array, jax.Array]  # mantissas (G, P, R), exponents (G,) int32
+
+
+def normalized(stack: jax.Array) -> Scaled:
+    """Every matrix with its largest entry in [1/2, 1), and the power of two."""
+    return jax.vmap(_numerics.normalized)(stack)
+
+
+def lifted(stack: jax.Array, exponents: jax.Array) -> Scaled:
+    """The same matrices, normalized."""
+    mantissas, more = normalized(stack)
+    return mantissas, exponents + more
+
+
+def full_stacks(factors: GroupedFactors) -> list[jax.Array]:
+    """The stacks, fixed ones constant and a root of ones written out."""
+    width = _factors.widths(factors)[factors.tree.root]
+    ones = jnp.ones((1, width, 1), _factors.dtype(factors))
+    return [ones if s is None else s for s in _factors.stacks_with_constants(factors)]
+
+
+def homes(factors: GroupedFactors) -> dict[int, tuple[int, int]]:
+    """node -> its group and its place in it."""
+    return {
+        node: (g, i)
+        for g, nodes in enumerate(factors.groups)
+        for i, node in enumerate(nodes)
+    }
+
+
+def slots(
+    factors: GroupedFactors, nodes: Sequence[int], home: Mapping[int, tuple[int, int]]
+) -> list[tuple[tuple[int, ...], int, list[int]]]:
+    """Per child slot of a group's nodes: the children, their group, their places in it."""
+    children = zip(*(factors.tree.children[k] for k in nodes), strict=True)
+    return [(kids, home[kids[0]][0], [home[c][1] for c in kids]) for kids in children]
+
+
+def children_of(
+    factors: GroupedFactors,
+    nodes: Sequence[int],
+    held: Sequence[Any],
+    home: Mapping[int, tuple[int, int]],
+) -> list[Any]:
+    """Per child slot what `held` has for the children, a pytree of stacks per group."""
+    return [
+        jax.tree.map(lambda x, places=places: pick(x, places), held[g])
+        for _, g, places in slots(factors, nodes, home)
+    ]
+
+
+def pick(stack: jax.Array, places: list[int]) -> jax.Array:
+    """Some members of a stack; a slice where they are evenly spaced."""
+    if len(places) == 1:
+        # The place is data: unjitted, one program serves all.
+        return jax.lax.dynamic_slice_in_dim(stack, np.int32(places[0]), 1)
+    step = places[1] - places[0]
+    if step > 0 and places == list(range(places[0], places[-1] + 1, step)):
+        return stack[places[0] : places[-1] + 1 : step]
+    return stack[np.asarray(places)]
+
+
+def collected(pieces: Sequence[tuple[Sequence[int], Any]], nodes: Sequence[int]) -> Any:
+    """Pieces, each the nodes it is for and a pytree of stacks, as stacks for `nodes`."""
+    stacks = [stack for _, stack in pieces]
+    place = {n: i for i, n in enumerate(n for kids, _ in pieces for n in kids)}
+    order = [place[node] for node in nodes]
+    if len({len(kids) for kids, _ in pieces}) == 1:
+        # The children of one node stand side by side: no gather is needed.
+        woven = np.arange(len(place)).reshape(len(pieces), -1).T.ravel()
+        if order == woven.tolist():
+            return jax.tree.map(lambda *xs: _woven(xs), *stacks)
+    joined = jax.tree.map(lambda *xs: jnp.concatenate(xs), *stacks)
+    return jax.tree.map(lambda x: pick(x, order), joined)
+
+
+def _woven(pieces: Sequence[jax.Array]) -> jax.Array:
+    """The first of every piece, the second of every piece, ..."""
+    stack = jnp.stack(pieces, axis=1)
+    return stack.reshape(-1, *stack.shape[2:])

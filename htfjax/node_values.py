@@ -1,0 +1,59 @@
+"""One value for each of many nodes, held in one array per group of alike nodes."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+
+__all__ = ["NodeValues", "node_values"]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class NodeValues(Mapping[int, Any]):
+    """node id -> value, like a dict, but a pytree of one array per group.
+
+    What instruments return for grouped factors: a program that records it has as many
+    outputs as the tree has groups, not nodes. A node's value is sliced off when it is
+    read. Axes that `vmap`, `scan` or a recording put in front stay in front.
+
+    Attributes:
+      stacks: for every group a pytree whose arrays end in (number of nodes, *value).
+      axes: for every group, how many axes the value of each array has (static).
+      groups: the node ids of every group (static).
+
+    Example:
+      >>> import htfjax as htf, jax
+      >>> factors = htf.gaussian_factors(jax.random.key(0), htf.perfect(64), 3, 2, 1.0)
+      >>> norms = htf.local_component_norms(htf.group(factors))
+      >>> len(norms), norms[70].shape, len(jax.tree.leaves(norms))
+      (63, (2,), 6)
+    """
+
+    stacks: tuple[Any, ...]
+    axes: tuple[tuple[int, ...], ...] = dataclasses.field(metadata={"static": True})
+    groups: tuple[tuple[int, ...], ...] = dataclasses.field(metadata={"static": True})
+
+    def __getitem__(self, node: int) -> Any:
+        for stack, axes, nodes in zip(self.stacks, self.axes, self.groups, strict=True):
+            if node in nodes:
+                place = nodes.index(node)
+                arrays, structure = jax.tree.flatten(stack)
+                return structure.unflatten(
+                    x[(..., place, *[slice(None)] * n)]
+                    for x, n in zip(arrays, axes, strict=True)
+                )
+        raise KeyError(node)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(sorted(node for nodes in self.groups for node in nodes))
+
+    def __len__(self) -> int:
+        return sum(map(len, self.groups))
+
+
+def node_values(stacks: Sequence[Any], groups: Sequence[tuple[int, ...]]) -> NodeValues:
+    """Pytrees of arrays (number of nodes, *value), one for each group."""
+    axes = tuple(tuple(x.ndim - 1 for x in jax.tree.leaves(stack)) for stack in stacks)
+    return NodeValues(stacks=tuple(stacks), axes=axes, groups=tuple(groups))
