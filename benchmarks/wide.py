@@ -67,8 +67,15 @@ def measure(order: int) -> dict[str, Any]:
         "squared norm, gradient": first_and_later(
             jax.value_and_grad(htf.squared_norm), grouped
         ),
+        "component contributions": first_and_later(htf.component_contributions, grouped),
+        "singular values, QR": first_and_later(
+            lambda f: htf.spectra(f, method="qr"), grouped
+        ),
+        "singular values, Gram": first_and_later(
+            lambda f: htf.spectra(f, method="gram"), grouped
+        ),
         "singular values, QR, not jitted": first_and_later(
-            lambda f: htf.spectra(f, method="qr"), grouped, repeats=3, jit=False
+            lambda f: htf.spectra(f, method="qr"), grouped, jit=False
         ),
     }
     if order == ORDERS[0]:

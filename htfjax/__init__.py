@@ -47,6 +47,7 @@ from htfjax.initialization import identity_factors as identity_factors
 from htfjax.balance import balanced_factors as balanced_factors
 from htfjax.grouping import group as group
 from htfjax.grouping import ungroup as ungroup
+from htfjax.node_values import NodeValues as NodeValues
 from htfjax.storage import load_factors as load_factors
 from htfjax.storage import save_factors as save_factors
 
@@ -152,6 +153,7 @@ __all__ = [
     "GroupedFactors",
     "group",
     "ungroup",
+    "NodeValues",
     "collapse_chains",
     "mode_dims",
     "widths",

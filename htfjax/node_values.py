@@ -25,10 +25,10 @@ class NodeValues(Mapping[int, Any]):
 
     Example:
       >>> import htfjax as htf, jax
-      >>> factors = htf.gaussian_factors(jax.random.key(0), htf.perfect(64), 3, 2, 1.0)
+      >>> factors = htf.gaussian_factors(jax.random.key(0), htf.perfect(8), 3, 2, 1.0)
       >>> norms = htf.local_component_norms(htf.group(factors))
-      >>> len(norms), norms[70].shape, len(jax.tree.leaves(norms))
-      (63, (2,), 6)
+      >>> len(norms), norms[9].shape, [x.shape for x in jax.tree.leaves(norms)]
+      (7, (2,), [(4, 2), (2, 2), (1, 2)])
     """
 
     stacks: tuple[Any, ...]

@@ -67,8 +67,8 @@ def test_completion(name: str, root: str, force: str | None) -> None:
             )
             plan = dataclasses.replace(plan, root="gather")
         loss = dataclasses.replace(loss, plan=plan)
-    wanted, slope = jax.value_and_grad(loss)(factors)
-    found, grouped_slope = jax.jit(jax.value_and_grad(loss))(htf.group(factors))
+    evaluate = jax.jit(jax.value_and_grad(loss))
+    (wanted, slope), (found, grouped_slope) = map(evaluate, (factors, htf.group(factors)))
     np.testing.assert_allclose(found, wanted, rtol=1e-12)
     assert_close(htf.ungroup(grouped_slope).weights, slope.weights)
 
@@ -82,8 +82,8 @@ def test_sensing(name: str) -> None:
         for n, d in enumerate(htf.mode_dims(factors))
     ]
     loss = htf.sensing_loss(vectors, jnp.ones(7))
-    wanted, slope = jax.value_and_grad(loss)(factors)
-    found, grouped_slope = jax.value_and_grad(loss)(htf.group(factors))
+    evaluate = jax.jit(jax.value_and_grad(loss))
+    (wanted, slope), (found, grouped_slope) = map(evaluate, (factors, htf.group(factors)))
     np.testing.assert_allclose(found, wanted, rtol=1e-12)
     assert_close(htf.ungroup(grouped_slope).weights, slope.weights)
 
@@ -102,7 +102,8 @@ def test_stacked_norms(name: str, root: str) -> None:
         norms = sum(jnp.sum(x) for x in htf.local_component_norms(f).values())
         return norms + htf.inner_product(f, f) + htf.squared_norm(f)
 
-    (value, slope), (other, stacked) = map(jax.value_and_grad(both), (factors, grouped))
+    evaluate = jax.jit(jax.value_and_grad(both))
+    (value, slope), (other, stacked) = map(evaluate, (factors, grouped))
     np.testing.assert_allclose(other, value, rtol=1e-12)
     assert_close(htf.ungroup(stacked).weights, slope.weights)
 
@@ -115,15 +116,44 @@ def test_a_fixed_group_counts_as_one() -> None:
     assert_close(*map(htf.local_component_norms, (grouped, factors)))
 
 
-def test_the_norm_of_a_wide_tree_compiles_by_levels() -> None:
-    """Order 256 has two levels more than order 64."""
+@pytest.mark.parametrize(
+    "instrument",
+    [
+        htf.squared_norm, htf.local_component_norms, htf.component_contributions,
+        htf.unbalancedness, htf.weight_vector_norms, htf.magnitude,
+        lambda f: htf.growth_rates(f, htf.squared_norm),
+        lambda f: htf.spectra(f, method="qr"), lambda f: htf.spectra(f, method="gram"),
+        lambda f: htf.scaled_value_and_grad(htf.population_loss(f), f),
+    ],
+)  # fmt: skip
+def test_instruments_compile_by_levels(instrument: Any) -> None:
+    """Order 256 has two levels more than order 64, not four times the nodes."""
 
     def lines(order: int) -> int:
         tree = htf.perfect(order)
         factors = htf.group(htf.gaussian_factors(jax.random.key(0), tree, 2, 3, 0.5))
-        return len(jax.jit(htf.squared_norm).lower(factors).as_text().splitlines())
+        return len(jax.jit(instrument).lower(factors).as_text().splitlines())
 
     assert lines(256) <= 1.5 * lines(64)
+
+
+@pytest.mark.parametrize("kind", ["completion", "population"])
+def test_scaled_gradients(kind: str) -> None:
+    """Mantissas and exponent of single matrices, in stacks."""
+    factors, loss = problem("mixed")
+    factors = dataclasses.replace(factors, fixed=(1,))
+    if kind == "population":
+        loss = htf.population_loss(jax.tree.map(lambda w: 0.7 * w, factors))
+    evaluate = jax.jit(htf.scaled_value_and_grad)
+    wanted, found = evaluate(loss, factors), evaluate(loss, htf.group(factors))
+    assert found.log2_scale == wanted.log2_scale
+    np.testing.assert_allclose(found.value, wanted.value, rtol=1e-12)
+    assert_close(htf.ungroup(found.gradient).weights, wanted.gradient.weights)
+    final, _ = htf.descend(
+        htf.group(factors), htf.scaled_loss(loss), optax.sgd(1e-3),
+        num_steps=2, record_every=1,
+    )  # fmt: skip
+    assert isinstance(final, htf.GroupedFactors)
 
 
 def test_instruments_accept_grouped_factors() -> None:
@@ -136,8 +166,11 @@ def test_instruments_accept_grouped_factors() -> None:
         htf.widths, htf.mode_dims,
         lambda f: htf.singular_values(f, 9), lambda f: htf.growth_rates(f, loss),
         lambda f: htf.residuals(loss, f), lambda f: htf.collapse_chains(f).weights,
+        lambda f: htf.spectra(f, method="qr"), htf.hierarchical_rank, htf.magnitude,
+        lambda f: htf.distance(f, factors), lambda f: htf.rank_bound(f, (0, 2)),
+        lambda f: htf.population_loss(f)(factors),
     ):  # fmt: skip
-        assert_close(instrument(grouped), instrument(factors))
+        assert_close(*map(jax.jit(instrument), (grouped, factors)))
 
 
 @pytest.mark.parametrize("optimizer", [htf.group_rmsprop(1e-2), optax.sgd(0.1)])

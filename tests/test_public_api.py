@@ -67,6 +67,7 @@ EXTRAS = {
     "Carrying",
     "FlowTrajectory",
     "GroupedFactors",
+    "NodeValues",
     "Magnitude",
     "Plan",
     "Rates",

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from jax.test_util import check_grads
 
 import htfjax as htf
+from htfjax.contraction import core_values
 from tests import helpers, reference
 
 TREE_ROUTES = ("qr", "gram")
@@ -146,6 +147,27 @@ def test_derivatives(route):
         return jnp.stack([jnp.sum(s.values**3) + s.values[0] for s in found.values()])
 
     check_grads(jax.jit(fn), (factors,), order=1, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_roots_of_indefinite_and_singular_matrices(dtype):
+    """Rounding may leave a Gram matrix of low rank slightly indefinite, or rows zero."""
+    rng = np.random.default_rng(0)
+    eps = np.finfo(dtype).eps
+    low = rng.normal(size=(6, 2)) @ rng.normal(size=(2, 6))
+    outer = rng.normal(size=(6, 6))
+    outer = outer @ outer.T
+    shifts = np.array([0.0, -3.0, -400.0])[:, None, None] * eps * np.eye(6)
+    inner = low @ low.T + np.max(np.abs(low @ low.T)) * shifts
+    zero = inner * np.outer(np.arange(6) != 2, np.arange(6) != 2)
+    for stack in (inner, zero, np.zeros_like(inner)):
+        grams = [jnp.asarray(x, dtype) for x in (stack, np.stack([outer] * 3))]
+        values, accuracy = core_values.values_of_grams((*grams, jnp.zeros(3, jnp.int32)))
+        for row in range(3):
+            squares = np.linalg.eigvals(stack[0] @ outer).real
+            wanted = np.sqrt(np.maximum(np.sort(squares)[::-1], 0))
+            allowed = 4 * float(accuracy[row]) * max(wanted[0], 1e-30)
+            np.testing.assert_allclose(values[row], wanted, rtol=0, atol=allowed)
 
 
 def test_second_derivatives_by_qr_are_refused():
