@@ -18,11 +18,11 @@ from htfjax.contraction.stacks import (
     Scaled,
     children_of,
     collected,
-    full_stacks,
     homes,
     lifted,
-    normalized,
+    scaled_stacks,
     slots,
+    transposed,
 )
 from htfjax.factors import Factors, GroupedFactors
 from htfjax.grouping import stacked_alike
@@ -101,9 +101,8 @@ def gram_pairs(
         if not some:
             continue
         if g in short:
-            phi = jnp.swapaxes(short[g][0], 1, 2)
-            outer, high = _congruent(short[g][0], environments[g], phi, precision)
-            pair = None, outer, high + 2 * short[g][1]
+            phi = short[g]
+            pair = None, *_congruent(phi, environments[g], transposed(phi), precision)
         elif g not in environments:  # a leaf of many rows
             pair = _joined(tables[g], surroundings[g])
         elif g not in components:
@@ -134,14 +133,14 @@ def _rising(
     """M_v inside and G_k = W_k^T M_k W'_k (M_leaf = 1) everywhere."""
     components: dict[int, Scaled] = {}
     tables: list[Scaled] = []
-    home = homes(one)
-    stacks = zip(one.groups, full_stacks(one), full_stacks(other), strict=True)
-    for g, (nodes, left, right) in enumerate(stacks):
+    home, lefts = homes(one), scaled_stacks(one)
+    rights = lefts if other is one else scaled_stacks(other)
+    for g, (nodes, left, right) in enumerate(zip(one.groups, lefts, rights, strict=True)):
         if not one.tree.children[nodes[0]]:
-            tables.append(_leaf(left, right, precision))
+            tables.append(_times(transposed(left), right, precision))
             continue
         components[g] = _product(children_of(one, nodes, tables, home))
-        tables.append(_congruent(jnp.swapaxes(left, 1, 2), components[g], right, precision))
+        tables.append(_congruent(transposed(left), components[g], right, precision))
     return components, tables
 
 
@@ -152,9 +151,9 @@ def _falling(
 
     At leaves of more rows than columns the first is left out: their gauge is the second.
     """
-    stacks, home = full_stacks(factors), homes(factors)
-    row = jnp.swapaxes(stacks[-1], 1, 2)
-    environments = {len(stacks) - 1: _leaf(row, row, precision)}
+    stacks, home = scaled_stacks(factors), homes(factors)
+    root = _times(stacks[-1], transposed(stacks[-1]), precision)
+    environments = {len(stacks) - 1: root}
     surroundings: dict[int, Scaled] = {}
     pieces: dict[int, list[Any]] = {g: [] for g in range(len(stacks))}
     for g in reversed(range(len(stacks))):
@@ -162,9 +161,9 @@ def _falling(
         inside = bool(factors.tree.children[nodes[0]])
         if g not in environments:
             surroundings[g] = collected(pieces.pop(g), nodes)
-            if inside or stack.shape[1] <= stack.shape[2]:
+            if inside or stack[0].shape[1] <= stack[0].shape[2]:
                 environments[g] = _congruent(
-                    stack, surroundings[g], jnp.swapaxes(stack, 1, 2), precision
+                    stack, surroundings[g], transposed(stack), precision
                 )
         if inside:
             parts = children_of(factors, nodes, tables, home)
@@ -181,13 +180,14 @@ def _short_components(factors: GroupedFactors, precision: Any) -> dict[int, Scal
     tree, home = factors.tree, homes(factors)
     tables: list[Scaled | None] = []
     short: dict[int, Scaled] = {}
-    for nodes, stack in zip(factors.groups[:-1], factors.stacks[:-1], strict=True):
+    stacks = scaled_stacks(factors)[:-1]
+    for nodes, stack in zip(factors.groups[:-1], stacks, strict=True):
         if not tree.children[nodes[0]]:
-            tables.append(normalized(stack))
+            tables.append(stack)
             continue
         below = [tables[g] for _, g, _ in slots(factors, nodes, home)]
         heights = [math.inf if table is None else table[0].shape[1] for table in below]
-        if math.prod(heights) > min(stack.shape[1:]):
+        if math.prod(heights) > min(stack[0].shape[1:]):
             tables.append(None)
             continue
         short[len(tables)] = _rows(children_of(factors, nodes, tables, home))
@@ -201,23 +201,18 @@ def _joined(inner: Scaled, outer: Scaled) -> GramPair:
 
 # The steps of a sweep are jitted: unjitted sweeps then dispatch a few programs a group.
 @functools.partial(jax.jit, static_argnames="precision")
-def _leaf(left: jax.Array, right: jax.Array, precision: Any) -> Scaled:
-    """left^T right."""
-    left, low = normalized(left)
-    right, high = normalized(right)
-    product = jnp.matmul(jnp.swapaxes(left, 1, 2), right, precision=precision)
-    return lifted(product, low + high)
+def _times(left: Scaled, right: Scaled, precision: Any) -> Scaled:
+    """A B."""
+    product = jnp.matmul(left[0], right[0], precision=precision)
+    return lifted(product, left[1] + right[1])
 
 
 @functools.partial(jax.jit, static_argnames="precision")
-def _congruent(left: jax.Array, inner: Scaled, right: jax.Array, precision: Any) -> Scaled:
-    """left M right."""
-    left, low = normalized(left)
-    right, high = normalized(right)
-    product = jnp.matmul(
-        jnp.matmul(left, inner[0], precision=precision), right, precision=precision
-    )
-    return lifted(product, inner[1] + low + high)
+def _congruent(left: Scaled, inner: Scaled, right: Scaled, precision: Any) -> Scaled:
+    """A M B."""
+    product = jnp.matmul(left[0], inner[0], precision=precision)
+    product = jnp.matmul(product, right[0], precision=precision)
+    return lifted(product, left[1] + inner[1] + right[1])
 
 
 @jax.jit
@@ -235,13 +230,6 @@ def _rows(parts: list[Scaled]) -> Scaled:
     tables, exponents = zip(*parts, strict=True)
     joint = jax.vmap(lambda *xs: khatri_rao(xs))(*tables)
     return lifted(joint, jnp.sum(jnp.stack(exponents), axis=0, dtype=jnp.int32))
-
-
-@functools.partial(jax.jit, static_argnames="precision")
-def _times(table: Scaled, weight: jax.Array, precision: Any) -> Scaled:
-    """T W."""
-    weight, low = normalized(weight)
-    return lifted(jnp.matmul(table[0], weight, precision=precision), table[1] + low)
 
 
 def _without_one(first: Scaled, parts: list[Scaled]) -> list[Scaled]:

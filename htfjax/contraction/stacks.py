@@ -20,15 +20,23 @@ __all__ = [
     "lifted",
     "normalized",
     "pick",
+    "scaled_stacks",
     "slots",
+    "transposed",
 ]
 
 Scaled = tuple[jax.Array, jax.Array]  # mantissas (G, P, R), exponents (G,) int32
 
 
+@jax.jit
 def normalized(stack: jax.Array) -> Scaled:
     """Every matrix with its largest entry in [1/2, 1), and the power of two."""
     return jax.vmap(_numerics.normalized)(stack)
+
+
+def transposed(stacks: Scaled) -> Scaled:
+    """The transposes of the matrices."""
+    return jnp.swapaxes(stacks[0], 1, 2), stacks[1]
 
 
 def lifted(stack: jax.Array, exponents: jax.Array) -> Scaled:
@@ -42,6 +50,11 @@ def full_stacks(factors: GroupedFactors) -> list[jax.Array]:
     width = _factors.widths(factors)[factors.tree.root]
     ones = jnp.ones((1, width, 1), _factors.dtype(factors))
     return [ones if s is None else s for s in _factors.stacks_with_constants(factors)]
+
+
+def scaled_stacks(factors: GroupedFactors) -> list[Scaled]:
+    """`full_stacks`, normalized."""
+    return [normalized(stack) for stack in full_stacks(factors)]
 
 
 def homes(factors: GroupedFactors) -> dict[int, tuple[int, int]]:

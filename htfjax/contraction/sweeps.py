@@ -19,11 +19,11 @@ from htfjax.contraction.stacks import (
     Scaled,
     children_of,
     collected,
-    full_stacks,
     homes,
     lifted,
-    normalized,
+    scaled_stacks,
     slots,
+    transposed,
 )
 from htfjax.factors import GroupedFactors
 
@@ -120,7 +120,7 @@ def _rising(
     components: dict[int, Scaled] = {}
     tables: list[Scaled] = []
     home = homes(factors)
-    groups = zip(factors.groups, full_stacks(factors), strict=True)
+    groups = zip(factors.groups, scaled_stacks(factors), strict=True)
     for g, (nodes, stack) in enumerate(groups):
         if not factors.tree.children[nodes[0]]:
             tables.append(_leaf(stack))
@@ -138,9 +138,9 @@ def _falling(
     precision: Any,
 ) -> tuple[dict[int, Scaled], dict[int, Scaled]]:
     """Psi_k W_k^T inside and Psi_k everywhere, reduced; only for some nodes of a group."""
-    stacks, home = full_stacks(factors), homes(factors)
+    stacks, home = scaled_stacks(factors), homes(factors)
     last = len(stacks) - 1
-    one = jnp.ones((1, 1, 1), stacks[0].dtype), jnp.zeros(1, jnp.int32)
+    one = jnp.ones((1, 1, 1), stacks[0][0].dtype), jnp.zeros(1, jnp.int32)
     surroundings: dict[int, Scaled] = {last: one}
     environments: dict[int, Scaled] = {}
     pieces: dict[int, list[Any]] = {g: [] for g in range(len(stacks))}
@@ -153,7 +153,7 @@ def _falling(
         if not factors.tree.children[nodes[0]]:
             continue
         weights = _at(stacks[g], factors.groups[g], nodes)
-        environments[g] = _times(surroundings[g], jnp.swapaxes(weights, 1, 2), precision)
+        environments[g] = _times(surroundings[g], transposed(weights), precision)
         below = slots(factors, nodes, home)
         if any(members[h] for _, h, _ in below):
             parts = children_of(factors, nodes, tables, home)
@@ -199,9 +199,9 @@ def _without_one(first: Scaled, parts: list[Scaled]) -> list[Scaled]:
 
 
 @jax.jit
-def _leaf(stack: jax.Array) -> Scaled:
+def _leaf(stack: Scaled) -> Scaled:
     """W, reduced."""
-    return _reduce(normalized(stack))
+    return _reduce(stack)
 
 
 # The steps are jitted: an unjitted sweep then dispatches a few programs a group.
@@ -213,11 +213,10 @@ def _fold(one: Scaled, other: Scaled) -> Scaled:
 
 
 @functools.partial(jax.jit, static_argnames="precision")
-def _times(table: Scaled, weight: jax.Array, precision: Any) -> Scaled:
+def _times(table: Scaled, weight: Scaled, precision: Any) -> Scaled:
     """T W, reduced."""
-    weight, low = normalized(weight)
-    product = jnp.matmul(table[0], weight, precision=precision)
-    return _reduce(lifted(product, table[1] + low))
+    product = jnp.matmul(table[0], weight[0], precision=precision)
+    return _reduce(lifted(product, table[1] + weight[1]))
 
 
 def _reduce(table: Scaled) -> Scaled:
