@@ -1,9 +1,11 @@
 """What do all tree singular values cost, and how exact are they?
 
 Float64 and float32: every route against the plain program (make the tensor, lay out each
-matricization, decompose it), at order 8, and the factored routes alone at order 64.
+matricization, decompose it), in JAX and in NumPy, at order 8, and the factored routes alone
+at order 64.
 """
 
+import math
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -27,6 +29,18 @@ def plain(factors: htf.Factors) -> dict[int, jax.Array]:
         k: jnp.linalg.svd(htf.matricize(tensor, factors.tree.modes[k]), compute_uv=False)
         for k in range(factors.tree.root)
     }
+
+
+def plain_numpy(factors: htf.Factors) -> dict[int, np.ndarray]:
+    """The same in NumPy but for the tensor, which JAX makes."""
+    tensor, found = np.asarray(htf.end_tensor(factors)), {}
+    for k in range(factors.tree.root):
+        rows = factors.tree.modes[k]
+        columns = [mode for mode in range(tensor.ndim) if mode not in rows]
+        height = math.prod(tensor.shape[mode] for mode in rows)
+        matrix = np.transpose(tensor, (*rows, *columns)).reshape(height, -1)
+        found[k] = np.linalg.svd(matrix, compute_uv=False)
+    return found
 
 
 def route(name: str) -> Any:
@@ -59,15 +73,20 @@ def measure_order_8(dtype: Any) -> dict[str, Any]:
     factors = jax.tree.map(lambda w: w.astype(dtype), factors)
     functions = {"plain": plain} | {name: route(name) for name in ROUTES}
     results = harness.measure(
-        {name: (function, (factors,)) for name, function in functions.items()}, inner=1
+        {name: (function, (factors,)) for name, function in functions.items()},
+        inner=1,
+        besides={"plain, NumPy": lambda: plain_numpy(factors)},
     )
+    functions["plain, NumPy"] = plain_numpy
     for name, function in functions.items():
         results[name]["error"] = worst_error(function(factors), exact)
-    slow = results["plain"]["milliseconds"]
     return {
         "results": results,
         "ratios": {
-            f"plain / {name}": round(slow / results[name]["milliseconds"], 1)
+            f"{slow} / {name}": round(
+                results[slow]["milliseconds"] / results[name]["milliseconds"], 1
+            )
+            for slow in ("plain", "plain, NumPy")
             for name in ROUTES
         },
     }

@@ -121,16 +121,18 @@ def spectra(records: list[Record]) -> str:
         for name, found in record.items():
             if not name.startswith("order 8"):
                 continue
-            slow = found["results"]["plain"]["milliseconds"]
+            slow = [found["results"][x]["milliseconds"] for x in ("plain", "plain, NumPy")]
             for route, row in found["results"].items():
-                ratio = slow / row["milliseconds"]
+                ratios = [f"{x / row['milliseconds']:.1f}" for x in slow]
                 rows.append([f"{name}, {route}", label(record),
-                             f"{row['milliseconds']:.2f}", f"{ratio:.1f}",
+                             f"{row['milliseconds']:.2f}", *ratios,
                              f"{row['error']:.0e}"])  # fmt: skip
         for route, row in record["order 64, D 4, width 16, float64"].items():
             rows.append([f"order 64, D 4, width 16, float64, {route}, not jitted",
-                         label(record), f"{row['milliseconds']:.1f}", "", ""])  # fmt: skip
-    return markdown(["", "record", "ms", "plain / this", "error / largest value"], rows)
+                         label(record), f"{row['milliseconds']:.1f}",
+                         "", "", ""])  # fmt: skip
+    headings = ["", "record", "ms", "plain / this", "NumPy / this", "error / largest value"]
+    return markdown(headings, rows)
 
 
 def precision(records: list[Record]) -> str:
