@@ -144,8 +144,8 @@ def test_scaled_gradients(kind: str) -> None:
     factors = dataclasses.replace(factors, fixed=(1,))
     if kind == "population":
         loss = htf.population_loss(jax.tree.map(lambda w: 0.7 * w, factors))
-    evaluate = jax.jit(htf.scaled_value_and_grad)
-    wanted, found = evaluate(loss, factors), evaluate(loss, htf.group(factors))
+    wanted = htf.scaled_value_and_grad(loss, factors)
+    found = htf.scaled_value_and_grad(loss, htf.group(factors))
     assert found.log2_scale == wanted.log2_scale
     np.testing.assert_allclose(found.value, wanted.value, rtol=1e-12)
     assert_close(htf.ungroup(found.gradient).weights, wanted.gradient.weights)
@@ -166,11 +166,20 @@ def test_instruments_accept_grouped_factors() -> None:
         htf.widths, htf.mode_dims,
         lambda f: htf.singular_values(f, 9), lambda f: htf.growth_rates(f, loss),
         lambda f: htf.residuals(loss, f), lambda f: htf.collapse_chains(f).weights,
+    ):  # fmt: skip
+        assert_close(instrument(grouped), instrument(factors))
+
+
+def test_sweeps_accept_grouped_factors() -> None:
+    """And mix them with single matrices."""
+    factors, _ = problem("mixed")
+    grouped = htf.group(factors)
+    for instrument in (
         lambda f: htf.spectra(f, method="qr"), htf.hierarchical_rank, htf.magnitude,
         lambda f: htf.distance(f, factors), lambda f: htf.rank_bound(f, (0, 2)),
         lambda f: htf.population_loss(f)(factors),
     ):  # fmt: skip
-        assert_close(*map(jax.jit(instrument), (grouped, factors)))
+        assert_close(instrument(grouped), instrument(factors))
 
 
 @pytest.mark.parametrize("optimizer", [htf.group_rmsprop(1e-2), optax.sgd(0.1)])

@@ -378,9 +378,14 @@ def test_interrupt_saves_and_the_same_command_goes_on(tmp_path: Path) -> None:
                "--mode-dims", "4", "--observed", "100", "--tolerance", "0",
                "--checkpoint-seconds", "0"]  # fmt: skip
     command = [sys.executable, "-m", "sims.incremental_rank", *options]
+    # The second process finds compiled what the first one compiled.
+    environment = os.environ | {
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
     with subprocess.Popen(
         [*command, "--num-steps", "50000000"], cwd=REPOSITORY, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment,
     ) as process:  # fmt: skip
         deadline = time.monotonic() + 120
         while not (out / "checkpoints" / "htf").exists():
@@ -395,7 +400,7 @@ def test_interrupt_saves_and_the_same_command_goes_on(tmp_path: Path) -> None:
     assert reached == int(htf.load_results(out).step[-1]) > 0
     again = subprocess.run(
         [*command, "--num-steps", str(reached + 500)],
-        cwd=REPOSITORY, capture_output=True, text=True, check=True,
+        cwd=REPOSITORY, capture_output=True, text=True, check=True, env=environment,
     )  # fmt: skip
     assert str(reached + 500) in again.stdout
 
