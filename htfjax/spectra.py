@@ -133,7 +133,7 @@ def spectrum(
 
     Example:
       >>> import htfjax as htf, jax
-      >>> factors = htf.gaussian_factors(jax.random.key(0), htf.perfect(64), 4, 3, 0.5)
+      >>> factors = htf.gaussian_factors(jax.random.key(0), htf.perfect(16), 4, 3, 0.5)
       >>> found = htf.spectrum(factors, factors.tree.root - 1)
       >>> found.values.shape, found.route
       ((3,), 'qr')
@@ -172,10 +172,10 @@ def spectra(
 
     Example:
       >>> import htfjax as htf, jax
-      >>> factors = htf.gaussian_factors(jax.random.key(0), htf.perfect(32), 4, 8, 0.5)
+      >>> factors = htf.gaussian_factors(jax.random.key(0), htf.perfect(16), 4, 8, 0.5)
       >>> found = htf.spectra(factors, accuracy=1e-2)
-      >>> len(found), found[40].values.shape, found[40].route
-      (62, (8,), 'gram')
+      >>> len(found), found[20].values.shape, found[20].route
+      (30, (8,), 'gram')
     """
     _factors.check(factors)
     nodes = list(range(factors.tree.root))
