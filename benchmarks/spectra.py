@@ -75,6 +75,7 @@ def measure_order_8(dtype: Any) -> dict[str, Any]:
     results = harness.measure(
         {name: (function, (factors,)) for name, function in functions.items()},
         inner=1,
+        repeats=31,
         besides={"plain, NumPy": lambda: plain_numpy(factors)},
     )
     functions["plain, NumPy"] = plain_numpy
