@@ -29,6 +29,7 @@ def measure(
     inner: int,
     repeats: int = 9,
     besides: dict[str, Callable[[], Any]] | None = None,
+    shortest_turn: float = 0.0,
 ) -> dict[str, dict[str, float]]:
     """Medians over interleaved repeats.
 
@@ -37,6 +38,8 @@ def measure(
       inner: steps of work per call.
       repeats: calls per function after a first one that is not counted.
       besides: calls of other libraries, timed as they are in the same rounds.
+      shortest_turn: milliseconds; a function is called again until its turn has lasted so
+        long, and the mean counts. Else a short call finds the caches full of the others'.
 
     Returns:
       name -> milliseconds per step (median, min, max), compile seconds, flops and bytes
@@ -75,9 +78,11 @@ def measure(
     times: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(repeats):
         for name, call in calls.items():
-            begun = time.perf_counter()
-            call()
-            times[name].append(1e3 * (time.perf_counter() - begun) / inner)
+            begun, count, lasted = time.perf_counter(), 0, 0.0
+            while count == 0 or lasted < shortest_turn:
+                call()
+                count, lasted = count + 1, 1e3 * (time.perf_counter() - begun)
+            times[name].append(lasted / count / inner)
     if set(traces.values()) != {1}:
         raise RuntimeError(f"something was traced again while it was timed: {traces}")
     for name, seen in times.items():
