@@ -170,6 +170,18 @@ def test_roots_of_indefinite_and_singular_matrices(dtype):
             np.testing.assert_allclose(values[row], wanted, rtol=0, atol=allowed)
 
 
+@pytest.mark.parametrize("root", helpers.ROOTS)
+@pytest.mark.parametrize("route", ["dense", "qr", "gram"])
+def test_the_root_has_one_value(route, root):
+    """Its matricization is the whole tensor as one column."""
+    factors = helpers.random_factors("mixed5", root=root)
+    for given_factors in (factors, htf.group(factors)):
+        found = htf.spectrum(given_factors, factors.tree.root, method=route)
+        assert found.values.shape == (1,)
+        norm = np.linalg.norm(np.asarray(htf.end_tensor(factors)))
+        helpers.assert_close(found.values[0], norm, rtol=1e-12)
+
+
 def test_second_derivatives_by_qr_are_refused():
     factors = helpers.random_factors("mixed5")
     with pytest.raises(NotImplementedError, match="method='dense'"):

@@ -100,7 +100,9 @@ def gram_pairs(
         some = tuple(k for k in group if k in wanted)
         if not some:
             continue
-        if g in short:
+        if group[0] == factors.tree.root:
+            pair = None, *tables[g]
+        elif g in short:
             phi = short[g]
             pair = None, *_congruent(phi, environments[g], transposed(phi), precision)
         elif g not in environments:  # a leaf of many rows
@@ -122,7 +124,11 @@ def scaled_inner_product(
     precision: Any = "highest",
 ) -> tuple[jax.Array, jax.Array]:
     """<W, W'> of two factorizations on one tree: mantissa () and exponent ()."""
-    left, right = stacked_alike(one, other)
+    if other is one:  # each stack is made and normalized once
+        (left,) = stacked_alike(one)
+        right = left
+    else:
+        left, right = stacked_alike(one, other)
     value, exponent = _rising(left, right, precision)[1][-1]
     return value[0, 0, 0], exponent[0]
 
