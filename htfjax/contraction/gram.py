@@ -105,14 +105,12 @@ def gram_pairs(
         elif g in short:
             phi = short[g]
             pair = None, *_congruent(phi, environments[g], transposed(phi), precision)
-        elif g not in environments:  # a leaf of many rows
-            pair = _joined(tables[g], surroundings[g])
-        elif g not in components:
-            pair = None, *environments[g]
         elif factors.stacks[g].shape[1] > factors.stacks[g].shape[2]:
             pair = _joined(tables[g], surroundings[g])
-        else:
+        elif g in components:
             pair = _joined(components[g], environments[g])
+        else:
+            pair = None, *environments[g]
         pairs.append((some, collected([(group, pair)], some)))
     return pairs
 

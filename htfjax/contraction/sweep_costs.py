@@ -78,7 +78,7 @@ def qr_cost(factors: Factors | GroupedFactors, nodes: Iterable[int]) -> int:
 
 
 def gram_cost(factors: Factors | GroupedFactors, nodes: Iterable[int]) -> int:
-    """Both Gram sweeps and two symmetric eigenproblems for each node."""
+    """Both Gram sweeps and at most two decompositions for each node."""
     tree, rows = factors.tree, _factors.widths(factors)
     cost = 0
     for k, width in enumerate(rows[:-1]):

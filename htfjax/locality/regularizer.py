@@ -105,8 +105,7 @@ def training_gradient_change(
     R depends on the weights through g and g' only. With u = dR/dg and u' = dR/dg' in
     closed form and held constant, dR = d (D f(x)[u] + D f(x')[u']) for f = sum_i z_i, and
     directional derivatives are forward mode: reverse over forward instead of reverse over
-    reverse. The flops are equal; which is faster depends on the network and its
-    convolutions (a ResNet18 of ours takes as long either way on two cores).
+    reverse. The flops are equal, and on two cores so is the time of our ResNet18.
 
     Higher derivatives are not those of R. If the network keeps batch statistics, use
     `regularized_loss`.
