@@ -44,7 +44,7 @@ def completion(factors: htf.Factors, indices: Any, targets: Any) -> dict[str, An
     cases["plan exact"] = (call, (factors, exact))
     gather = harness.value_and_gradient(schemes.gather_loss, 20)
     cases["gather"] = (gather, (factors, (indices, targets)))
-    schemes.check_equal({name: case[0](*case[1])[1] for name, case in cases.items()})
+    schemes.check_equal({name: case[0](*case[1])[0] for name, case in cases.items()})
     results = harness.measure(cases, inner=20, repeats=15)
     ours = results["plan"]["milliseconds"]
     beside = {}
@@ -73,7 +73,7 @@ def _one_hot(
     inputs = schemes.one_hot(indices, htf.mode_dims(factors)[0])
     call = harness.value_and_gradient(schemes.batch_major_loss, 3)
     arguments = (factors, (inputs, targets))
-    schemes.check_equal({"plan": loss(factors), "one-hot": call(*arguments)[1]})
+    schemes.check_equal({"plan": loss(factors), "one-hot": call(*arguments)[0]})
     ours = harness.value_and_gradient(schemes.planned_loss, 3)
     found = harness.measure(
         {"one-hot": (call, arguments), "plan": (ours, (factors, loss))}, inner=3, repeats=9
@@ -97,7 +97,7 @@ def sensing(inner: int = 3) -> dict[str, Any]:
             (factors, (stacked, targets)),
         ),
     }
-    schemes.check_equal({name: case[0](*case[1])[1] for name, case in cases.items()})
+    schemes.check_equal({name: case[0](*case[1])[0] for name, case in cases.items()})
     results = harness.measure(cases, inner=inner, repeats=7)
     ours = results["sense"]["milliseconds"]
     # Two 2048x512x512 products with two derivatives each; four of 2048x8x512 with one,
@@ -133,7 +133,7 @@ def random_trees(count: int = 30) -> dict[str, Any]:
                 (factors, (indices, targets)),
             ),
         }  # fmt: skip
-        schemes.check_equal({name: case[0](*case[1])[1] for name, case in cases.items()})
+        schemes.check_equal({name: case[0](*case[1])[0] for name, case in cases.items()})
         seen = harness.measure(cases, inner=inner)
         ratios.append(seen["plan"]["milliseconds"] / seen["gather"]["milliseconds"])
         rows.append({

@@ -109,23 +109,37 @@ def milliseconds(function: Callable[[], Any], repeats: int = 9) -> dict[str, flo
     }
 
 
+def repeated(function: Callable[..., Any], times: int) -> Callable[..., Any]:
+    """A program that does function(*arguments) `times` times; it returns the last result.
+
+    What a turn finds is carried to the next, whose arguments wait for it: nothing can be
+    left out or moved out of the loop.
+    """
+
+    def run(*arguments: Any) -> Any:
+        def again(carry: tuple, _: None) -> tuple[tuple, None]:
+            now, tie = lax.optimization_barrier((arguments, carry[0]))
+            found = function(*now)
+            used = [x.ravel()[0].astype(tie.dtype) for x in jax.tree.leaves(found)]
+            return (tie + sum(used), found), None
+
+        shapes = jax.eval_shape(function, *arguments)
+        first = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+        zero = jnp.zeros((), jax.tree.leaves(arguments)[0].dtype)
+        return lax.scan(again, (zero, first), length=times)[0][1]
+
+    return run
+
+
 def value_and_gradient(loss: Callable[..., jax.Array], times: int) -> Callable[..., Any]:
     """A program of `times` values and gradients of loss(parameters, data), one by one.
 
-    Every gradient is carried to the next turn, whose parameters wait for it: nothing can
-    be left out or moved out of the loop, and no update of parameters is timed.
+    Neither a call nor fresh memory for the gradient nor an update of parameters is timed.
     """
 
     def run(parameters: Any, data: Any) -> Any:
-        def again(carry: tuple, _: None) -> tuple[tuple, jax.Array]:
-            now, tie = lax.optimization_barrier((parameters, carry[0]))
-            value, gradient = jax.value_and_grad(loss)(now, data)
-            used = [x.ravel()[0] for x in jax.tree.leaves(gradient)]
-            return (tie + value + sum(used), gradient), value
-
-        first = jax.tree.map(jnp.zeros_like, parameters)
-        zero = jnp.zeros((), jax.tree.leaves(parameters)[0].dtype)
-        return lax.scan(again, (zero, first), length=times)
+        gradient = jax.value_and_grad(lambda p: loss(p, data))
+        return repeated(gradient, times)(parameters)
 
     return run
 

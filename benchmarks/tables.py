@@ -121,17 +121,30 @@ def spectra(records: list[Record]) -> str:
         for name, found in record.items():
             if not name.startswith("order 8"):
                 continue
-            slow = [found["results"][x]["milliseconds"] for x in ("plain", "plain, NumPy")]
-            for route, row in found["results"].items():
-                ratios = [f"{x / row['milliseconds']:.1f}" for x in slow]
-                rows.append([f"{name}, {route}", label(record),
-                             f"{row['milliseconds']:.2f}", *ratios,
-                             f"{row['error']:.0e}"])  # fmt: skip
+            looped, calls = found["results"], found["calls"]
+            for route, row in calls.items():
+                own = looped.get(route)
+                rows.append([
+                    f"{name}, {route}",
+                    label(record),
+                    f"{own['milliseconds']:.2f}" if own else "",
+                    f"{looped['plain']['milliseconds'] / own['milliseconds']:.1f}"
+                    if own else "",
+                    f"{row['milliseconds']:.2f}",
+                    *(
+                        f"{calls[x]['milliseconds'] / row['milliseconds']:.1f}"
+                        for x in ("plain", "plain, NumPy")
+                    ),
+                    f"{row['error']:.0e}",
+                ])  # fmt: skip
         for route, row in record["order 64, D 4, width 16, float64"].items():
             rows.append([f"order 64, D 4, width 16, float64, {route}, not jitted",
-                         label(record), f"{row['milliseconds']:.1f}",
+                         label(record), "", "", f"{row['milliseconds']:.1f}",
                          "", "", ""])  # fmt: skip
-    headings = ["", "record", "ms", "plain / this", "NumPy / this", "error / largest value"]
+    headings = [
+        "", "record", "in a loop ms", "plain / this", "one call ms", "plain / this",
+        "NumPy / this", "error / largest value",
+    ]  # fmt: skip
     return markdown(headings, rows)
 
 

@@ -54,7 +54,8 @@ def measure(order: int) -> dict[str, Any]:
     grouped = htf.group(factors)
     completion = htf.completion_loss(factors.tree, 2, indices, targets)
     vectors = htf.random_vectors(jax.random.key(2), (2,) * order, 1000, jnp.float32)
-    sensing = htf.sensing_loss(vectors, targets)
+    sensing = htf.sensing_loss(jnp.stack(vectors), targets)
+    many = htf.sensing_loss(vectors, targets)
     batch = htf.minibatch_loss(completion, 100)
     gradient = jax.value_and_grad(schemes.planned_loss)
     found = {
@@ -63,6 +64,7 @@ def measure(order: int) -> dict[str, Any]:
             jax.value_and_grad(lambda f, loss: loss(f, jax.random.key(0))), grouped, batch
         ),
         "sensing": first_and_later(gradient, grouped, sensing),
+        "sensing, an array a mode": first_and_later(gradient, grouped, many),
         "local component norms": first_and_later(htf.local_component_norms, grouped),
         "squared norm, gradient": first_and_later(
             jax.value_and_grad(htf.squared_norm), grouped

@@ -94,12 +94,12 @@ from htfjax.matricization import numerical_rank as numerical_rank
 from htfjax.matricization import rank_within as rank_within
 from htfjax.matricization import weight_singular_values as weight_singular_values
 from htfjax.rank_bounds import rank_bound as rank_bound
-from htfjax.spectra import Spectrum as Spectrum
-from htfjax.spectra import hierarchical_rank as hierarchical_rank
-from htfjax.spectra import nuclear_norm as nuclear_norm
-from htfjax.spectra import singular_values as singular_values
-from htfjax.spectra import spectra as spectra
-from htfjax.spectra import spectrum as spectrum
+from htfjax.tree_spectra import Spectrum as Spectrum
+from htfjax.tree_spectra import hierarchical_rank as hierarchical_rank
+from htfjax.tree_spectra import nuclear_norm as nuclear_norm
+from htfjax.tree_spectra import singular_values as singular_values
+from htfjax.tree_spectra import spectra as spectra
+from htfjax.tree_spectra import spectrum as spectrum
 
 from htfjax import theory as theory
 

@@ -103,12 +103,16 @@ def shifted(x: jax.Array, exponent: jax.Array) -> jax.Array:
     return x * two_to(half, x.dtype) * two_to(exponent - half, x.dtype)
 
 
-def normalized(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+def normalized(
+    x: jax.Array, largest_of: jax.Array | None = None
+) -> tuple[jax.Array, jax.Array]:
     """x 2**-e and e, () int32, with max |x| 2**-e in [1/2, 1); e is a constant.
 
-    Zeros and arrays that are not finite come back as they are, with e = 0.
+    Zeros and arrays that are not finite come back as they are, with e = 0. `largest_of`:
+    entries of x among which the largest is, where fewer than all are known.
     """
-    top = jnp.max(jnp.abs(jax.lax.stop_gradient(x)))
+    among = x if largest_of is None else largest_of
+    top = jnp.max(jnp.abs(jax.lax.stop_gradient(among)))
     info = jnp.finfo(x.dtype)
     word = jnp.dtype(f"int{info.bits}")
     bits = jax.lax.bitcast_convert_type(top, word)

@@ -36,7 +36,7 @@ __all__ = [
 class SensingLoss:
     """Mean penalty on rank-one measurements; made by `sensing_loss`."""
 
-    vectors: tuple[jax.Array, ...]  # N arrays (B, D_n)
+    vectors: tuple[jax.Array, ...] | jax.Array  # N arrays (B, D_n), or (N, B, D)
     targets: jax.Array  # (B,)
     threshold: jax.Array  # ()
     penalty: str = dataclasses.field(metadata={"static": True})
@@ -80,12 +80,17 @@ class MinibatchLoss:
 
 
 def sensing_loss(
-    vectors: Sequence[Any], targets: Any, *, penalty: str = "l2", threshold: Any = 1.0
+    vectors: Sequence[Any] | jax.Array,
+    targets: Any,
+    *,
+    penalty: str = "l2",
+    threshold: Any = 1.0,
 ) -> SensingLoss:
     """Rank-one sensing: mean over b of penalty(<W, x_b^0 (x) ... (x) x_b^{N-1}> - y_b).
 
     Args:
-      vectors: N arrays (B, D_n).
+      vectors: N arrays (B, D_n), or one array (N, B, D): one leaf, not N, which programs
+        of many modes on grouped factors need.
       targets: (B,) floats.
       penalty, threshold: as in `completion_loss`.
 
@@ -104,10 +109,14 @@ def sensing_loss(
       >>> float(loss(zero))
       1.0
     """
-    check_vectors(vectors, tuple(np.shape(x)[-1] if np.ndim(x) else 0 for x in vectors))
-    arrays = tuple(finite(f"vectors[{n}]", x) for n, x in enumerate(vectors))
-    targets, threshold = check_data(targets, len(arrays[0]), penalty, threshold)
-    return SensingLoss(arrays, targets, threshold, penalty)
+    check_vectors(vectors)
+    held = (
+        finite("vectors", vectors)
+        if hasattr(vectors, "ndim")
+        else tuple(finite(f"vectors[{n}]", x) for n, x in enumerate(vectors))
+    )
+    targets, threshold = check_data(targets, len(held[0]), penalty, threshold)
+    return SensingLoss(held, targets, threshold, penalty)
 
 
 def matrix_sensing_loss(
@@ -212,7 +221,11 @@ def _take(loss: ObservationLoss, rows: jax.Array) -> ObservationLoss:
     """The loss on some of its observations."""
     targets = loss.targets[rows]
     if isinstance(loss, SensingLoss):
-        parts = tuple(x[rows] for x in loss.vectors)
+        parts = (
+            tuple(x[rows] for x in loss.vectors)
+            if isinstance(loss.vectors, tuple)
+            else loss.vectors[:, rows]
+        )
         return dataclasses.replace(loss, vectors=parts, targets=targets)
     if isinstance(loss, MatrixSensingLoss):
         return dataclasses.replace(loss, matrices=loss.matrices[rows], targets=targets)

@@ -364,10 +364,24 @@ MISTAKES = [
         "`indices` (B, 4)",
     ),
     (
-        "sense_array",
+        "sense_batch_first",
         lambda: htf.sense(factors(), jnp.ones((2, 4, 3))),
+        ValueError,
+        "`vectors` (2, 4, 3) (N, B, D) (4, B, 3) moveaxis",
+    ),
+    (
+        "sense_generator",
+        lambda: htf.sense(factors(), (x for x in VECTORS)),
         TypeError,
-        "`vectors` list per mode (2, 4, 3) moveaxis",
+        "`vectors` list per mode generator",
+    ),
+    (
+        "sense_array_unequal_dims",
+        lambda: htf.sense(
+            htf.gaussian_factors(key(), htf.flat(2), (2, 3), 2, 1.0), np.ones((2, 5, 3))
+        ),
+        ValueError,
+        "`vectors` (2, 5, 3) (2, 3) list",
     ),
     (
         "sense_few",
@@ -545,10 +559,28 @@ MISTAKES = [
         "`factors` tuple",
     ),
     (
-        "sensing_array",
-        lambda: htf.sensing_loss(np.ones((2, 4, 3)), TARGETS),
-        TypeError,
-        "`vectors` list (2, 4, 3)",
+        "sensing_matrix",
+        lambda: htf.sensing_loss(np.ones((2, 3)), TARGETS),
+        ValueError,
+        "`vectors` (2, 3) (N, B, D)",
+    ),
+    (
+        "sensing_no_modes",
+        lambda: htf.sensing_loss(np.ones((0, 2, 3)), TARGETS),
+        ValueError,
+        "`vectors` (0, 2, 3) (N, B, D)",
+    ),
+    (
+        "sensing_array_nan",
+        lambda: htf.sensing_loss(np.full((4, 2, 3), np.nan), TARGETS),
+        ValueError,
+        "`vectors[0, 0, 0]` is nan",
+    ),
+    (
+        "sensing_array_targets",
+        lambda: htf.sensing_loss(np.ones((4, 2, 3)), np.ones(3)),
+        ValueError,
+        "`targets` (3,) (2,)",
     ),
     (
         "sensing_empty",

@@ -55,7 +55,7 @@ ORDER = [
     "local_components",
     "rank_bounds",
     "matricization",
-    "spectra",
+    "tree_spectra",
     "theory.vectors",
     "theory.directions",
     "theory.growth",

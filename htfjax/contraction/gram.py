@@ -7,7 +7,7 @@ an order of a thousand under- or overflow on the way.
 
 import functools
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
@@ -20,6 +20,7 @@ from htfjax.contraction.stacks import (
     collected,
     homes,
     lifted,
+    lifted_grams,
     scaled_stacks,
     slots,
     transposed,
@@ -36,6 +37,7 @@ __all__ = [
     "table_grams",
 ]
 
+Lift = Callable[[jax.Array, jax.Array], Scaled]
 GramPair = tuple[Any, jax.Array, jax.Array]  # M or None for the identity, C, exponents
 
 
@@ -46,7 +48,11 @@ def component_grams(
 
     Phi_v has one column per local component: the product of the children's columns.
     """
-    return _rising(factors, factors, precision)[0]
+    _, components, short = _rising(factors, factors, precision)
+    few = {
+        g: _times(transposed(phi), phi, precision, lifted_grams) for g, phi in short.items()
+    }
+    return dict(sorted((components | few).items()))
 
 
 def environment_grams(
@@ -57,7 +63,7 @@ def environment_grams(
     The matricization of the end tensor by node v is Phi_v E_v^T: E_v = Psi_v W_v^T holds
     what the rest of the tree multiplies each local component of v with (law D2).
     """
-    _, tables = _rising(factors, factors, precision)
+    tables, _, _ = _rising(factors, factors, precision)
     environments, _ = _falling(factors, tables, precision)
     return {
         g: environments[g]
@@ -68,7 +74,7 @@ def environment_grams(
 
 def table_grams(factors: GroupedFactors, *, precision: Any = "highest") -> list[Scaled]:
     """G_k = W_k^T M_k W_k for every group, (G, C, C), the root's (1, 1, 1)."""
-    return _rising(factors, factors, precision)[1]
+    return _rising(factors, factors, precision)[0]
 
 
 def gram_pairs(
@@ -91,9 +97,8 @@ def gram_pairs(
     Returns:
       For every group that has some of them: the nodes, and stacks of their M and C.
     """
-    components, tables = _rising(factors, factors, precision)
+    tables, components, short = _rising(factors, factors, precision)
     environments, surroundings = _falling(factors, tables, precision)
-    short = _short_components(factors, precision)
     wanted = set(range(factors.tree.root) if nodes is None else nodes)
     pairs: list[tuple[tuple[int, ...], GramPair]] = []
     for g, group in enumerate(factors.groups):
@@ -104,7 +109,10 @@ def gram_pairs(
             pair = None, *tables[g]
         elif g in short:
             phi = short[g]
-            pair = None, *_congruent(phi, environments[g], transposed(phi), precision)
+            pair = (
+                None,
+                *_congruent(phi, environments[g], transposed(phi), precision, lifted_grams),
+            )
         elif factors.stacks[g].shape[1] > factors.stacks[g].shape[2]:
             pair = _joined(tables[g], surroundings[g])
         elif g in components:
@@ -127,25 +135,63 @@ def scaled_inner_product(
         right = left
     else:
         left, right = stacked_alike(one, other)
-    value, exponent = _rising(left, right, precision)[1][-1]
+    value, exponent = _rising(left, right, precision)[0][-1]
     return value[0, 0, 0], exponent[0]
 
 
 def _rising(
     one: GroupedFactors, other: GroupedFactors, precision: Any
-) -> tuple[dict[int, Scaled], list[Scaled]]:
-    """M_v inside and G_k = W_k^T M_k W'_k (M_leaf = 1) everywhere."""
-    components: dict[int, Scaled] = {}
+) -> tuple[list[Scaled], dict[int, Scaled], dict[int, Scaled]]:
+    """G_k = W_k^T M_k W'_k for every group (M_leaf = 1), and what it is made of.
+
+    Inside, M_v from the children's G; or, where the tables T_k = Phi_k W_k have the fewest
+    rows, `one`'s Phi_v: G_k = T_k^T T'_k then costs less and squares nothing twice.
+    """
     tables: list[Scaled] = []
-    home, lefts = homes(one), scaled_stacks(one)
-    rights = lefts if other is one else scaled_stacks(other)
-    for g, (nodes, left, right) in enumerate(zip(one.groups, lefts, rights, strict=True)):
-        if not one.tree.children[nodes[0]]:
-            tables.append(_times(transposed(left), right, precision))
+    components: dict[int, Scaled] = {}
+    short: dict[int, Scaled] = {}
+    rows: list[tuple[Scaled, ...] | None] = []  # T_k of `one`, and of another
+    home, lift = homes(one), lifted_grams if other is one else lifted
+    lefts = scaled_stacks(one)
+    sides = (
+        zip(lefts, strict=True)
+        if other is one
+        else zip(lefts, scaled_stacks(other), strict=True)
+    )
+    for g, (nodes, own) in enumerate(zip(one.groups, sides, strict=True)):
+        held: tuple[Scaled, ...] | None = own
+        if one.tree.children[nodes[0]]:
+            phis = _few_rows(one, nodes, rows, own)
+            held = phis and tuple(
+                _times(phi, w, precision, lifted) for phi, w in zip(phis, own, strict=True)
+            )
+            if phis:
+                short[g] = phis[0]
+        rows.append(held)
+        if held:
+            tables.append(_times(transposed(held[0]), held[-1], precision, lift))
             continue
-        components[g] = _product(children_of(one, nodes, tables, home))
-        tables.append(_congruent(transposed(left), components[g], right, precision))
-    return components, tables
+        components[g] = _product(children_of(one, nodes, tables, home), lift)
+        tables.append(
+            _congruent(transposed(own[0]), components[g], own[-1], precision, lift)
+        )
+    return tables, components, short
+
+
+def _few_rows(
+    factors: GroupedFactors,
+    nodes: Sequence[int],
+    rows: Sequence[tuple[Scaled, ...] | None],
+    own: tuple[Scaled, ...],
+) -> tuple[Scaled, ...] | None:
+    """Phi_v of both sides where its rows are at most those of W_v and its columns."""
+    home = homes(factors)
+    below = [rows[g] for _, g, _ in slots(factors, nodes, home)]
+    heights = [math.inf if held is None else held[0][0].shape[1] for held in below]
+    if math.prod(heights) > min(min(w.shape[1:]) for w, _ in own):
+        return None
+    sides = zip(*children_of(factors, nodes, rows, home), strict=True)
+    return tuple(_rows(list(parts)) for parts in sides)
 
 
 def _falling(
@@ -156,7 +202,7 @@ def _falling(
     At leaves of more rows than columns the first is left out: their gauge is the second.
     """
     stacks, home = scaled_stacks(factors), homes(factors)
-    root = _times(stacks[-1], transposed(stacks[-1]), precision)
+    root = _times(stacks[-1], transposed(stacks[-1]), precision, lifted_grams)
     environments = {len(stacks) - 1: root}
     surroundings: dict[int, Scaled] = {}
     pieces: dict[int, list[Any]] = {g: [] for g in range(len(stacks))}
@@ -167,7 +213,7 @@ def _falling(
             surroundings[g] = collected(pieces.pop(g), nodes)
             if inside or stack[0].shape[1] <= stack[0].shape[2]:
                 environments[g] = _congruent(
-                    stack, surroundings[g], transposed(stack), precision
+                    stack, surroundings[g], transposed(stack), precision, lifted_grams
                 )
         if inside:
             parts = children_of(factors, nodes, tables, home)
@@ -179,52 +225,34 @@ def _falling(
     return environments, surroundings
 
 
-def _short_components(factors: GroupedFactors, precision: Any) -> dict[int, Scaled]:
-    """Phi_v (G, P_v, R_v) for the groups of interior nodes that have the fewest rows."""
-    tree, home = factors.tree, homes(factors)
-    tables: list[Scaled | None] = []
-    short: dict[int, Scaled] = {}
-    stacks = scaled_stacks(factors)[:-1]
-    for nodes, stack in zip(factors.groups[:-1], stacks, strict=True):
-        if not tree.children[nodes[0]]:
-            tables.append(stack)
-            continue
-        below = [tables[g] for _, g, _ in slots(factors, nodes, home)]
-        heights = [math.inf if table is None else table[0].shape[1] for table in below]
-        if math.prod(heights) > min(stack[0].shape[1:]):
-            tables.append(None)
-            continue
-        short[len(tables)] = _rows(children_of(factors, nodes, tables, home))
-        tables.append(_times(short[len(tables)], stack, precision))
-    return short
-
-
 def _joined(inner: Scaled, outer: Scaled) -> GramPair:
     return inner[0], outer[0], inner[1] + outer[1]
 
 
 # The steps of a sweep are jitted: unjitted sweeps then dispatch a few programs a group.
-@functools.partial(jax.jit, static_argnames="precision")
-def _times(left: Scaled, right: Scaled, precision: Any) -> Scaled:
+@functools.partial(jax.jit, static_argnames=("precision", "lift"))
+def _times(left: Scaled, right: Scaled, precision: Any, lift: Lift) -> Scaled:
     """A B."""
     product = jnp.matmul(left[0], right[0], precision=precision)
-    return lifted(product, left[1] + right[1])
+    return lift(product, left[1] + right[1])
 
 
-@functools.partial(jax.jit, static_argnames="precision")
-def _congruent(left: Scaled, inner: Scaled, right: Scaled, precision: Any) -> Scaled:
+@functools.partial(jax.jit, static_argnames=("precision", "lift"))
+def _congruent(
+    left: Scaled, inner: Scaled, right: Scaled, precision: Any, lift: Lift
+) -> Scaled:
     """A M B."""
     product = jnp.matmul(left[0], inner[0], precision=precision)
     product = jnp.matmul(product, right[0], precision=precision)
-    return lifted(product, left[1] + inner[1] + right[1])
+    return lift(product, left[1] + inner[1] + right[1])
 
 
-@jax.jit
-def _product(parts: list[Scaled]) -> Scaled:
+@functools.partial(jax.jit, static_argnames="lift")
+def _product(parts: list[Scaled], lift: Lift) -> Scaled:
     """Elementwise product, one at a time so that no partial product is lost."""
     product = parts[0]
     for part in parts[1:]:
-        product = lifted(product[0] * part[0], product[1] + part[1])
+        product = lift(product[0] * part[0], product[1] + part[1])
     return product
 
 
@@ -237,15 +265,15 @@ def _rows(parts: list[Scaled]) -> Scaled:
 
 
 def _without_one(first: Scaled, parts: list[Scaled]) -> list[Scaled]:
-    """first times all parts but one, for each; no division, so zeros are fine."""
+    """A Gram matrix times all of some but one, for each; no division: zeros are fine."""
     before: list[Scaled] = [first]
     after: list[Any] = [None]
     for part in parts[:-1]:
-        before.append(_product([before[-1], part]))
+        before.append(_product([before[-1], part], lifted_grams))
     for part in reversed(parts[1:]):
         last = after[-1]
-        after.append(part if last is None else _product([part, last]))
+        after.append(part if last is None else _product([part, last], lifted_grams))
     return [
-        b if a is None else _product([b, a])
+        b if a is None else _product([b, a], lifted_grams)
         for b, a in zip(before, reversed(after), strict=True)
     ]

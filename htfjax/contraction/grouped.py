@@ -47,7 +47,7 @@ def grouped_entries(
 
 
 def grouped_sense(
-    factors: GroupedFactors, vectors: Sequence[jax.Array], precision: Any
+    factors: GroupedFactors, vectors: Sequence[jax.Array] | jax.Array, precision: Any
 ) -> jax.Array:
     """Inner products with rank-one tensors, (B,)."""
     tree, stacks = factors.tree, _factors.stacks_with_constants(factors)
@@ -55,7 +55,7 @@ def grouped_sense(
     held: list[jax.Array] = []
     for nodes, stack in zip(factors.groups, stacks, strict=True):
         if not tree.children[nodes[0]]:
-            joint = jnp.stack([jnp.asarray(vectors[n], dtype) for n in nodes])
+            joint = _vectors_of(vectors, nodes, dtype)
         else:
             joint = _numerics.product(
                 [pick(held[g], places) for _, g, places in slots(factors, nodes, home)]
@@ -64,6 +64,15 @@ def grouped_sense(
             return jnp.sum(joint[0], axis=1)
         held.append(jnp.matmul(joint, stack, precision=precision))
     return held[-1][0, :, 0]
+
+
+def _vectors_of(
+    vectors: Sequence[jax.Array] | jax.Array, modes: Sequence[int], dtype: Any
+) -> jax.Array:
+    """The vectors of some modes, (G, B, D)."""
+    if isinstance(vectors, Sequence):
+        return jnp.stack([jnp.asarray(vectors[n], dtype) for n in modes])
+    return pick(jnp.asarray(vectors, dtype), list(modes))
 
 
 def _table(parts: Sequence[jax.Array]) -> jax.Array:

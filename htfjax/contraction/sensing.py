@@ -18,7 +18,7 @@ __all__ = ["check_vectors", "sense"]
 
 def sense(
     factors: Factors | GroupedFactors,
-    vectors: Sequence[jax.Array],
+    vectors: Sequence[jax.Array] | jax.Array,
     *,
     precision: Any = "highest",
 ) -> jax.Array:
@@ -29,7 +29,8 @@ def sense(
 
     Args:
       factors: any tree.
-      vectors: N arrays (B, D_n), cast to the factors' dtype.
+      vectors: N arrays (B, D_n), or one array (N, B, D), which suits grouped factors;
+        cast to the factors' dtype.
       precision: of the matrix products.
 
     Returns:
@@ -59,16 +60,20 @@ def sense(
     return contract_rows(factors, leaf_rows, precision)
 
 
-def check_vectors(vectors: Any, dims: tuple[int, ...]) -> None:
-    """N arrays (B, D_n) with one B."""
+def check_vectors(vectors: Any, dims: tuple[int, ...] | None = None) -> None:
+    """N arrays (B, D_n) with one B, or one array (N, B, D); for modes of `dims`."""
+    if hasattr(vectors, "ndim"):
+        _check_array(vectors, dims)
+        return
     if not isinstance(vectors, Sequence):
         raise TypeError(
-            "`vectors` must be a list of one (B, D_n) array per mode, got "
-            f"{type(vectors).__name__} of shape {np.shape(vectors)}; an array "
-            "(B, N, D) becomes one by `list(jnp.moveaxis(x, 1, 0))`."
+            "`vectors` must be a list of one (B, D_n) array per mode, or one array (N, B, "
+            f"D), got {type(vectors).__name__}."
         )
     if not vectors:
         raise ValueError("`vectors` is empty: give one array per mode.")
+    if dims is None:
+        dims = tuple(np.shape(x)[-1] if np.ndim(x) else 0 for x in vectors)
     if len(vectors) != len(dims):
         raise ValueError(
             f"`vectors` holds {len(vectors)} arrays, the tensor has {len(dims)} modes."
@@ -80,3 +85,23 @@ def check_vectors(vectors: Any, dims: tuple[int, ...]) -> None:
             raise ValueError(
                 f"`vectors[{n}]` has shape {np.shape(x)}, expected ({batch}, {dim})."
             )
+
+
+def _check_array(vectors: Any, dims: tuple[int, ...] | None) -> None:
+    _checks.real_array("vectors", vectors)
+    if vectors.ndim != 3 or not len(vectors):
+        raise ValueError(
+            f"`vectors` has shape {vectors.shape}, expected (N, B, D), modes first."
+        )
+    if dims is None:
+        return
+    if len(set(dims)) > 1:
+        raise ValueError(
+            f"`vectors` is one array of shape {vectors.shape}, the modes have dimensions "
+            f"{dims}; give a list of one (B, D_n) array per mode."
+        )
+    if vectors.shape[::2] != (len(dims), dims[0]):
+        raise ValueError(
+            f"`vectors` has shape {vectors.shape}, expected (N, B, D) = ({len(dims)}, B, "
+            f"{dims[0]}), modes first; `jnp.moveaxis(x, 1, 0)` turns (B, N, D) into it."
+        )

@@ -18,6 +18,7 @@ __all__ = [
     "full_stacks",
     "homes",
     "lifted",
+    "lifted_grams",
     "normalized",
     "pick",
     "scaled_stacks",
@@ -42,6 +43,16 @@ def transposed(stacks: Scaled) -> Scaled:
 def lifted(stack: jax.Array, exponents: jax.Array) -> Scaled:
     """The same matrices, normalized."""
     mantissas, more = normalized(stack)
+    return mantissas, exponents + more
+
+
+@jax.jit
+def lifted_grams(stack: jax.Array, exponents: jax.Array) -> Scaled:
+    """`lifted` of positive semidefinite matrices: their largest entries are diagonal."""
+    count, size, _ = stack.shape
+    # A strided slice: `jnp.diagonal` gathers.
+    diagonals = stack.reshape(count, size * size)[:, :: size + 1]
+    mantissas, more = jax.vmap(_numerics.normalized)(stack, diagonals)
     return mantissas, exponents + more
 
 

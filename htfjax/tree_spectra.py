@@ -325,17 +325,32 @@ def _sweep(factors: Factors | GroupedFactors, route: str, nodes: list[int]) -> N
     """Spectra of some nodes, those of a group decomposed together."""
     (grouped,) = stacked_alike(factors)
     counts = _node_counts(grouped)  # equal within a group
+    twins = _twins(grouped, nodes)
+    once = [k for k in nodes if k not in twins[1:]]
     if route == "qr":
-        found = [(some, *values_of_cores(x)) for some, x in qr_cores(grouped, nodes)]
+        found = [(some, *values_of_cores(x)) for some, x in qr_cores(grouped, once)]
     else:
-        found = [(some, *values_of_grams(x)) for some, x in gram_pairs(grouped, nodes)]
-    return node_values(
-        [
-            Spectrum(values[:, : counts[k[0]]], route, accuracy)
-            for k, values, accuracy in found
-        ],
-        [some for some, _, _ in found],
-    )
+        found = [(some, *values_of_grams(x)) for some, x in gram_pairs(grouped, once)]
+    groups, held = [], []
+    for some, values, accuracy in found:
+        spectrum = Spectrum(values[:, : counts[some[0]]], route, accuracy)
+        if some == twins[:1]:
+            some, spectrum = twins, jax.tree.map(_twice, spectrum)
+        groups.append(some)
+        held.append(spectrum)
+    return node_values(held, groups)
+
+
+def _twins(factors: GroupedFactors, nodes: list[int]) -> tuple[int, ...]:
+    """Two equal children of the root: each one's matricization is the other's transpose."""
+    children = set(factors.tree.children[factors.tree.root])
+    if len(children) != 2 or not children <= set(nodes):
+        return ()
+    return next((group for group in factors.groups if set(group) == children), ())
+
+
+def _twice(stack: jax.Array) -> jax.Array:
+    return jnp.concatenate([stack, stack])
 
 
 def _resolve(
