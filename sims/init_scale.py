@@ -154,7 +154,11 @@ def draw_sharpening(config: Config, rows: dict[str, Any]) -> Any:
         ax.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
         ax.set_xlabel("standard deviation of the start")
         ax.grid(alpha=0.25)
-        ax.legend(fontsize=9, frameon=False)
+        if ax.get_legend_handles_labels()[1]:
+            ax.legend(fontsize=9, frameon=False)
+        else:
+            ax.text(0.5, 0.5, "none was seen\nin these runs", ha="center", va="center",
+                    transform=ax.transAxes)  # fmt: skip
     return fig
 
 
