@@ -88,27 +88,35 @@ def test_sensing(name: str) -> None:
     assert_close(htf.ungroup(grouped_slope).weights, slope.weights)
 
 
-@pytest.mark.parametrize("nested", ["perfect8", "unequal"])
-def test_sensing_of_one_array(nested: str) -> None:
-    """An array (N, B, D) is N arrays (B, D): value, gradient, minibatch, scaled."""
-    tree = htf.perfect(8) if nested == "perfect8" else htf.ModeTree.from_nested([0, [1, 2]])
+@pytest.mark.parametrize("nested", [((0, 1), (2, 3)), (0, (1, 2))])
+def test_sensing_of_one_array(nested: Any) -> None:
+    """An array (N, B, D) is N arrays (B, D): value, gradient, minibatch."""
+    tree = htf.ModeTree.from_nested(nested)
     factors = htf.gaussian_factors(jax.random.key(0), tree, 3, 4, 0.7)
     vectors = jax.random.normal(jax.random.key(1), (tree.order, 7, 3))
     targets = jax.random.normal(jax.random.key(2), (7,))
     many, one = (htf.sensing_loss(v, targets) for v in (list(vectors), vectors))
-    parts = [htf.minibatch_loss(loss, 3) for loss in (many, one)]
+    evaluate = jax.jit(jax.value_and_grad(lambda f, loss: loss(f)))
+    wanted, slope = evaluate(factors, many)
+    found, other = evaluate(factors, one)
+    again, stacked = evaluate(htf.group(factors), one)
+    np.testing.assert_allclose((found, again), wanted, rtol=1e-12)
+    assert_close(other.weights, slope.weights)
+    assert_close(htf.ungroup(stacked).weights, slope.weights)
     key = jax.random.key(3)
-    wanted, slope = jax.value_and_grad(many)(factors)
-    for held in (factors, htf.group(factors)):
-        held: Any
-        found, other = jax.jit(jax.value_and_grad(one))(held)
-        np.testing.assert_allclose(found, wanted, rtol=1e-12)
-        singles = other if held is factors else htf.ungroup(other)
-        assert_close(singles.weights, slope.weights)
-        a, b = (loss(held, key) for loss in parts)
-        np.testing.assert_allclose(b, a, rtol=1e-12)
-    scaled = htf.scaled_value_and_grad(one, factors)
-    np.testing.assert_allclose(scaled.value, wanted, rtol=1e-12)
+    parts = [htf.minibatch_loss(loss, 3)(factors, key) for loss in (many, one)]
+    np.testing.assert_allclose(*parts, rtol=1e-12)
+
+
+def test_sensing_of_one_array_scaled_and_mapped() -> None:
+    """As `scaled_value_and_grad` and `vmap` see it."""
+    factors = htf.gaussian_factors(jax.random.key(0), htf.flat(2), 3, 4, 0.7)
+    vectors = jax.random.normal(jax.random.key(1), (2, 7, 3))
+    targets = jnp.ones(7)
+    wanted = htf.sensing_loss(list(vectors), targets)(factors)
+    loss = htf.sensing_loss(vectors, targets)
+    found = jax.jit(htf.scaled_value_and_grad)(loss, factors)
+    np.testing.assert_allclose(found.value, wanted, rtol=1e-12)
     lanes = jax.vmap(lambda v: htf.sensing_loss(v, targets)(factors))
     np.testing.assert_allclose(lanes(jnp.stack([vectors] * 2)), [wanted] * 2, rtol=1e-12)
 
