@@ -2,7 +2,7 @@
 
 PyTorch: the one-hot scheme, written here, in three spellings. teneva_ht_jax: value and
 gradient of the same completion, our matrices as its cores. tensap: all tree singular
-values. Each is left out by name where it is not installed (`pip install htfjax[peers]`).
+values. Each is left out by name where it is not installed (`pip install ".[peers]"`).
 Values are checked equal first; all run in this process on the same cores.
 """
 

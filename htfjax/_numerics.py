@@ -33,10 +33,10 @@ def safe_norm(x: jax.Array, axis: int) -> jax.Array:
 
 
 def safe_sqrt(x: jax.Array) -> jax.Array:
-    """Square root with value and derivative zero at zero, and below it."""
-    positive = x > 0
-    root = jnp.sqrt(jnp.where(positive, x, jnp.ones_like(x)))
-    return jnp.where(positive, root, jnp.zeros_like(x))
+    """Square root with value and derivative zero at zero, and below it; NaN stays NaN."""
+    vanishes = x <= 0
+    root = jnp.sqrt(jnp.where(vanishes, jnp.ones_like(x), x))
+    return jnp.where(vanishes, jnp.zeros_like(x), root)
 
 
 def product(factors: Sequence[jax.Array]) -> jax.Array:

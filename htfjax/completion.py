@@ -85,7 +85,7 @@ def completion_loss(
         observations, targets of the wrong length, NaN or infinite, a bad penalty or
         threshold, a plan for other data. Values are checked when they are concrete.
 
-    Source: arXiv:2201.11729, tensor completion (THEORY 3.1).
+    Source: arXiv:2201.11729, tensor completion.
 
     Example:
       >>> import htfjax as htf, jax, jax.numpy as jnp

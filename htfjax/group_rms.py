@@ -39,7 +39,7 @@ def scale_by_group_rms(decay: Any = 0.99, eps: Any = 1e-6) -> Any:
     Raises:
       ValueError: `decay` outside [0, 1), negative `eps`.
 
-    Source: THEORY 3.3, as used by arXiv:2201.11729.
+    Source: as used by arXiv:2201.11729.
 
     Example:
       >>> import htfjax as htf, jax.numpy as jnp
@@ -88,7 +88,7 @@ def group_rmsprop(learning_rate: Any, decay: Any = 0.99, eps: Any = 1e-6) -> Any
       TypeError: a learning rate that is neither a number nor callable.
       ValueError: a negative or non-finite learning rate, bad `decay` or `eps`.
 
-    Source: THEORY 3.3.
+    Source: as used by arXiv:2201.11729.
 
     Example:
       >>> import htfjax as htf, jax.numpy as jnp

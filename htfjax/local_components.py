@@ -38,7 +38,7 @@ def local_component_norms(
     Raises:
       TypeError, ValueError: malformed factors.
 
-    Source: arXiv:2201.11729, local components (THEORY 1.4).
+    Source: arXiv:2201.11729, local components.
 
     Example:
       >>> import htfjax as htf, jax
@@ -130,7 +130,7 @@ def unbalancedness(
     Raises:
       ValueError: an unknown kind; kind "matrix" on a tree without such a place.
 
-    Source: arXiv:2201.11729, unbalancedness magnitude (THEORY 1.6, B2).
+    Source: arXiv:2201.11729, unbalancedness magnitude; law B2.
 
     Example:
       >>> import htfjax as htf, jax

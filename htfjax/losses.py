@@ -100,7 +100,7 @@ def sensing_loss(
     Raises:
       TypeError, ValueError: arrays of other shapes, non-finite data, no observations.
 
-    Source: arXiv:2201.11729, equivalence with networks (THEORY 1.7, 3.2).
+    Source: arXiv:2201.11729, equivalence with networks.
 
     Example:
       >>> import htfjax as htf, jax, jax.numpy as jnp
@@ -115,6 +115,7 @@ def sensing_loss(
         if hasattr(vectors, "ndim")
         else tuple(finite(f"vectors[{n}]", x) for n, x in enumerate(vectors))
     )
+    _check_axes(held, targets)
     targets, threshold = check_data(targets, len(held[0]), penalty, threshold)
     return SensingLoss(held, targets, threshold, penalty)
 
@@ -135,7 +136,7 @@ def matrix_sensing_loss(
     Raises:
       TypeError, ValueError: arrays of other shapes, non-finite data, no observations.
 
-    Source: arXiv:2201.11729, matrix sensing (THEORY 3.1).
+    Source: arXiv:2201.11729, matrix sensing.
 
     Example:
       >>> import htfjax as htf, jax, jax.numpy as jnp
@@ -198,6 +199,16 @@ def residuals(loss: ObservationLoss, factors: Factors) -> jax.Array:
     """
     _check_observation_loss(loss)
     return _predict(loss, factors) - loss.targets.astype(_factors.dtype(factors))
+
+
+def _check_axes(vectors: Any, targets: Any) -> None:
+    """One array whose first axis, not the second, is as long as the targets."""
+    shape, count = np.shape(vectors), np.shape(targets)
+    if not isinstance(vectors, tuple) and count == shape[:1] != shape[1:2]:
+        raise ValueError(
+            f"`vectors` has shape {shape} beside {count[0]} `targets`, expected (N, B, D), "
+            "modes first; `jnp.moveaxis(x, 1, 0)` turns (B, N, D) into it."
+        )
 
 
 def _predict(loss: ObservationLoss, factors: Factors) -> jax.Array:

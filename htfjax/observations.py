@@ -103,7 +103,7 @@ def random_vectors(
     Raises:
       TypeError, ValueError: no typed key, bad dimensions, count below 1.
 
-    Source: THEORY 3.2 (sensing inputs of the paper's experiments).
+    Source: arXiv:2201.11729, inputs of its sensing experiments.
 
     Example:
       >>> import htfjax as htf, jax
@@ -138,7 +138,7 @@ def random_matrices(
     Raises:
       TypeError, ValueError: no typed key, bad dimensions, count below 1.
 
-    Source: THEORY 3.1 (matrix sensing).
+    Source: arXiv:2201.11729, matrix sensing.
 
     Example:
       >>> import htfjax as htf, jax

@@ -55,6 +55,8 @@ class Magnitude(NamedTuple):
             for name, x in (("entries", self.log2_value), ("slopes", self.log2_slope))
         ]
         limit = _power(self.log2_smallest)
+        if not max(float(self.log2_value), float(self.log2_slope)) < math.inf:
+            return f"{', '.join(shown)}: the factors are not finite."
         verdict = (
             f"below what the dtype holds ({limit}; squared slopes count): these "
             "underflow to zero, use `scaled_loss` or a wider dtype"
@@ -197,7 +199,7 @@ def scaled_loss(loss: Loss) -> ScaledLoss:
     Raises:
       TypeError: another kind of loss.
 
-    Source: THEORY 3.3 and 3.8 (at eps > 0 an order of 16 never moves).
+    Source: arXiv:2201.11729, its optimizer (at eps > 0 an order of 16 never moves).
 
     Example:
       >>> import htfjax as htf, jax, jax.numpy as jnp
@@ -341,6 +343,6 @@ _value.defvjp(_value_forward, _value_backward)
 def _power(log2: jax.Array) -> str:
     """2**log2 in decimal, of any size."""
     if not math.isfinite(float(log2)):
-        return "0"
+        return "0" if float(log2) == -math.inf else "not finite"
     exponent = round(float(log2) * math.log10(2), 6)
     return f"{10 ** (exponent % 1):.1f}e{math.floor(exponent):+d}"

@@ -57,7 +57,7 @@ class Trajectory:
         """Length of the recorded path up to each record: the sum of its chords.
 
         Chords over many steps measure the path that descent zig-zags around; the sum of
-        single step lengths exceeds it up to 3.4 times (THEORY 3.8).
+        single step lengths exceeds it up to 3.4 times.
         """
         return _running_sum(self.chords)
 
@@ -175,7 +175,7 @@ def rise_times(steps: ArrayLike, values: ArrayLike, active: float = 1e-2) -> Ris
     Raises:
       ValueError: arrays of other shapes.
 
-    Source: THEORY 3.8, definitions used in every figure and table.
+    Source: definitions of our own, the same in every figure and table.
 
     Example:
       >>> rise_times(np.arange(4), np.array([[0, 0], [1, 0], [5, 0], [9, 0]])).take_off

@@ -109,8 +109,9 @@ def spectrum(
 
     Routes: "dense" contracts the tensor and decomposes a matricization; "qr" sweeps QR
     decompositions through the tree, as accurate (first derivatives only); "gram" sweeps
-    Gram matrices, by far the fastest, but squares lose half the digits. The last two
-    never form the tensor and need rows that are a node's modes, or all but those.
+    Gram matrices, by far the fastest, but squares lose half the digits (second derivatives:
+    where children's columns are independent). The last two never form the tensor and need
+    rows that are a node's modes, or all but those.
 
     Args:
       factors: any tree.
@@ -229,7 +230,7 @@ def hierarchical_rank(
     Raises:
       TypeError, ValueError: as `spectrum`.
 
-    Source: arXiv:2201.11729, hierarchical tensor rank (THEORY 1.5).
+    Source: arXiv:2201.11729, hierarchical tensor rank.
 
     Example:
       >>> import htfjax as htf, jax
@@ -322,20 +323,23 @@ def _too_large(
 
 
 def _sweep(factors: Factors | GroupedFactors, route: str, nodes: list[int]) -> NodeValues:
-    """Spectra of some nodes, those of a group decomposed together."""
+    """Spectra of some nodes, those of a group together."""
     (grouped,) = stacked_alike(factors)
     counts = _node_counts(grouped)  # equal within a group
     twins = _twins(grouped, nodes)
     once = [k for k in nodes if k not in twins[1:]]
-    if route == "qr":
-        found = [(some, *values_of_cores(x)) for some, x in qr_cores(grouped, once)]
-    else:
-        found = [(some, *values_of_grams(x)) for some, x in gram_pairs(grouped, once)]
+    by_qr, by_gram = (qr_cores, values_of_cores), (gram_pairs, values_of_grams)
+    sweep, values_of = by_qr if route == "qr" else by_gram
+    found = [(some, *values_of(left)) for some, left in sweep(grouped, once)]
     groups, held = [], []
     for some, values, accuracy in found:
-        spectrum = Spectrum(values[:, : counts[some[0]]], route, accuracy)
+        # Where the tree has narrower places elsewhere cores are smaller: the rest is zero.
+        count = counts[some[0]]
+        padded = jnp.pad(values, ((0, 0), (0, max(0, count - values.shape[1]))))
+        spectrum = Spectrum(padded[:, :count], route, accuracy)
         if some == twins[:1]:
-            some, spectrum = twins, jax.tree.map(_twice, spectrum)
+            some = twins
+            spectrum = jax.tree.map(lambda x: jnp.concatenate([x, x]), spectrum)
         groups.append(some)
         held.append(spectrum)
     return node_values(held, groups)
@@ -347,10 +351,6 @@ def _twins(factors: GroupedFactors, nodes: list[int]) -> tuple[int, ...]:
     if len(children) != 2 or not children <= set(nodes):
         return ()
     return next((group for group in factors.groups if set(group) == children), ())
-
-
-def _twice(stack: jax.Array) -> jax.Array:
-    return jnp.concatenate([stack, stack])
 
 
 def _resolve(

@@ -28,7 +28,7 @@ def command(
       report: (what came out, options, console) -> exit code; None is 0.
 
     Returns:
-      The exit code: 2 after an error, which is said in one line.
+      The exit code: 2 after an error, 130 after Ctrl-C, each said in one line.
     """
     asked = tyro.cli(options, prog=f"python -m sims.{name}")
     console = Console()
@@ -36,6 +36,9 @@ def command(
         console = Console(width=WIDTH)
     try:
         found = run(asked)
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted: the same command goes on from what was saved\n")
+        return INTERRUPTED
     except (SimError, ValueError, TypeError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2

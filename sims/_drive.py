@@ -176,9 +176,18 @@ class _Seconds:
 
     @contextlib.contextmanager
     def measured(self) -> Iterator[None]:
+        before, spans = self.compile, []
+
         def listen(event: str, duration_secs: float, **_: Any) -> None:
-            if event.startswith("/jax/core/compile"):
-                self.compile += duration_secs
+            """Events come as they end, inner ones first: what they share counts once."""
+            if not event.startswith("/jax/core/compile"):
+                return
+            end = time.monotonic()
+            begin = end - duration_secs
+            while spans and spans[-1][0] >= begin:
+                spans.pop()
+            spans.append((max(begin, spans[-1][1]) if spans else begin, end))
+            self.compile = before + sum(last - first for first, last in spans)
 
         self.begun = time.monotonic()
         jax.monitoring.register_event_duration_secs_listener(listen)

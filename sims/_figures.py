@@ -15,7 +15,7 @@ TITLES = {
     "htf": "hierarchical tensor factorization",
 }
 
-# Read off the authors' published plots, one unseeded run each (THEORY 3.1): take-off
+# Read off the authors' published plots, one unseeded run each: take-off
 # iterations and final values of the five quantities that leave zero.
 PAPER_MARKS = {
     "mf": ((0, 1150, 2300, 2950, 4450), (36.4, 32.1, 28.2, 23.2, 20.2)),

@@ -167,7 +167,7 @@ def effective_rank(case: Case) -> float:
 
 
 def five_trees() -> dict[str, htf.ModeTree]:
-    """The built-in trees: those on which THEORY section 6 was checked."""
+    """The built-in trees: those on which the laws were first checked."""
     return {
         "binary": htf.perfect(4),
         "flat": htf.flat(3),

@@ -13,8 +13,8 @@ TREES: dict[str, tuple] = {
     "mf": ((0,), 1), "tf": (0, 1, 2), "htf": ((0, 1), (2, 3)),
 }  # fmt: skip
 DIMS = {"mf": (64, 64), "tf": (16, 16, 16), "htf": (8, 8, 8, 8)}
-# The paper's starts (THEORY 3.1); the hierarchical one at widths 64 is the lively start
-# of THEORY 3.8, kept at equal scale of the end tensor for other widths.
+# The paper's starts; the hierarchical one at widths 64 is a
+# livelier one, kept at equal scale of the end tensor for other widths.
 STDS = {"mf": 1e-3, "tf": 1e-3, "htf": 3e-2}
 ENTRIES = 4096
 
@@ -37,7 +37,7 @@ class Model:
 
 
 def standard_std(model: str, widths: int) -> float:
-    """The model's start: the hierarchical one scaled with its widths (THEORY 3.8)."""
+    """The model's start: the hierarchical one scaled with its widths."""
     return STDS[model] * ((64 / widths) ** (1.5 / 7) if model == "htf" else 1.0)
 
 

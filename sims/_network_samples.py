@@ -11,7 +11,8 @@ from matplotlib.patches import Rectangle
 EACH = 3  # examples of a label in a row
 LOOK_AT = 64  # the first test examples, of which the shown ones are taken
 ACROSS = 2.0  # inches of an example
-BOXES = (("P", "-"), ("Q", "--"))
+BOXES = (("P", "-"), ("Q", (0, (2, 1))))
+SEEN = 0.09  # of the height: smaller outlines are drawn larger than the patch
 
 
 def sheet(tasks: dict[int, Any], axis: str, words: tuple[str, str]) -> Any:
@@ -35,9 +36,11 @@ def sheet(tasks: dict[int, Any], axis: str, words: tuple[str, str]) -> Any:
             ax.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
             ax.set_title(words[int(label)], fontsize=9)
             for box, (_, style) in zip(boxes, BOXES, strict=True):
-                corner = float(box.left) - 0.5, float(box.top) - 0.5
+                pad = max(0.0, (SEEN * height - box.height) / 2)  # tiny ones are ringed
+                corner = float(box.left) - 0.5 - pad, float(box.top) - 0.5 - pad
                 outline: dict[str, Any] = {"fill": False, "ec": "#e08214", "ls": style}
-                ax.add_patch(Rectangle(corner, box.width, box.height, lw=1.3, **outline))
+                sides = box.width + 2 * pad, box.height + 2 * pad
+                ax.add_patch(Rectangle(corner, *sides, lw=1.3, clip_on=False, **outline))
         for ax in row:
             ax.set_xticks([])
             ax.set_yticks([])

@@ -124,7 +124,7 @@ def finish(dataset: xr.Dataset, factors: htf.Factors, setting: Setting) -> xr.Da
 def summarize(
     dataset: xr.Dataset, state: htf.DescentState, config: Config, problem: Problem
 ) -> dict[str, Any]:
-    """One panel's row of `summary.json`: THEORY 3.8 defines counts and times."""
+    """One panel's row of `summary.json`: counts and times as `rise_times` defines them."""
     last, steps = dataset.isel(seed=0, step=-1), dataset.step.values
     final = {
         name: _number(last[name])

@@ -132,7 +132,7 @@ class Setting:
 
 @dataclasses.dataclass(frozen=True)
 class Panel:
-    """What the paper ran: THEORY 3.1, and 3.2 for what is tracked."""
+    """What the paper ran, and what it tracked."""
 
     tree: Any
     mode_dims: tuple[int, ...]
@@ -314,14 +314,20 @@ def _track_modes(
 ) -> tuple[tuple[int, ...], ...]:
     if config.track_modes is not None:
         try:
-            return tuple(
-                tuple(int(m) for m in text.split(",")) for text in config.track_modes
-            )
+            found = tuple(tuple(map(int, text.split(","))) for text in config.track_modes)
         except ValueError as error:
             raise SettingError(
                 f"`--track-modes {' '.join(config.track_modes)}`: write mode sets with "
                 "commas, such as 0,1 0,2."
             ) from error
+        every = set(range(tree.order))
+        for text, modes in zip(config.track_modes, found, strict=True):
+            if len(set(modes)) < len(modes) or not set(modes) < every:
+                raise SettingError(
+                    f"`--track-modes {text}`: a set has different modes, not all, of "
+                    f"0..{tree.order - 1}."
+                )
+        return found
     if tree.nested == htf.ModeTree.from_nested(paper.tree).nested:
         return paper.track_modes
     return (tree.modes[tree.interior[0]] if len(tree.interior) > 1 else (0,),)

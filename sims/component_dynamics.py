@@ -165,7 +165,7 @@ def _descent_error(start: Any, loss: Any, rate: float) -> float:
 
 
 def draw(curves: dict[str, Any]) -> Any:
-    """Measured growth rate of the root's largest components over the laws' values."""
+    """Measured growth rates of the root's two largest components, and the laws' values."""
     columns = len(curves) // 2
     fig, axes = plt.subplots(
         2, columns, figsize=(3.7 * columns, 6.4), layout="constrained", squeeze=False
@@ -180,8 +180,9 @@ def draw(curves: dict[str, Any]) -> Any:
             ax.plot(x, curve["rate"][:, r], color=colour, lw=2.6, alpha=0.5)
             ax.plot(x, curve["exact"][:, r], color="0.1", lw=0.9)
             ax.plot(x, curve["balanced"][:, r], ":", color="0.1", lw=1.4)
-        high = np.max(np.abs(curve["rate"][:, order]))
-        ax.set_ylim(-1.3 * high, 1.5 * high)
+        low = min(0.0, float(np.min(curve["rate"][:, order])))
+        high = max(0.0, float(np.max(curve["rate"][:, order])))
+        ax.set_ylim(low - 0.15 * (high - low), high + 0.35 * (high - low))
         ax.set_title(name, fontsize=10)
         ax.grid(alpha=0.25)
         if i % 2:
@@ -193,7 +194,9 @@ def draw(curves: dict[str, Any]) -> Any:
     ax.plot([], [], color="0.1", lw=0.9, label="exact law")
     ax.plot([], [], ":", color="0.1", lw=1.4, label="balanced law")
     ax.fill_between([], [], [], color="0.5", alpha=0.25, lw=0, label="unbalanced bounds")
-    fig.legend(loc="outside lower center", ncols=4, fontsize=9, frameon=False)
+    for colour, rank in zip(COLOURS, ("largest", "second"), strict=False):
+        ax.plot([], [], color=colour, lw=2.6, alpha=0.5, label=f"{rank} component")
+    fig.legend(loc="outside lower center", ncols=6, fontsize=9, frameon=False)
     return fig
 
 

@@ -27,7 +27,7 @@ MODULES = (_laws_algebra, _laws_ranks, _laws_flow, _laws_network)
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Checks the laws of THEORY section 6 numerically and prints a table.
+    """Checks the laws of the theory numerically and prints a table.
 
     By default on five trees: binary of order 4, flat, two interleaved groups,
     caterpillar, and a leaf attached to the root. Ends with status 1 if a law fails.

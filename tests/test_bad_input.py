@@ -565,6 +565,12 @@ MISTAKES = [
         "`vectors` (2, 3) (N, B, D)",
     ),
     (
+        "sensing_batch_first",
+        lambda: htf.sensing_loss(np.ones((2, 4, 3)), TARGETS),
+        ValueError,
+        "`vectors` (2, 4, 3) `targets` (N, B, D) moveaxis",
+    ),
+    (
         "sensing_no_modes",
         lambda: htf.sensing_loss(np.ones((0, 2, 3)), TARGETS),
         ValueError,

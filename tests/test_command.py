@@ -50,6 +50,18 @@ def test_errors_are_one_line(
     assert capsys.readouterr().err == "error: `--number 4` is odd.\n"
 
 
+def test_an_interrupt_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """Ctrl-C outside of the steps, where nothing listens for it: exit code 130."""
+
+    def work(options: Options) -> None:
+        raise KeyboardInterrupt
+
+    assert run_with(monkeypatch, work) == INTERRUPTED
+    assert capsys.readouterr().err.startswith("interrupted: the same command goes on")
+
+
 def test_faults_of_ours_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     """A broken report shows where it broke."""
 

@@ -270,6 +270,8 @@ def test_damaged_or_missing_observations(tmp_path: Path) -> None:
         ({"tree": "((0, 1), (2, 2))"}, ["repeats", "[2]"]),
         ({"track_nodes": (2,)}, ["--track-nodes", "4..6"]),
         ({"track_modes": ("0;1",)}, ["--track-modes", "commas"]),
+        ({"track_modes": ("0,9",)}, ["--track-modes 0,9", "0..3"]),
+        ({"track_modes": ("0,0",)}, ["--track-modes 0,0", "different"]),
         ({"record_every": 7}, ["--record-every 7", "98 or 105"]),
         ({"mode_dims": (100,) * 4}, ["--mode-dims", "100000000"]),
         ({"task": "matrix_sensing"}, ["matrix_sensing", "order 2"]),

@@ -201,6 +201,40 @@ def test_jit_and_vmap(route):
 
 
 @pytest.mark.slow
+def test_a_narrow_place_elsewhere_keeps_the_number_of_values():
+    """min(P_v, P_rest, R_v, R_parent) values on every route, zeros where rank is less."""
+    tree = htf.ModeTree.from_nested(((2, 0), (3, 1)))
+    factors = htf.gaussian_factors(jax.random.key(0), tree, (3, 2, 1, 3), (4, 2, 4), 1.0)
+    one, *others = (htf.singular_values(factors, 0, m) for m in ("dense", "qr", "gram"))
+    assert one.shape == (3,)
+    for other in others:
+        np.testing.assert_allclose(other, one, atol=1e-7)
+
+
+@pytest.mark.parametrize("route", ["qr", "gram"])
+def test_accuracy_does_not_depend_on_how_components_share_their_size(route):
+    """Columns scaled by c in one leaf and 1/c in another: the same tensor and rank."""
+    c, eye = jnp.asarray([[1e4, 1e-4]], jnp.float32), jnp.eye(2, dtype=jnp.float32)
+    weights = (eye * c, eye / c, *[eye] * 62, jnp.ones((2, 1), jnp.float32))
+    found = htf.spectra(htf.Factors(tree=htf.flat(64), weights=weights), method=route)[0]
+    np.testing.assert_allclose(found.values, [1, 1], rtol=1e-5)
+    assert float(found.accuracy) < 1e-2
+
+
+def test_nan_factors_have_nan_instruments():
+    factors = helpers.random_factors("mixed5")
+    broken = htf.group(jax.tree.map(lambda w: w * jnp.nan, factors))
+    assert all(jnp.all(jnp.isnan(x)) for x in htf.component_contributions(broken).values())
+    assert "not finite" in str(htf.magnitude(broken))
+
+
+def test_many_modes_of_one_entry():
+    """A product of many mantissas below one does not underflow on the way."""
+    ones = [jnp.ones((1, 2), jnp.float32)] * 150 + [jnp.ones((2, 1), jnp.float32)]
+    factors = htf.Factors(tree=htf.flat(150), weights=tuple(ones))
+    assert float(htf.squared_norm(factors)) == 4.0
+
+
 def test_auto_chooses_by_cost_and_accuracy():
     small = helpers.random_factors("binary4")
     large = htf.gaussian_factors(jax.random.key(0), htf.perfect(32), 4, 8, 0.3)

@@ -39,7 +39,8 @@ def _values_of_core(core: Core) -> tuple[jax.Array, jax.Array]:
     left, right, exponent = core
     product = jnp.matmul(left, right.T, precision="highest")
     values = jnp.linalg.svd(product, compute_uv=False)
-    size = _frobenius(left) * _frobenius(right)
+    # What each component adds, whatever its columns' scales in L and in K.
+    size = jnp.sum(_column_norms(left) * _column_norms(right))
     return _numerics.shifted(values, exponent), floor(values, size)
 
 
@@ -49,7 +50,9 @@ def _accuracy_of_grams(
     """What roots lose, and more where factors cancel, ()."""
     size = jnp.sqrt(_largest(outer))
     if inner is not None:
-        size *= jnp.sqrt(_largest(inner))
+        both = jnp.sqrt(jnp.maximum(jnp.diagonal(inner), 0))
+        both *= jnp.sqrt(jnp.maximum(jnp.diagonal(outer), 0))
+        size = jnp.minimum(size * jnp.sqrt(_largest(inner)), jnp.sum(both))
     lost = jnp.maximum(jnp.asarray(1, values.dtype), _ratio(size, values[0]))
     reached = jnp.asarray(gram_accuracy(outer.shape[0], values.dtype), values.dtype)
     return jax.lax.stop_gradient(reached * lost)
@@ -143,6 +146,10 @@ def _largest(matrix: jax.Array) -> jax.Array:
 
 def _frobenius(matrix: jax.Array) -> jax.Array:
     return jnp.sqrt(jnp.sum(jnp.square(jax.lax.stop_gradient(matrix))))
+
+
+def _column_norms(matrix: jax.Array) -> jax.Array:
+    return jnp.sqrt(jnp.sum(jnp.square(jax.lax.stop_gradient(matrix)), axis=0))
 
 
 def _ratio(size: jax.Array, value: jax.Array) -> jax.Array:

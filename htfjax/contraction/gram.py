@@ -2,7 +2,10 @@
 
 Nodes of a group are one stack of matrices, so that a program has as many steps as the
 tree has groups. Every matrix is a mantissa and a power of two: neither small factors nor
-an order of a thousand under- or overflow on the way.
+an order of a thousand under- or overflow on the way. Within one matrix the dtype's range is
+what it is: of components whose squared norms differ by more than that (ratios of norms
+above 1e19 in float32) the small one is lost, even where another child makes up for it; the
+QR sweep keeps such components up to the square of that ratio.
 """
 
 import functools
@@ -258,10 +261,12 @@ def _product(parts: list[Scaled], lift: Lift) -> Scaled:
 
 @jax.jit
 def _rows(parts: list[Scaled]) -> Scaled:
-    """Khatri-Rao product."""
-    tables, exponents = zip(*parts, strict=True)
-    joint = jax.vmap(lambda *xs: khatri_rao(xs))(*tables)
-    return lifted(joint, jnp.sum(jnp.stack(exponents), axis=0, dtype=jnp.int32))
+    """Khatri-Rao product, one at a time so that no partial product is lost."""
+    product = parts[0]
+    for part in parts[1:]:
+        joint = jax.vmap(lambda *xs: khatri_rao(xs))(product[0], part[0])
+        product = lifted(joint, product[1] + part[1])
+    return product
 
 
 def _without_one(first: Scaled, parts: list[Scaled]) -> list[Scaled]:

@@ -136,7 +136,7 @@ def contraction_plan(
     Raises:
       ValueError: an unknown `force`, or one that the data or the size do not allow.
 
-    Source: PEERS 3.2 (cost formulas), 3.3 (what was measured).
+    Source: cost formulas of our own; `benchmarks/README.md` has predicted and measured.
 
     Example:
       >>> import htfjax as htf

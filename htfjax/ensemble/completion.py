@@ -91,7 +91,7 @@ def completion_lane(setting: Completion, key: jax.Array, rates: Rates) -> Lane:
       ValueError: more observations than entries, a tensor too large to be recorded from
         (it is named), and what `gaussian_factors` and `completion_loss` refuse.
 
-    Source: THEORY 3.1 and 3.8.
+    Source: arXiv:2201.11729, tensor completion experiments.
 
     Example: see `make_lane`.
     """

@@ -140,8 +140,8 @@ def choose_width(
 ) -> int:  # fmt: skip
     """Lanes vectorized together: 1 maps over single lanes.
 
-    "auto" maps on a CPU, where vectorized gathers are slower (PEERS 3.3), and elsewhere
-    times both on this program.
+    "auto" maps on a CPU, where vectorized gathers are slower (`benchmarks/README.md`), and
+    elsewhere times both on this program.
     """
     share = -(-min(lanes, len(program.runs)) // mesh.size)
     if isinstance(batching, int):

@@ -26,7 +26,7 @@ def rescaled_unit(params: Any) -> jax.Array:
     Returns:
       () array, 1 for m <= 2 or all zeros.
 
-    Source: THEORY 3.8 (escape times); law F10.
+    Source: law F10 (escape times from a small start).
     """
     leaves = jax.tree.leaves(params)
     if isinstance(params, Factors | GroupedFactors):

@@ -95,7 +95,7 @@ def gradient_flow(
         what the dtype resolves, a loss or gradient that is not finite at the start,
         unknown `clock` or `solver`.
 
-    Source: arXiv:2201.11729, gradient flow; THEORY 3.8 (cost and clocks).
+    Source: arXiv:2201.11729, gradient flow (continuous time, its theorems' setting).
 
     Example:
       >>> import htfjax as htf, jax, jax.numpy as jnp

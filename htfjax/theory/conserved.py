@@ -28,7 +28,7 @@ def conserved_quantities(factors: Factors | GroupedFactors) -> dict[int, jax.Arr
     Raises:
       TypeError, ValueError: malformed factors.
 
-    Source: arXiv:2201.11729, conservation lemma (THEORY 1.6); F1.
+    Source: arXiv:2201.11729, conservation lemma; F1.
 
     Example:
       >>> import htfjax as htf, jax

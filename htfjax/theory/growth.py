@@ -50,7 +50,7 @@ def exact_growth(factors: Factors, loss: Loss) -> dict[int, jax.Array]:
     Raises:
       TypeError, ValueError: malformed factors.
 
-    Source: law F5, exact form of the theorem of arXiv:2201.11729 (THEORY 2.2).
+    Source: law F5, exact form of the theorem of arXiv:2201.11729.
 
     Example:
       >>> import htfjax as htf, jax, jax.numpy as jnp
@@ -122,7 +122,7 @@ def growth_bounds(factors: Factors, loss: Loss, eps: Any = None) -> GrowthBounds
     Raises:
       TypeError, ValueError: malformed factors, a negative `eps`.
 
-    Source: arXiv:2201.11729, extension to unbalanced initialization (THEORY 2.3); F6.
+    Source: arXiv:2201.11729, extension to unbalanced initialization; F6.
 
     Example:
       >>> import htfjax as htf, jax

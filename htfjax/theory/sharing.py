@@ -32,7 +32,7 @@ def to_factors(tree: ModeTree, matrices: Sequence[Any]) -> Factors:
       ValueError: levels that do not line up, matrices in the wrong number.
 
     Source: Cohen and Shashua 2017, arXiv:1605.06743 (convolutional arithmetic circuits);
-    THEORY 1.7, law F9.
+    law F9.
 
     Example:
       >>> import htfjax as htf, jax.numpy as jnp

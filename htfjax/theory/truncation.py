@@ -34,7 +34,7 @@ def truncate(factors: Factors | GroupedFactors, ranks: int | Mapping[int, int]) 
       TypeError, ValueError: malformed factors, a leaf, a negative rank; a node that
         holds no trained matrix to set to zero.
 
-    Source: arXiv:2201.11729, from small components to low rank (THEORY 2.4); D6.
+    Source: arXiv:2201.11729, from small components to low rank; D6.
 
     Example:
       >>> import htfjax as htf, jax
@@ -74,7 +74,7 @@ def truncation_bounds(
     Returns:
       node id -> (), for the nodes of `ranks`.
 
-    Source: THEORY 2.4 and law D6.
+    Source: arXiv:2201.11729, from small components to low rank; law D6.
 
     Example:
       >>> import htfjax as htf, jax
