@@ -4,8 +4,8 @@ Nodes of a group are one stack of matrices, so that a program has as many steps 
 tree has groups. Every matrix is a mantissa and a power of two: neither small factors nor
 an order of a thousand under- or overflow on the way. Within one matrix the dtype's range is
 what it is: of components whose squared norms differ by more than that (ratios of norms
-above 1e19 in float32) the small one is lost, even where another child makes up for it; the
-QR sweep keeps such components up to the square of that ratio.
+above 1e19 in float32) the small one is lost, even where another child makes up for it. The
+QR sweep, which squares nothing, keeps it.
 """
 
 import functools
