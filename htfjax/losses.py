@@ -202,12 +202,14 @@ def residuals(loss: ObservationLoss, factors: Factors) -> jax.Array:
 
 
 def _check_axes(vectors: Any, targets: Any) -> None:
-    """One array whose first axis, not the second, is as long as the targets."""
-    shape, count = np.shape(vectors), np.shape(targets)
-    if not isinstance(vectors, tuple) and count == shape[:1] != shape[1:2]:
+    """No single array whose first axis, not the second, is as long as the targets."""
+    if isinstance(vectors, tuple):
+        return
+    if np.shape(targets) == vectors.shape[:1] != vectors.shape[1:2]:
         raise ValueError(
-            f"`vectors` has shape {shape} beside {count[0]} `targets`, expected (N, B, D), "
-            "modes first; `jnp.moveaxis(x, 1, 0)` turns (B, N, D) into it."
+            f"`vectors` has shape {vectors.shape} beside {len(vectors)} `targets`, "
+            "expected (N, B, D), modes first; `jnp.moveaxis(x, 1, 0)` turns (B, N, D) "
+            "into it."
         )
 
 
