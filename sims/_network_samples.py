@@ -53,7 +53,11 @@ def sheet(tasks: dict[int, Any], axis: str, words: tuple[str, str]) -> Any:
     ]
     fig.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=9,
                frameon=False)  # fmt: skip
-    fig.suptitle(f"test examples, {height} x {width} pixels; patches of one step")
+    box = next(iter(tasks.values())).patches(jax.random.key(0))[0]
+    tiny = (
+        f", {box.height} x {box.width} in the middle" if box.height < SEEN * height else ""
+    )
+    fig.suptitle(f"test examples, {height} x {width} pixels; patches of one step{tiny}")
     return fig
 
 
