@@ -190,6 +190,7 @@ def _limit(ax: Any, run: xr.Dataset, values: np.ndarray, window: Any) -> None:
         begin = 0.0 if begin < 0.1 * end else begin - 0.03 * (end - begin)
         window = (begin, end)
     ax.set_xlim(*window)
+    ax.locator_params(axis="x", nbins=5)
 
 
 def _mark_paper(ax: Any, panel: str) -> None:
