@@ -200,7 +200,6 @@ def test_jit_and_vmap(route):
         )
 
 
-@pytest.mark.slow
 def test_a_narrow_place_elsewhere_keeps_the_number_of_values():
     """min(P_v, P_rest, R_v, R_parent) values on every route, zeros where rank is less."""
     tree = htf.ModeTree.from_nested(((2, 0), (3, 1)))
@@ -235,6 +234,7 @@ def test_many_modes_of_one_entry():
     assert float(htf.squared_norm(factors)) == 4.0
 
 
+@pytest.mark.slow
 def test_auto_chooses_by_cost_and_accuracy():
     small = helpers.random_factors("binary4")
     large = htf.gaussian_factors(jax.random.key(0), htf.perfect(32), 4, 8, 0.3)
