@@ -40,7 +40,7 @@ def run(options: Options) -> list[Path]:
         raise FileNotFoundError("give at least one folder")
     runs = {folder: incremental_rank.load_runs(folder) for folder in options.folders}
     for folder, found in runs.items():
-        if not found and (folder / "manifest.json").exists():
+        if not found and (folder / "status.json").exists():
             raise FileNotFoundError(
                 f"{folder} holds many runs: its study draws it, `python -m sims.status "
                 f'{folder}` says how far it is, `htfjax.load_results("{folder}")` reads it'

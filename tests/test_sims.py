@@ -18,7 +18,7 @@ import pytest
 
 import htfjax as htf
 from sims import __main__ as listing
-from sims import _figures, incremental_rank, plot
+from sims import _drive, _figures, incremental_rank, plot
 from sims._errors import FolderError, SettingError
 from sims._settings import Config, resolve
 
@@ -405,6 +405,22 @@ def test_interrupt_saves_and_the_same_command_goes_on(tmp_path: Path) -> None:
         cwd=REPOSITORY, capture_output=True, text=True, check=True, env=environment,
     )  # fmt: skip
     assert str(reached + 500) in again.stdout
+
+
+def test_plot_says_what_a_folder_of_many_runs_is(tmp_path: Path) -> None:
+    (tmp_path / "status.json").write_text("{}")
+    with pytest.raises(FileNotFoundError, match=r"sims\.status"):
+        plot.run(plot.Options(folders=(tmp_path,)))
+
+
+def test_compile_time_within_compile_time_counts_once() -> None:
+    """Events of jax come as they end, inner ones first."""
+    seconds = _drive._Seconds(None)
+    with seconds.measured():
+        time.sleep(0.2)
+        for duration in (0.05, 0.1):  # the first lies within the second
+            jax.monitoring.record_event_duration_secs("/jax/core/compile/x", duration)
+    assert 0.09 < seconds.compile < 0.11
 
 
 def _run_module(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
