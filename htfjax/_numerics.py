@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 __all__ = [
     "normalized",
+    "normalized_columns",
     "product",
     "products_without_one",
     "safe_norm",
@@ -113,13 +114,39 @@ def normalized(
     """
     among = x if largest_of is None else largest_of
     top = jnp.max(jnp.abs(jax.lax.stop_gradient(among)))
-    info = jnp.finfo(x.dtype)
-    word = jnp.dtype(f"int{info.bits}")
-    bits = jax.lax.bitcast_convert_type(top, word)
-    biased = jnp.right_shift(bits, jnp.asarray(info.nmant, word)).astype(jnp.int32)
-    exponent = biased - jnp.int32(info.maxexp - 2)
+    exponent = _exponents(top)
     exponent = jnp.where((top > 0) & jnp.isfinite(top), exponent, jnp.int32(0))
     # A barrier: compilers would fuse a sweep's whole chain of exponents into one kernel
     # and take minutes over it.
     exponent = jax.lax.optimization_barrier(exponent)
     return shifted(x, -exponent), exponent
+
+
+def normalized_columns(x: jax.Array, rows: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """diag(2**rows) x diag(2**-e) and e, int32, with the largest of a column in [1/2, 1).
+
+    x: (..., P, R), rows: (..., P) int32, of any size; e: (..., R), a constant. Columns of
+    zeros have e = 0, and what the dtype cannot hold beside the largest row is zero. What
+    is not finite stays so.
+    """
+    top = jnp.max(rows, axis=-1, keepdims=True)
+    low = rows - top
+    held = low >= jnp.int32(jnp.finfo(x.dtype).minexp)
+    factors = jnp.where(held, two_to(low, x.dtype), jnp.zeros((), x.dtype))
+    x = x * factors[..., :, None]
+    tops = jnp.max(jnp.abs(jax.lax.stop_gradient(x)), axis=-2)
+    exponents = _exponents(tops)
+    exponents = jnp.where((tops > 0) & jnp.isfinite(tops), exponents, jnp.int32(0))
+    info = jnp.finfo(x.dtype)
+    exponents = jnp.clip(exponents, 1 - info.maxexp, -info.minexp)  # as `two_to` can
+    exponents = jax.lax.optimization_barrier(exponents)
+    return x * two_to(-exponents, x.dtype)[..., None, :], exponents + top
+
+
+def _exponents(x: jax.Array) -> jax.Array:
+    """e with x 2**-e in [1/2, 1), int32, for normal x > 0."""
+    info = jnp.finfo(x.dtype)
+    word = jnp.dtype(f"int{info.bits}")
+    bits = jax.lax.bitcast_convert_type(x, word)
+    biased = jnp.right_shift(bits, jnp.asarray(info.nmant, word)).astype(jnp.int32)
+    return biased - jnp.int32(info.maxexp - 2)

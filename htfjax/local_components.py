@@ -107,8 +107,7 @@ def component_contributions(factors: Factors | GroupedFactors) -> NodeValues:
       (5,)
     """
     (grouped,) = stacked_alike(factors)
-    inside = gram.component_grams(grouped)
-    outside = gram.environment_grams(grouped)
+    inside, outside = gram.component_grams(grouped)
     return _of_interior(grouped, [_root_diagonal(inside[g], outside[g]) for g in inside])
 
 

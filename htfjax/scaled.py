@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from htfjax import _numerics
 from htfjax import factors as _factors
-from htfjax.contraction.gram import scaled_inner_product, table_grams
+from htfjax.contraction.gram import log2_squares, scaled_inner_product
 from htfjax.contraction.stacks import children_of, homes, normalized
 from htfjax.factors import Factors, GroupedFactors
 from htfjax.grouping import stacked_alike, ungroup
@@ -139,9 +139,7 @@ def scaled_value_and_grad(loss: Loss, factors: Either) -> ScaledGradient:
     Every matrix is divided by a power of two so that all node tables have RMS about one;
     the loss sees values put back to size, and the derivative by W_k is that by the
     divided matrix times 2^(sum of the other nodes' powers). Exact: nothing is rounded
-    that the plain gradient would not round, and no size of the whole underflows. (A
-    population loss does not bear components of one matrix whose norms differ by more than
-    the root of the dtype's range, 1e19 in float32.)
+    that the plain gradient would not round, and no size of the whole underflows.
 
     Args:
       loss: from `completion_loss`, `sensing_loss`, `matrix_sensing_loss` or
@@ -274,13 +272,14 @@ def _log2_rms(factors: GroupedFactors) -> list[jax.Array]:
     sizes = list(rows[: tree.order])
     for k in tree.interior:
         sizes.append(math.prod(sizes[c] for c in tree.children[k]))
-    found = []
-    for nodes, (grams, exponents) in zip(factors.groups, table_grams(factors), strict=True):
-        count = math.log2(sizes[nodes[0]] * grams.shape[-1])
-        traces = jnp.maximum(jnp.trace(grams, axis1=1, axis2=2), 0)
-        squares = jnp.log2(traces) + exponents.astype(dtype)
-        found.append((squares - jnp.asarray(count, dtype)) / 2)
-    return found
+    counts = [
+        math.log2(sizes[nodes[0]] * (1 if above is None else rows[above]))
+        for nodes, above in ((g, tree.parent[g[0]]) for g in factors.groups)
+    ]
+    return [
+        (squares - jnp.asarray(count, dtype)) / 2
+        for squares, count in zip(log2_squares(factors), counts, strict=True)
+    ]
 
 
 def _sum(powers: list[jax.Array]) -> jax.Array:

@@ -2,10 +2,8 @@
 
 Nodes of a group are one stack of matrices, so that a program has as many steps as the
 tree has groups. Every matrix is a mantissa and a power of two: neither small factors nor
-an order of a thousand under- or overflow on the way. Within one matrix the dtype's range is
-what it is: of components whose squared norms differ by more than that (ratios of norms
-above 1e19 in float32) the small one is lost, even where another child makes up for it. The
-QR sweep, which squares nothing, keeps it.
+an order of a thousand under- or overflow on the way, nor does it matter how components
+share their size between matrices (`scaled_stacks`).
 """
 
 import functools
@@ -34,10 +32,9 @@ from htfjax.grouping import stacked_alike
 __all__ = [
     "GramPair",
     "component_grams",
-    "environment_grams",
     "gram_pairs",
+    "log2_squares",
     "scaled_inner_product",
-    "table_grams",
 ]
 
 Lift = Callable[[jax.Array, jax.Array], Scaled]
@@ -46,38 +43,41 @@ GramPair = tuple[Any, jax.Array, jax.Array]  # M or None for the identity, C, ex
 
 def component_grams(
     factors: GroupedFactors, *, precision: Any = "highest"
-) -> dict[int, Scaled]:
-    """M_v = Phi_v^T Phi_v for every group of interior nodes, (G, R_v, R_v).
+) -> tuple[dict[int, Scaled], dict[int, Scaled]]:
+    """M_v = Phi_v^T Phi_v and E_v^T E_v for every group of interior nodes, (G, R_v, R_v).
 
-    Phi_v has one column per local component: the product of the children's columns.
+    Phi_v has one column per local component: the product of the children's columns. The
+    matricization of the end tensor by node v is Phi_v E_v^T: E_v = Psi_v W_v^T holds what
+    the rest of the tree multiplies each component with (law D2). What a component has in
+    one of the two more and in the other less is as `scaled_stacks` chooses.
     """
-    _, components, short = _rising(factors, factors, precision)
+    tables, components, short = _rising(factors, factors, precision)
+    environments, _ = _falling(factors, tables, precision)
     few = {
         g: _times(transposed(phi), phi, precision, lifted_grams) for g, phi in short.items()
     }
-    return dict(sorted((components | few).items()))
+    inside = dict(sorted((components | few).items()))
+    return inside, {g: environments[g] for g in inside}
 
 
-def environment_grams(
-    factors: GroupedFactors, *, precision: Any = "highest"
-) -> dict[int, Scaled]:
-    """E_v^T E_v for every group of interior nodes, (G, R_v, R_v), from the root down.
-
-    The matricization of the end tensor by node v is Phi_v E_v^T: E_v = Psi_v W_v^T holds
-    what the rest of the tree multiplies each local component of v with (law D2).
-    """
+def log2_squares(factors: GroupedFactors, *, precision: Any = "highest") -> list[jax.Array]:
+    """log2 ||Phi_k W_k||_F^2 of the nodes of every group, (G,), -inf where it is zero."""
     tables, _, _ = _rising(factors, factors, precision)
-    environments, _ = _falling(factors, tables, precision)
-    return {
-        g: environments[g]
-        for g, nodes in enumerate(factors.groups)
-        if factors.tree.children[nodes[0]]
-    }
+    _, taken = scaled_stacks(factors)
+    return [_log2_trace(*one, powers) for one, powers in zip(tables, taken, strict=True)]
 
 
-def table_grams(factors: GroupedFactors, *, precision: Any = "highest") -> list[Scaled]:
-    """G_k = W_k^T M_k W_k for every group, (G, C, C), the root's (1, 1, 1)."""
-    return _rising(factors, factors, precision)[0]
+@jax.jit
+def _log2_trace(grams: jax.Array, exponents: jax.Array, powers: jax.Array) -> jax.Array:
+    """log2 trace(D G D) of D = 2^powers, whatever the powers."""
+    diagonals = jnp.maximum(jnp.diagonal(grams, axis1=1, axis2=2), 0)
+    terms = jnp.log2(diagonals) + (2 * powers).astype(grams.dtype)
+    top = jnp.max(terms, axis=1)
+    zero = top == -jnp.inf
+    safe = jnp.where(zero, jnp.zeros_like(top), top)
+    rest = jnp.sum(jnp.exp2(terms - safe[:, None]), axis=1)
+    rest = jnp.where(zero, jnp.ones_like(top), rest)
+    return top + jnp.log2(rest) + exponents.astype(grams.dtype)
 
 
 def gram_pairs(
@@ -155,11 +155,11 @@ def _rising(
     short: dict[int, Scaled] = {}
     rows: list[tuple[Scaled, ...] | None] = []  # T_k of `one`, and of another
     home, lift = homes(one), lifted_grams if other is one else lifted
-    lefts = scaled_stacks(one)
+    lefts, _ = scaled_stacks(one)
     sides = (
         zip(lefts, strict=True)
         if other is one
-        else zip(lefts, scaled_stacks(other), strict=True)
+        else zip(lefts, scaled_stacks(other)[0], strict=True)
     )
     for g, (nodes, own) in enumerate(zip(one.groups, sides, strict=True)):
         held: tuple[Scaled, ...] | None = own
@@ -204,7 +204,7 @@ def _falling(
 
     At leaves of more rows than columns the first is left out: their gauge is the second.
     """
-    stacks, home = scaled_stacks(factors), homes(factors)
+    (stacks, _), home = scaled_stacks(factors), homes(factors)
     root = _times(stacks[-1], transposed(stacks[-1]), precision, lifted_grams)
     environments = {len(stacks) - 1: root}
     surroundings: dict[int, Scaled] = {}

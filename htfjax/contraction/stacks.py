@@ -69,9 +69,33 @@ def full_stacks(factors: GroupedFactors) -> list[jax.Array]:
     return [ones if s is None else s for s in _factors.stacks_with_constants(factors)]
 
 
-def scaled_stacks(factors: GroupedFactors) -> list[Scaled]:
-    """`full_stacks`, normalized."""
-    return [normalized(stack) for stack in full_stacks(factors)]
+def scaled_stacks(factors: GroupedFactors) -> tuple[list[Scaled], list[jax.Array]]:
+    """`full_stacks` in a gauge where no column of a table can be lost.
+
+    From the leaves to the root every column gives its power of two to the row above it:
+    the end tensor stays the same, and however components shared their size between
+    matrices, these are benign. The root keeps its power as the exponent of its matrix.
+
+    Returns:
+      The stacks; and the powers taken out of the columns of tables Phi_k W_k, (G, R).
+    """
+    home, scaled, taken = homes(factors), [], []
+    for nodes, stack in zip(factors.groups, full_stacks(factors), strict=True):
+        below = children_of(factors, nodes, taken, home)
+        rows = sum(below[1:], below[0]) if below else _no_powers(stack.shape[:2])
+        mantissas, powers = _normalized_columns(stack, rows)
+        scaled.append((mantissas, _no_powers(stack.shape[:1])))
+        taken.append(powers)
+    scaled[-1] = scaled[-1][0], taken[-1][:, 0]
+    taken[-1] = _no_powers(taken[-1].shape)
+    return scaled, taken
+
+
+def _no_powers(shape: tuple[int, ...]) -> jax.Array:
+    return jnp.zeros(shape, jnp.int32)
+
+
+_normalized_columns = jax.jit(_numerics.normalized_columns)
 
 
 def homes(factors: GroupedFactors) -> dict[int, tuple[int, int]]:

@@ -120,7 +120,7 @@ def _rising(
     components: dict[int, Scaled] = {}
     tables: list[Scaled] = []
     home = homes(factors)
-    groups = zip(factors.groups, scaled_stacks(factors), strict=True)
+    groups = zip(factors.groups, scaled_stacks(factors)[0], strict=True)
     for g, (nodes, stack) in enumerate(groups):
         if not factors.tree.children[nodes[0]]:
             tables.append(_leaf(stack))
@@ -138,7 +138,7 @@ def _falling(
     precision: Any,
 ) -> tuple[dict[int, Scaled], dict[int, Scaled]]:
     """Psi_k W_k^T inside and Psi_k everywhere, reduced; only for some nodes of a group."""
-    stacks, home = scaled_stacks(factors), homes(factors)
+    (stacks, _), home = scaled_stacks(factors), homes(factors)
     last = len(stacks) - 1
     one = jnp.ones((1, 1, 1), stacks[0][0].dtype), jnp.zeros(1, jnp.int32)
     surroundings: dict[int, Scaled] = {last: one}
