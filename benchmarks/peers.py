@@ -3,13 +3,16 @@
 PyTorch: the one-hot scheme, written here, in three spellings. teneva_ht_jax: value and
 gradient of the same completion, our matrices as its cores. tensap: all tree singular
 values. Each is left out by name where it is not installed (`pip install ".[peers]"`).
-Values are checked equal first; all run in this process on the same cores.
+Values are checked equal first; all run in this process on the same cores, in turns of
+equal length.
 """
 
+import functools
 import importlib
 import importlib.util
 import os
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -20,13 +23,15 @@ from rich.console import Console
 import htfjax as htf
 from benchmarks import contraction, harness, schemes
 
+TURN = 200.0  # milliseconds
+Call = tuple[Callable[..., Any], tuple]
 
-def ours(factors: htf.Factors, indices: Any, targets: Any) -> tuple[float, dict[str, Any]]:
-    """The loss, and milliseconds of its value and gradient."""
+
+def ours(factors: htf.Factors, indices: Any, targets: Any) -> tuple[float, Call]:
+    """The loss, and a program of 20 values and gradients."""
     loss = htf.completion_loss(factors.tree, htf.mode_dims(factors), indices, targets)
     call = harness.value_and_gradient(schemes.planned_loss, 20)
-    found = harness.measure({"plan": (call, (factors, loss))}, inner=20)["plan"]
-    return float(loss(factors)), found
+    return float(loss(factors)), (call, (factors, loss))
 
 
 def pytorch() -> dict[str, Any]:
@@ -60,10 +65,12 @@ def pytorch() -> dict[str, Any]:
         torch.autograd.grad(loss, weights)
         return loss
 
-    found: dict[str, Any] = {"plan": plan}
-    for name, level in (("slices", sliced), ("prod", reduced), ("one einsum", three)):
-        schemes.check_equal({"plan": value, name: step(level).item()})
-        found[f"torch, {name}"] = harness.milliseconds(lambda level=level: step(level))
+    steps = {
+        f"torch, {name}": functools.partial(step, level)
+        for name, level in (("slices", sliced), ("prod", reduced), ("one einsum", three))
+    }
+    schemes.check_equal({"plan": value} | {k: call().item() for k, call in steps.items()})
+    found = harness.measure({"plan": plan}, inner=20, besides=steps, shortest_turn=TURN)
     return _with_ratios(found, "plan") | {"threads": torch.get_num_threads()}
 
 
@@ -94,9 +101,9 @@ def teneva() -> dict[str, Any]:
         return jnp.mean(jnp.square(values - targets))
 
     schemes.check_equal({"plan": value, "teneva_ht_jax": loss(cores, (indices, targets))})
-    call = harness.value_and_gradient(loss, 3)
-    data = (cores, (indices, targets))
-    found = {"plan": plan} | harness.measure({"teneva_ht_jax": (call, data)}, inner=3)
+    theirs = harness.value_and_gradient(loss, 20), (cores, (indices, targets))
+    cases = {"plan": plan, "teneva_ht_jax": theirs}
+    found = harness.measure(cases, inner=20, shortest_turn=TURN)
     return _with_ratios(found, "plan")
 
 
@@ -123,13 +130,12 @@ def tensap() -> dict[str, Any]:
                 np.sort(values[theirs - 1])[::-1][:count], spectra[node].values,
                 atol=1e-6 * float(spectra[node].values[0]),
             )  # fmt: skip
-        found = {
-            "spectra, qr": harness.milliseconds(lambda: jax.block_until_ready(qr(factors))),
-            "spectra, gram": harness.milliseconds(
-                lambda: jax.block_until_ready(gram(factors))
-            ),
-            "tensap": harness.milliseconds(tensor.singular_values),
+        calls = {
+            "spectra, qr": lambda: jax.block_until_ready(qr(factors)),
+            "spectra, gram": lambda: jax.block_until_ready(gram(factors)),
+            "tensap": tensor.singular_values,
         }
+        found = harness.measure({}, inner=1, besides=calls, shortest_turn=TURN)
     return _with_ratios(found, "spectra, qr")
 
 
