@@ -9,7 +9,7 @@ share their size between matrices (`scaled_stacks`).
 import functools
 import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -41,6 +41,14 @@ Lift = Callable[[jax.Array, jax.Array], Scaled]
 GramPair = tuple[Any, jax.Array, jax.Array]  # M or None for the identity, C, exponents
 
 
+class _Rising(NamedTuple):
+    """What the sweep from the leaves to the root leaves, by groups."""
+
+    tables: list[Scaled]  # G_k = W_k^T M_k W'_k, with M = 1 at leaves
+    components: dict[int, Scaled]  # M_v, where it was made of the children's G
+    rows: dict[int, Scaled]  # Phi_v of the first side, where it has few rows
+
+
 def component_grams(
     factors: GroupedFactors, *, precision: Any = "highest"
 ) -> tuple[dict[int, Scaled], dict[int, Scaled]]:
@@ -51,18 +59,19 @@ def component_grams(
     the rest of the tree multiplies each component with (law D2). What a component has in
     one of the two more and in the other less is as `scaled_stacks` chooses.
     """
-    tables, components, short = _rising(factors, factors, precision)
-    environments, _ = _falling(factors, tables, precision)
+    rising = _rising(factors, factors, precision)
+    environments, _ = _falling(factors, rising.tables, precision)
     few = {
-        g: _times(transposed(phi), phi, precision, lifted_grams) for g, phi in short.items()
+        g: _times(transposed(phi), phi, precision, lifted_grams)
+        for g, phi in rising.rows.items()
     }
-    inside = dict(sorted((components | few).items()))
+    inside = dict(sorted((rising.components | few).items()))
     return inside, {g: environments[g] for g in inside}
 
 
 def log2_squares(factors: GroupedFactors, *, precision: Any = "highest") -> list[jax.Array]:
     """log2 ||Phi_k W_k||_F^2 of the nodes of every group, (G,), -inf where it is zero."""
-    tables, _, _ = _rising(factors, factors, precision)
+    tables = _rising(factors, factors, precision).tables
     _, taken = scaled_stacks(factors)
     return [_log2_trace(*one, powers) for one, powers in zip(tables, taken, strict=True)]
 
@@ -100,7 +109,7 @@ def gram_pairs(
     Returns:
       For every group that has some of them: the nodes, and stacks of their M and C.
     """
-    tables, components, short = _rising(factors, factors, precision)
+    tables, components, rows = _rising(factors, factors, precision)
     environments, surroundings = _falling(factors, tables, precision)
     wanted = set(range(factors.tree.root) if nodes is None else nodes)
     pairs: list[tuple[tuple[int, ...], GramPair]] = []
@@ -110,8 +119,8 @@ def gram_pairs(
             continue
         if group[0] == factors.tree.root:
             pair = None, *tables[g]
-        elif g in short:
-            phi = short[g]
+        elif g in rows:
+            phi = rows[g]
             pair = (
                 None,
                 *_congruent(phi, environments[g], transposed(phi), precision, lifted_grams),
@@ -138,22 +147,18 @@ def scaled_inner_product(
         right = left
     else:
         left, right = stacked_alike(one, other)
-    value, exponent = _rising(left, right, precision)[0][-1]
+    value, exponent = _rising(left, right, precision).tables[-1]
     return value[0, 0, 0], exponent[0]
 
 
-def _rising(
-    one: GroupedFactors, other: GroupedFactors, precision: Any
-) -> tuple[list[Scaled], dict[int, Scaled], dict[int, Scaled]]:
-    """G_k = W_k^T M_k W'_k for every group (M_leaf = 1), and what it is made of.
+def _rising(one: GroupedFactors, other: GroupedFactors, precision: Any) -> _Rising:
+    """G_k = W_k^T M_k W'_k for every group, from M_v, the product of the children's G.
 
-    Inside, M_v from the children's G; or, where the tables T_k = Phi_k W_k have the fewest
-    rows, `one`'s Phi_v: G_k = T_k^T T'_k then costs less and squares nothing twice.
+    Where the tables T_k = Phi_k W_k have the fewest rows, from these: G_k = T_k^T T'_k then
+    costs less and squares nothing twice.
     """
-    tables: list[Scaled] = []
-    components: dict[int, Scaled] = {}
-    short: dict[int, Scaled] = {}
-    rows: list[tuple[Scaled, ...] | None] = []  # T_k of `one`, and of another
+    found = _Rising([], {}, {})
+    held: list[tuple[Scaled, ...] | None] = []  # T_k of both sides, where rows are few
     home, lift = homes(one), lifted_grams if other is one else lifted
     lefts, _ = scaled_stacks(one)
     sides = (
@@ -162,23 +167,23 @@ def _rising(
         else zip(lefts, scaled_stacks(other)[0], strict=True)
     )
     for g, (nodes, own) in enumerate(zip(one.groups, sides, strict=True)):
-        held: tuple[Scaled, ...] | None = own
+        tables: tuple[Scaled, ...] | None = own
         if one.tree.children[nodes[0]]:
-            phis = _few_rows(one, nodes, rows, own)
-            held = phis and tuple(
+            phis = _few_rows(one, nodes, held, own)
+            tables = phis and tuple(
                 _times(phi, w, precision, lifted) for phi, w in zip(phis, own, strict=True)
             )
             if phis:
-                short[g] = phis[0]
-        rows.append(held)
-        if held:
-            tables.append(_times(transposed(held[0]), held[-1], precision, lift))
-            continue
-        components[g] = _product(children_of(one, nodes, tables, home), lift)
-        tables.append(
-            _congruent(transposed(own[0]), components[g], own[-1], precision, lift)
-        )
-    return tables, components, short
+                found.rows[g] = phis[0]
+        held.append(tables)
+        if tables:
+            gram = _times(transposed(tables[0]), tables[-1], precision, lift)
+        else:
+            inside = _product(children_of(one, nodes, found.tables, home), lift)
+            found.components[g] = inside
+            gram = _congruent(transposed(own[0]), inside, own[-1], precision, lift)
+        found.tables.append(gram)
+    return found
 
 
 def _few_rows(
