@@ -3,6 +3,7 @@
 import ast
 import dataclasses
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -149,11 +150,13 @@ PAPER = {
 }
 
 
-# Least values of options; strictly above for the second kind.
-AT_LEAST = {"top": 1, "patience": 0, "record_every": 1, "num_steps": 1, "observed": 1,
+# Least values of options; strictly above for the second kind; neither infinite nor NaN.
+AT_LEAST = {"widths": 1, "mode_dims": 1, "target_ranks": 1, "init_std": 0, "top": 1,
+            "patience": 0, "record_every": 1, "num_steps": 1, "observed": 1,
             "checkpoint_seconds": 0, "tolerance": 0, "eps": 0, "momentum": 0,
             "schedule_steps": 1, "seed": 0}  # fmt: skip
 ABOVE = {"learning_rate": 0, "final_learning_rate": 0, "target_norm": 0, "threshold": 0}
+FINITE = ("init_std", "init_mean", "learning_rate", "final_learning_rate", "target_norm")
 
 
 def check_numbers(config: Config) -> None:
@@ -163,15 +166,11 @@ def check_numbers(config: Config) -> None:
       SettingError: names the option, what was given and what is possible.
     """
     for name, least in AT_LEAST.items():
-        if not getattr(config, name) >= least:
-            raise SettingError(
-                f"`{flag(name)} {getattr(config, name)}` must be at least {least}."
-            )
+        _check_each(config, name, lambda x, least=least: x >= least, f"at least {least}")
     for name, bound in ABOVE.items():
-        if not getattr(config, name) > bound:
-            raise SettingError(
-                f"`{flag(name)} {getattr(config, name)}` must be above {bound}."
-            )
+        _check_each(config, name, lambda x, bound=bound: x > bound, f"above {bound}")
+    for name in FINITE:
+        _check_each(config, name, math.isfinite, "a finite number")
     surplus = config.num_steps % config.record_every
     if surplus:
         raise SettingError(
@@ -179,6 +178,15 @@ def check_numbers(config: Config) -> None:
             f"{config.num_steps}`; use {config.num_steps - surplus} or "
             f"{config.num_steps - surplus + config.record_every} steps."
         )
+
+
+def _check_each(config: Config, name: str, fits: Callable[[Any], bool], words: str) -> None:
+    """The numbers of one option, if it was given."""
+    value = getattr(config, name)
+    numbers = value if isinstance(value, tuple) else (value,)
+    if value is not None and not all(map(fits, numbers)):
+        said = " ".join(map(str, numbers))
+        raise SettingError(f"`{flag(name)} {said}` must be {words}.")
 
 
 def flag(name: str) -> str:
@@ -221,6 +229,11 @@ def resolve(config: Config, panel: str) -> Setting:
     target_tree = _without_chains(tree)
     if config.target_tree is not None:
         target_tree = read_tree("--target-tree", config.target_tree, tree.order)
+        if target_tree.order != tree.order:
+            raise SettingError(
+                f"`--target-tree {config.target_tree}` has {target_tree.order} modes, "
+                f"the model {tree.order}."
+            )
     return Setting(
         panel=panel,
         tree=tree,
@@ -253,7 +266,10 @@ def read_tree(name: str, text: str, order: int | None) -> htf.ModeTree:
             f"`{name} {text}` is neither nested modes such as '((0, 1), (2, 3))' nor one "
             f"of {', '.join(builders)}."
         ) from error
-    return htf.ModeTree.from_nested(nested)
+    try:
+        return htf.ModeTree.from_nested(nested)
+    except (ValueError, TypeError) as error:
+        raise SettingError(f"`{name} {text}`: {error}") from error
 
 
 def _model_tree(config: Config, panel: str) -> htf.ModeTree:
