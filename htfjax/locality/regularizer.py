@@ -173,8 +173,7 @@ def regularized_loss(
       So arms with and without R differ in them: use a tiny coefficient, not 0, as control.
     - "split": the same value, gradient and running statistics from one batched pass with
       statistics per half (`momentum` undoes the order of the updates). For devices that
-      large batches keep busier; on two CPU cores a ResNet18 step takes 1.2 to 1.3 times
-      as long.
+      large batches keep busier; on two CPU cores a ResNet18 step takes 1.1 times as long.
     - "frozen": R sees running statistics, as evaluation will; gradients are then per
       sample, not of the batch, and the running statistics are updated once, in every arm.
       The value differs from the paper's.

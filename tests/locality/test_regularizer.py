@@ -137,8 +137,10 @@ def test_convolution_equals_the_native_one(size: int, padding: int, stride: int)
         np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-11)
 
 
-@pytest.mark.parametrize(("size", "padding"), [(3, 1), (4, 0), (5, 1)])
-def test_higher_derivatives_of_a_convolution(size: int, padding: int) -> None:
+@pytest.mark.parametrize(
+    ("size", "padding", "stride"), [(3, 1, 1), (4, 0, 1), (5, 1, 1), (3, 1, 2)]
+)
+def test_higher_derivatives_of_a_convolution(size: int, padding: int, stride: int) -> None:
     """Every second derivative a regularizer takes, and vmap, against the native one."""
     keys = jax.random.split(jax.random.key(0), 3)
     x = jax.random.normal(keys[0], (2, 6, 5, 3))
@@ -146,7 +148,8 @@ def test_higher_derivatives_of_a_convolution(size: int, padding: int) -> None:
     moved = jax.random.normal(keys[2], x.shape)
 
     def total(x: jax.Array, k: jax.Array, method: str) -> jax.Array:
-        return jnp.sum(jnp.sin(locality.convolve(x, k, padding=padding, method=method)))
+        y = locality.convolve(x, k, stride=stride, padding=padding, method=method)
+        return jnp.sum(jnp.sin(y))
 
     def reverse_over_forward(method: str) -> Any:
         def along(x: jax.Array, k: jax.Array) -> jax.Array:
@@ -172,6 +175,9 @@ def test_higher_derivatives_of_a_convolution(size: int, padding: int) -> None:
             jax.vmap(gradient, (0, None))(xs, kernel),
             jax.vmap(gradient, (None, 0))(x, kernels),
             jax.vmap(gradient, (3, 2))(jnp.moveaxis(xs, 0, 3), jnp.moveaxis(kernels, 0, 2)),
+            jax.grad(lambda k: jnp.sum(jax.vmap(total, (0, None, None))(xs, k, method)))(
+                kernel
+            ),
         )
 
     for form in (reverse_over_forward, reverse_over_reverse, forward_over_reverse, many):
