@@ -1,7 +1,7 @@
 """One tensor, whatever its components share out between matrices: one set of results.
 
 A column of a matrix times c and the row above it by 1/c leave the end tensor as it is. In
-float32 with powers of two up to 2^80 squares overflow and underflow, within one matrix.
+float32 with powers of two up to 2^60 squares overflow and underflow, within one matrix.
 """
 
 import dataclasses

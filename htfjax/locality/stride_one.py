@@ -8,15 +8,12 @@ is gone. Convolution is bilinear, so a primitive with two transposes is all it t
 derivatives of every order and mode.
 """
 
-import functools
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax import lax
-from jax.extend.core import Primitive
-from jax.interpreters import ad, batching, mlir
 
+from htfjax.locality.bilinear import bilinear, usable
 from htfjax.locality.windows import multiply_windows, window_rows
 
 __all__ = ["convolve_stride_one", "pays"]
@@ -26,10 +23,9 @@ def pays(x: jax.Array, kernel: jax.Array, padding: int) -> bool:
     """Whether this form exists and is the faster one.
 
     Not where filters outnumber pixels: turning the kernel around then costs more than
-    gathering and scattering a few pixels. Not in `shard_map`: jax's own operations know
-    what varies over devices, a primitive of ours does not.
+    gathering and scattering a few pixels.
     """
-    if jax.sharding.get_abstract_mesh().manual_axes:
+    if not usable():
         return False
     outputs, high, wide, _ = kernel.shape
     square = high == wide > 1 and padding < high and x.dtype == kernel.dtype
@@ -46,12 +42,11 @@ def convolve_stride_one(
     return _convolution_p.bind(x, kernel, padding=padding, precision=precision)
 
 
-def _shape(x: Any, kernel: Any, *, padding: int, precision: Any) -> Any:
-    """Of the result, placed as the images are."""
+def _shape(x: Any, kernel: Any, *, padding: int, precision: Any) -> tuple[int, ...]:
     del precision
     outputs, size = kernel.shape[:2]
     high, wide = (n + 2 * padding - size + 1 for n in x.shape[1:3])
-    return x.update(shape=(x.shape[0], high, wide, outputs))
+    return x.shape[0], high, wide, outputs
 
 
 def _to_image(
@@ -78,22 +73,10 @@ def _to_kernel(
     return sums[:, ::-1, ::-1].transpose(3, 1, 2, 0)
 
 
-def _batched(args: Any, axes: Any, **options: Any) -> tuple[jax.Array, int]:
-    """More images; one convolution each where kernels differ."""
-    (x, kernel), (axis, kernel_axis) = args, axes
-    if kernel_axis is not None:
-        each = functools.partial(multiply_windows, **options)
-        return jax.vmap(each, in_axes=(axis, kernel_axis))(x, kernel), 0
-    x = jnp.moveaxis(x, axis, 0)
-    y = convolve_stride_one(x.reshape(-1, *x.shape[2:]), kernel, **options)
-    return y.reshape(*x.shape[:2], *y.shape[1:]), 0
-
-
-_convolution_p = Primitive("convolution_of_stride_one")
-_convolution_p.def_impl(jax.jit(multiply_windows, static_argnames=("padding", "precision")))
-_convolution_p.def_abstract_eval(_shape)
-ad.defbilinear(_convolution_p, _to_image, _to_kernel)
-batching.primitive_batchers[_convolution_p] = _batched
-mlir.register_lowering(
-    _convolution_p, mlir.lower_fun(multiply_windows, multiple_results=False)
+_convolution_p = bilinear(
+    "convolution_of_stride_one",
+    multiply_windows,
+    _shape,
+    (_to_image, _to_kernel),
+    ("padding", "precision"),
 )

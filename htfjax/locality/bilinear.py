@@ -1,0 +1,64 @@
+"""Bilinear operations on many images or rows, with derivatives of our own choice."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+
+__all__ = ["bilinear", "usable"]
+
+Operation = Callable[..., jax.Array]
+
+
+def usable() -> bool:
+    """Not in `shard_map`: jax's own operations know what varies over devices, these not."""
+    return not jax.sharding.get_abstract_mesh().manual_axes
+
+
+def bilinear(
+    name: str,
+    function: Operation,
+    shape: Callable[..., tuple[int, ...]],
+    transposes: tuple[Operation, Operation],
+    options: tuple[str, ...],
+) -> Primitive:
+    """A primitive f(x, w) that is linear in both: derivatives of every order and mode.
+
+    The leading axis of x counts images or rows that are treated alike: `vmap` over x makes
+    it longer, while with a w of its own each is computed by `function`.
+
+    Args:
+      name: as it is shown in jaxprs.
+      function: f(x, w, **options) in jax's operations, to compute it with.
+      shape: of the result, from x, w and the options; its dtype, that of w too, and its
+        place are those of x.
+      transposes: the cotangents of x and of w, from that of f, x, w and the options; what
+        is wanted is an undefined primal there.
+      options: static.
+
+    Returns:
+      To be bound as `bind(x, w, **options)`.
+    """
+    primitive = Primitive(name)
+
+    def abstract(x: Any, w: Any, **given: Any) -> Any:
+        return x.update(shape=shape(x, w, **given))
+
+    def batched(args: Any, axes: Any, **given: Any) -> tuple[jax.Array, int]:
+        (x, w), (axis, other) = args, axes
+        if other is not None:
+            each = jax.vmap(lambda x, w: function(x, w, **given), in_axes=(axis, other))
+            return each(x, w), 0
+        x = jnp.moveaxis(x, axis, 0)
+        y = primitive.bind(x.reshape(-1, *x.shape[2:]), w, **given)
+        return y.reshape(*x.shape[:2], *y.shape[1:]), 0
+
+    primitive.def_impl(jax.jit(function, static_argnames=options))
+    primitive.def_abstract_eval(abstract)
+    ad.defbilinear(primitive, *transposes)
+    batching.primitive_batchers[primitive] = batched
+    mlir.register_lowering(primitive, mlir.lower_fun(function, multiple_results=False))
+    return primitive
