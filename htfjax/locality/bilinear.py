@@ -1,4 +1,4 @@
-"""Bilinear operations on many images or rows, with derivatives of our own choice."""
+"""Bilinear operations on many images, with derivatives of our own choice."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,14 +8,9 @@ import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-__all__ = ["bilinear", "usable"]
+__all__ = ["bilinear"]
 
 Operation = Callable[..., jax.Array]
-
-
-def usable() -> bool:
-    """Not in `shard_map`: jax's own operations know what varies over devices, these not."""
-    return not jax.sharding.get_abstract_mesh().manual_axes
 
 
 def bilinear(
@@ -24,23 +19,23 @@ def bilinear(
     shape: Callable[..., tuple[int, ...]],
     transposes: tuple[Operation, Operation],
     options: tuple[str, ...],
-) -> Primitive:
-    """A primitive f(x, w) that is linear in both: derivatives of every order and mode.
+) -> Operation:
+    """f(x, w, **options), linear in both, with derivatives of every order and mode.
 
-    The leading axis of x counts images or rows that are treated alike: `vmap` over x makes
-    it longer, while with a w of its own each is computed by `function`.
+    The leading axis of x counts images that are treated alike: `vmap` over x makes it
+    longer, while with a w of its own each is computed by `function`.
+
+    In `shard_map` (jax's own operations know what varies over devices, a primitive of ours
+    does not) and for two dtypes it is `function` with jax's derivatives.
 
     Args:
       name: as it is shown in jaxprs.
       function: f(x, w, **options) in jax's operations, to compute it with.
-      shape: of the result, from x, w and the options; its dtype, that of w too, and its
-        place are those of x.
+      shape: of the result, from x, w and the options; its dtype and its place are those
+        of x.
       transposes: the cotangents of x and of w, from that of f, x, w and the options; what
         is wanted is an undefined primal there.
       options: static.
-
-    Returns:
-      To be bound as `bind(x, w, **options)`.
     """
     primitive = Primitive(name)
 
@@ -61,4 +56,10 @@ def bilinear(
     ad.defbilinear(primitive, *transposes)
     batching.primitive_batchers[primitive] = batched
     mlir.register_lowering(primitive, mlir.lower_fun(function, multiple_results=False))
-    return primitive
+
+    def apply(x: jax.Array, w: jax.Array, **given: Any) -> jax.Array:
+        if jax.sharding.get_abstract_mesh().manual_axes or x.dtype != w.dtype:
+            return function(x, w, **given)
+        return primitive.bind(x, w, **given)
+
+    return apply
