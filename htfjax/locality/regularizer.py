@@ -105,7 +105,7 @@ def training_gradient_change(
     R depends on the weights through g and g' only. With u = dR/dg and u' = dR/dg' in
     closed form and held constant, dR = d (D f(x)[u] + D f(x')[u']) for f = sum_i z_i, and
     directional derivatives are forward mode: reverse over forward instead of reverse over
-    reverse. The flops are equal, and on two cores so is the time of our ResNet18.
+    reverse. The flops are equal; on two cores a step of our ResNet18 takes a tenth less.
 
     Higher derivatives are not those of R. If the network keeps batch statistics, use
     `regularized_loss`.
@@ -173,7 +173,8 @@ def regularized_loss(
       So arms with and without R differ in them: use a tiny coefficient, not 0, as control.
     - "split": the same value, gradient and running statistics from one batched pass with
       statistics per half (`momentum` undoes the order of the updates). For devices that
-      large batches keep busier; on two CPU cores a ResNet18 step takes 1.1 times as long.
+      large batches keep busier; on two CPU cores a ResNet18 step takes as long, and two
+      thirds of the time to compile.
     - "frozen": R sees running statistics, as evaluation will; gradients are then per
       sample, not of the batch, and the running statistics are updated once, in every arm.
       The value differs from the paper's.
@@ -191,8 +192,8 @@ def regularized_loss(
       batch_norm: "reference", "split" or "frozen".
       momentum: weight of the new batch in the running statistics, for "split".
       key: typed key for dropout; each pass gets its own.
-      two_stage: False takes the gradient of the definition: equal, and on two cores as
-        fast for a ResNet18, in seven tenths of the memory.
+      two_stage: False takes the gradient of the definition: equal, on two cores a tenth
+        slower for a ResNet18, in as much memory.
 
     Returns:
       The value and (new statistics, `Measured`): use `jax.value_and_grad(has_aux=True)`.

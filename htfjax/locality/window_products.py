@@ -74,7 +74,8 @@ def _to_kernel(
     """Cotangents times windows, summed over pixels."""
     shape = kernel.aval.shape
     rows = cotangent.reshape(-1, shape[0])
-    windows = window_rows(x, shape[1:3], stride, padding).reshape(rows.shape[0], -1)
+    windows = window_rows(x, shape[1:3], stride, padding)
+    windows = windows.reshape(-1, windows.shape[3])
     over_pixels = (((0,), (0,)), ((), ()))
     if windows.shape[1] < shape[0]:
         # With the wider matrix on the left the product takes twice as long. The barrier

@@ -206,8 +206,8 @@ def test_native_convolution_is_the_same_network() -> None:
     """To 1e-5 in float32, value and gradient; in float64 to rounding."""
 
     def value_and_gradient(method: str, dtype: Any) -> Any:
-        net = locality.resnet(18, channels=1, width=0.125, method=method)
-        x = jax.random.normal(jax.random.key(1), (4, 32, 32, 1), jnp.float32)
+        net = locality.resnet(18, channels=1, width=0.5, method=method)
+        x = jax.random.normal(jax.random.key(1), (8, 48, 48, 1), jnp.float32)
         start = (*net.init(jax.random.key(0)), x)
         params, statistics, x = jax.tree.map(lambda leaf: leaf.astype(dtype), start)
 
