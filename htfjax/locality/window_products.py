@@ -27,11 +27,12 @@ def multiply_windows(
 def _products(
     x: jax.Array, kernel: jax.Array, *, stride: int, padding: int, precision: Any
 ) -> jax.Array:
-    windows = window_rows(x, kernel.shape[1:3], stride, padding)
+    outputs, high, wide, _ = kernel.shape
+    windows = window_rows(x, (high, wide), stride, padding)
     rows = windows.reshape(-1, windows.shape[3])
-    filters = kernel.reshape(kernel.shape[0], -1)
+    filters = kernel.reshape(outputs, -1)
     y = lax.dot_general(rows, filters, (((1,), (1,)), ((), ())), precision=precision)
-    return y.reshape(*windows.shape[:3], kernel.shape[0])
+    return y.reshape(*windows.shape[:3], outputs)
 
 
 def _shape(

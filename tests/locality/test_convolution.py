@@ -190,8 +190,8 @@ def test_minimal_filtering_is_left_out(
     shape: tuple[int, ...], outputs: int, size: int, padding: int, dtype: Any
 ) -> None:
     """Where it does not exist, is less accurate, or slower."""
-    x = jax.ShapeDtypeStruct(shape, dtype)
-    kernel = jax.ShapeDtypeStruct((outputs, size, size, shape[3]), dtype)
+    x = jnp.zeros(shape, dtype)
+    kernel = jnp.zeros((outputs, size, size, shape[3]), dtype)
     assert not minimal_filtering.pays(x, kernel, padding)
 
 
