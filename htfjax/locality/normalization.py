@@ -17,9 +17,8 @@ def normalize(
 
     Equal to what jax derives in value and all derivatives. But jax sums over all rows where
     the sum is zero (of x - m, for v) or a multiple of another (the cotangents of m and of
-    the bias), and every sum of products over rows writes the products out first: with the
-    rule here a step of ResNet18 has 4 instead of 6 of them a layer, a regularized one a
-    third less.
+    the bias), and every sum of products over rows writes the products out first: by the
+    rule here value and gradient take four such sums instead of six.
     """
     mean = jnp.mean(rows, 0)
     centred = rows - mean[None]
