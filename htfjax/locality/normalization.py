@@ -18,7 +18,7 @@ def normalize(
     Equal to what jax derives in value and all derivatives. But jax sums over all rows where
     the sum is zero (of x - m, for v) or a multiple of another (the cotangents of m and of
     the bias), and every sum of products over rows writes the products out first: by the
-    rule here value and gradient take four such sums instead of six.
+    rule here value and gradient take four sums over rows instead of six.
     """
     mean = jnp.mean(rows, 0)
     centred = rows - mean[None]

@@ -1,8 +1,9 @@
 """Convolution as one product of all windows with all filters, and its derivatives.
 
-Derived by jax, this keeps every window of every image for the gradient of the kernel,
-scatters the gradient of the image window by window, and under `vmap` sums over two axes,
-for which XLA on a CPU lays out the transpose of the larger factor.
+Derived by jax, this scatters the gradient of the image window by window, and under `vmap`
+sums over two axes, for which XLA on a CPU lays out the transpose of the larger factor. Here
+the images are what is kept for the gradient of the kernel; within one program XLA may still
+find that it needs the windows of the forward pass again, and keep those.
 """
 
 from typing import Any

@@ -195,6 +195,16 @@ def test_minimal_filtering_is_left_out(
     assert not minimal_filtering.pays(x, kernel, padding)
 
 
+def test_two_precisions_are_multiplied_by_windows() -> None:
+    """A kernel of half precision is not transformed in it."""
+    x, kernel = drawn(*MINIMAL["even"][:2], 3)
+    x, half = x.astype(jnp.float32), kernel.astype(jnp.bfloat16)
+    assert not minimal_filtering.pays(x, half, 1)
+    found = locality.convolve(x, half, padding=1, method="matmul")
+    wanted = locality.convolve(x, half.astype(jnp.float32), padding=1, method="native")
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
 def test_a_broken_image_breaks_its_gradient() -> None:
     """NaN in a cotangent is not hidden by the zero that orders the computation."""
     x, kernel = drawn(*MINIMAL["even"][:2], 3)
