@@ -12,20 +12,24 @@ RUNTIME := $(VENV)/.runtime-$(VERSION)
 DEVELOP := $(VENV)/.develop-$(VERSION)
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-all lint bench clean
+.PHONY: help demo test test-all test-durable lint bench clean
 
 help:
-	@echo "make demo | test | test-all | lint | bench | clean   [PYTHON=python3.12]"
+	@echo "make demo | test | test-all | test-durable | lint | bench | clean   [PYTHON=python3.12]"
 
 demo: $(RUNTIME)
 	$(BIN)/python -m sims.incremental_rank --out runs/demo
 	@echo "look at runs/demo/dynamics.png"
 
 test: $(DEVELOP)
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not durable"
 
 test-all: $(DEVELOP)
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+# Kills, signals, damaged folders and the long fuzz.
+test-durable: $(DEVELOP)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m durable
 
 lint: $(DEVELOP)
 	$(BIN)/ruff check .
