@@ -122,6 +122,7 @@ __version__ = "0.1.0"
 
 if _TYPE_CHECKING:
     from htfjax import ensemble as ensemble
+    from htfjax import runs as runs
     from htfjax.checkpoints import load_state as load_state
     from htfjax.checkpoints import save_state as save_state
     from htfjax.drawing import draw_tree as draw_tree
@@ -234,8 +235,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> _Any:
-    if name == "ensemble":
-        return _importlib.import_module("htfjax.ensemble")
+    if name in ("ensemble", "runs"):
+        return _importlib.import_module(f"htfjax.{name}")
     if name in _LAZY:
         return getattr(_importlib.import_module(_LAZY[name]), name)
     raise AttributeError(f"module 'htfjax' has no attribute {name!r}")

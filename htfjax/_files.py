@@ -1,23 +1,27 @@
-"""Writing files so that a reader never meets half of one."""
+"""Atomic file writes, and paths in the forms that users type."""
 
 import contextlib
-import fcntl
 import os
-import tempfile
+import secrets
 import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-__all__ = ["DAMAGE", "replacing", "taking_turns"]
+__all__ = ["DAMAGE", "absolute", "atomic_write"]
 
 # What reading a damaged npz file, or one of something else, may raise.
 DAMAGE = (
     NotImplementedError,
     RecursionError,
+    MemoryError,
     OSError,
     EOFError,
+    IndexError,
     KeyError,
+    OverflowError,
+    SyntaxError,
     TypeError,
     ValueError,
     zipfile.BadZipFile,
@@ -25,42 +29,50 @@ DAMAGE = (
 )
 
 
-@contextlib.contextmanager
-def replacing(path: str | os.PathLike) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place if the block succeeds.
+def absolute(name: str, path: Any) -> Path:
+    """An absolute path with `~` expanded, which stays the same file after `os.chdir`.
 
     Raises:
-      ValueError: the folder of `path` does not exist.
+      TypeError: not a path. ValueError: empty, without a home folder to expand `~` to, or
+        with a null character.
     """
-    path = Path(path)
+    if not isinstance(path, str | os.PathLike) or isinstance(os.fspath(path), bytes):
+        raise TypeError(f"`{name}` must be a path, got {path!r}.")
+    text = os.fspath(path)
+    if not text or "\0" in text:
+        raise ValueError(f"`{name}={text!r}` must be the path of a file or folder.")
+    try:
+        return Path(text).expanduser().absolute()
+    except RuntimeError as error:
+        raise ValueError(
+            f"`{name}={text}`: `~` has no meaning here ({error}); write the path out."
+        ) from error
+
+
+@contextlib.contextmanager
+def atomic_write(path: str | os.PathLike, name: str = "path") -> Iterator[Path]:
+    """A temporary path beside `path` that takes its place if the block succeeds.
+
+    The temporary file is removed if the block fails; nothing else ever is.
+
+    Raises:
+      ValueError: the folder of `path` does not exist, or something stands at `path` that
+        is not a file.
+    """
+    path = absolute(name, path)
     if not path.parent.is_dir():
-        raise ValueError(f"`path={path}`: the folder {path.parent} does not exist.")
-    handle, name = tempfile.mkstemp(
-        prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent
-    )
-    os.close(handle)
-    temporary = Path(name)
+        raise ValueError(f"`{name}={path}`: the folder {path.parent} does not exist.")
+    if path.exists() and not path.is_file():
+        kind = "a folder" if path.is_dir() else "not a regular file"
+        raise ValueError(f"`{name}={path}` is {kind}; choose the name of a file.")
+    # Made by `open`, so that the file has the permissions that the user's umask gives.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{path.suffix}")
+    with open(temporary, "xb"):
+        pass
     try:
         yield temporary
-        temporary.chmod(0o666 & ~_umask())
+        with open(temporary, "rb+") as file:  # a rename must not reach the disk first
+            os.fsync(file.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def taking_turns(path: str | os.PathLike) -> Iterator[None]:
-    """Only one process at a time is inside; the others wait. `path` is an empty file.
-
-    Raises:
-      OSError: `path` cannot be written.
-    """
-    with open(path, "a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

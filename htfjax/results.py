@@ -40,7 +40,7 @@ def save_results(path: str | os.PathLike, dataset: xr.Dataset) -> None:
         if variable.ndim and np.issubdtype(variable.dtype, np.number)
     }
     labelled = dataset.assign_attrs(htfjax_format=FORMAT)
-    with _files.replacing(path) as temporary:
+    with _files.atomic_write(path) as temporary:
         labelled.to_netcdf(temporary, engine="h5netcdf", encoding=encoding)
         digest = hashlib.sha256(temporary.read_bytes()).digest()
         with open(temporary, "ab") as file:

@@ -50,7 +50,7 @@ def save_factors(path: str | os.PathLike, factors: Factors) -> None:
         for k, weight in enumerate(factors.weights)
         if weight is not None
     }
-    with _files.replacing(path) as temporary, open(temporary, "wb") as file:
+    with _files.atomic_write(path) as temporary, open(temporary, "wb") as file:
         np.savez(file, **arrays)
 
 

@@ -19,6 +19,10 @@ ORDER = [
     "_integers",
     "_numerics",
     "_files",
+    "_digests",
+    "_locks",
+    "_signals",
+    "runs",
     "mode_tree",
     "tree_builders",
     "_checks",
@@ -252,7 +256,7 @@ def test_scripts_import_the_library_as_one_name(path):
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=where)
 def test_scripts_use_public_names(path):
-    public = {*htf.__all__, "__version__", "locality", "theory", "ensemble"}
+    public = {*htf.__all__, "__version__", "locality", "theory", "ensemble", "runs"}
     used = {
         node.attr
         for node in ast.walk(tree_of(path))

@@ -9,8 +9,10 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import filelock
 import jax
 import jax.numpy as jnp
+import platformdirs
 
 from htfjax import _files
 from htfjax.contraction.timing import seconds_inside, with_gradient
@@ -62,15 +64,17 @@ def device_rates() -> Rates:
 @functools.cache
 def cached_rates() -> Rates:
     """What `device_rates` returns, once per process."""
-    path = _cache_file()
+    path = None
     try:
+        path = _cache_file()
         path.parent.mkdir(parents=True, exist_ok=True)
         # One process measures while the others wait: they would disturb each other, and
         # with rates that differ they would choose plans whose numbers differ.
-        with _files.taking_turns(path.with_suffix(".lock")):
+        with filelock.FileLock(path.with_suffix(".lock")):
             return _read(path) or _measure_into(path)
     except OSError:
-        return _read(path) or _outside_any_trace(measure_rates)
+        kept = None if path is None else _read(path)
+        return kept or _outside_any_trace(measure_rates)
 
 
 def _read(path: Path) -> Rates | None:
@@ -83,7 +87,7 @@ def _read(path: Path) -> Rates | None:
 
 def _measure_into(path: Path) -> Rates:
     rates = _outside_any_trace(measure_rates)
-    with contextlib.suppress(OSError), _files.replacing(path) as temporary:
+    with contextlib.suppress(OSError), _files.atomic_write(path) as temporary:
         temporary.write_text(json.dumps(dataclasses.asdict(rates)))
     return rates
 
@@ -131,7 +135,12 @@ def measure_rates() -> Rates:
 def _outside_any_trace(function: Any) -> Any:
     """Plans are made while tracing; a fresh thread has no trace to be caught in."""
     result: list[Any] = []
-    thread = threading.Thread(target=lambda: result.append(function()))
+
+    def measure() -> None:
+        with jax.disable_jit(False):  # op by op everything looks a thousand times slower
+            result.append(function())
+
+    thread = threading.Thread(target=measure)
     thread.start()
     thread.join()
     if not result:
@@ -143,8 +152,10 @@ def _cache_file() -> Path:
     device = jax.devices()[0]
     kind = "".join(c if c.isalnum() else "-" for c in device.device_kind)
     name = f"rates-4-{device.platform}-{kind}-{_cores()}-jax{jax.__version__}.json"
-    default = Path(os.getenv("XDG_CACHE_HOME", Path.home() / ".cache")) / "htfjax"
-    return Path(os.getenv("HTFJAX_CACHE", default)) / name
+    folder = os.getenv("HTFJAX_CACHE") or platformdirs.user_cache_dir("htfjax")
+    if not Path(folder).is_absolute():  # a user without a home: "~" stays as it is
+        raise OSError(f"no cache folder: {folder} is not absolute")
+    return Path(folder) / name
 
 
 def _cores() -> int:

@@ -12,6 +12,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
+from htfjax._digests import file_digest
 from htfjax.checkpoints import checkpoint_series, latest_checkpoint, save_checkpoint
 from htfjax.chunks import chunk_lengths
 from htfjax.contraction.rates import Rates
@@ -83,9 +84,7 @@ def run_block(
     known = _files_of(journal, program, number)
     info = journal["blocks"].get((program.name, number))
     broken = [
-        path
-        for path, wanted in known.items()
-        if folder.digest(session.out / path) != wanted
+        path for path, wanted in known.items() if file_digest(session.out / path) != wanted
     ]
     if _agree(info is not None and not broken and _finished(info, session.num_steps)):
         assert info is not None

@@ -2,8 +2,6 @@
 
 import contextlib
 import errno
-import fcntl
-import hashlib
 import json
 import os
 import platform
@@ -15,14 +13,13 @@ from typing import Any
 
 import jax
 
-from htfjax import _files
+from htfjax import _digests, _files, _locks
 
 __all__ = [
     "FORMAT",
     "append_journal",
     "clear_of_disk",
     "differences",
-    "digest",
     "is_locked",
     "locked",
     "read_journal",
@@ -63,37 +60,18 @@ def locked(folder: Path) -> Iterator[None]:
         raise PermissionError(
             f"`out={folder}` cannot be written ({error.strerror}); choose another folder."
         ) from error
-    with open(folder / LOCK, "a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            file.seek(0)
-            raise BlockingIOError(
-                f"`out={folder}` is in use by process {file.read().strip() or '?'}; wait "
-                "for it, stop it, or choose another folder."
-            ) from error
-        file.seek(0)
-        file.truncate()
-        file.write(str(os.getpid()))
-        file.flush()
+    with _locks.exclusive_lock(folder / LOCK, f"`out={folder}`"):
         yield
 
 
 def is_locked(folder: Path) -> bool:
     """Whether a process works in the folder now."""
-    try:
-        with open(folder / LOCK) as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True
-    return False
+    return _locks.lock_holder(folder / LOCK) is not None
 
 
 def write_json(path: Path, values: Any) -> None:
     """Writes JSON, replacing the file only when all is written."""
-    with _files.replacing(path) as temporary:
+    with _files.atomic_write(path) as temporary:
         temporary.write_text(json.dumps(values, indent=1, allow_nan=False) + "\n")
 
 
@@ -138,7 +116,7 @@ def append_journal(folder: Path, line: dict[str, Any]) -> None:
     """Adds a line, with its own digest, and sees it written."""
     text = json.dumps(line, separators=(",", ":"))
     with open(folder / JOURNAL, "a") as file:
-        file.write(f"{hashlib.sha256(text.encode()).hexdigest()[:16]} {text}\n")
+        file.write(f"{_digests.text_digest(text)[:16]} {text}\n")
         file.flush()
         os.fsync(file.fileno())
 
@@ -156,22 +134,13 @@ def read_journal(folder: Path, *, mend: bool = False) -> list[dict[str, Any]]:
     whole, lines = 0, []
     for raw in content.splitlines(keepends=True):
         check, _, text = raw.rstrip(b"\n").partition(b" ")
-        good = hashlib.sha256(text).hexdigest()[:16].encode() == check
+        good = _digests.text_digest(text)[:16].encode() == check
         if good and raw.endswith(b"\n"):
             lines.append(json.loads(text))
         whole += len(raw) if raw.endswith(b"\n") else 0
     if mend and whole < len(content):
         os.truncate(path, whole)
     return lines
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a file, "missing" if there is none."""
-    try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except FileNotFoundError:
-        return "missing"
 
 
 @contextlib.contextmanager

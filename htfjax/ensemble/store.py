@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import zarr
 
-from htfjax.ensemble.folder import digest
+from htfjax._digests import file_digest
 
 __all__ = [
     "RECORDS",
@@ -114,7 +114,7 @@ def write_chunk(
         full = np.full(size, np.nan, array.dtype)
         given = values[name][: size[0], : size[1]]
         full[: given.shape[0], : given.shape[1]] = given
-        whole = path in known and digest(folder / path) == known[path]
+        whole = path in known and file_digest(folder / path) == known[path]
         if whole:
             stored: Any = array[rows, columns]
             found = np.asarray(stored)
@@ -122,7 +122,7 @@ def write_chunk(
                 continue
             changed += not _extends(found, full)
         array[rows, columns] = full
-        files[path] = digest(folder / path)
+        files[path] = file_digest(folder / path)
         if path in known and not whole:
             changed += files[path] != known[path]
     return files, changed

@@ -9,7 +9,8 @@ import zarr
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
-from htfjax.ensemble.folder import digest, read_journal, read_manifest
+from htfjax._digests import file_digest
+from htfjax.ensemble.folder import read_journal, read_manifest
 from htfjax.ensemble.store import RECORDS, chunk_file
 
 __all__ = ["is_ensemble", "open_records"]
@@ -154,7 +155,7 @@ class _Records(BackendArray):
                 wanted = self.files.get(path)
                 if wanted is None or path in self.checked:
                     continue
-                if digest(self.folder / path) != wanted:
+                if file_digest(self.folder / path) != wanted:
                     raise ValueError(
                         f"{self.folder / path} is damaged; run the same command again, "
                         "which computes it anew."

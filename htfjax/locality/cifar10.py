@@ -184,7 +184,7 @@ def _unpack(archive: Path, target: Path, names: list[str]) -> None:
             target.mkdir(exist_ok=True)
             for name in names:
                 source: Any = tar.extractfile(members[name])
-                with _files.replacing(target / name) as path:
+                with _files.atomic_write(target / name) as path:
                     _copy(source, path)
     except (tarfile.TarError, zlib.error, EOFError) as error:
         raise ValueError(f"the archive is damaged ({error}).") from error

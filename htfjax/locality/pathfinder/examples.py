@@ -186,7 +186,7 @@ def save_pathfinder(path: str | os.PathLike, images: PathfinderImages) -> None:
     }
     arrays: dict[str, Any] = {name: getattr(images, name) for name in ARRAYS}
     arrays["header"] = np.array(json.dumps(header))
-    with _files.replacing(path) as temporary, open(temporary, "wb") as file:
+    with _files.atomic_write(path) as temporary, open(temporary, "wb") as file:
         np.savez_compressed(file, **arrays)
 
 

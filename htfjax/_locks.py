@@ -1,0 +1,107 @@
+"""Locks between processes, which say who holds them."""
+
+import contextlib
+import errno
+import json
+import os
+import platform
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import filelock
+
+from htfjax import _files
+
+__all__ = ["exclusive_lock", "lock_holder"]
+
+CANNOT = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
+# A look at the lock by `lock_holder` holds it for a moment.
+SECONDS = 0.5
+
+
+@contextlib.contextmanager
+def exclusive_lock(path: Path, what: str) -> Iterator[None]:
+    """Keeps all other processes, and other threads of this one, out of the block.
+
+    Where the file system cannot lock, the existence of the file is the lock; one left by
+    a dead process of this host is taken over.
+
+    Args:
+      path: of the lock file, in a folder that exists.
+      what: names what is locked, for the error.
+
+    Raises:
+      BlockingIOError: it is in use; process and host are named.
+    """
+    with warnings.catch_warnings():
+        # filelock says that it falls back to the existence of a file, which is fine.
+        warnings.simplefilter("ignore", UserWarning)
+        lock = _acquire(path, SECONDS)
+    if lock is None:
+        raise BlockingIOError(
+            f"{what} is in use by {_read_holder(path) or 'another process'}; wait for it, "
+            "stop it, or choose another folder."
+        )
+    try:
+        with _files.atomic_write(_holder_file(path)) as temporary:
+            temporary.write_text(
+                json.dumps({"process": os.getpid(), "host": platform.node()}),
+                encoding="utf-8",
+            )
+        yield
+    finally:
+        lock.release()
+
+
+def lock_holder(path: Path) -> str | None:
+    """Who holds the lock now, as "process 12 on host a"; None if nobody does."""
+    if not (path.exists() or _holder_file(path).exists()):
+        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        try:
+            lock = _acquire(path, 0.0)
+        except OSError:  # a folder that this user may only read
+            return None
+    if lock is None:
+        return _read_holder(path) or "another process"
+    lock.release()
+    return None
+
+
+def _acquire(path: Path, seconds: float) -> filelock.BaseFileLock | None:
+    """The lock, or None if another process has it."""
+    if not issubclass(filelock.FileLock, filelock.SoftFileLock):  # as without fcntl
+        lock = filelock.FileLock(
+            path, timeout=seconds, thread_local=False, fallback_to_soft=False
+        )
+        try:
+            lock.acquire()
+            return lock
+        except filelock.Timeout:
+            return None
+        except OSError as error:
+            if error.errno not in CANNOT:
+                raise
+    # A name of its own, since the attempt above may have made `path`.
+    soft = filelock.SoftFileLock(
+        path.with_name(f"{path.name}.soft"), timeout=seconds, thread_local=False
+    )
+    try:
+        soft.acquire()
+    except filelock.Timeout:
+        return None
+    return soft
+
+
+def _holder_file(path: Path) -> Path:
+    return path.with_name(f"{path.name}.json")
+
+
+def _read_holder(path: Path) -> str | None:
+    try:
+        found = json.loads(_holder_file(path).read_text(encoding="utf-8"))
+        return f"process {found['process']} on host {found['host']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
