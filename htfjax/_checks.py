@@ -1,6 +1,10 @@
-"""Checks that run while tracing and raise errors a reader can act on."""
+"""Checks at the public doors: they run while tracing and raise errors one can act on.
 
-from collections.abc import Sequence
+Each takes the name of the argument for its message and, where the value is known, returns
+it in the form that the code behind the door expects.
+"""
+
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -11,15 +15,26 @@ from htfjax._integers import at_least
 from htfjax.mode_tree import ModeTree
 
 __all__ = [
+    "array",
     "as_sequence",
     "at_least",
     "concrete",
+    "finite",
+    "flag",
     "float_dtype",
+    "function",
+    "instance",
+    "integer_array",
     "key",
+    "labels",
     "mode_dims",
     "one_of",
+    "optimizer",
     "positive",
+    "real",
     "real_array",
+    "shape",
+    "spell",
     "tree",
 ]
 
@@ -29,46 +44,307 @@ def concrete(x: Any) -> bool:
     return not isinstance(x, Tracer)
 
 
-def positive(name: str, value: Any, *, strict: bool = False) -> None:
-    """A real number that is not negative (or above zero if `strict`), when visible."""
-    if not concrete(value):
+def spell(value: Any, most: int = 80) -> str:
+    """A value as an error shows it: short, whatever it is."""
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # a foreign object's repr may do anything
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= most else f"{text[: most - 3]}... ({type(value).__name__})"
+
+
+# Numbers
+
+
+def real(
+    name: str,
+    value: Any,
+    *,
+    least: float = -np.inf,
+    most: float = np.inf,
+    strict: bool = False,
+    infinite: bool = False,
+) -> None:
+    """A real number between two bounds, when visible.
+
+    Args:
+      least, most: bounds; `strict`: the lower one is excluded.
+      infinite: infinity counts as a number.
+
+    Raises:
+      TypeError: not a real number. ValueError: NaN, infinite or out of bounds.
+    """
+    if isinstance(value, Tracer):
+        kinds = (jax.numpy.floating, jax.numpy.integer)
+        if value.ndim or not any(jax.numpy.issubdtype(value.dtype, k) for k in kinds):
+            raise TypeError(f"`{name}` must be a real number, got {value.aval}.")
         return
-    if np.ndim(value) or isinstance(value, str | bytes | complex) or value is None:
-        raise TypeError(f"`{name}` must be a real number, got {value!r}.")
-    number = float(value)
-    if not np.isfinite(number) or number < 0 or (strict and number == 0):
-        bound = "above zero" if strict else "zero or more"
-        raise ValueError(f"`{name}={value}` must be a finite number, {bound}.")
+    number = _number(value)
+    if number is None:
+        raise TypeError(f"`{name}` must be a real number, got {spell(value)}.")
+    inside = number > least if strict else number >= least
+    if not (inside and number <= most and (infinite or np.isfinite(number))):
+        raise ValueError(f"`{name}={spell(value)}` must be {_bounds(least, most, strict)}.")
 
 
-def tree(value: Any) -> None:
-    """A mode tree."""
-    if not isinstance(value, ModeTree):
+def _number(value: Any) -> float | None:
+    """A Python, NumPy, pandas or jax real number as a float; None for anything else."""
+    if value is None or isinstance(value, str | bytes | bool | np.bool_ | complex):
+        return None
+    if np.ma.isMaskedArray(value) or isinstance(value, Sequence | dict | set):
+        return None
+    dtype = getattr(value, "dtype", None)
+    if dtype is not None:
+        floating = jax.numpy.issubdtype(dtype, jax.numpy.floating)
+        if np.ndim(value) or not (floating or jax.numpy.issubdtype(dtype, np.integer)):
+            return None
+    try:
+        return float(value)
+    except OverflowError:  # an integer beyond the floats
+        return np.inf if value > 0 else -np.inf
+    except (TypeError, ValueError):
+        return None
+
+
+def _bounds(least: float, most: float, strict: bool) -> str:
+    if np.isfinite(most):
+        return f"a number {'above' if strict else 'from'} {least:g} to {most:g}"
+    if np.isinf(least):
+        return "a finite number"
+    if least == 0:
+        return f"a finite number, {'above zero' if strict else 'zero or more'}"
+    return f"a finite number, {'above' if strict else 'at least'} {least:g}"
+
+
+def positive(name: str, value: Any, *, strict: bool = False) -> None:
+    """A finite number that is not negative (or above zero if `strict`), when visible."""
+    real(name, value, least=0, strict=strict)
+
+
+def flag(name: str, value: Any) -> bool:
+    """True or False."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"`{name}` must be True or False, got {spell(value)}.")
+    return bool(value)
+
+
+# Arrays
+
+
+def array(name: str, values: Any) -> Any:
+    """An array of any dtype that arithmetic knows, as NumPy array, or a traced one.
+
+    Foreign byte order and long double are converted; values that are masked or missing
+    are refused, because NumPy would make data of them.
+
+    Raises:
+      TypeError: masked, missing, or not numbers. ValueError: not rectangular, or long
+        doubles that float64 does not hold.
+    """
+    if isinstance(values, Tracer):
+        return values
+    if _is_masked(values):
         raise TypeError(
-            f"`tree` must be a ModeTree, got {value!r}; `ModeTree.from_nested` makes one "
-            "from nested tuples."
+            f"`{name}` is a masked array, whose masked values would become data; drop them "
+            f"first, for example `values.compressed()` beside `indices[~values.mask]`."
         )
+    try:
+        found = np.asarray(values)
+    except ValueError as error:
+        raise ValueError(f"`{name}` must be rectangular: {error}.") from error
+    except Exception as error:  # a foreign object's __array__ may raise anything
+        raise TypeError(f"`{name}` must be an array, got {spell(values)}.") from error
+    if found.dtype.kind == "O":
+        found = _from_objects(name, found)
+    if found.dtype.kind == "f" and found.dtype.itemsize > 8:
+        double = found.astype(np.float64)
+        if not np.array_equal(double.astype(found.dtype), found, equal_nan=True):
+            raise ValueError(
+                f"`{name}` has dtype {found.dtype}, and float64 does not hold its values; "
+                "round them first: `values.astype(float)`."
+            )
+        found = double
+    if not found.dtype.isnative:
+        found = found.astype(found.dtype.newbyteorder("="))
+    return found
+
+
+def _is_masked(values: Any) -> bool:
+    if isinstance(values, list | tuple):
+        return any(_is_masked(v) for v in values)
+    return np.ma.isMaskedArray(values) or values is np.ma.masked
+
+
+def _from_objects(name: str, found: np.ndarray) -> np.ndarray:
+    """Integers beyond int64 or pandas' nullable numbers as plain ones, if they are."""
+    kinds = {type(v).__name__ for v in found.ravel()[:100_000]}
+    missing = kinds & {"NAType", "NaTType", "NoneType"}
+    if missing:
+        raise TypeError(f"`{name}` has missing values ({missing.pop()}); drop them first.")
+    try:
+        plain = np.asarray(found.tolist())
+    except (ValueError, OverflowError):
+        plain = found
+    if plain.dtype.kind == "O":
+        raise TypeError(f"`{name}` must hold numbers, got objects of type {sorted(kinds)}.")
+    return plain
 
 
 def real_array(name: str, values: Any) -> Any:
-    """An array of real numbers that one may look at, as NumPy array, or a traced one."""
-    if not concrete(values):
-        return values
-    try:
-        array = np.asarray(values)
-    except ValueError as error:
-        raise ValueError(f"`{name}` must be rectangular: {error}.") from error
-    if array.dtype.kind not in "biuf" and not jax.numpy.issubdtype(
-        array.dtype, jax.numpy.floating
+    """An array of real numbers that one may look at, as NumPy array, or a traced one.
+
+    Raises:
+      As `array`; TypeError: complex numbers, strings and other things.
+    """
+    found = array(name, values)
+    floating = jax.numpy.issubdtype(found.dtype, jax.numpy.floating)
+    if not floating and not jax.numpy.issubdtype(found.dtype, np.integer):
+        if found.dtype != bool:
+            raise TypeError(f"`{name}` must be real numbers, got {found.dtype}.")
+    return found
+
+
+def integer_array(name: str, values: Any) -> Any:
+    """An array of integers, as NumPy array, or a traced one.
+
+    Raises:
+      As `array`; TypeError: anything but integers (floats, even whole ones, booleans).
+    """
+    found = array(name, values)
+    if found.size == 0 and concrete(values) and not hasattr(values, "dtype"):
+        return found.astype(np.int32)  # [] has no type
+    if not jax.numpy.issubdtype(found.dtype, np.integer):
+        raise TypeError(f"`{name}` must be integers, got {found.dtype}.")
+    return found
+
+
+def shape(name: str, values: Any, wanted: tuple[int | None, ...], axes: str) -> None:
+    """The shape of an array; None stands for any size.
+
+    Args:
+      axes: names of the axes for the message, "(B, N)" for example.
+    """
+    found = np.shape(values)
+    if len(found) != len(wanted) or any(
+        w is not None and f != w for f, w in zip(found, wanted, strict=True)
     ):
-        raise TypeError(f"`{name}` must be real numbers, got {array.dtype}.")
-    return array
+        sizes = ", ".join("any" if w is None else str(w) for w in wanted)
+        sizes += "," * (len(wanted) == 1)
+        raise ValueError(f"`{name}` has shape {found}, expected {axes} = ({sizes}).")
+
+
+def finite(name: str, values: Any, dtype: Any = None) -> jax.Array:
+    """A floating array without NaN or infinity, before and after the cast to `dtype`.
+
+    By default half precision becomes float32, so that sums over many values are right,
+    and all else the default floating dtype or float32, whichever it has.
+
+    Raises:
+      As `real_array`; ValueError: a value that is not finite, or too large for `dtype`.
+    """
+    found = real_array(name, values)
+    kind = float_dtype("dtype", dtype) if dtype is not None else _data_dtype(found.dtype)
+    if not concrete(found):
+        return jax.numpy.asarray(found, kind)
+    with np.errstate(over="ignore"):
+        cast = found.astype(kind)
+    wrong = np.argwhere(~np.isfinite(cast.astype(np.float64)))
+    if wrong.size:
+        place, value = tuple(wrong[0]), found[tuple(wrong[0])]
+        at = f"[{', '.join(map(str, place))}]" if place else ""
+        if np.isfinite(np.float64(value)):
+            raise ValueError(
+                f"`{name}{at}` is {value}, which {kind} does not hold; scale the data, or "
+                'enable float64: jax.config.update("jax_enable_x64", True).'
+            )
+        raise ValueError(f"`{name}{at}` is {value}; remove it, data must be finite.")
+    return jax.numpy.asarray(cast)
+
+
+def _data_dtype(dtype: Any) -> np.dtype:
+    if jax.numpy.issubdtype(dtype, jax.numpy.floating):
+        small = np.dtype(np.float32) if jax.numpy.finfo(dtype).bits < 32 else dtype
+        return jax.dtypes.canonicalize_dtype(small)
+    return jax.dtypes.canonicalize_dtype(float)
+
+
+def labels(name: str, values: Any, count: int, classes: int | None = None) -> jax.Array:
+    """Class labels (count,) int32 from 0 to classes - 1, checked where they can be seen.
+
+    Raises:
+      TypeError: not integers. ValueError: another shape, or a label out of range.
+    """
+    found = integer_array(name, values)
+    shape(name, found, (count,), "(B,)")
+    if concrete(found) and found.size:
+        most = np.iinfo(np.int32).max if classes is None else classes - 1
+        wrong = np.argwhere((found < 0) | (found > most))
+        if wrong.size:
+            at = wrong[0, 0]
+            raise ValueError(f"`{name}[{at}]` is {found[at]}; labels run from 0 to {most}.")
+    return jax.numpy.asarray(found, np.int32)
+
+
+def float_dtype(name: str, dtype: Any) -> np.dtype:
+    """A floating dtype; None is the default one (float64 where x64 is enabled).
+
+    Raises:
+      TypeError: not a floating dtype. ValueError: float64 where x64 is not enabled.
+    """
+    try:
+        wanted = None if dtype is None else jax.numpy.dtype(dtype)
+    except TypeError as error:
+        raise TypeError(f"`{name}={spell(dtype)}` must be a floating dtype.") from error
+    if wanted is not None and not jax.numpy.issubdtype(wanted, jax.numpy.floating):
+        raise TypeError(f"`{name}={spell(dtype)}` must be a floating dtype.")
+    resolved = jax.dtypes.canonicalize_dtype(float if wanted is None else wanted)
+    if dtype is not float and wanted is not None and resolved != wanted:
+        raise ValueError(
+            f"`{name}={spell(dtype)}` needs 64-bit numbers, which are off; enable them "
+            'with jax.config.update("jax_enable_x64", True) before anything is computed.'
+        )
+    return resolved
+
+
+# Other values
 
 
 def one_of(name: str, value: Any, choices: Sequence[str]) -> None:
     """One of a few words."""
-    if value not in choices:
-        raise ValueError(f"`{name}={value!r}` is none of {list(choices)}.")
+    if not isinstance(value, str) or value not in choices:
+        kind = ValueError if isinstance(value, str) else TypeError
+        raise kind(f"`{name}={spell(value)}` is none of {list(choices)}.")
+
+
+def instance(name: str, value: Any, kind: type | tuple[type, ...], advice: str) -> None:
+    """An object of a class; `advice` says how to get one."""
+    if not isinstance(value, kind):
+        kinds = kind if isinstance(kind, tuple) else (kind,)
+        names = " or ".join(k.__name__ for k in kinds)
+        raise TypeError(f"`{name}` must be a {names}, got {spell(value)}; {advice}.")
+
+
+def tree(value: Any, name: str = "tree") -> None:
+    """A mode tree."""
+    advice = "`ModeTree.from_nested` makes one from nested tuples"
+    instance(name, value, ModeTree, advice)
+
+
+def function(name: str, value: Any) -> Callable[..., Any]:
+    """Something that can be called."""
+    if not callable(value):
+        raise TypeError(f"`{name}` must be callable, got {spell(value)}.")
+    return value
+
+
+def optimizer(name: str, value: Any) -> None:
+    """An optax transformation: something with `init` and `update`."""
+    parts = (getattr(value, "init", None), getattr(value, "update", None))
+    if not all(map(callable, parts)):
+        raise TypeError(
+            f"`{name}` must be an optax transformation such as "
+            f"htfjax.group_rmsprop(1e-2), got {spell(value)}."
+        )
 
 
 def key(name: str, value: Any) -> None:
@@ -76,7 +352,7 @@ def key(name: str, value: Any) -> None:
     dtype = getattr(value, "dtype", None)
     if dtype is None or not jax.numpy.issubdtype(dtype, jax.dtypes.prng_key):
         raise TypeError(
-            f"`{name}` must be a typed key such as jax.random.key(0), got {value!r}."
+            f"`{name}` must be a typed key such as jax.random.key(0), got {spell(value)}."
         )
     if np.ndim(value):
         raise TypeError(
@@ -86,14 +362,18 @@ def key(name: str, value: Any) -> None:
 
 
 def as_sequence(values: Any) -> Any:
-    """A list in place of a NumPy array of one axis; anything else as it is."""
-    return values.tolist() if isinstance(values, np.ndarray) else values
+    """A list in place of an array or series of one axis; anything else as it is."""
+    if isinstance(values, str | bytes) or isinstance(values, Tracer):
+        return values
+    if np.ma.isMaskedArray(values) or getattr(values, "ndim", None) != 1:
+        return values
+    return np.asarray(values).tolist()
 
 
 def mode_dims(order: int, dims: Any) -> tuple[int, ...]:
-    """One dimension a mode; a single int stands for all of them."""
+    """One dimension per mode; a single int stands for all of them."""
     dims = as_sequence(dims)
-    if not isinstance(dims, Sequence):
+    if not isinstance(dims, Sequence) or isinstance(dims, str | bytes):
         return (at_least("mode_dims", dims, 1),) * order
     if len(dims) != order:
         raise ValueError(
@@ -101,11 +381,3 @@ def mode_dims(order: int, dims: Any) -> tuple[int, ...]:
             "for each of the modes."
         )
     return tuple(at_least("mode_dims", dim, 1) for dim in dims)
-
-
-def float_dtype(name: str, dtype: Any) -> np.dtype:
-    """A floating dtype; None is the default one (float64 where x64 is enabled)."""
-    resolved = jax.dtypes.canonicalize_dtype(float if dtype is None else dtype)
-    if not jax.numpy.issubdtype(resolved, jax.numpy.floating):
-        raise TypeError(f"`{name}={dtype}` must be a floating dtype.")
-    return resolved

@@ -12,8 +12,14 @@ def at_least(name: str, value: Any, least: int) -> int:
     Raises:
       TypeError: not an integer (booleans and floats are not). ValueError: too small.
     """
-    if isinstance(value, bool | float) or not hasattr(value, "__index__"):
+    try:
+        # Booleans and arrays of one entry have an index too.
+        plain = not (isinstance(value, bool) or getattr(value, "ndim", 0))
+        number = operator.index(value) if plain else None
+    except TypeError:
+        number = None
+    if number is None:
         raise TypeError(f"`{name}` must be an integer, got {value!r}.")
-    if operator.index(value) < least:
+    if number < least:
         raise ValueError(f"`{name}={value}` must be at least {least}.")
-    return operator.index(value)
+    return number

@@ -18,7 +18,7 @@ from htfjax import factors as _factors
 from htfjax.completion import CompletionLoss, loss_plan, observed_entries
 from htfjax.contraction.sensing import check_vectors
 from htfjax.factors import Factors
-from htfjax.penalty import check_data, finite, penalize
+from htfjax.penalty import check_data, penalize
 
 __all__ = [
     "MatrixSensingLoss",
@@ -111,9 +111,9 @@ def sensing_loss(
     """
     check_vectors(vectors)
     held = (
-        finite("vectors", vectors)
+        _checks.finite("vectors", vectors)
         if hasattr(vectors, "ndim")
-        else tuple(finite(f"vectors[{n}]", x) for n, x in enumerate(vectors))
+        else tuple(_checks.finite(f"vectors[{n}]", x) for n, x in enumerate(vectors))
     )
     _check_axes(held, targets)
     targets, threshold = check_data(targets, len(held[0]), penalty, threshold)
@@ -149,7 +149,7 @@ def matrix_sensing_loss(
         raise ValueError(
             f"`matrices` has shape {np.shape(matrices)}, expected (B, D_0, D_1)."
         )
-    array = finite("matrices", matrices)
+    array = _checks.finite("matrices", matrices)
     targets, threshold = check_data(targets, len(array), penalty, threshold)
     return MatrixSensingLoss(array, targets, threshold, penalty)
 

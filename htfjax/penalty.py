@@ -8,7 +8,7 @@ import numpy as np
 
 from htfjax import _checks
 
-__all__ = ["check_data", "finite", "penalize", "pointwise"]
+__all__ = ["check_data", "penalize", "pointwise"]
 
 PENALTIES = ("l2", "l1", "huber")
 
@@ -53,21 +53,4 @@ def check_data(
         )
     if count == 0:
         raise ValueError("`targets` is empty: a loss needs at least one observation.")
-    return finite("targets", targets), jnp.asarray(threshold, float)
-
-
-def finite(name: str, values: Any) -> jax.Array:
-    """A floating array without NaN or infinity."""
-    if _checks.concrete(values):
-        array = _checks.real_array(name, values)
-        if not np.issubdtype(array.dtype, np.floating):
-            array = array.astype(float)
-        wrong = np.argwhere(~np.isfinite(array))
-        if wrong.size:
-            at = ", ".join(map(str, wrong[0]))
-            raise ValueError(
-                f"`{name}[{at}]` is {array[tuple(wrong[0])]}; remove it, data must be "
-                "finite."
-            )
-        values = array
-    return jnp.asarray(values, jax.dtypes.canonicalize_dtype(values.dtype))
+    return _checks.finite("targets", targets), jnp.asarray(threshold, float)
