@@ -105,12 +105,14 @@ from htfjax import theory as theory
 
 from htfjax.group_rms import group_rmsprop as group_rmsprop
 from htfjax.group_rms import scale_by_group_rms as scale_by_group_rms
-from htfjax.trajectory import RiseTimes as RiseTimes
 from htfjax.trajectory import Stop as Stop
 from htfjax.trajectory import Trajectory as Trajectory
 from htfjax.trajectory import find_stop as find_stop
 from htfjax.trajectory import join as join
-from htfjax.trajectory import rise_times as rise_times
+from htfjax.rises import RiseTimes as RiseTimes
+from htfjax.rises import crossings as crossings
+from htfjax.rises import incrementality as incrementality
+from htfjax.rises import rise_times as rise_times
 from htfjax.descent import Carrying as Carrying
 from htfjax.descent import DescentState as DescentState
 from htfjax.descent import continue_descent as continue_descent
@@ -212,11 +214,13 @@ __all__ = [
     "spectrum",
     "group_rmsprop",
     "scale_by_group_rms",
-    "RiseTimes",
     "Stop",
     "Trajectory",
     "find_stop",
     "join",
+    "RiseTimes",
+    "crossings",
+    "incrementality",
     "rise_times",
     "Carrying",
     "DescentState",

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-__all__ = ["RiseTimes", "Stop", "Trajectory", "find_stop", "join", "rise_times"]
+__all__ = ["Stop", "Trajectory", "find_stop", "join"]
 
 
 @jax.tree_util.register_dataclass
@@ -65,19 +65,6 @@ class Trajectory:
     def finite(self) -> jax.Array:
         """Whether the loss was finite at each record."""
         return jnp.isfinite(self.losses)
-
-
-class RiseTimes(NamedTuple):
-    """When quantities left zero; NaN for one that never did. Arrays (num_quantities,).
-
-    Example:
-      >>> rise_times(np.arange(3), np.array([[0.0], [6.0], [10.0]]))
-      RiseTimes(take_off=array([1.]), half_rise=array([1.]), width=array([1.]))
-    """
-
-    take_off: np.ndarray  # first record above 10 % of the final value
-    half_rise: np.ndarray  # first record above 50 %
-    width: np.ndarray  # from 10 % to 90 %
 
 
 class Stop(NamedTuple):
@@ -155,49 +142,6 @@ def find_stop(
         if in_a_row > patience:
             return Stop("converged", record)
     return None
-
-
-def rise_times(steps: ArrayLike, values: ArrayLike, active: float = 1e-2) -> RiseTimes:
-    """When each quantity rose to its final value.
-
-    A quantity counts when its final value is above `active` times the largest final one.
-    Take-off is the first record above 10 % of the quantity's own final value, half-rise
-    above 50 %, width the distance from 10 % to 90 %.
-
-    Args:
-      steps: (K,) positions of the records: steps, times or path lengths.
-      values: (K, M) quantities.
-      active: share of the largest final value.
-
-    Returns:
-      Arrays (M,), NaN where a quantity is not active.
-
-    Raises:
-      ValueError: arrays of other shapes.
-
-    Source: definitions of our own, the same in every figure and table.
-
-    Example:
-      >>> rise_times(np.arange(4), np.array([[0, 0], [1, 0], [5, 0], [9, 0]])).take_off
-      array([ 1., nan])
-    """
-    steps, values = np.asarray(steps, float), np.abs(np.asarray(values, float))
-    if steps.ndim != 1 or values.ndim != 2 or len(steps) != len(values):
-        raise ValueError(
-            f"`steps` has shape {steps.shape} and `values` {values.shape}, expected (K,) "
-            "and (K, M)."
-        )
-    final = values[-1]
-    # NaN pads ragged sizes, and is what a diverged run ends with.
-    largest = np.max(final, initial=0.0, where=~np.isnan(final))
-    counted = final > active * largest
-
-    def first_above(share: float) -> np.ndarray:
-        above = values > share * final[None, :]
-        return np.where(counted, steps[np.argmax(above, axis=0)], np.nan)
-
-    take_off = first_above(0.1)
-    return RiseTimes(take_off, first_above(0.5), first_above(0.9) - take_off)
 
 
 def _running_sum(increments: jax.Array) -> jax.Array:

@@ -36,7 +36,7 @@ def nearest_scale(data: xr.Dataset) -> int:
 
 
 def bands(data: xr.Dataset, found: xr.Dataset, rank: int, marks: bool = False) -> Any:
-    """Median and 10-90 % band over seeds of every singular value, one panel a model."""
+    """Median and 10-90 % band over seeds of every singular value, one panel per model."""
     models, s = list(data.model.values), nearest_scale(data)
     fig, axes = plt.subplots(
         1,
@@ -153,7 +153,8 @@ def incrementality(summary: dict[str, Any], data: xr.Dataset) -> Any:
             continue
         x = [r["init_scale"] for r in known]
         y = np.array(
-            [[r["incrementality"][k] for k in ("median", "low", "high")] for r in known]
+            [[r["incrementality"][k] for k in ("median", "low", "high")] for r in known],
+            float,
         )
         style, marker = STYLES[model]
         left.errorbar(
@@ -168,10 +169,25 @@ def incrementality(summary: dict[str, Any], data: xr.Dataset) -> Any:
     left.set_ylabel("incrementality index\n(gap to next rise / width of rise)")
     if np.isfinite(grid).any():
         left.legend(fontsize=8, frameon=False)
+    dropped = sum(_dropped(row) for row in summary["rows"])
+    coarse = sum(row["coarse_rises"] for row in summary["rows"])
+    total = sum(sum(row["runs"].values()) for row in summary["rows"])
+    fitted = sum(row["runs"].get("converged", 0) for row in summary["rows"])
+    fig.supxlabel(
+        f"medians with exact 95 % intervals; {fitted} of {total} runs converged, {dropped} "
+        f"have no index (fewer than two rises), {coarse} rises too few records",
+        fontsize=9,
+    )
     left.grid(alpha=0.25)
     heat(right, grid, [f"{x:.2g}" for x in scales], models, "incrementality index")
     right.set_xlabel("start, multiple of the model's own std")
     return fig
+
+
+def _dropped(row: dict[str, Any]) -> int:
+    """Runs of a cell that have no index."""
+    index = row["incrementality"]
+    return sum(row["runs"].values()) if index is None else index["dropped"]
 
 
 def heat(

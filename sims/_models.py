@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 import htfjax as htf
 
@@ -62,6 +63,15 @@ def completion(setting: Model) -> Any:
 def model_lane(setting: Model, key: jax.Array, rates: Any) -> Any:
     """The lane of a model."""
     return htf.ensemble.completion_lane(completion(setting), key, rates)
+
+
+def target_singular_values(setting: Model, seed: int, top: int) -> np.ndarray:
+    """The largest singular values of a run's target, (top,), zeros where it has fewer."""
+    lane = htf.ensemble.make_lane(model_lane, setting, seed)
+    matrix = htf.matricize(lane.observe.target, lane.observe.modes[0])
+    values = np.linalg.svd(np.asarray(matrix, np.float64), compute_uv=False)[:top]
+    rank = int(htf.numerical_rank(jnp.asarray(values, jnp.float32)))  # rounding is no rank
+    return np.pad(values[:rank], (0, top - rank))
 
 
 @dataclasses.dataclass(frozen=True)

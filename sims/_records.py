@@ -139,8 +139,8 @@ def summarize(
         rise = htf.rise_times(steps, values)
         error = math.sqrt(config.tolerance * _num_entries(problem))
         spectra[str(modes)] = {
-            "active": int(np.sum(~np.isnan(rise.take_off))),
-            "rising": int(np.sum(rise.take_off > steps[0])),
+            "active": int(np.sum(rise.active)),
+            "rising": int(np.sum(np.isfinite(rise.take_off))),
             "take_off_steps": _numbers(rise.take_off),
             "half_rise_steps": _numbers(rise.half_rise),
             "rise_width_steps": _numbers(rise.width),

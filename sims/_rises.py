@@ -1,26 +1,29 @@
-"""Take-offs of an ensemble by step, training loss and path length, and how incremental."""
+"""Rises of an ensemble by step, training loss and path length, and how incremental."""
 
 import math
 from typing import Any
 
 import numpy as np
 import xarray as xr
+from scipy import stats
 
 import htfjax as htf
 
 CLOCKS = ("step", "loss", "path_length")
 
 
-def rises(data: xr.Dataset) -> xr.Dataset:
-    """Rises of every singular value of every run.
+def rises(data: xr.Dataset, finals: np.ndarray | None = None) -> xr.Dataset:
+    """Rises of every singular value of every run, as `htfjax.rise_times` defines them.
 
     Args:
       data: loss, chord and singular_value over (..., seed, step, ...).
+      finals: (..., seed, index) what singular values rise to: the target's, where known.
+        By default each run's own last values, which are final only where it converged.
 
     Returns:
       take_off (..., seed, index, clock), half_rise and width (..., seed, index) in steps,
-      final_rank (..., seed), index_of_increment (..., seed): the median over rises of
-      (steps to the next half-rise) / (10-90 % width, at least a record).
+      final_rank (..., seed), index_of_increment (..., seed), and coarse (..., seed): rises
+      with too few records for a width.
     """
     lead = data.loss.dims[:-1]
     values = data.singular_value.isel(modes=0)
@@ -30,7 +33,7 @@ def rises(data: xr.Dataset) -> xr.Dataset:
     shape = losses.shape[:-1]
     take_off = np.full((*shape, top, len(CLOCKS)), np.nan)
     half, width = np.full((*shape, top), np.nan), np.full((*shape, top), np.nan)
-    rank = np.zeros(shape, int)
+    rank, coarse = np.zeros(shape, int), np.zeros(shape, int)
     increment = np.full(shape, np.nan)
     for run in np.ndindex(shape):
         count = int(data.steps.values[run]) // int(steps[1] - steps[0]) + 1
@@ -39,49 +42,49 @@ def rises(data: xr.Dataset) -> xr.Dataset:
             continue
         last = int(np.nonzero(seen)[0][-1]) + 1
         spectrum, at = spectra[run][:last], steps[:last]
-        rise = htf.rise_times(at, spectrum)
+        final = spectrum[-1] if finals is None else finals[run]
+        rise = htf.rise_times(at, spectrum, final=final)
         # In a run that never left its start all values are alike: none of them rose.
         moved = spectrum[-1] > 10 * spectrum[0]
-        rise = htf.RiseTimes(*(np.where(moved, x, np.nan) for x in rise))
+        rise = htf.RiseTimes(
+            *(np.where(moved, x, np.nan) for x in rise[:3]), active=rise.active & moved
+        )
         half[run], width[run] = rise.half_rise, rise.width
-        rank[run] = int(np.sum(np.isfinite(rise.take_off)))
+        rank[run] = int(np.sum(moved & (spectrum[-1] > 1e-2 * np.nanmax(final))))
+        coarse[run] = int(np.sum(np.isfinite(rise.half_rise) & np.isnan(rise.width)))
         path = np.concatenate([[0.0], np.cumsum(chords[run][: last - 1])])
-        for i, moment in enumerate(rise.take_off):
-            if np.isfinite(moment):
-                r = int(np.searchsorted(at, moment))
-                take_off[run][i] = (moment, losses[run][r], path[r])
-        increment[run] = increments(rise, int(steps[1] - steps[0]))
+        take_off[run][:, 0] = rise.take_off
+        take_off[run][:, 1] = np.exp(
+            np.interp(rise.take_off, at, np.log(losses[run][:last]))
+        )
+        take_off[run][:, 2] = np.interp(rise.take_off, at, path)
+        increment[run] = htf.incrementality(rise)
     found = {
         "take_off": ((*lead, "index", "clock"), take_off),
         "half_rise": ((*lead, "index"), half),
         "width": ((*lead, "index"), width),
         "final_rank": (lead, rank),
         "index_of_increment": (lead, increment),
+        "coarse": (lead, coarse),
     }
     coords = {name: data[name] for name in lead if name in data.coords}
     return xr.Dataset(found, coords | {"clock": list(CLOCKS), "status": data.status})
 
 
-def increments(rise: Any, record: int) -> float:
-    """Median over rises of gap to the next half-rise / width; NaN below two rises."""
-    order = np.argsort(np.nan_to_num(rise.half_rise, nan=np.inf), kind="stable")
-    half, width = rise.half_rise[order], rise.width[order]
-    half, width = half[np.isfinite(half)], width[np.isfinite(half)]
-    if len(half) < 2:
-        return math.nan
-    return float(np.median(np.diff(half) / np.maximum(width[:-1], record)))
+def interval(values: np.ndarray) -> dict[str, Any] | None:
+    """Median over seeds with its exact 95 % interval, from order statistics.
 
-
-def interval(values: np.ndarray, rng: np.random.Generator) -> dict[str, Any] | None:
-    """Median over seeds with a 95 % bootstrap interval."""
-    values = values[np.isfinite(values)]
-    if not len(values):
+    `low` and `high` are None below six runs, which do not bound a median at 95 %;
+    `dropped` counts runs without a value.
+    """
+    known = values[np.isfinite(values)]
+    if not len(known):
         return None
-    draws = rng.choice(values, (2000, len(values)))
-    low, high = np.quantile(np.median(draws, axis=1), (0.025, 0.975))
+    bounds = stats.quantile_test(known, p=0.5).confidence_interval(0.95)
+    low, high = (float(x) if math.isfinite(x) else None for x in bounds)
     return {
-        "median": float(np.median(values)), "low": float(low), "high": float(high),
-        "runs": len(values),
+        "median": float(np.median(known)), "low": low, "high": high,
+        "runs": len(known), "dropped": int(np.sum(~np.isfinite(values))),
     }  # fmt: skip
 
 

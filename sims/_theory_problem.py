@@ -44,29 +44,19 @@ def completion(
     return Completion(target, loss, indices)
 
 
-def crossings(positions: Any, values: Any, share: float = 0.1) -> np.ndarray:
-    """Where each quantity first exceeds `share` of its final value, interpolated.
+def share_crossings(positions: Any, values: Any, share: float = 0.1) -> np.ndarray:
+    """Where each quantity last rises above `share` of its final value, interpolated.
 
-    NaN for quantities that end below a hundredth of the largest. Unlike
-    `htfjax.rise_times` this does not round to records, which differ between runs.
+    NaN for quantities that end below a hundredth of the largest.
     """
-    x, y = np.asarray(positions, float), np.abs(np.asarray(values, float))
-    found = np.full(y.shape[1], np.nan)
-    for i in range(y.shape[1]):
-        level = share * y[-1, i]
-        if y[-1, i] <= 1e-2 * y[-1].max():
-            continue
-        k = int(np.argmax(y[:, i] > level))
-        if k == 0:
-            continue
-        part = (level - y[k - 1, i]) / (y[k, i] - y[k - 1, i])
-        found[i] = x[k - 1] + part * (x[k] - x[k - 1])
-    return found
+    y = np.abs(np.asarray(values, float))
+    levels = np.where(y[-1] > 1e-2 * y[-1].max(), share * y[-1], np.nan)
+    return htf.crossings(positions, y, levels)
 
 
 def interpolated_loss(losses: Any, values: Any) -> np.ndarray:
     """Training loss at each take-off, interpolated in its logarithm."""
-    return np.exp(crossings(np.log(np.asarray(losses, float)), values))
+    return np.exp(share_crossings(np.log(np.asarray(losses, float)), values))
 
 
 def top_singular_values(count: int, modes: tuple[int, ...]) -> Any:
@@ -96,9 +86,9 @@ __all__ = [
     "STYLES",
     "Completion",
     "completion",
-    "crossings",
     "finite",
     "interpolated_loss",
     "save_figure",
+    "share_crossings",
     "top_singular_values",
 ]

@@ -24,10 +24,10 @@ from sims._theory_problem import (
     COLOURS,
     STYLES,
     completion,
-    crossings,
     finite,
     interpolated_loss,
     save_figure,
+    share_crossings,
     top_singular_values,
 )
 
@@ -153,14 +153,14 @@ def _descend(start: Any, loss: Any, look: Any, config: Config, rate: float) -> A
 def _positions(run: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     return (
         interpolated_loss(run["losses"], run["values"]),
-        crossings(run["path"], run["values"]),
+        share_crossings(run["path"], run["values"]),
     )
 
 
 def _row(run: dict[str, Any], truth: tuple[np.ndarray, np.ndarray]) -> dict[str, Any]:
     losses, lengths = _positions(run)
     count = int(np.sum(~np.isnan(truth[0])))
-    steps = crossings(run["evaluations"], run["values"])
+    steps = share_crossings(run["evaluations"], run["values"])
     return {
         "status": run["status"],
         "evaluations": int(run["evaluations"][-1]),

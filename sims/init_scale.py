@@ -22,9 +22,9 @@ from sims._folder import open_folder, write_json
 from sims._theory_problem import (
     COLOURS,
     completion,
-    crossings,
     finite,
     save_figure,
+    share_crossings,
     top_singular_values,
 )
 
@@ -86,7 +86,7 @@ def run(config: Config) -> dict[str, Any]:
 
 
 def _row(tau: np.ndarray, values: np.ndarray, path: Any) -> dict[str, Any]:
-    low, half, high = (crossings(tau, values, share) for share in (0.1, 0.5, 0.9))
+    low, half, high = (share_crossings(tau, values, share) for share in (0.1, 0.5, 0.9))
     gaps, widths = np.diff(half), high - low
     return {
         "status": path.status,
@@ -114,7 +114,7 @@ def draw(config: Config, curves: dict[Any, Any]) -> Any:
     for i, seed in enumerate(config.seeds):
         for j, std in enumerate(config.stds):
             ax, (tau, values) = axes[i][j], curves[seed, std]
-            half = crossings(tau, values, 0.5)
+            half = share_crossings(tau, values, 0.5)
             for k in range(values.shape[1]):
                 style = ("-", "--", "-.", ":")[k % 4]
                 ax.plot(tau / half[0], values[:, k], style, color=COLOURS[k], lw=1.5)

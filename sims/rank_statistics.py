@@ -22,7 +22,7 @@ from sims._command import INTERRUPTED, command
 from sims._ensembles import check_multiple, drive_grid, on_all_cores, seeds_from
 from sims._figures import save
 from sims._folder import write_json
-from sims._models import Model, model_lane, standard_std
+from sims._models import Model, model_lane, standard_std, target_singular_values
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,11 +54,11 @@ class Config:
     """Observed entries of 4096."""
     num_steps: int = 20_000
     """Steps at most."""
-    record_every: int = 50
+    record_every: int = 25
     """Steps between records."""
     tolerance: float = 5e-5
     """Training mean squared error below which a record counts as fitted."""
-    patience: int = 20
+    patience: int = 40
     """A run stops when more than this many records in a row are fitted."""
     batching: Literal["auto", "map", "vmap"] = "auto"
     """How runs share a program; "map" equals single runs bit for bit."""
@@ -97,7 +97,9 @@ def run(config: Config) -> dict[str, Any]:
         checkpoint_seconds=config.checkpoint_seconds,
     )
     data = htf.load_results(config.out)
-    found = _rises.rises(data[["loss", "chord", "singular_value"]])
+    found = _rises.rises(
+        data[["loss", "chord", "singular_value"]], target_values(data, config)
+    )
     summary = summarize(data, found, config) | {"state": last.state}
     write_json(config.out / "summary.json", summary)
     options = dataclasses.asdict(config) | {"out": None}
@@ -138,9 +140,25 @@ def grid_of(config: Config) -> Any:
     return htf.ensemble.Grid(base, seeds_from(config.seed, config.num_seeds), axes)
 
 
+def target_values(data: xr.Dataset, config: Config) -> np.ndarray:
+    """Singular values of every run's target, (model, init_scale, seed, index).
+
+    They are what a run's own rise to, also in runs that did not converge.
+    """
+    top = data.sizes["index"]
+    shape = (data.sizes["model"], 1, data.sizes["seed"], top)
+    found = np.full(shape, np.nan)
+    for m, model in enumerate(data.model.values):
+        setting = Model(
+            model=str(model), target_rank=config.target_rank, widths=1, observed=1
+        )
+        for s, seed in enumerate(data.seed.values):
+            found[m, 0, s] = target_singular_values(setting, int(seed), top)
+    return np.broadcast_to(found, (shape[0], data.sizes["init_scale"], *shape[2:]))
+
+
 def summarize(data: xr.Dataset, found: xr.Dataset, config: Config) -> dict[str, Any]:
     """Counts, take-offs and incrementality of every model and start."""
-    rng = np.random.default_rng(config.seed)
     rows = []
     for m, model in enumerate(data.model.values):
         for s, scale in enumerate(data.init_scale.values):
@@ -160,7 +178,7 @@ def summarize(data: xr.Dataset, found: xr.Dataset, config: Config) -> dict[str, 
                     "final_rank": {
                         str(r): int(c) for r, c in zip(ranks, counts, strict=True)
                     },
-                    "incrementality": _rises.interval(each.index_of_increment.values, rng),
+                    "incrementality": _rises.interval(each.index_of_increment.values),
                     "take_off": {
                         str(clock): [
                             _rises.quantiles(each.take_off.values[:, k, c])
@@ -168,6 +186,7 @@ def summarize(data: xr.Dataset, found: xr.Dataset, config: Config) -> dict[str, 
                         ]
                         for c, clock in enumerate(found.clock.values)
                     },
+                    "coarse_rises": int(each.coarse.sum()),
                     "eps_phase_share": _rises.quantiles(slow[known] / steps[known]),
                 }
             )
@@ -184,7 +203,7 @@ def report(summary: dict[str, Any], config: Config, console: Console) -> int:
     """A table of what came out; the exit code."""
     table = Table(box=None, pad_edge=False)
     for heading in ("model", "std", "runs", "final ranks", "median take-offs (steps)",
-                    "incrementality (95 %)"):  # fmt: skip
+                    "incrementality (95 %)", "without an index"):  # fmt: skip
         table.add_column(heading)
     for row in summary["rows"]:
         index = row["incrementality"]
@@ -194,13 +213,25 @@ def report(summary: dict[str, Any], config: Config, console: Console) -> int:
             ", ".join(f"{n} {k}" for k, n in row["runs"].items()),
             ", ".join(f"{n} x {k}" for k, n in row["final_rank"].items()),
             " ".join("-" if q is None else f"{q[1]:.0f}" for q in row["take_off"]["step"]),
-            "-"
-            if index is None
-            else f"{index['median']:.2f} ({index['low']:.2f} to {index['high']:.2f})",
+            "-" if index is None else _spell(index),
+            str(sum(row["runs"].values()) if index is None else index["dropped"]),
+        )
+    coarse = sum(row["coarse_rises"] for row in summary["rows"])
+    if coarse:
+        console.print(
+            f"{coarse} rises have fewer than 4 records and no width; a smaller "
+            "--record-every, in another folder, shows them",
+            soft_wrap=True,
         )
     console.print(table)
     console.print(f"figures, results and summary.json are in {config.out}", soft_wrap=True)
     return INTERRUPTED if summary["state"] == "interrupted" else 0
+
+
+def _spell(index: dict[str, Any]) -> str:
+    if index["low"] is None:
+        return f"{index['median']:.2f} (too few runs)"
+    return f"{index['median']:.2f} ({index['low']:.2f} to {index['high']:.2f})"
 
 
 def main() -> int:

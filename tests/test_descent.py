@@ -437,9 +437,10 @@ def test_rise_times_follow_their_definitions() -> None:
     ramp = np.linspace(0, 10, 11)
     values = np.stack([ramp, 0.5 * ramp, 1e-3 * ramp, np.full(11, np.nan)], axis=1)
     rise = htf.rise_times(steps, values)
-    np.testing.assert_array_equal(rise.take_off, [20, 20, np.nan, np.nan])
-    np.testing.assert_array_equal(rise.half_rise, [60, 60, np.nan, np.nan])
-    np.testing.assert_array_equal(rise.width, [80, 80, np.nan, np.nan])
+    np.testing.assert_allclose(rise.take_off, [10, 10, np.nan, np.nan])
+    np.testing.assert_allclose(rise.half_rise, [50, 50, np.nan, np.nan])
+    np.testing.assert_allclose(rise.width, [80, 80, np.nan, np.nan])
+    np.testing.assert_array_equal(rise.active, [True, True, False, False])
 
 
 def test_join_refuses_gaps() -> None:

@@ -72,6 +72,7 @@ ORDER = [
     "theory",
     "group_rms",
     "trajectory",
+    "rises",
     "descent",
     "chunks",
     "flow.records",
