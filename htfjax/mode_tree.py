@@ -8,6 +8,7 @@ import collections
 import dataclasses
 import functools
 import operator
+import sys
 from typing import Any
 
 from htfjax._integers import at_least
@@ -158,16 +159,27 @@ class ModeTree:
         return spelled[self.root]
 
     def __str__(self) -> str:
+        branch, last_branch, beside = _strokes()
         lines = [_label(self, self.root)]
         stack = [(c, "") for c in reversed(self.children[self.root])]
         while stack:
             k, indent = stack.pop()
             siblings = self.children[self.parent[k]]
             last = k == siblings[-1]
-            lines.append(indent + ("└── " if last else "├── ") + _label(self, k))
-            below = indent + ("    " if last else "│   ")
+            lines.append(indent + (last_branch if last else branch) + _label(self, k))
+            below = indent + ("    " if last else beside)
             stack.extend((c, below) for c in reversed(self.children[k]))
         return "\n".join(lines)
+
+
+def _strokes() -> tuple[str, str, str]:
+    """Branches of a printed tree: plain characters where the output has no others."""
+    strokes = ("├── ", "└── ", "│   ")
+    try:
+        "".join(strokes).encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except (UnicodeEncodeError, LookupError):
+        return ("|-- ", "`-- ", "|   ")
+    return strokes
 
 
 def _leaves(nested: Any) -> list[Any]:

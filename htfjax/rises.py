@@ -7,7 +7,7 @@ that it does not depend on how often one records, as long as a rise has some rec
 from typing import Any, NamedTuple
 
 import numpy as np
-from jax.typing import ArrayLike
+from numpy.typing import ArrayLike
 
 from htfjax import _checks
 

@@ -1,5 +1,6 @@
 """Figures of rank dynamics, drawn from saved results alone."""
 
+import ast
 import dataclasses
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,8 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
+
+import htfjax as htf
 
 TITLES = {
     "mf": "matrix factorization",
@@ -156,6 +159,11 @@ def _headline(run: xr.Dataset, top: int) -> tuple[np.ndarray, str]:
     return _largest_components(run, node, top), f"{name}, root {{{modes}}}"
 
 
+def spell(modes: tuple[int, ...]) -> str:
+    """A mode set as it is labelled: "0,1"."""
+    return ",".join(map(str, modes))
+
+
 def _largest_components(run: xr.Dataset, node: int, top: int) -> np.ndarray:
     """The components that end largest, followed by their index."""
     values = run.local_component_norm.isel(seed=0, node=node).values
@@ -164,15 +172,13 @@ def _largest_components(run: xr.Dataset, node: int, top: int) -> np.ndarray:
 
 
 def _node_mode_sets(run: xr.Dataset) -> set[str]:
-    """Mode sets of the tree's nodes, as its drawing in the attributes spells them."""
-    lines = run.attrs["tree"].splitlines()
-    return {line.split("{")[1].rstrip("}") for line in lines if "{" in line} | {
-        line.split()[-1] for line in lines if "{" not in line
-    }
+    """Mode sets of the tree's nodes, spelled like the coordinate `modes`."""
+    tree = htf.ModeTree.from_nested(ast.literal_eval(run.attrs["tree"]))
+    return {spell(modes) for modes in tree.modes}
 
 
 def _lines(ax: Any, steps: np.ndarray, values: np.ndarray, style: str = "-") -> None:
-    """One line a quantity, dark to light: the order shows in grey as well."""
+    """One line per quantity, dark to light: the order shows in grey as well."""
     colors = mpl.colormaps["viridis"](np.linspace(0.0, 0.88, max(values.shape[1], 2)))
     for column, color in reversed(list(zip(values.T, colors, strict=False))):
         ax.plot(steps, column, style, color=color, lw=1.5)

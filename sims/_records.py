@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 
 import htfjax as htf
+from sims._figures import spell
 from sims._problem import Problem
 from sims._settings import Config, Setting
 
@@ -89,7 +90,7 @@ def to_dataset(piece: htf.Trajectory, *, config: Config, setting: Setting) -> xr
             "width": ("node", [x.shape[1] for x in norms]),
             "node_modes": ("node", [spell(setting.tree.modes[k]) for k in nodes]),
         },
-        attrs={"panel": setting.panel, "tree": str(setting.tree)},
+        attrs={"panel": setting.panel, "tree": repr(setting.tree.nested)},
     )
 
 
@@ -167,11 +168,6 @@ def summarize(
         "compile_seconds": round(compiled, 2),
         "milliseconds_per_step": round(1e3 * (seconds - compiled) / done, 4),
     }
-
-
-def spell(modes: tuple[int, ...]) -> str:
-    """A mode set as it is labelled: "0,1"."""
-    return ",".join(map(str, modes))
 
 
 def _components(dataset: xr.Dataset, top: int) -> dict[str, Any]:

@@ -148,7 +148,7 @@ def target_values(data: xr.Dataset, config: Config) -> np.ndarray:
     top = data.sizes["index"]
     shape = (data.sizes["model"], 1, data.sizes["seed"], top)
     found = np.full(shape, np.nan)
-    for m, model in enumerate(data.model.values):
+    for m, model in enumerate(config.models):
         setting = Model(
             model=str(model), target_rank=config.target_rank, widths=1, observed=1
         )

@@ -1,10 +1,16 @@
 """Rises: crossings between records, what is refused, and that recording does not matter."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 import htfjax as htf
 
+# Wrong calls on purpose, which a type checker would stop.
+RISE: Any = htf.rise_times
+CROSS: Any = htf.crossings
+INDEX: Any = htf.incrementality
 STEPS = np.arange(0, 2001, 5)
 CENTRES = np.array([300.0, 700.0, 1200.0])
 
@@ -99,31 +105,31 @@ def test_one_rise_has_no_index():
     ("call", "kind", "words"),
     [
         (
-            lambda: htf.rise_times([0, 2, 1], np.ones((3, 1))),
+            lambda: RISE([0, 2, 1], np.ones((3, 1))),
             ValueError,
             "`steps` must incr",
         ),
         (
-            lambda: htf.rise_times([2, 1, 0], np.ones((3, 1))),
+            lambda: RISE([2, 1, 0], np.ones((3, 1))),
             ValueError,
             "`steps` must incr",
         ),
-        (lambda: htf.rise_times(["a", "b"], np.ones((2, 1))), TypeError, "`steps`"),
-        (lambda: htf.rise_times([0, np.nan], np.ones((2, 1))), ValueError, "`steps`"),
-        (lambda: htf.rise_times([0, 1], np.ones((3, 1))), ValueError, "`values` "),
-        (lambda: htf.rise_times([0, 1], ["a", "b"]), TypeError, "`values`"),
-        (lambda: htf.rise_times([], np.ones((0, 1))), ValueError, "`steps`"),
-        (lambda: htf.rise_times([0, 1], np.ones((2, 1)), -1), ValueError, "`active=-1`"),
-        (lambda: htf.rise_times([0, 1], np.ones((2, 1)), np.nan), ValueError, "`active="),
+        (lambda: RISE(["a", "b"], np.ones((2, 1))), TypeError, "`steps`"),
+        (lambda: RISE([0, np.nan], np.ones((2, 1))), ValueError, "`steps`"),
+        (lambda: RISE([0, 1], np.ones((3, 1))), ValueError, "`values` "),
+        (lambda: RISE([0, 1], ["a", "b"]), TypeError, "`values`"),
+        (lambda: RISE([], np.ones((0, 1))), ValueError, "`steps`"),
+        (lambda: RISE([0, 1], np.ones((2, 1)), -1), ValueError, "`active=-1`"),
+        (lambda: RISE([0, 1], np.ones((2, 1)), np.nan), ValueError, "`active="),
         (
-            lambda: htf.rise_times([0, 1], np.ones((2, 1)), final=[1.0, 2.0]),
+            lambda: RISE([0, 1], np.ones((2, 1)), final=[1.0, 2.0]),
             ValueError,
             "`final`",
         ),
-        (lambda: htf.crossings([0, 1], -np.ones((2, 1)), 1.0), ValueError, "`values`"),
-        (lambda: htf.crossings([0, 1], np.ones((2, 1)), "x"), TypeError, "`levels`"),
-        (lambda: htf.crossings([0, 1], np.ones((2, 1)), [1, 2]), ValueError, "`levels`"),
-        (lambda: htf.incrementality(3), TypeError, "`rise`"),
+        (lambda: CROSS([0, 1], -np.ones((2, 1)), 1.0), ValueError, "`values`"),
+        (lambda: CROSS([0, 1], np.ones((2, 1)), "x"), TypeError, "`levels`"),
+        (lambda: CROSS([0, 1], np.ones((2, 1)), [1, 2]), ValueError, "`levels`"),
+        (lambda: INDEX(3), TypeError, "`rise`"),
     ],
 )
 def test_wrong_calls(call, kind, words):
