@@ -13,6 +13,7 @@ import json
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -123,7 +124,10 @@ class Findings:
             if row.name in self.failed:
                 found[row.name] = {"failed": self.failed[row.name]}
             elif before:
-                found[row.name] = {"unit": row.unit, **compared(before, after)}
+                measured = "bytes" if row.unit == "bytes" else "seconds"
+                found[row.name] = {
+                    "measured": measured, "shown": row.unit, **compared(before, after)
+                }  # fmt: skip
         return found
 
 
@@ -162,7 +166,7 @@ class Display:
         )  # fmt: skip
         self.total = sum(counts.seconds(row) for row in rows)
         self.task = self.bar.add_task("starting", total=self.total)
-        self.told = ""
+        self.begun, self.told = time.monotonic(), ""
 
     def show(self, row: Row | Program) -> None:
         """Says what runs now; a line where there is no terminal."""
@@ -172,10 +176,9 @@ class Display:
         self.bar.update(self.task, description=row.name)
         if not self.console.is_terminal:
             done = self.bar.tasks[0].completed
-            left = (self.total - done) / 60
-            sys.stderr.write(
-                f"{done / self.total:4.0%}, about {left:.0f} min left: {row.name}\n"
-            )
+            pace = (time.monotonic() - self.begun) / done if done else 1.0
+            left = f"about {pace * (self.total - done) / 60:.0f} min left"
+            sys.stderr.write(f"{done / self.total:4.0%}, {left}: {row.name}\n")
 
     def advance(self, seconds: float) -> None:
         """Counts expected seconds as done."""
@@ -292,7 +295,7 @@ def table_of(record: dict[str, Any]) -> Table:
         if "failed" in found:
             table.add_row(name, "failed in " + " and ".join(found["failed"]))
             continue
-        ratio, unit = found["ratio"], found["unit"]
+        ratio, unit = found["ratio"], found["shown"]
         ends = (ratio["interval"], ratio["quarters"])
         exact = unit == "bytes"
         table.add_row(
