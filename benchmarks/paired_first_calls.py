@@ -14,7 +14,7 @@ ORDER, DIM, WIDTH, COUNT = 1024, 2, 8, 1000
 def importing() -> float:
     """`import htfjax`."""
     begun = time.perf_counter()
-    import htfjax  # noqa: F401
+    import htfjax as htf  # noqa: F401
 
     return time.perf_counter() - begun
 
