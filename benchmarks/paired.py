@@ -296,14 +296,13 @@ def table_of(record: dict[str, Any]) -> Table:
             table.add_row(name, "failed in " + " and ".join(found["failed"]))
             continue
         ratio, unit = found["ratio"], found["shown"]
-        ends = (ratio["interval"], ratio["quarters"])
-        exact = unit == "bytes"
+        pairs = len(found["before"]["values"])
+        spread = (ratio["interval"], ratio["quarters"] if pairs > 1 else None)
         table.add_row(
             name, *(spelled(found[side]["median"], unit) for side in SIDES), unit,
             f"{ratio['median']:.3f}",
-            *("" if pair is None or exact else f"{pair[0]:.3f} to {pair[1]:.3f}"
-              for pair in ends),
-            str(len(found["before"]["values"])),
+            *(f"{ends[0]:.3f} to {ends[1]:.3f}" if ends else "" for ends in spread),
+            str(pairs),
         )  # fmt: skip
     return table
 

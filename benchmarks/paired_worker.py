@@ -6,6 +6,7 @@ package `benchmarks` is the one beside this file, whatever the state holds.
 """
 
 import gc
+import importlib
 import importlib.util
 import json
 import os
@@ -46,10 +47,10 @@ class Worker:
 
     def hello(self) -> dict[str, Any]:
         """Where the library came from, and the machine as this process sees it."""
-        import htfjax as htf
+        library = importlib.import_module("htfjax").__file__
         from benchmarks import harness
 
-        return {"library": str(Path(str(htf.__file__)).parent), **harness.machine()}
+        return {"library": str(Path(str(library)).parent), **harness.machine()}
 
     def make(self, name: str) -> None:
         """Prepares a row and calls it once, which compiles."""
