@@ -446,6 +446,8 @@ def main(words: list[str] | None = None) -> int:
             raise PairedError(f"`--repeats {given.repeats}` must be at least 1.")
         if given.out is not None and not given.out.absolute().parent.is_dir():
             raise PairedError(f"`--out {given.out}`: its folder does not exist.")
+        if given.out is not None and given.out.is_dir():
+            raise PairedError(f"`--out {given.out}` is a folder; name a file.")
         asked = {"before": given.before, "after": given.after or str(paired_states.ROOT)}
         with paired_states.terminated_as_interrupted():
             return compare(asked, chosen(given.rows), counts, given.out)

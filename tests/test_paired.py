@@ -61,6 +61,7 @@ def test_help_says_how_long_it_takes(capsys):
         (["--rows", "eager"], ["`--before`"]),
         (["--before", "HEAD", "--repeats", "0"], ["`--repeats 0`"]),
         (["--before", "HEAD", "--out", "/nowhere/x.json"], ["`--out /nowhere/x.json`"]),
+        (["--before", "HEAD", "--out", "/"], ["`--out /`", "folder"]),
     ],
 )
 def test_what_cannot_be_is_named(words, named, capsys, tmp_path, monkeypatch):
@@ -91,6 +92,20 @@ def test_ratios_are_those_of_pairs_and_the_interval_is_exact():
     ratio = paired.compared([1.0] * 6, ratios)["ratio"]
     assert (ratio["median"], ratio["interval"]) == (3.5, [1.0, 9.0])
     assert paired.compared([1.0] * 5, ratios[:5])["ratio"]["interval"] is None
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [
+        (2.5e-4, "us", "250.0"),
+        (2.5e-4, "steps a second", "4,000"),
+        (90.0, "runs an hour", "40.00"),
+        (11_070.0, "bytes", "11,070"),
+        (0.0, "bytes", "0"),
+    ],
+)
+def test_values_are_spelled_in_their_unit(value, unit, text):
+    assert paired.spelled(value, unit) == text
 
 
 class Recorder:
