@@ -32,7 +32,8 @@ from benchmarks.paired_worker import SHORTEST_TURN
 
 SIDES = ("before", "after")
 INTERRUPTED = 130
-WIDTH = 160  # of tables where the output is no terminal
+WIDTH = 160  # of tables, whatever the terminal: no digit is left out
+SIZES = 9  # pairs of a size at most
 EVERY: dict[str, Row | Program] = {**ROWS, **PROGRAMS}
 
 
@@ -52,10 +53,10 @@ class Counts:
     programs: int
 
     def of(self, row: Row | Program) -> int:
-        """Pairs of one row. A size does not change from call to call."""
+        """Pairs of one row; sizes differ little from call to call."""
         if isinstance(row, Program):
             return min(row.pairs, self.programs, self.pairs)
-        return 1 if row.unit == "bytes" else self.pairs
+        return min(SIZES, self.pairs) if row.unit == "bytes" else self.pairs
 
     def at(self, row: Row, start: int) -> int:
         """Pairs of a row in one of the starts."""
@@ -227,9 +228,8 @@ def run_rows(
         with workers(states, start) as running:
             findings.machines = {side: running[side].greeting() for side in SIDES}
             for row in rows:
-                pairs, first = counts.at(row, start), sum(
-                    counts.at(row, earlier) for earlier in range(start)
-                )  # fmt: skip
+                pairs = counts.at(row, start)
+                first = sum(counts.at(row, earlier) for earlier in range(start))
                 if pairs and row.name not in findings.failed:
                     display.show(row)
                     compare_calls(row, running, pairs, first, findings)
@@ -262,7 +262,10 @@ def seconds_of(program: Program, state: State, pair: int) -> float:
     out = state.scratch / f"{program.name.replace('/', '_')}_{pair}"
     lasted, printed = paired_states.run_program(state, program.arguments(out))
     if program.clocked:
-        lasted = float(printed.splitlines()[-1])
+        try:
+            lasted = float(printed.split()[-1])
+        except (ValueError, IndexError):
+            raise RowError(f"printed {printed!r} in place of seconds") from None
     return lasted / program.inner
 
 
@@ -307,15 +310,9 @@ def table_of(record: dict[str, Any]) -> Table:
     return table
 
 
-def terminal() -> Console:
-    """Standard output; wide where it is no terminal."""
-    console = Console()
-    return console if console.is_terminal else Console(width=WIDTH)
-
-
 def report(record: dict[str, Any], out: Path | None) -> None:
     """Prints the table and what failed, and writes the file."""
-    console = terminal()
+    console = Console(width=WIDTH)
     for side in SIDES:
         state = record[side]
         console.print(f"{side}: {state['asked']}, {state['commit']}", soft_wrap=True)
@@ -434,7 +431,9 @@ def main(words: list[str] | None = None) -> int:
     options = parser()
     given = options.parse_args(words)
     if given.list:
-        terminal().print(listing())
+        console = Console()
+        console = console if console.is_terminal else Console(width=WIDTH)
+        console.print(listing())
         return 0
     counts = QUICK if given.quick else FULL
     if given.repeats is not None:

@@ -37,7 +37,7 @@ class Row:
       name: GROUP/NAME.
       unit: a key of `UNITS`.
       about: what is called, on what.
-      make: prepares the problem and returns the call, or what returns a size.
+      make: prepares the problem and returns the call; of a size, one that returns bytes.
       inner: units of work in one call.
       prepare: about how many seconds `make` and the first call take.
       seconds: about how many a call takes, if more than a worker's shortest turn.
@@ -326,14 +326,22 @@ def size_state() -> Call:
     """`save_state` of a descent: order 4, D 8, widths 8."""
     factors, _, _ = small()
     state = htf.start_descent(factors, htf.group_rmsprop(1e-2))
-    folder = Path(tempfile.mkdtemp())
-    htf.save_state(folder / "state", state)
-    return lambda: bytes_below(folder)
+
+    def saved() -> int:
+        folder = Path(tempfile.mkdtemp())
+        htf.save_state(folder / "state", state)
+        return bytes_below(folder)
+
+    return saved
 
 
-@row("size/ensemble", "bytes", prepare=8)
+@row("size/ensemble", "bytes", prepare=8, seconds=0.7)
 def size_ensemble() -> Call:
     """A finished folder of 16 small runs of 500 steps."""
-    folder = Path(tempfile.mkdtemp()) / "runs"
-    small_ensemble(folder)
-    return lambda: bytes_below(folder)
+
+    def written() -> int:
+        folder = Path(tempfile.mkdtemp())
+        small_ensemble(folder / "runs")
+        return bytes_below(folder)
+
+    return written
