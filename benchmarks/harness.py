@@ -78,11 +78,8 @@ def measure(
     times: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(repeats):
         for name, call in calls.items():
-            begun, count, lasted = time.perf_counter(), 0, 0.0
-            while count == 0 or lasted < shortest_turn:
-                call()
-                count, lasted = count + 1, 1e3 * (time.perf_counter() - begun)
-            times[name].append(lasted / count / (inner if name in compiled else 1))
+            steps = inner if name in compiled else 1
+            times[name].append(turn(call, shortest_turn) / steps)
     if any(count != 1 for count in traces.values()):
         raise RuntimeError(f"something was traced again while it was timed: {traces}")
     for name, seen in times.items():
@@ -92,6 +89,15 @@ def measure(
             "slowest": round(max(seen), 4),
         }
     return results
+
+
+def turn(call: Callable[[], Any], shortest: float = 0.0) -> float:
+    """Mean milliseconds of a call, which is repeated until `shortest` ones have passed."""
+    begun, count, lasted = time.perf_counter(), 0, 0.0
+    while count == 0 or lasted < shortest:
+        call()
+        count, lasted = count + 1, 1e3 * (time.perf_counter() - begun)
+    return lasted / count
 
 
 def milliseconds(function: Callable[[], Any], repeats: int = 9) -> dict[str, float]:
@@ -160,20 +166,30 @@ def stream_rate(size: int = 2**26, repeats: int = 5) -> float:
     return 3 * x.nbytes / (1e-3 * found)
 
 
-def write_record(name: str, values: dict[str, Any]) -> Path:
-    """Writes `records/NAME-jaxVERSION-DEVICE.json` with versions, device and commit."""
+def machine() -> dict[str, Any]:
+    """Versions, device and cores of this process."""
     device = jax.devices()[0]
-    record = {
-        "benchmark": name,
+    return {
         "versions": {
             "python": platform.python_version(),
             **{p: metadata.version(p) for p in ("jax", "jaxlib", "numpy", "optax")},
         },
         "device": f"{device.platform} {device.device_kind}",
         "cores": len(_cores()),
-        "commit": _commit(),
-        **values,
     }
+
+
+def commit(folder: Path = Path(__file__).parent) -> str:
+    """Commit that a folder stands at, marked where files differ from it."""
+    command = ["git", "describe", "--always", "--dirty"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
+    return done.stdout.strip() or "unknown"
+
+
+def write_record(name: str, values: dict[str, Any]) -> Path:
+    """Writes `records/NAME-jaxVERSION-DEVICE.json` with versions, device and commit."""
+    device = jax.devices()[0]
+    record = {"benchmark": name, **machine(), "commit": commit(), **values}
     RECORDS.mkdir(exist_ok=True)
     path = RECORDS / f"{name}-jax{jax.__version__}-{device.platform}.json"
     path.write_text(json.dumps(record, indent=2) + "\n")
@@ -184,11 +200,3 @@ def _cores() -> list[int]:
     if hasattr(os, "sched_getaffinity"):
         return sorted(os.sched_getaffinity(0))
     return list(range(os.cpu_count() or 1))
-
-
-def _commit() -> str:
-    command = ["git", "describe", "--always", "--dirty"]
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, cwd=Path(__file__).parent
-    )
-    return done.stdout.strip() or "unknown"
