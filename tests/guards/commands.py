@@ -1,8 +1,10 @@
 """Commands run small: their options, their folders, and the numbers they record.
 
-`python -m tests.guards.commands --write` keeps the numbers of now.
+`python -m tests.guards.commands --write [DIR]` keeps the numbers of now. The folders are
+left in DIR, if it is given; jobs that ended well there are not run again.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -11,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -232,18 +234,27 @@ def picked(values: Any, path: list[str]) -> list[tuple[str, Any]]:
     ]
 
 
+@contextlib.contextmanager
+def kept_or_passing(given: Sequence[str]) -> Iterator[Path]:
+    """The folder that is given, or one that is removed in the end."""
+    with tempfile.TemporaryDirectory() as passing:
+        base = Path(given[0] if given else passing)
+        base.mkdir(parents=True, exist_ok=True)
+        yield base
+
+
 def main() -> int:
     """Writes the snapshot."""
-    if sys.argv[1:] != ["--write"]:
-        sys.stderr.write("python -m tests.guards.commands --write\n")
+    if sys.argv[1:2] != ["--write"]:
+        sys.stderr.write("python -m tests.guards.commands --write [DIR]\n")
         return 2
     entries: dict[str, Any] = {}
     tolerance: dict[str, float] = {}
-    with tempfile.TemporaryDirectory() as base:
+    with kept_or_passing(sys.argv[2:]) as base:
         for name, job in JOBS.items():
             sys.stdout.write(f"{name}\n")
             sys.stdout.flush()
-            found = numbers(name, finished(name, Path(base)))
+            found = numbers(name, finished(name, base))
             entries |= found
             tolerance |= dict.fromkeys(found, job.tolerance)
     sys.stdout.write(snapshot.write(STEM, entries, tolerance) + "\n")

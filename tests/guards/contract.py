@@ -1,8 +1,9 @@
 """Contract: names, calls, results and folders that scripts elsewhere rely on.
 
-`python -m tests.guards.contract` checks all of it, `--write` keeps what the folders of
-the commands look like now. Only public names and commands are used, so that the file can
-stay as it is while everything behind them changes.
+`python -m tests.guards.contract [DIR]` checks all of it, `--write [DIR]` keeps what the
+folders of the commands look like now; DIR as in `tests.guards.commands`. Only public
+names and commands are used, so that the file can stay as it is while everything behind
+them changes.
 """
 
 import inspect
@@ -437,29 +438,25 @@ def check_random_losses() -> None:
 
 def check_chunks() -> None:
     """A descent in chunks equals one scan bit for bit."""
-    for optimizer in (htf.group_rmsprop(1e-2), optax.sgd(1e-2, 0.9)):
-        loss, whole = completion(), htf.start_descent(normal(), optimizer)
-        assert isinstance(whole, htf.DescentState)
-        assert int(whole.step) == 0
-        assert equal(whole.params, normal())
-        options: dict[str, Any] = {
-            "record_every": 2, "observe": htf.local_component_norms,
-        }  # fmt: skip
-        parts, pieces = whole, []
-        whole, one = htf.continue_descent(whole, loss, optimizer, num_steps=12, **options)
-        for length in (4, 2, 6):
-            parts, piece = htf.continue_descent(
-                parts, loss, optimizer, num_steps=length, **options
-            )
-            pieces.append(piece)
-        assert int(parts.step) == 12
-        assert equal(parts, whole)
-        for read in (lambda t: t.losses, lambda t: t.steps, lambda t: t.observed[6]):
-            joined = [np.asarray(read(piece)) for piece in pieces]
-            ends = [part[:-1] for part in joined[:-1]]
-            assert np.array_equal(np.concatenate([*ends, joined[-1]]), read(one))
-        final, _ = htf.descend(normal(), loss, optimizer, num_steps=12, **options)
-        assert equal(final, whole.params)
+    optimizer, loss = htf.group_rmsprop(1e-2), completion()
+    start = htf.start_descent(normal(), optimizer)
+    assert isinstance(start, htf.DescentState)
+    assert int(start.step) == 0
+    assert equal(start.params, normal())
+    options: dict[str, Any] = {"record_every": 2, "observe": htf.local_component_norms}
+    whole, one = htf.continue_descent(start, loss, optimizer, num_steps=12, **options)
+    state, pieces = start, []
+    for _ in range(3):
+        state, piece = htf.continue_descent(state, loss, optimizer, num_steps=4, **options)
+        pieces.append(piece)
+    assert int(state.step) == 12
+    assert equal(state, whole)
+    for read in (lambda t: t.losses, lambda t: t.steps, lambda t: t.observed[6]):
+        joined = [np.asarray(read(piece)) for piece in pieces]
+        ends = [part[:-1] for part in joined[:-1]]
+        assert np.array_equal(np.concatenate([*ends, joined[-1]]), read(one))
+    final, _ = htf.descend(normal(), loss, optimizer, num_steps=12, **options)
+    assert equal(final, whole.params)
 
 
 def check_flow() -> None:
@@ -586,21 +583,23 @@ def kept() -> dict[str, Any]:
 def main() -> int:
     """Checks everything, or writes what the folders hold."""
     jax.config.update("jax_enable_x64", True)
-    for name, check in {} if "--write" in sys.argv else CHECKS.items():
+    given = sys.argv[1:]
+    writing = given[:1] == ["--write"]
+    for name, check in {} if writing else CHECKS.items():
         check()
         sys.stdout.write(f"{name}: holds\n")
-    found, lines = {}, []
-    with tempfile.TemporaryDirectory() as base:
+    found = {}
+    with commands.kept_or_passing(given[1:] if writing else given) as base:
         for name in NAMES:
-            found[name] = facts(name, Path(base))
+            found[name] = facts(name, base)
             sys.stdout.write(f"{name}: ran\n")
             sys.stdout.flush()
-    if "--write" in sys.argv:
+    if writing:
         text = json.dumps({"about": ABOUT, "jobs": found}, indent=1)
         KEPT.write_text(text + "\n", encoding="utf-8")
-    else:
-        lines = [line for name in NAMES for line in broken(found[name], kept()[name], name)]
-        sys.stdout.write("\n".join(lines) + "\n")
+        return 0
+    lines = [line for name in NAMES for line in broken(found[name], kept()[name], name)]
+    sys.stdout.write("\n".join([*lines, f"{len(lines)} broken"]) + "\n")
     return 1 if lines else 0
 
 
