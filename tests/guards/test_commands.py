@@ -1,6 +1,7 @@
 """Commands record in their first steps what they recorded when the snapshot was made."""
 
 import copy
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,19 @@ def test_first_steps(name: str, base: Path) -> None:
     expected = kept(name)
     assert expected
     assert lines(name, found, expected) == []
+
+
+@pytest.mark.slow
+def test_another_seed_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every record of every step differs."""
+    name = "rank_statistics"
+    job = commands.JOBS[name]
+    moved = dataclasses.replace(job, options=job.options.replace("--seed 0", "--seed 1"))
+    assert moved != job
+    monkeypatch.setitem(commands.JOBS, name, moved)
+    found = commands.numbers(name, commands.finished(name, tmp_path))
+    off = {line.partition(":")[0] for line in lines(name, found, kept(name))}
+    assert {f"{name}/{part}" for part in ("loss", "grad_norm", "singular_value")} <= off
 
 
 def test_every_command_has_a_job() -> None:
