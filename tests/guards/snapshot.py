@@ -19,7 +19,7 @@ DATA = Path(__file__).parent / "data"
 FEW = 24  # integers or words kept one by one
 FIRST = 4
 PROJECTIONS = 3
-DIGITS = 8
+DIGITS = 7
 
 
 def describe(array: Any, *, rows: int = 0, few: int = 12) -> dict[str, Any]:
@@ -29,7 +29,7 @@ def describe(array: Any, *, rows: int = 0, few: int = 12) -> dict[str, Any]:
       array: anything that NumPy takes.
       rows: leading axes along which floats are described one by one; each row has a
         scale of its own.
-      few: floats up to which all are kept.
+      few: floats up to which all are kept; so are those of short rows.
     """
     x = np.asarray(array)
     if x.dtype.kind in "biu":
@@ -40,7 +40,7 @@ def describe(array: Any, *, rows: int = 0, few: int = 12) -> dict[str, Any]:
     shape = list(x.shape)
     table = x.astype(np.float64).reshape(math.prod(shape[:rows]), -1)
     found = {"kind": x.dtype.name, "shape": shape, "rows": len(table)}
-    if x.size <= few:
+    if x.size <= few or table.shape[1] <= FIRST:
         return found | {"values": _numbers(table)}
     finite = np.isfinite(table)
     if not np.all(finite):
