@@ -1,0 +1,75 @@
+"""The contract holds, and its comparison sees what is lost."""
+
+import copy
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.guards import commands, contract
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the workers of a session keep the folders of the commands."""
+    return commands.shared_folder(tmp_path_factory.getbasetemp())
+
+
+@pytest.mark.parametrize("check", contract.CHECKS.values(), ids=contract.CHECKS)
+def test_calls_and_results(check: Callable[[], None]) -> None:
+    """Names, positional forms, results and their order."""
+    check()
+
+
+FAST = {name for name, job in commands.JOBS.items() if not job.slow}
+FOLDERS = [
+    pytest.param(name, marks=() if name in FAST else pytest.mark.slow)
+    for name in contract.NAMES
+]
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_folders(name: str, base: Path) -> None:
+    """Files, keys, variables, dimensions and coordinates; more of them are allowed."""
+    assert contract.broken(contract.facts(name, base), contract.kept()[name], name) == []
+
+
+def test_every_folder_is_kept() -> None:
+    """None is missing, none is left over."""
+    assert set(contract.kept()) == set(contract.NAMES)
+
+
+def test_rank_statistics_takes_its_options() -> None:
+    """The job whose folder is looked at uses each of them."""
+    options = commands.JOBS["rank_statistics"].options.split()
+    for name in ("num-seeds", "widths", "init-std", "num-steps", "record-every",
+                 "checkpoint-seconds", "seed"):  # fmt: skip
+        assert f"--{name}" in options
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["incremental_rank", "rank_statistics"])
+def test_the_same_command_keeps_a_finished_folder(
+    name: str, base: Path, tmp_path: Path
+) -> None:
+    """Run again it ends well, with the same numbers."""
+    before, again = commands.finished(name, base), tmp_path / "again"
+    shutil.copytree(before, again)
+    commands.run(name, again)
+    assert commands.numbers(name, again) == commands.numbers(name, before)
+
+
+def test_losses_are_seen() -> None:
+    """A key, a file, a variable, a dimension or a label that is gone is named."""
+    for name, facts in contract.kept().items():
+        assert contract.broken(facts, facts, name) == []
+        for part, values in facts.items():
+            for key in values:
+                found: Any = copy.deepcopy(facts)
+                if isinstance(values, dict):
+                    del found[part][key]
+                else:
+                    found[part].remove(key)
+                assert len(contract.broken(found, facts, name)) == 1
