@@ -45,6 +45,7 @@ ORDER = [
     "contraction.observed",
     "contraction.sensing",
     "contraction.gram",
+    "contraction.singular",
     "contraction.sweeps",
     "contraction.core_values",
     "contraction.sweep_costs",
