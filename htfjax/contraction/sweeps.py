@@ -6,11 +6,11 @@ K_k; the orthonormal factors are dropped, so the singular values are those of L_
 Nodes of a group are one stack of matrices. Every matrix is a mantissa and a power of two:
 no order under- or overflows.
 
-Derivatives. With Q held still, A = Q R becomes R = Q^T A and an excess E = A^T (1 - Q Q^T) A
-of its Gram matrix: A^T A = R^T R + E whatever A becomes. E and its first derivatives are
-zero where Q is that of A, its second derivatives are not, and no inverse is needed where A
-has not full rank. What is read off the sweep depends on A^T A alone, so a sweep that
-follows E through its products has exact second derivatives.
+Derivatives. With Q held still, A = Q R becomes R = Q^T A and an excess of its Gram matrix,
+E = A^T (1 - Q Q^T) A: A^T A = R^T R + E whatever A becomes. E and its first derivatives
+are zero where Q is that of A, its second derivatives are not, and no inverse is needed
+where A has not full rank. What is read off the sweep depends on A^T A alone, so a sweep
+that follows E through its products has exact second derivatives.
 """
 
 import functools
