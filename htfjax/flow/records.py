@@ -14,14 +14,14 @@ __all__ = ["ENDINGS", "FlowTrajectory"]
 ENDINGS = (
     "reached the last time",
     "stopped by an event",
-    "failed: more than `max_steps` steps; allow more, or loosen the tolerances (a loss that "
-    "is not smooth may have reached a sliding mode: steps shrink without end)",
+    "failed: more than `max_steps` steps; allow more, or loosen the tolerances (a loss "
+    "that is not smooth may have reached a sliding mode: steps shrink without end)",
     "failed: the step size collapsed; loosen the tolerances, or tighten them if they are "
     "above one, and look whether the loss is smooth there",
     "failed: the implicit solver's equations were not solved",
     "failed: the loss or its gradient is no longer finite",
-    "failed: sliding mode of a non-smooth loss: a residual of the l1 loss reached zero, where "
-    "the gradient jumps and no step is accurate; use penalty='huber', or end before",
+    "failed: sliding mode of a non-smooth loss: a residual of the l1 loss reached zero, "
+    "where the gradient jumps and no step is accurate; use penalty='huber', or end before",
 )
 REACHED, STOPPED, TOO_MANY, COLLAPSED, UNSOLVED, NOT_FINITE, SLIDING = range(len(ENDINGS))
 
