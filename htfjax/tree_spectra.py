@@ -150,7 +150,7 @@ def spectrum(
     if way.route == "dense":
         matrix = matricize(end_tensor(factors), way.modes)
         values = singular.singular_values(matrix)
-        return Spectrum(values[: way.count], way.route, floor(values))
+        return Spectrum(values[: way.num_values], way.route, floor(values))
     return _sweep(factors, way.route, [way.node])[way.node]
 
 
@@ -375,7 +375,7 @@ class _Way(NamedTuple):
     route: str
     node: Any  # None where only the dense route is open
     modes: tuple[int, ...]
-    count: int  # values to give
+    num_values: int  # to give
     rank_bound: int  # values that can be positive
 
 

@@ -137,7 +137,7 @@ def gradient_flow(
     for name, bound in (("stop_loss", stop_loss), ("stop_grad_norm", stop_grad_norm)):
         if bound is not None:
             _checks.positive(name, bound)
-    _checks.one_of("differentiate", differentiate, MODES)
+    _checks.one_of("differentiate", differentiate, tuple(MODES))
     chosen = _choose_solver(solver, rtol)
     loss, observe, integrate = map(_callables.traced, (loss, observe, integrate))
     if differentiate == "reverse" and isinstance(chosen, RungeKuttaChebyshev):
