@@ -168,9 +168,12 @@ def _cut(s: jax.Array, floor: Any) -> jax.Array:
     """s over its largest value, zeros in place of what is at or below `floor`.
 
     The scale keeps squares within range. What is not finite becomes NaN, not zero: a run
-    that diverged has no rank.
+    that diverged has no rank. A power of two goes first: second derivatives of a quotient
+    divide by the third power of its divisor.
     """
     s = jnp.asarray(s)
+    rows = s.reshape(-1, s.shape[-1])
+    s = jax.vmap(_numerics.normalized)(rows)[0].reshape(s.shape)
     if floor is None:
         floor = s.shape[-1] * jnp.finfo(s.dtype).eps
     largest = _largest(s)
