@@ -56,7 +56,7 @@ def test_a_root_of_ones_with_several_children_costs_nothing():
     low = htf.theory.truncate(wide, {3: 1})
     assert float(htf.distance(wide, low)) <= float(bound)
     # With one child the columns may all agree: then the bound is reached.
-    tree = htf.ModeTree.from_nested((((0,),),))
+    tree = htf.ModeTree.from_nested(((0,),))
     chain = htf.Factors(tree=tree, weights=(jnp.ones((1, 1)), jnp.ones((1, 4)), None))
     error = htf.distance(chain, htf.theory.truncate(chain, {1: 0}))
     helpers.assert_close(htf.theory.truncation_bounds(chain, {1: 0})[1], error)
