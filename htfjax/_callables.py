@@ -1,6 +1,7 @@
 """Callables as arguments of compiled programs: what is traced, what is static."""
 
 import dataclasses
+import functools
 import types
 import warnings
 import weakref
@@ -61,16 +62,18 @@ def _is_dynamic(leaf: Any) -> bool:
 _seen: "weakref.WeakKeyDictionary[Any, weakref.WeakSet[Any]]" = weakref.WeakKeyDictionary()
 
 
-def count_fresh(name: str, callables: Any) -> None:
+def count_fresh(name: str, given: Any) -> None:
     """Warns once when very many functions of one code have been compiled.
 
     Each is a program of its own, which the compiler's caches keep for ever.
 
     Args:
       name: the argument, for the message.
-      callables: functions, or a pytree with functions among its leaves.
+      given: a function, one with arguments filled in, or a pytree with such leaves.
     """
-    for function in jax.tree.leaves(callables):
+    for function in (given, *jax.tree.leaves(given)):
+        while isinstance(function, functools.partial):
+            function = function.func
         if not isinstance(function, types.FunctionType):
             continue
         same = _seen.setdefault(function.__code__, weakref.WeakSet())

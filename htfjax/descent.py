@@ -147,8 +147,8 @@ def continue_descent(
         raise TypeError(f"`loss` must be callable, got {type(loss).__name__}.")
     if key is not None:
         _checks.key("key", key)
-    for name, used in (("loss", loss), ("observe", observe), ("optimizer", optimizer)):
-        _callables.count_fresh(name, used)
+    _callables.count_fresh("loss", loss)
+    _callables.count_fresh("observe", observe)
     arrays, rebuild = _callables.split(loss)
     observed_arrays, rebuild_observe = _callables.split(observe)
     return _run(

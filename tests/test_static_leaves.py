@@ -112,8 +112,8 @@ def test_many_functions_of_one_code_are_warned_of_once():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         kept += [trace(-2.0), trace(-3.0)]
-        for _ in range(2 * _callables.MANY):  # one function, as often as one likes
-            _callables.count_fresh("loss", kept[0])
+        for k in range(2 * _callables.MANY):  # one function, whatever it is given
+            _callables.count_fresh("loss", jax.tree_util.Partial(switched, rate=float(k)))
 
 
 # What is closed over is known while tracing
