@@ -87,5 +87,5 @@ def count_fresh(name: str, given: Any) -> None:
                 "some 600. Define the function once, and hand on what varies as arrays: "
                 "`jax.tree_util.Partial(function, arrays)` is compiled once for all "
                 "values. `jax.clear_caches()` frees what has been compiled.",
-                stacklevel=4,
+                stacklevel=3,
             )
