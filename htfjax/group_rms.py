@@ -24,8 +24,11 @@ def scale_by_group_rms(decay: Any = 0.99, eps: Any = 1e-6) -> Any:
 
     s <- decay s + (1 - decay) sum_p ||g_p||^2;  g <- g / (sqrt(s / (1 - decay^t)) + eps).
 
-    One scalar for the whole pytree, so this is gradient descent under a change of time
-    and keeps its conservation laws (F2) as long as the step is small. While the RMS
+    One scalar for the whole pytree, so this is gradient descent under a change of time.
+    Its conservation laws hold as descent's do: a step of size eta moves a conserved
+    quantity by exactly eta^2 times that of the gradient (F2), and the division keeps steps
+    of one length however small the gradient, so that drift goes on over long runs, about
+    in proportion to learning rate^2 times steps. While the RMS
     gradient lies below `eps` it is plain descent with step 1/eps: the long flat start of
     small initializations; `slow_steps` counts the steps below 10 eps.
 

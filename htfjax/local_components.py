@@ -162,7 +162,8 @@ def growth_rates(
     d sigma/dt = sum over the component's vectors w of d||w||/dt times the product of the
     OTHER vectors' norms, which is finite when vectors vanish. At w = 0 the derivative of
     ||w|| is the one from the right, ||dw/dt||: a component with exactly one zero vector
-    can leave zero, one with two or more cannot (law F7).
+    can leave zero, one with two or more cannot (law F7). Such a one-sided derivative is
+    not differentiable itself: the derivatives of a rate there are those of its branch.
 
     Args:
       params: a pytree; `Factors`, or anything that `to_factors` turns into them.

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from htfjax import _numerics
 from htfjax import factors as _factors
+from htfjax.contraction import singular
 from htfjax.factors import Factors, GroupedFactors
 from htfjax.node_values import node_values
 from htfjax.rank_bounds import check_modes
@@ -70,11 +71,11 @@ def weight_singular_values(
     """
     if isinstance(factors, GroupedFactors):
         held = zip(factors.groups, _factors.stacks_with_constants(factors), strict=True)
-        groups = {k: jnp.linalg.svd(s, compute_uv=False) for k, s in held if s is not None}
+        groups = {k: singular.singular_values(s) for k, s in held if s is not None}
         return node_values(list(groups.values()), list(groups))
     factors = _factors.with_constants(factors)
     return {
-        k: jnp.linalg.svd(weight, compute_uv=False)
+        k: singular.singular_values(weight)
         for k, weight in enumerate(factors.weights)
         if weight is not None
     }
@@ -167,9 +168,12 @@ def _cut(s: jax.Array, floor: Any) -> jax.Array:
     """s over its largest value, zeros in place of what is at or below `floor`.
 
     The scale keeps squares within range. What is not finite becomes NaN, not zero: a run
-    that diverged has no rank.
+    that diverged has no rank. A power of two goes first: second derivatives of a quotient
+    divide by the third power of its divisor.
     """
     s = jnp.asarray(s)
+    rows = s.reshape(-1, s.shape[-1])
+    s = jax.vmap(_numerics.normalized)(rows)[0].reshape(s.shape)
     if floor is None:
         floor = s.shape[-1] * jnp.finfo(s.dtype).eps
     largest = _largest(s)

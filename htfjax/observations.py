@@ -68,7 +68,9 @@ def random_indices(
     if size <= LARGEST_PERMUTATION or 2 * count > size or not _checks.concrete(key):
         chosen = jax.random.permutation(key, size)[:count]
     else:
-        chosen = _draw_distinct(key, size, count)
+        # Also while tracing: of a key that is not traced the draw is a constant.
+        with jax.ensure_compile_time_eval():
+            chosen = _draw_distinct(key, size, count)
     return jnp.stack(jnp.unravel_index(chosen, dims), axis=1).astype(jnp.int32)
 
 

@@ -43,7 +43,7 @@ def population_loss(
     Args:
       target_factors: W*, on the tree of the factors to come; widths may differ.
       method: "gram", three inner products, values below eps ||W*||^2 / prod D are noise;
-        or "qr", accurate to eps^2, several times the work, first derivatives only.
+        or "qr", accurate to eps^2, several times the work.
 
     Returns:
       A pytree, callable on factors; the target is cast to the factors' dtype on call.

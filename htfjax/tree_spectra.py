@@ -2,24 +2,25 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from htfjax import _checks
 from htfjax import factors as _factors
-from htfjax.contraction import end_tensor
+from htfjax.contraction import end_tensor, singular
 from htfjax.contraction.core_values import (
-    NOISE,
     floor,
     gram_accuracy,
+    nuclear_norm_of_core,
     values_of_cores,
     values_of_grams,
 )
 from htfjax.contraction.gram import gram_pairs
+from htfjax.contraction.singular import NOISE
 from htfjax.contraction.sweep_costs import dense_cost, gram_cost, qr_cost
-from htfjax.contraction.sweeps import qr_cores
+from htfjax.contraction.sweeps import read_off_cores
 from htfjax.factors import Factors, GroupedFactors
 from htfjax.grouping import stacked_alike
 from htfjax.matricization import matricize, numerical_rank
@@ -108,10 +109,16 @@ def spectrum(
     """Singular values of a matricization, the route taken and its accuracy.
 
     Routes: "dense" contracts the tensor and decomposes a matricization; "qr" sweeps QR
-    decompositions through the tree, as accurate (first derivatives only); "gram" sweeps
-    Gram matrices, by far the fastest, but squares lose half the digits (second derivatives:
-    where children's columns are independent). The last two never form the tensor and need
+    decompositions through the tree, as accurate; "gram" sweeps Gram matrices, by far the
+    fastest, but squares lose half the digits. The last two never form the tensor and need
     rows that are a node's modes, or all but those.
+
+    First and second derivatives are finite on every route. Of values that agree to
+    rounding neither is a derivative, for there is none: the first ones are those of some
+    singular vectors, the second ones leave out what couples the equal values. Both are
+    right for the sum of these values (see `nuclear_norm`), whose derivatives exist; smooth
+    functions that bend with the values, entropies for example, have others there. Values
+    that are zero have derivative zero or that of some singular vectors.
 
     Args:
       factors: any tree.
@@ -139,22 +146,12 @@ def spectrum(
       >>> found.values.shape, found.route
       ((3,), 'qr')
     """
-    _factors.check(factors)
-    node, modes, count = _resolve(factors, node_or_modes)
-    sides = _sides(factors, modes)
-    nodes = [] if node is None else [node]
-    by_modes = isinstance(_checks.as_sequence(node_or_modes), Sequence)
-    costs = {"dense": dense_cost(factors, [sides])}
-    if node is not None:
-        costs["qr"], costs["gram"] = qr_cost(factors, nodes), gram_cost(factors, nodes)
-    # Rows given as modes keep the length of their matrix while that is affordable.
-    keep = by_modes and costs["dense"] < AFFORDABLE and _fits(factors)
-    route = _choose(factors, method, accuracy, costs, "dense" if keep else None, modes)
-    if route == "dense":
-        matrix = matricize(end_tensor(factors), modes)
-        values = jnp.linalg.svd(matrix, compute_uv=False)
-        return Spectrum(values[: min(sides) if by_modes else count], route, floor(values))
-    return _sweep(factors, route, nodes)[nodes[0]]
+    way = _way(factors, node_or_modes, accuracy, method)
+    if way.route == "dense":
+        matrix = matricize(end_tensor(factors), way.modes)
+        values = singular.singular_values(matrix)
+        return Spectrum(values[: way.num_values], way.route, floor(values))
+    return _sweep(factors, way.route, [way.node])[way.node]
 
 
 def spectra(
@@ -192,7 +189,7 @@ def spectra(
     tensor, counts, found = end_tensor(factors), _node_counts(factors), []
     for v in nodes:
         matrix = matricize(tensor, factors.tree.modes[v])
-        values = jnp.linalg.svd(matrix, compute_uv=False)
+        values = singular.singular_values(matrix)
         found.append(Spectrum(values[None, : counts[v]], route, floor(values)[None]))
     return node_values(found, [(v,) for v in nodes])
 
@@ -202,6 +199,9 @@ def nuclear_norm(
 ) -> jax.Array:
     """Sum of the singular values of a matricization, ().
 
+    Twice differentiable wherever as many values are positive as the widths allow, equal
+    ones included; elsewhere the derivatives are those of the positive ones.
+
     Args, raises: as `singular_values`.
 
     Example:
@@ -210,7 +210,17 @@ def nuclear_norm(
       >>> float(htf.nuclear_norm(deep, (0,)))
       3.0
     """
-    return jnp.sum(singular_values(factors, node_or_modes))
+    way = _way(factors, node_or_modes, None, "auto")
+    if way.route == "dense":
+        return singular.nuclear_norm(
+            matricize(end_tensor(factors), way.modes), way.rank_bound
+        )
+    (grouped,) = stacked_alike(factors)
+    return read_off_cores(
+        lambda cores: nuclear_norm_of_core(cores[0][1], way.rank_bound),
+        grouped,
+        [way.node],
+    )
 
 
 def hierarchical_rank(
@@ -328,11 +338,13 @@ def _sweep(factors: Factors | GroupedFactors, route: str, nodes: list[int]) -> N
     counts = _node_counts(grouped)  # equal within a group
     twins = _twins(grouped, nodes)
     once = [k for k in nodes if k not in twins[1:]]
-    by_qr, by_gram = (qr_cores, values_of_cores), (gram_pairs, values_of_grams)
-    sweep, values_of = by_qr if route == "qr" else by_gram
-    found = [(some, *values_of(left)) for some, left in sweep(grouped, once)]
+    if route == "qr":
+        found = read_off_cores(_values_of_all_cores, grouped, once)
+    else:
+        found = [values_of_grams(pair) for _, pair in gram_pairs(grouped, once)]
+    places = [tuple(k for k in group if k in once) for group in grouped.groups]
     groups, held = [], []
-    for some, values, accuracy in found:
+    for some, (values, accuracy) in zip(filter(None, places), found, strict=True):
         # Where the tree has narrower places elsewhere cores are smaller: the rest is zero.
         count = counts[some[0]]
         padded = jnp.pad(values, ((0, 0), (0, max(0, count - values.shape[1]))))
@@ -345,12 +357,46 @@ def _sweep(factors: Factors | GroupedFactors, route: str, nodes: list[int]) -> N
     return node_values(held, groups)
 
 
+def _values_of_all_cores(cores: list[Any]) -> list[tuple[jax.Array, jax.Array]]:
+    return [values_of_cores(core) for _, core in cores]
+
+
 def _twins(factors: GroupedFactors, nodes: list[int]) -> tuple[int, ...]:
     """Two equal children of the root: each one's matricization is the other's transpose."""
     children = set(factors.tree.children[factors.tree.root])
     if len(children) != 2 or not children <= set(nodes):
         return ()
     return next((group for group in factors.groups if set(group) == children), ())
+
+
+class _Way(NamedTuple):
+    """How the values of a matricization are found."""
+
+    route: str
+    node: Any  # None where only the dense route is open
+    modes: tuple[int, ...]
+    num_values: int  # to give
+    rank_bound: int  # values that can be positive
+
+
+def _way(
+    factors: Factors | GroupedFactors,
+    node_or_modes: int | Sequence[int],
+    accuracy: float | None,
+    method: str,
+) -> _Way:
+    _factors.check(factors)
+    node, modes, count = _resolve(factors, node_or_modes)
+    sides = _sides(factors, modes)
+    by_modes = isinstance(_checks.as_sequence(node_or_modes), Sequence)
+    costs = {"dense": dense_cost(factors, [sides])}
+    if node is not None:
+        costs["qr"], costs["gram"] = qr_cost(factors, [node]), gram_cost(factors, [node])
+    # Rows given as modes keep the length of their matrix while that is affordable.
+    keep = by_modes and costs["dense"] < AFFORDABLE and _fits(factors)
+    route = _choose(factors, method, accuracy, costs, "dense" if keep else None, modes)
+    whole = by_modes and route == "dense"
+    return _Way(route, node, modes, min(sides) if whole else count, count)
 
 
 def _resolve(

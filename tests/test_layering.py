@@ -18,6 +18,7 @@ PACKAGE = ROOT / "htfjax"
 ORDER = [
     "_integers",
     "_numerics",
+    "_callables",
     "_files",
     "_digests",
     "_locks",
@@ -45,6 +46,7 @@ ORDER = [
     "contraction.observed",
     "contraction.sensing",
     "contraction.gram",
+    "contraction.singular",
     "contraction.sweeps",
     "contraction.core_values",
     "contraction.sweep_costs",

@@ -182,12 +182,6 @@ def test_the_root_has_one_value(route, root):
         helpers.assert_close(found.values[0], norm, rtol=1e-12)
 
 
-def test_second_derivatives_by_qr_are_refused():
-    factors = helpers.random_factors("mixed5")
-    with pytest.raises(NotImplementedError, match="method='dense'"):
-        jax.hessian(lambda f: jnp.sum(htf.singular_values(f, 6, "qr")))(factors)
-
-
 @pytest.mark.parametrize("route", TREE_ROUTES)
 def test_jit_and_vmap(route):
     starts = [helpers.random_factors("mixed5", seed=s) for s in (0, 1)]

@@ -8,11 +8,22 @@ import jax.numpy as jnp
 
 from htfjax import _numerics
 from htfjax.contraction.gram import GramPair
+from htfjax.contraction.singular import (
+    NOISE,
+    decomposed,
+    nuclear_norm,
+    singular_values,
+)
 from htfjax.contraction.sweeps import Core
 
-__all__ = ["NOISE", "floor", "gram_accuracy", "values_of_cores", "values_of_grams"]
+__all__ = [
+    "floor",
+    "gram_accuracy",
+    "nuclear_norm_of_core",
+    "values_of_cores",
+    "values_of_grams",
+]
 
-NOISE = 32  # rounding of one decomposition, in eps: up to 15 measured
 Values = tuple[jax.Array, jax.Array]  # (G, K) descending, (G,) accuracy
 
 
@@ -34,14 +45,39 @@ def values_of_grams(pair: GramPair) -> Values:
     return _numerics.shifted(values * more[:, None], half[:, None]), accuracy
 
 
+def nuclear_norm_of_core(core: Core, count: int) -> jax.Array:
+    """Sum of the `count` largest singular values of 2^e L K^T, () for a stack of one."""
+    left, right, exponent, *_ = one = jax.tree.map(lambda x: x[0], core)
+    product = _matmul(left, right.T)
+    total = nuclear_norm(product, count) + jnp.sum(_excess(one, product)[:count])
+    return _numerics.shifted(total, exponent)
+
+
 def _values_of_core(core: Core) -> tuple[jax.Array, jax.Array]:
     """Singular values of 2^e L K^T."""
-    left, right, exponent = core
-    product = jnp.matmul(left, right.T, precision="highest")
-    values = jnp.linalg.svd(product, compute_uv=False)
+    product = _matmul(core.left, core.right.T)
+    values = singular_values(product) + _excess(core, product)
     # What each component adds, whatever its columns' scales in L and in K.
-    size = jnp.sum(_column_norms(left) * _column_norms(right))
-    return _numerics.shifted(values, exponent), floor(values, size)
+    size = jnp.sum(_column_norms(core.left) * _column_norms(core.right))
+    return _numerics.shifted(values, core.exponents), floor(values, size)
+
+
+def _excess(core: Core, product: jax.Array) -> jax.Array:
+    """What the excess of the Gram matrices adds to each value of L K^T = U S V^T, (K,).
+
+    To first order (u^T L E_K L^T u + v^T K E_L K^T v) / 2 s: zero, and all that the second
+    derivatives need, since the excess has no first ones.
+    """
+    if core.left_excess is None:
+        return jnp.zeros(min(product.shape), product.dtype)
+    left, values, right = decomposed(product)
+    above, below = _matmul(core.left.T, left), _matmul(core.right.T, right)
+    total = jnp.sum(above * _matmul(core.right_excess, above), axis=0)
+    total += jnp.sum(below * _matmul(core.left_excess, below), axis=0)
+    eps = jnp.asarray(NOISE * jnp.finfo(values.dtype).eps, values.dtype)
+    noise = values <= eps * values[:1]
+    safe = jnp.where(noise, jnp.ones_like(values), values)
+    return jnp.where(noise, jnp.zeros_like(values), total / (2 * safe))
 
 
 def _accuracy_of_grams(
@@ -87,24 +123,128 @@ def _root_eigenvalues(inner: jax.Array | None, outer: jax.Array) -> jax.Array:
 
 @_root_eigenvalues.defjvp
 def _root_eigenvalues_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
+    (inner, outer), changes = primals, tangents
+    squares, right, left = _eigenvectors(inner, outer)
+    values, noise = _safe_roots(squares)
+    alpha, beta = _couplings(right, left, *changes)
+    rates = jnp.diagonal(alpha, axis1=1, axis2=2)
+    if beta is not None:
+        rates += squares * jnp.diagonal(beta, axis1=1, axis2=2)
+    still = jax.lax.stop_gradient(jnp.sqrt(squares))
+    rates = jnp.where(noise, jnp.zeros_like(rates), rates / (2 * values))
+    return jnp.where(noise, still, values), rates
+
+
+@jax.custom_jvp
+def _eigenvectors(
+    inner: jax.Array | None, outer: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Eigenvalues w (G, R) of M C, descending, its eigenvectors q and those e of C M.
+
+    q^T C q = w, M e = q, C q = w e and e_i^T q_j = 1 if i = j, else 0. Columns of e are
+    zero where w is rounding noise, unless M is the identity. M and C may be singular.
+    """
+    if inner is None:
+        squares, vectors = _descending(outer)
+        return squares, vectors, vectors
+    sizes, basis = jnp.linalg.eigh(inner)
+    roots = jnp.sqrt(jnp.maximum(sizes, 0))[:, :, None]
+    root = basis * _transposed(roots)
+    squares, vectors = _descending(_matmul(_transposed(root), _matmul(outer, root)))
+    right = _matmul(root, vectors)
+    values, noise = _safe_roots(squares)
+    # e = S^-T z loses digits where M is small, e = C q / w where w is.
+    over = jnp.where(roots == 0, jnp.zeros_like(roots), 1 / jnp.where(roots == 0, 1, roots))
+    one, other = over * vectors, _matmul(_transposed(basis), _matmul(outer, right))
+    other = other / jnp.square(values)[:, None, :]
+    firm = roots * squares[:, None, :1] >= squares[:, None, :] * roots[:, -1:]
+    left = _matmul(basis, jnp.where(firm, one, other))
+    return squares, right, jnp.where(noise[:, None, :], jnp.zeros_like(left), left)
+
+
+@_eigenvectors.defjvp
+def _eigenvectors_jvp(primals: Any, tangents: Any) -> tuple[Any, Any]:
+    """With a_ij = q_i^T dC q_j and b_ij = e_i^T dM e_j perturbation theory has
+
+        dw_i = a_ii + w_i b_ii,   dq_i = sum_j q_j g_ji,   de_i = -sum_j e_j g_ij,
+        g_ji = (a_ji + w_i b_ji) / (w_i - w_j),   g_ii = b_ii / 2,
+
+    and what lies outside the span of these vectors where M or C is singular. Where w_i and
+    w_j agree to rounding, g_ji = (w b_ji - a_ji) / 4 w: what couples them is left out, and
+    the sum of their roots has its second derivative.
+    """
     (inner, outer), (d_inner, d_outer) = primals, tangents
-    middle, root = outer, None
+    squares, right, left = _eigenvectors(inner, outer)
+    roots, noise = _safe_roots(squares)
+    alpha, beta = _couplings(right, left, d_inner, d_outer)
+    beta = jnp.zeros_like(alpha) if beta is None else beta
+    scaled = beta * squares[:, None, :]
+    gaps = squares[:, None, :] - squares[:, :, None]
+    eps = NOISE * float(jnp.finfo(squares.dtype).eps)
+    near = jnp.abs(gaps) <= eps * squares[:, :1, None]
+    means = 4 * (roots[:, None, :] * roots[:, :, None])
+    turned = (scaled - alpha) / means
+    turned = jnp.where(near, turned, (alpha + scaled) / jnp.where(near, 1, gaps))
+    same = jnp.eye(squares.shape[1], dtype=bool)[None]
+    turned = jnp.where(same, beta / 2, turned)
     if inner is not None:
-        root = _spectral_root(inner)
-        middle = _matmul(_transposed(root), _matmul(outer, root))
-    squares, vectors = jnp.linalg.eigh(middle)
-    squares, vectors = jnp.maximum(squares, 0)[:, ::-1], vectors[:, :, ::-1]
-    values = jnp.sqrt(squares)
-    eps = jnp.asarray(jnp.finfo(values.dtype).eps, values.dtype)
+        turned = jnp.where(noise[:, :, None], jnp.zeros_like(turned), turned)
+    moved = _matmul(right, turned), -_matmul(left, _transposed(turned))
+    if inner is not None:
+        rest = _outside(primals, tangents, right, left, jnp.square(roots), noise)
+        moved = moved[0] + rest[0], moved[1] + rest[1]
+        moved = moved[0], jnp.where(noise[:, None, :], jnp.zeros_like(left), moved[1])
+    rates = jnp.diagonal(alpha + scaled, axis1=1, axis2=2)
+    return (squares, right, left), (rates, *moved)
+
+
+def _outside(
+    primals: Any,
+    tangents: Any,
+    right: jax.Array,
+    left: jax.Array,
+    weights: jax.Array,
+    noise: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+    """What dq and de have outside the vectors whose eigenvalues are not noise.
+
+    (1 - sum_j q_j e_j^T) (M dC q_i + w_i dM e_i) / w_i, and the like for e. Zero where no
+    eigenvalue is noise: rounding would be divided by small ones.
+    """
+    (inner, outer), (d_inner, d_outer) = primals, tangents
+    apart = jnp.any(noise, axis=1)[:, None, None] & ~noise[:, None, :]
+    one = _matmul(d_outer, right) / weights[:, None, :]
+    other = _matmul(d_inner, left)
+    rises = _matmul(inner, one) + other
+    falls = one + _matmul(outer, other) / weights[:, None, :]
+    kept = jnp.where(noise[:, None, :], jnp.zeros_like(right), right)
+    rises -= _matmul(kept, _matmul(_transposed(left), rises))
+    falls -= _matmul(left, _matmul(_transposed(kept), falls))
+    zeros = jnp.zeros_like(rises)
+    return jnp.where(apart, rises, zeros), jnp.where(apart, falls, zeros)
+
+
+def _couplings(
+    right: jax.Array, left: jax.Array, d_inner: Any, d_outer: Any
+) -> tuple[jax.Array, Any]:
+    """q^T dC q and, unless M is the identity, e^T dM e."""
+    alpha = _matmul(_transposed(right), _matmul(d_outer, right))
+    if d_inner is None:
+        return alpha, None
+    return alpha, _matmul(_transposed(left), _matmul(d_inner, left))
+
+
+def _descending(matrices: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Eigenvalues, zero or more, and eigenvectors of positive semidefinite matrices."""
+    squares, vectors = jnp.linalg.eigh(matrices)
+    return jnp.maximum(squares, 0)[:, ::-1], vectors[:, :, ::-1]
+
+
+def _safe_roots(squares: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Roots, one where they are only noise; and where that is."""
+    eps = jnp.asarray(jnp.finfo(squares.dtype).eps, squares.dtype)
     noise = squares <= 8 * eps * squares[:, :1]
-    safe = jnp.where(noise, jnp.ones_like(values), values)
-    if root is not None:
-        vectors = _matmul(root, vectors)
-    change = jnp.sum(vectors * _matmul(d_outer, vectors), axis=1)
-    if root is not None:
-        dual = _matmul(outer, vectors)  # C S z
-        change += jnp.sum(dual * _matmul(d_inner, dual), axis=1) / jnp.square(safe)
-    return values, jnp.where(noise, jnp.zeros_like(values), change / (2 * safe))
+    return jnp.sqrt(jnp.where(noise, jnp.ones_like(squares), squares)), noise
 
 
 def _root(matrices: jax.Array) -> jax.Array:

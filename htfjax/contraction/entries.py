@@ -96,4 +96,8 @@ def check_indices(indices: Any, dims: tuple[int, ...]) -> jax.Array:
                 f"`indices[{row}, {mode}]` is {values[row, mode]}, mode {mode} has "
                 f"dimension {dims[mode]}: indices run from 0 to {dims[mode] - 1}."
             )
-    return jnp.asarray(indices, np.int32)
+    if not _checks.concrete(indices):
+        return jnp.asarray(indices, np.int32)
+    # A constant while tracing too: plans look at its values.
+    with jax.ensure_compile_time_eval():
+        return jnp.asarray(indices, np.int32)

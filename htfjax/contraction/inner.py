@@ -10,7 +10,7 @@ from htfjax import _checks, _numerics
 from htfjax import factors as _factors
 from htfjax.contraction.gram import scaled_inner_product
 from htfjax.contraction.stacks import full_stacks
-from htfjax.contraction.sweeps import qr_cores
+from htfjax.contraction.sweeps import Core, read_off_cores
 from htfjax.factors import Factors, GroupedFactors
 from htfjax.grouping import stacked_alike
 
@@ -93,9 +93,8 @@ def distance(
     """||W - W'||_F of two factorizations on one tree, without the tensors.
 
     "qr" joins the components of both into one factorization of W - W' and sweeps QR
-    decompositions: errors are eps (||W|| + ||W'||), first derivatives only. "gram" takes
-    three inner products: cheaper, but they cancel, so that distances below sqrt(eps)
-    times the norms are noise.
+    decompositions: errors are eps (||W|| + ||W'||). "gram" takes three inner products:
+    cheaper, but they cancel, so that distances below sqrt(eps) times the norms are noise.
 
     Args:
       one, other: the same tree, mode dimensions and dtype; widths may differ.
@@ -138,9 +137,8 @@ def scaled_squared_distance(
     _check_pair(one, other)
     if method == "qr":
         gap = difference(one, other)
-        cores = qr_cores(gap, [gap.tree.root], precision=precision)
-        _, (left, right, exponents) = cores[0]
-        return jnp.square(left[0, 0, 0] * right[0, 0, 0]), 2 * exponents[0]
+        root = [gap.tree.root]
+        return read_off_cores(_squared_core, gap, root, precision=precision)
     parts = [
         scaled_inner_product(a, b, precision=precision)
         for a, b in ((one, one), (one, other), (other, other))
@@ -178,6 +176,16 @@ def difference(
             stacks.append(jnp.concatenate([upper, lower], axis=2))
     fixed = tuple(sorted(set(one.fixed) & set(other.fixed)))
     return dataclasses.replace(one, stacks=tuple(stacks), fixed=fixed)
+
+
+def _squared_core(cores: list[tuple[tuple[int, ...], Core]]) -> Scaled:
+    """The square of the one value of the root's core."""
+    ((_, core),) = cores
+    squares = [jnp.square(side[0, 0, 0]) for side in (core.left, core.right)]
+    if core.left_excess is not None:
+        squares[0] += core.left_excess[0, 0, 0]
+        squares[1] += core.right_excess[0, 0, 0]
+    return squares[0] * squares[1], 2 * core.exponents[0]
 
 
 def _check_pair(one: Factors | GroupedFactors, other: Factors | GroupedFactors) -> None:

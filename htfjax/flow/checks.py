@@ -79,7 +79,8 @@ def check_start(loss: Any, params: Any) -> None:
     if not all(map(_checks.concrete, jax.tree.leaves((loss, params)))):
         return
     value, finite = _look_at_start(params, loss)
-    if not bool(finite):
+    # Traced after all where `loss` closes over something traced, or under jit.
+    if _checks.concrete(finite) and not bool(finite):
         raise ValueError(
             f"`loss` is {float(value)} at the start, or its gradient is not finite there."
         )

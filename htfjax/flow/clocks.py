@@ -17,8 +17,11 @@ CLOCKS = ("time", "arc", "rescaled")
 def rescaled_unit(params: Any) -> jax.Array:
     """s^-(m-2): natural time per unit of rescaled time, s the RMS weight, m arrays.
 
-    The time in which small weights leave zero grows like this unit, so on the rescaled
-    clock the transitions of starts of different scale line up.
+    The time in which small weights leave zero grows like this unit where all m arrays
+    start at one scale and multiply (law F10: m > 2, degree m). On the rescaled clock the
+    transitions of starts that differ by such a scale alone then line up, up to corrections
+    that vanish with the scale. It is a unit of time, one number for a run: it does not
+    follow the weights as they grow, and it is one for m <= 2, where escape is exponential.
 
     Args:
       params: the start, a pytree of m arrays; of factors the trained matrices count.

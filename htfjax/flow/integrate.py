@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from htfjax import _checks
+from htfjax import _callables, _checks
 from htfjax.descent import freeze
 from htfjax.factors import Factors, GroupedFactors
 from htfjax.flow import checks, records
@@ -26,6 +26,10 @@ __all__ = ["gradient_flow"]
 
 # Below this tolerance a method of high order beats the stabilized one of order two.
 TIGHT = 1e-7
+MODES: dict[str, Any] = {
+    "reverse": diffrax.RecursiveCheckpointAdjoint(),
+    "forward": diffrax.ForwardMode(),
+}
 SOLVERS: dict[str, Callable[[], Any]] = {
     "stabilized": RungeKuttaChebyshev,
     "explicit": diffrax.Dopri8,
@@ -48,6 +52,7 @@ def gradient_flow(
     stop_grad_norm: Any = None,
     interpolate: bool = False,
     max_steps: int = 100_000,
+    differentiate: str = "reverse",
 ) -> tuple[Any, FlowTrajectory]:
     """Integrates d params / dt = -grad loss(params), the limit of descent at step zero.
 
@@ -61,11 +66,18 @@ def gradient_flow(
     (Kvaerno5, whose dense Jacobian suits up to a few hundred parameters), or any diffrax
     solver. "auto" is "stabilized", below a tolerance of 1e-7 "explicit".
 
+    Derivatives are those of the discrete steps. `jax.grad` (reverse mode) works with
+    solver="explicit" and the like, whose loop over steps keeps some states and repeats
+    the rest; the number of stages of "stabilized" varies, which has no reverse mode.
+    `jax.jvp` (forward mode) works with every solver if differentiate="forward". Whatever
+    cannot work raises an error before anything is compiled.
+
     Args:
       params: the start, a pytree of floating arrays of one dtype; fixed nodes of factors
         do not move.
-      loss: scalar function of the parameters; a pytree's arrays are traced, any other
-        callable is static by identity.
+      loss: scalar function of the parameters; a pytree's arrays and Python floats are
+        traced, its Python bools and ints static, any other callable is static by identity.
+        An l1 loss stalls where a residual reaches zero, see `status`.
       times: (K,) increasing, zero or more, positions of the records on the clock. The
         flow starts at 0.
       rtol, atol: every step's error, as a Euclidean norm over all parameters, is kept
@@ -82,7 +94,9 @@ def gradient_flow(
       interpolate: by default the solver steps exactly onto `times`; True reads records
         off its interpolation instead, which saves steps when records are many and is
         accurate to about the tolerance.
-      max_steps: steps to try at most.
+      max_steps: steps to try at most, rejected ones included; an implicit step may cost
+        as much as a hundred explicit ones.
+      differentiate: "reverse" or "forward", the mode of differentiation to allow for.
 
     Returns:
       The final parameters, and a `FlowTrajectory` of one record per time. What fails
@@ -93,7 +107,8 @@ def gradient_flow(
         not callable or not scalar.
       ValueError: times that do not increase or start below zero, tolerances below
         what the dtype resolves, a loss or gradient that is not finite at the start,
-        unknown `clock` or `solver`.
+        unknown `clock`, `solver` or `differentiate`.
+      NotImplementedError: differentiation that solver and `differentiate` do not allow.
 
     Source: arXiv:2201.11729, gradient flow (continuous time, its theorems' setting).
 
@@ -122,7 +137,13 @@ def gradient_flow(
     for name, bound in (("stop_loss", stop_loss), ("stop_grad_norm", stop_grad_norm)):
         if bound is not None:
             _checks.positive(name, bound)
+    _checks.one_of("differentiate", differentiate, tuple(MODES))
     chosen = _choose_solver(solver, rtol)
+    loss, observe, integrate = map(_callables.traced, (loss, observe, integrate))
+    if differentiate == "reverse" and isinstance(chosen, RungeKuttaChebyshev):
+        params, loss, times, observe, integrate = _constant(
+            (params, loss, times, observe, integrate)
+        )
     checks.check_start(loss, params)
     limits = _Limits(
         *(
@@ -130,8 +151,39 @@ def gradient_flow(
             for x in (rtol, atol, stop_loss, stop_grad_norm)
         )
     )
-    plan = _Plan(observe, integrate, clock, chosen, interpolate, max_steps)
-    return _run(params, loss, times, limits, plan)
+    plan = _Plan(
+        observe, integrate, clock, chosen, interpolate, max_steps, MODES[differentiate]
+    )
+    try:
+        return _run(params, loss, times, limits, plan)
+    except TypeError as error:
+        if differentiate != "reverse" or "forward-mode" not in str(error):
+            raise
+        raise NotImplementedError(
+            "`differentiate='reverse'` does not allow for jax.jvp; use "
+            "gradient_flow(..., differentiate='forward')."
+        ) from error
+
+
+def _constant(tree: Any) -> Any:
+    """The same pytree, which refuses to be differentiated at once."""
+    arrays, rest = eqx.partition(tree, eqx.is_array)
+    return eqx.combine(_refusing(arrays), rest)
+
+
+@jax.custom_jvp
+def _refusing(arrays: Any) -> Any:
+    return arrays
+
+
+@_refusing.defjvp
+def _refuse(primals: Any, tangents: Any) -> Any:
+    del primals, tangents
+    raise NotImplementedError(
+        "gradient_flow cannot be differentiated by `solver='stabilized'` (the default of "
+        "'auto') and `differentiate='reverse'`; use solver='explicit' for jax.grad, or "
+        "differentiate='forward' for jax.jvp."
+    )
 
 
 class _Limits(NamedTuple):
@@ -152,6 +204,7 @@ class _Plan(NamedTuple):
     solver: Any
     interpolate: bool
     max_steps: int
+    adjoint: Any
 
 
 class _Look(NamedTuple):
@@ -237,6 +290,7 @@ def _run(
         stepsize_controller=controller,
         event=event,
         max_steps=plan.max_steps,
+        adjoint=plan.adjoint,
         throw=False,
     )
     seen, ends = solution.ys
@@ -265,7 +319,7 @@ def _run(
         natural_times=moments,
         arc_lengths=lengths,
         reached=reached,
-        ending=_ending(solution.result, last),
+        ending=_ending(solution.result, last, getattr(loss, "penalty", None) == "l1"),
         num_evaluations=_evaluations(solver, counts["num_steps"], calls),
         num_steps=counts["num_steps"].astype(jnp.int32),
         num_rejected=counts["num_rejected_steps"].astype(jnp.int32),
@@ -322,7 +376,7 @@ def _drift(start: Any, found: Any, like: jax.Array) -> jax.Array:
     return jnp.max(jnp.stack(moved), axis=0) / jnp.where(scale == 0, 1, scale)
 
 
-def _ending(result: Any, last: _Look) -> jax.Array:
+def _ending(result: Any, last: _Look, kinked: bool) -> jax.Array:
     kinds = diffrax.RESULTS
     code = jnp.int32(records.COLLAPSED)
     for kind, number in (
@@ -333,6 +387,9 @@ def _ending(result: Any, last: _Look) -> jax.Array:
         (kinds.nonlinear_divergence, records.UNSOLVED),
     ):
         code = jnp.where(result == kind, jnp.int32(number), code)
+    if kinked:
+        stalled = (code == records.TOO_MANY) | (code == records.COLLAPSED)
+        code = jnp.where(stalled, jnp.int32(records.SLIDING), code)
     finite = jnp.isfinite(last.loss) & jnp.isfinite(last.grad_norm)
     return jnp.where(finite, code, jnp.int32(records.NOT_FINITE))
 

@@ -82,11 +82,14 @@ class WholeNormController(diffrax.AbstractAdaptiveStepSizeController):
             params=y_error.params / allowed,
             other=y_error.other / jnp.maximum(reading, tiny),
         )
-        *decided, state, result = self.inner.adapt_step_size(
+        keep, *place, state, result = self.inner.adapt_step_size(
             t0, t1, y0, y1_candidate, args, scaled, error_order, state
         )
+        # Where a shorter step does not move the time any more, none will be accepted.
+        stuck = ~keep & ~(place[1] > place[0])
+        result = diffrax.RESULTS.where(stuck, diffrax.RESULTS.dt_min_reached, result)
         calls = calls + y_error.calls.astype(jnp.int32)
-        return (*decided, (state, calls), result)
+        return (keep, *place, (state, calls), result)
 
     def _size(self, y: FlowState) -> Any:
         return jnp.linalg.norm(y.params)

@@ -54,8 +54,9 @@ def rank_one_scale(time: Any, start: Any, norm: Any, num_matrices: int) -> jax.A
 def rank_one_blow_up_time(start: Any, norm: Any, num_matrices: int) -> jax.Array:
     """When `rank_one_scale` becomes infinite: s(0)^(2-m) / ((m - 2) ||A||).
 
-    The time in which a start of scale s leaves zero grows as s^-(m-2): the unit of
-    `gradient_flow`'s rescaled clock.
+    For m > 2 the time in which a start of scale s leaves zero grows as s^-(m-2): the unit
+    of `gradient_flow`'s rescaled clock. For m = 2 there is no such time: growth is
+    exponential, and a start reaches size one after log(1 / s(0)) / ||A||.
 
     Args, raises: as `rank_one_scale`.
 
@@ -100,8 +101,10 @@ def constant_force_norm(time: Any, start: Any, force: Any, length: int) -> jax.A
 
         sigma(t) = (sigma(0)^-(1 - 2/L) - (L - 2) gamma t)^(-L/(L-2)),   L > 2,
 
-    sigma(0) exp(2 gamma t) for L = 2 and sigma(0) + gamma t for L = 1. Why components
-    rise one at a time: a lead at the start grows without bound.
+    sigma(0) exp(2 gamma t) for L = 2 and sigma(0) + gamma t for L = 1. Under one force the
+    ratio of two norms stays for L = 2 and falls to one for L = 1; for L > 2 it grows, and
+    it is infinite when the leader blows up, while the other is still finite. That is why
+    components rise one at a time. For L = 2 it takes forces that differ.
 
     Args:
       time: (...,) zero or more.

@@ -75,9 +75,10 @@ def exact_growth(factors: Factors, loss: Loss) -> dict[int, jax.Array]:
 def balanced_growth(factors: Factors, loss: Loss) -> dict[int, jax.Array]:
     """d sigma/dt = sigma^(2 - 2/L) L gamma: the theorem, for zero unbalancedness.
 
-    L counts the component's trained vectors. Away from balance this is the slowest
-    |d sigma/dt| that a component of this norm can have (means of numbers: the arithmetic
-    one exceeds the geometric one).
+    L counts the component's trained vectors. Of all components of one norm and one gamma,
+    balanced or not, this is the smallest |d sigma/dt|: sum_w ||w||^-2 >= L sigma^(-2/L),
+    the arithmetic mean exceeds the geometric one. Equality is balance of the component's
+    norms alone; zero where sigma is.
 
     Args, returns, raises: as `exact_growth`.
 

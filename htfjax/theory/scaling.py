@@ -7,7 +7,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from htfjax import _checks, _numerics
+from htfjax import _checks
 from htfjax import factors as _factors
 from htfjax.contraction.gram import scaled_inner_product
 from htfjax.factors import Factors, GroupedFactors
@@ -120,11 +120,11 @@ def rescale_component(
             f"`scales` has {len(scales)} numbers, component {component} of node {node} "
             f"has {len(places)} vectors: nodes {places}."
         )
-    product = _numerics.product([jnp.asarray(s, weights[0].dtype) for s in scales])
-    if _checks.concrete(product):
+    if all(map(_checks.concrete, scales)):
+        product = math.prod(float(s) for s in scales)
         slack = 100 * float(jnp.finfo(weights[0].dtype).eps)
-        if not abs(float(product) - 1) <= slack:
-            raise ValueError(f"`scales` multiply to {float(product)}, expected one.")
+        if not abs(product - 1) <= slack:
+            raise ValueError(f"`scales` multiply to {product}, expected one.")
     for k, scale in zip(places, scales, strict=True):
         at = (component,) if k == node else (slice(None), component)
         weights[k] = weights[k].at[at].multiply(jnp.asarray(scale, weights[k].dtype))

@@ -63,11 +63,16 @@ def truncation_bounds(
 ) -> dict[int, jax.Array]:
     """||W - W truncated at v|| <= (sum of dropped norms) prod ||W_u||_F, u outside.
 
-    The product runs over all nodes but v and its children; the sum over the components
-    that `truncate` drops, with the norms of fixed vectors counted too. Truncating several
-    nodes errs by at most the sum of their bounds; with B the largest ||W_u||_F it is
-    enough for an error e that every node drops at most e / (number of interior nodes)
-    B^(L_v - |T|). The bound also holds for the tail of the singular values of [W; v].
+    The product runs over the matrices, fixed ones included, of all nodes but v and its
+    children. A root of ones counts as sqrt(R_root) if it has one child and as one if it has
+    several, since sum_r prod_c x_cr <= prod_c ||x_c|| for two factors or more. The sum
+    runs over the components that `truncate` drops, with the norms of fixed vectors counted
+    too.
+
+    Truncating several nodes errs by at most the sum of their bounds; with B the largest of
+    the norms in the products and m_v their number at v it is enough for an error e that
+    every node drops at most e B^(-m_v) / (number of interior nodes). The bound also holds
+    for the tail of the singular values of [W; v].
 
     Args, raises: as `truncate`.
 
@@ -92,7 +97,8 @@ def truncation_bounds(
     ]
     root, dtype = factors.tree.root, _factors.dtype(factors)
     if matrix_norms[root] is None:
-        width = _factors.widths(factors)[root]
+        alone = len(factors.tree.children[root]) == 1
+        width = _factors.widths(factors)[root] if alone else 1
         matrix_norms[root] = jnp.sqrt(jnp.asarray(width, dtype))
     bounds = {}
     for v, mask in _kept(factors, ranks).items():

@@ -1,0 +1,91 @@
+"""Callables as arguments of compiled programs: what is traced, what is static."""
+
+import dataclasses
+import functools
+import types
+import warnings
+import weakref
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+__all__ = ["Rebuild", "count_fresh", "split", "traced"]
+
+# A compiled program holds about a hundred memory maps, of which Linux grants a process
+# 65,530: some 640 programs.
+MANY = 100
+
+
+@dataclasses.dataclass(frozen=True)
+class Rebuild:
+    """The static rest of a callable: how to put it together from its traced leaves."""
+
+    treedef: Any
+    leaves: tuple[Any, ...]
+    traced: tuple[bool, ...]
+
+    def __call__(self, arrays: list[jax.Array]) -> Any:
+        supply = iter(arrays)
+        return jax.tree.unflatten(
+            self.treedef,
+            [
+                next(supply) if array else leaf
+                for leaf, array in zip(self.leaves, self.traced, strict=True)
+            ],
+        )
+
+
+def split(function: Any) -> tuple[list[Any], Rebuild]:
+    """The leaves of a callable pytree that are traced, and its static rest.
+
+    Arrays, NumPy scalars and Python floats are traced, so that new values retrace nothing.
+    Python's bools and integers are static: they choose branches, axes and shapes.
+    """
+    leaves, treedef = jax.tree.flatten(function)
+    dynamic = tuple(_is_dynamic(leaf) for leaf in leaves)
+    pairs = list(zip(leaves, dynamic, strict=True))
+    static = tuple(None if array else leaf for leaf, array in pairs)
+    return [leaf for leaf, array in pairs if array], Rebuild(treedef, static, dynamic)
+
+
+def traced(function: Any) -> Any:
+    """The callable with jax arrays for all leaves that `split` traces."""
+    return jax.tree.map(lambda x: jnp.asarray(x) if _is_dynamic(x) else x, function)
+
+
+def _is_dynamic(leaf: Any) -> bool:
+    return isinstance(leaf, jax.Array | np.ndarray | np.generic | float | complex)
+
+
+_seen: "weakref.WeakKeyDictionary[Any, weakref.WeakSet[Any]]" = weakref.WeakKeyDictionary()
+
+
+def count_fresh(name: str, given: Any) -> None:
+    """Warns once when very many functions of one code have been compiled.
+
+    Each is a program of its own, which the compiler's caches keep for ever.
+
+    Args:
+      name: the argument, for the message.
+      given: a function, one with arguments filled in, or a pytree with such leaves.
+    """
+    for function in (given, *jax.tree.leaves(given)):
+        while isinstance(function, functools.partial):
+            function = function.func
+        if not isinstance(function, types.FunctionType):
+            continue
+        same = _seen.setdefault(function.__code__, weakref.WeakSet())
+        if function in same:
+            continue
+        same.add(function)
+        if len(same) == MANY:
+            warnings.warn(
+                f"`{name}`: {MANY} different functions `{function.__qualname__}` have been "
+                "compiled, one program each, which stay in memory; a process ends after "
+                "some 600. Define the function once, and hand on what varies as arrays: "
+                "`jax.tree_util.Partial(function, arrays)` is compiled once for all "
+                "values. `jax.clear_caches()` frees what has been compiled.",
+                stacklevel=3,
+            )
