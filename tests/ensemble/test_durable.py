@@ -13,7 +13,8 @@ import pytest
 import xarray as xr
 
 import htfjax as htf
-from htfjax.ensemble import folder, store
+from htfjax import _digests
+from htfjax.ensemble import store
 from tests.ensemble import toy
 
 
@@ -62,7 +63,7 @@ def test_records_are_those_of_single_runs(whole: Path) -> None:
 def test_other_tools_read_the_store(whole: Path) -> None:
     """Plain xarray opens a program's group."""
     data = xr.open_zarr(
-        whole / store.RECORDS, group="p000", chunks=None, consolidated=False
+        whole / "results.zarr", group="p000", chunks=None, consolidated=False
     )
     assert data.loss.dims == ("run", "step")
     assert data.seed.values.tolist() == [0, 1, 2, 0, 1, 2]
@@ -123,7 +124,7 @@ def test_a_damaged_chunk_is_named_and_computed_again(
     whole: Path, copy: Path, chunk: int
 ) -> None:
     """First, middle and last chunk; reading it before is an error that names it."""
-    path = copy / store.chunk_file("p000", "norm", 0, chunk, 0)
+    path = copy / f"results.zarr/p000/norm/c/0/{chunk}"
     content = path.read_bytes()
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     data = htf.load_results(copy)
@@ -138,7 +139,7 @@ def test_a_damaged_chunk_is_named_and_computed_again(
 
 def test_a_lost_chunk_and_a_damaged_checkpoint(whole: Path, copy: Path) -> None:
     """The block is computed from its start, and says why."""
-    (copy / store.chunk_file("p000", "loss", 0, 2, 0)).unlink()
+    (copy / "results.zarr/p000/loss/c/0/2").unlink()
     for file in (copy / "checkpoints").rglob("*"):
         if file.is_file():
             file.write_bytes(b"")
@@ -158,7 +159,7 @@ def _progress(out: Path) -> list[Any]:
 
 def test_a_torn_journal_line_is_dropped(whole: Path, copy: Path) -> None:
     """What a kill in the middle of a line leaves."""
-    journal = copy / folder.JOURNAL
+    journal = copy / "journal.jsonl"
     journal.write_bytes(journal.read_bytes()[:-40])
     toy.finish(copy)
     assert_same(whole, copy)
@@ -170,7 +171,7 @@ def test_reading_one_quantity_opens_only_its_files(
 ) -> None:
     """All other quantities may be gone."""
     for name in ("gap", "norm", "chord", "duration"):
-        shutil.rmtree(copy / store.RECORDS / "p000" / name / "c")
+        shutil.rmtree(copy / "results.zarr" / "p000" / name / "c")
     data = htf.load_results(copy)
     assert data.loss.isel(seed=1).sel(step=slice(0, 10)).values.shape == (2, 6)
     assert data.loss[1, [2, 0], ::10].values.shape == (2, 4)
@@ -203,11 +204,11 @@ def test_second_process_is_refused(tmp_path: Path) -> None:
         chunk_steps=toy.CHUNK, build=toy.toy_lane,
     )  # fmt: skip
     next(runs)
-    assert folder.is_locked(tmp_path)
+    assert htf.ensemble.is_locked(tmp_path)
     with pytest.raises(BlockingIOError, match="in use by process"):
         toy.finish(tmp_path)
     runs.close()
-    assert not folder.is_locked(tmp_path)
+    assert not htf.ensemble.is_locked(tmp_path)
 
 
 def test_full_disk_is_said_and_nothing_finished_is_lost(
@@ -250,13 +251,12 @@ def test_a_folder_of_another_grid(copy: Path, change: dict[str, Any], words: str
 
 def test_other_versions_and_newer_formats(copy: Path) -> None:
     """Named, with what is installed here."""
-    path = copy / folder.MANIFEST
-    manifest = json.loads(path.read_text())
-    path.write_text(json.dumps(manifest | {"versions": {"jax": "0.1"}}))
+    path = copy / "manifest.json"
+    manifest = _digests.read_sealed(path)
+    _digests.write_sealed(path, manifest | {"versions": {"jax": "0.1"}})
     with pytest.raises(ValueError, match=rf"jax 0\.1 \(here {jax.__version__}\)"):
         toy.finish(copy)
-    assert np.isfinite(htf.load_results(copy).loss).all()
-    path.write_text(json.dumps(manifest | {"format": 99}))
+    _digests.write_sealed(path, manifest | {"format": 99})
     for use in (toy.finish, htf.load_results):
         with pytest.raises(ValueError, match=r"format 99.*upgrade"):
             use(copy)
@@ -298,7 +298,7 @@ def test_memory_decides_how_many_run_at_once(tmp_path: Path) -> None:
     """Fewer lanes, the same numbers, and the result says so."""
     toy.finish(tmp_path / "few", memory_bytes=3000)
     toy.finish(tmp_path / "all")
-    few = json.loads((tmp_path / "few" / folder.MANIFEST).read_text())
+    few = json.loads((tmp_path / "few" / "manifest.json").read_text())
     assert few["programs"][0]["block"] < 6
     assert htf.load_results(tmp_path / "few").attrs["lanes_limited_by_memory"] == 1
     assert htf.load_results(tmp_path / "all").attrs["lanes_limited_by_memory"] == 0
@@ -312,7 +312,7 @@ def test_shapes_make_programs(tmp_path: Path) -> None:
     assert data.gap.sizes["row"] == 3
     assert np.isnan(data.gap[0, :, :, :, 2]).all()
     assert np.isfinite(data.gap[1]).all()
-    manifest = json.loads((tmp_path / folder.MANIFEST).read_text())
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
     assert [len(p["blocks"][0]) for p in manifest["programs"]] == [6, 6]
     assert data.note.values.tolist() == ["a", "b"]
 
