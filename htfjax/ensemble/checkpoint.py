@@ -47,7 +47,7 @@ def load_checkpoint(path: Path, owner: dict[str, Any], like: Any) -> Any:
         return None
     leaves, treedef = jax.tree.flatten(like)
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
             label = json.loads(str(file[LABEL][()]))
             if label["owner"] != owner:
                 raise _AnotherOwner

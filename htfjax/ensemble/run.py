@@ -292,7 +292,7 @@ def _prepare(
     manifest = manifest | {"metadata": digests}
     with folder.named_errors(out):
         journal, lines, messages = _open_journal(out, found, manifest)
-        if lines and found is not None:
+        if found is not None and (lines or messages):  # else a kill came first
             messages += _lost_metadata(out, found["metadata"])
         # In this order a kill leaves either nothing, or a manifest that says what to mend.
         folder.write_manifest(out, manifest)
@@ -391,7 +391,7 @@ def _fresh(
         "versions": folder.versions(),
         "device": f"{mesh.devices.flat[0].platform} {mesh.devices.flat[0].device_kind}",
         "build": _name(build),
-        "jax": _numbers_config(),
+        "random bits of jax": _draws(),
         "rates": dataclasses.asdict(rates),
         "programs": entries,
         "coords": {name: v for name, v in coords.items() if v is not None},
@@ -419,7 +419,8 @@ def _check_same(
         differ += folder.differences(found[name], options[name], name)
     differ += folder.differences(found["asked"], options["record"], "record")
     differ += folder.differences(found["build"], _name(build), "build")
-    differ += folder.differences(found["jax"], _numbers_config())
+    bits = "random bits of jax"
+    differ += folder.differences(found[bits], _draws(), bits)
     if differ:
         raise ValueError(
             f"`out={out}` holds another grid: {'; '.join(differ)}. Choose another folder, "
@@ -471,13 +472,9 @@ def _name(build: Any) -> str:
     return getattr(build, "__qualname__", type(build).__qualname__)
 
 
-def _numbers_config() -> dict[str, Any]:
-    """Options of jax that change random draws or products."""
-    names = (
-        "jax_enable_x64", "jax_default_prng_impl", "jax_threefry_partitionable",
-        "jax_default_matmul_precision",
-    )  # fmt: skip
-    return {name: getattr(jax.config, name) for name in names}
+def _draws() -> list[int]:
+    """Random bits that tell the kinds of generators apart which jax can be set to."""
+    return jax.random.bits(jax.random.key(0), (4,), "uint32").tolist()
 
 
 def _metadata(
