@@ -80,13 +80,24 @@ class Completion:
 
     def __post_init__(self) -> None:
         nested = _tuples(self.tree)
-        tree = ModeTree.from_nested(nested)
+        try:
+            tree = ModeTree.from_nested(nested)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"`tree={_checks.spell(self.tree)}`: {error}") from error
         dims = _checks.mode_dims(tree.order, self.mode_dims)
         weight_shapes(tree, dims, self.widths, self.root)
-        for name in ("init_std", "learning_rate", "decay", "eps"):
-            _checks.positive(name, getattr(self, name))
-        for name in ("target_norm", "threshold"):
-            _checks.positive(name, getattr(self, name), strict=True)
+        for name in (
+            "init_std",
+            "learning_rate",
+            "decay",
+            "eps",
+            "target_norm",
+            "threshold",
+        ):
+            number = getattr(self, name)
+            _checks.positive(name, number, strict=name in ("target_norm", "threshold"))
+            if _checks.concrete(number):  # not when an ensemble traces a lane
+                object.__setattr__(self, name, float(number))
         if _checks.concrete(self.decay) and self.decay >= 1:
             raise ValueError(f"`decay={self.decay}` must be below 1.")
         _checks.one_of("penalty", self.penalty, ("l2", "l1", "huber"))

@@ -139,7 +139,7 @@ def check_setting(name: str, setting: Any) -> Any:
     changed = {}
     for field in dataclasses.fields(setting):
         value = getattr(setting, field.name)
-        plain = _plain(value)
+        plain = _plain(f"{name}.{field.name}", value)
         if not _fits(plain, hints[field.name]):
             raise TypeError(
                 f"`{name}.{field.name}={_checks.spell(value)}` has the wrong type, "
@@ -207,7 +207,7 @@ def check_seed(name: str, seed: Any) -> int:
 
 
 def _check_seeds(seeds: Any) -> tuple[int, ...]:
-    given = _listed(seeds)
+    given = _listed("seeds", seeds)
     if given is None:
         raise TypeError(
             f"`seeds` must be whole numbers such as range(64), got {_checks.spell(seeds)}."
@@ -223,23 +223,23 @@ def _check_seeds(seeds: Any) -> tuple[int, ...]:
 
 def _plain_seed(seed: Any) -> int:
     try:
-        return check_seed("seeds", _plain(seed))
+        return check_seed("seeds", _plain("seeds", seed))
     except TypeError as error:
         raise TypeError(
             f"`seeds` must be whole numbers such as range(64), got {_checks.spell(seed)}."
         ) from error
 
 
-def _listed(values: Any) -> Sequence[Any] | None:
+def _listed(name: str, values: Any) -> Sequence[Any] | None:
     """Any list, range, array, series or index as a sequence; None for anything else."""
     if hasattr(values, "__array__") and not hasattr(values, "nested"):
-        values = _plain(values)
+        values = _plain(name, values)
     whole = isinstance(values, Sequence) and not isinstance(values, str | bytes)
     return values if whole else None
 
 
 def _pairs(axes: Any) -> list[tuple[str, Any]]:
-    pairs = list(axes.items()) if isinstance(axes, Mapping) else _listed(axes)
+    pairs = list(axes.items()) if isinstance(axes, Mapping) else _listed("axes", axes)
     if pairs is None or not all(
         isinstance(p, Sequence) and len(p) == 2 and isinstance(p[0], str) for p in pairs
     ):
@@ -257,14 +257,14 @@ def _check_axis(base: Any, name: str, values: Any) -> tuple[Any, ...]:
         raise ValueError(
             f"axis `{name}` does not exist; {type(base).__name__} has {known}."
         )
-    given = _listed(values)
+    given = _listed(f"axes.{name}", values)
     if given is None:
         raise TypeError(
             f"axis `{name}` must be a list of values, got {_checks.spell(values)}."
         )
     if not len(given):
         raise ValueError(f"axis `{name}` has no values; give at least one or leave it out.")
-    plain = tuple(map(_plain, given))
+    plain = _plain(f"axes.{name}", tuple(given))
     for value in plain:
         if not _fits(value, hints[name]):
             raise TypeError(
@@ -289,13 +289,12 @@ def _check_point(grid: Grid, point: tuple[Any, ...]) -> None:
         raise kind(f"axes {values}: {error}") from error
 
 
-def _plain(value: Any) -> Any:
+def _plain(name: str, value: Any) -> Any:
     """Lists and arrays as tuples, numbers of NumPy, pandas and jax as Python's."""
     if isinstance(value, list | tuple):
-        return tuple(map(_plain, value))
+        return tuple(_plain(name, v) for v in value)
     if isinstance(value, np.generic) or hasattr(value, "__array__"):
-        array = _checks.array("axes", value)
-        return _plain(np.asarray(array).tolist())
+        return _plain(name, _checks.array(name, value).tolist())
     return value
 
 

@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +16,7 @@ from htfjax.descent import DescentState, continue_descent
 from htfjax.ensemble.grid import check_seed, check_setting, float_fields
 from htfjax.trajectory import Trajectory
 
-__all__ = ["SCALARS", "Lane", "advance_lane", "lane_shapes", "make_lane"]
+__all__ = ["SCALARS", "Lane", "advance_lane", "check_build", "lane_shapes", "make_lane"]
 
 # What every descent records of itself.
 SCALARS = ("loss", "grad_norm", "step_length", "chord", "duration")
@@ -76,13 +77,30 @@ def make_lane(build: Build, setting: Any, seed: int, rates: Rates | None = None)
       >>> isinstance(lane, Lane), lane.state.params.weights[0].shape
       (True, (3, 4))
     """
-    _checks.function("build", build)
+    check_build(build)
     setting, seed = check_setting("setting", setting), check_seed("seed", seed)
     if rates is not None:
         _checks.instance("rates", rates, Rates, "`device_rates` gives those of the device")
     static, numbers = _split(setting)
     lane = _builder(build, static, rates or device_rates())(numbers, jax.random.key(seed))
     return _checked(lane)
+
+
+def check_build(build: Any) -> None:
+    """That a builder can be called with a setting, a key and rates.
+
+    Raises:
+      TypeError: it cannot.
+    """
+    _checks.function("build", build)
+    try:
+        inspect.signature(build).bind(None, None, None)
+    except TypeError as error:
+        raise TypeError(
+            f"`build={_checks.spell(build)}` must take a setting, a key and rates: {error}."
+        ) from error
+    except ValueError:  # it has no signature to look at
+        return
 
 
 def lane_shapes(build: Build, setting: Any, rates: Rates) -> Lane:

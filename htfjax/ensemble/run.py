@@ -21,7 +21,7 @@ from htfjax.ensemble.completion import completion_lane
 from htfjax.ensemble.exits import closed_at_exit
 from htfjax.ensemble.grid import Grid
 from htfjax.ensemble.journal import JOURNAL, Journal, read_journal
-from htfjax.ensemble.lanes import Build
+from htfjax.ensemble.lanes import Build, check_build
 from htfjax.ensemble.memory import free_memory
 from htfjax.ensemble.programs import (
     Program,
@@ -104,7 +104,7 @@ def run(
     """
     advice = "make one of a setting, seeds and axes"
     _checks.instance("grid", grid, Grid, advice)
-    _checks.function("build", build)
+    check_build(build)
     path = _files.absolute("out", out)
     options = _options(
         num_steps, record_every, chunk_steps, record, tolerance, patience, watch

@@ -19,6 +19,14 @@ from tests.ensemble.test_durable import assert_same
 OPTIONS: dict[str, Any] = {"max_lanes": 2}
 
 
+DURABLE = pytest.mark.durable
+
+
+def rest(*cases: Any) -> list[Any]:
+    """The first case is run always, the others with all that takes long."""
+    return [cases[0], *(pytest.param(case, marks=DURABLE) for case in cases[1:])]
+
+
 def grid(seeds: int = 4) -> Any:
     return toy.grid(seeds, size=(2, 3))
 
@@ -121,7 +129,8 @@ def assert_refused(out: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "names", [("results.zarr", "journal.jsonl"), ("results.zarr",), ("journal.jsonl",)]
+    "names",
+    rest(("results.zarr", "journal.jsonl"), ("results.zarr",), ("journal.jsonl",)),
 )
 def test_lost_records_are_computed_anew(
     copy: Path, whole: Path, names: tuple[str, ...]
@@ -135,8 +144,8 @@ def test_lost_records_are_computed_anew(
     assert_mended(copy, whole, *(f"{name} is missing" for name in names))
 
 
-@pytest.mark.parametrize("name", ["p001/zarr.json", "p001/loss/zarr.json", "zarr.json"])
-@pytest.mark.parametrize("damage", [remove, truncate, empty])
+@pytest.mark.parametrize("name", rest("p001/zarr.json", "p001/loss/zarr.json", "zarr.json"))
+@pytest.mark.parametrize("damage", rest(remove, truncate, empty))
 def test_array_metadata(
     copy: Path, whole: Path, name: str, damage: Callable[[Path], None]
 ) -> None:
@@ -155,6 +164,7 @@ def test_array_metadata_that_say_something_else(copy: Path, whole: Path) -> None
     assert_mended(copy, whole, "p000/loss/zarr.json")
 
 
+@pytest.mark.durable
 def test_labels_of_other_readers(copy: Path, whole: Path) -> None:
     """Coordinates beside the records, which plain xarray reads."""
     flip(copy / "results.zarr/p000/seed/c/0")
@@ -163,22 +173,24 @@ def test_labels_of_other_readers(copy: Path, whole: Path) -> None:
     assert (copy / "results.zarr/p000/seed/c/0").read_bytes() == original
 
 
-@pytest.mark.parametrize("damage", [remove, truncate, empty, flip])
+@pytest.mark.parametrize("damage", rest(truncate, remove, empty, flip))
 def test_chunks(copy: Path, whole: Path, damage: Callable[[Path], None]) -> None:
     damage(copy / "results.zarr/p001/loss/c/1/2")
     assert "p001/loss/c/1/2 is" in (read(copy) or "")
     assert_mended(copy, whole, "p001/loss/c/1/2 is")
 
 
-@pytest.mark.parametrize("other", ["p001/loss/c/0/2", "p001/norm/c/1/2", "p000/loss/c/1/2"])
+@pytest.mark.parametrize(
+    "other", rest("p001/loss/c/0/2", "p001/norm/c/1/2", "p000/loss/c/1/2")
+)
 def test_swapped_chunks(copy: Path, whole: Path, other: str) -> None:
     swap(copy / "results.zarr/p001/loss/c/1/2", copy / "results.zarr" / other)
     assert "is damaged" in (read(copy) or "")
     assert_mended(copy, whole, "p001/loss/c/1/2", other)
 
 
-@pytest.mark.parametrize("more", [60, 80])
-@pytest.mark.parametrize("damage", [remove, truncate, empty, flip])
+@pytest.mark.parametrize("more", rest(60, 80))
+@pytest.mark.parametrize("damage", rest(flip, remove, truncate, empty))
 def test_checkpoints(
     copy: Path, whole: Path, damage: Callable[[Path], None], more: int
 ) -> None:
@@ -195,6 +207,7 @@ def test_checkpoints(
     np.testing.assert_array_equal(first, htf.load_results(whole).loss)
 
 
+@pytest.mark.durable
 def test_checkpoints_of_other_blocks(copy: Path, whole: Path) -> None:
     """The states of other runs, of equal shapes."""
     swap(copy / "checkpoints/p001-0000.npz", copy / "checkpoints/p001-0001.npz")
@@ -226,6 +239,7 @@ def test_a_damaged_manifest(copy: Path, damage: Callable[[Path], None]) -> None:
     assert_refused(copy, "manifest.json is")
 
 
+@pytest.mark.durable
 def test_a_manifest_of_another_folder(copy: Path, tmp_path: Path) -> None:
     """Whole and sealed, but its runs lie elsewhere."""
     other = tmp_path / "other"
@@ -238,6 +252,7 @@ def test_a_manifest_of_another_folder(copy: Path, tmp_path: Path) -> None:
     assert_mended(copy, other, "results.zarr/p000/loss")
 
 
+@pytest.mark.durable
 def test_a_sealed_manifest_with_permuted_runs(copy: Path, whole: Path) -> None:
     """Every line of the journal says which runs it is about."""
     path = copy / "manifest.json"
@@ -253,27 +268,27 @@ def edit_lines(path: Path, change: Callable[[list[bytes]], list[bytes]]) -> None
     path.write_bytes(b"".join(change(path.read_bytes().splitlines(keepends=True))))
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda lines: lines[:5] + lines[6:],
-        lambda lines: lines[:3],
-        lambda lines: lines[1:],
-        lambda lines: [*lines[:4], lines[5], lines[4], *lines[6:]],
-        lambda lines: [*lines[:4], lines[3], *lines[4:]],
-        lambda lines: [*lines[:4], lines[4].replace(b'"end":[', b'"end":[1'), *lines[5:]],
-        lambda lines: [*lines, b"what is this\n"],
+CHANGES: dict[str, Callable[[list[bytes]], list[bytes]]] = {
+    "lost": lambda lines: lines[:5] + lines[6:],
+    "shortened": lambda lines: lines[:3],
+    "headless": lambda lines: lines[1:],
+    "order": lambda lines: [*lines[:4], lines[5], lines[4], *lines[6:]],
+    "twice": lambda lines: [*lines[:4], lines[3], *lines[4:]],
+    "edited": lambda lines: [
+        *lines[:4], lines[4].replace(b'"end":[', b'"end":[1'), *lines[5:]
     ],
-    ids=["lost", "shortened", "headless", "order", "twice", "edited", "more"],
-)
-def test_journal_lines(
-    copy: Path, whole: Path, change: Callable[[list[bytes]], list[bytes]]
-) -> None:
-    edit_lines(copy / "journal.jsonl", change)
+    "more": lambda lines: [*lines, b"what is this\n"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change", rest(*CHANGES))
+def test_journal_lines(copy: Path, whole: Path, change: str) -> None:
+    edit_lines(copy / "journal.jsonl", CHANGES[change])
     assert "journal.jsonl" in (read(copy) or "")
     assert_mended(copy, whole, "journal.jsonl")
 
 
+@pytest.mark.durable
 def test_journal_lines_of_another_folder(copy: Path, whole: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     toy.finish(other, toy.grid(4, size=(2, 4)), **OPTIONS)
@@ -330,6 +345,7 @@ def test_moved_and_removed_folders_are_missing(
         htf.load_results(copy.parent / "moved").norm.values  # noqa: B018
 
 
+@pytest.mark.durable
 def test_results_opened_before_they_are_extended(copy: Path) -> None:
     """A chunk that grew is not damaged."""
     data = htf.load_results(copy)
