@@ -29,10 +29,10 @@ STATUSES = ("pending", "running", "capped", "converged", "diverged")
 
 def is_ensemble(folder: Path) -> bool:
     """Whether a folder holds the results of an ensemble, or what is left of one."""
-    return any((folder / name).exists() for name in (MANIFEST, JOURNAL, RECORDS))
+    return (folder / MANIFEST).exists() or (folder / RECORDS).exists()
 
 
-def open_records(folder: Path) -> xr.Dataset:
+def open_records(folder: Path, group: str | None = None) -> xr.Dataset:
     """The dataset over (axes ..., seed, step, ...): arrays are read at first use.
 
     A quantity is read, and its files checked against their digests, when its values are
@@ -40,11 +40,14 @@ def open_records(folder: Path) -> xr.Dataset:
     so do sizes that differ between programs.
 
     Raises:
-      FileNotFoundError: no ensemble in the folder, or a file of it is missing.
+      FileNotFoundError: no ensemble in the folder, or a file of it is missing; a `group`,
+        which an ensemble does not have.
       ValueError: another format or a damaged file (it is named, also when values are
         read).
     """
-    folder = folder.absolute()
+    folder = folder.expanduser().absolute()
+    if group is not None:
+        raise FileNotFoundError(f"{folder} is one ensemble and has no group {group!r}")
     manifest = read_manifest(folder)
     if manifest is None:
         raise FileNotFoundError(
