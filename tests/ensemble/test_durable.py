@@ -2,8 +2,10 @@
 
 import dataclasses
 import errno
+import functools
 import json
 import shutil
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -249,13 +251,20 @@ def test_a_folder_of_another_grid(copy: Path, change: dict[str, Any], words: str
         toy.finish(copy, **change)
 
 
-def test_other_versions_and_newer_formats(copy: Path) -> None:
-    """Named, with what is installed here."""
+def test_other_versions(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Named, with what is installed here; the results can still be read."""
+    real = metadata.version
+    monkeypatch.setattr(
+        metadata, "version", lambda name: "0.1" if name == "jax" else real(name)
+    )
+    with pytest.raises(ValueError, match=rf"jax {jax.__version__} \(here 0\.1\)"):
+        toy.finish(copy)
+    assert np.isfinite(htf.load_results(copy).loss).all()
+
+
+def test_newer_formats(copy: Path) -> None:
     path = copy / "manifest.json"
     manifest = _digests.read_sealed(path)
-    _digests.write_sealed(path, manifest | {"versions": {"jax": "0.1"}})
-    with pytest.raises(ValueError, match=rf"jax 0\.1 \(here {jax.__version__}\)"):
-        toy.finish(copy)
     _digests.write_sealed(path, manifest | {"format": 99})
     for use in (toy.finish, htf.load_results):
         with pytest.raises(ValueError, match=r"format 99.*upgrade"):
@@ -263,6 +272,29 @@ def test_other_versions_and_newer_formats(copy: Path) -> None:
     path.write_text(path.read_text()[:-30])
     with pytest.raises(ValueError, match=r"manifest\.json is damaged"):
         toy.finish(copy)
+
+
+def test_another_builder_or_other_draws(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same grid, and still other numbers."""
+    with pytest.raises(ValueError, match="`build` was 'toy_lane', now 'noisy_lane'"):
+        toy.finish(copy, build=noisy_lane)
+    wide = functools.wraps(toy.toy_lane)(wide_lane)
+    with pytest.raises(ValueError, match="`build` makes other arrays"):
+        toy.finish(copy, build=wide)
+    monkeypatch.setattr("htfjax.ensemble.run._draws", lambda: [1, 2, 3, 4])
+    with pytest.raises(ValueError, match="`random bits of jax` was"):
+        toy.finish(copy)
+
+
+def wide_lane(setting: toy.Toy, key: jax.Array, rates: Any) -> Any:
+    return toy.toy_lane(dataclasses.replace(setting, size=4), key, rates)
+
+
+def test_an_ensemble_has_no_groups(whole: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="is one ensemble and has no group 'p000'"):
+        htf.load_results(whole, "p000")
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
@@ -284,6 +316,27 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
         ),
         ({"max_lanes": 0}, ValueError, "max_lanes"),
         ({"num_steps": 7}, ValueError, "does not divide `num_steps=7`"),
+        ({"num_steps": 2.5}, TypeError, "`num_steps` must be an integer"),
+        ({"checkpoint_seconds": float("nan")}, ValueError, "`checkpoint_seconds=nan`"),
+        ({"checkpoint_seconds": -1}, ValueError, "`checkpoint_seconds=-1`"),
+        ({"patience": 3.5}, TypeError, "`patience` must be an integer"),
+        ({"patience": -1}, ValueError, "`patience=-1`"),
+        ({"tolerance": float("nan")}, ValueError, "`tolerance=nan`"),
+        ({"tolerance": -1}, ValueError, "`tolerance=-1`"),
+        ({"tolerance": "low"}, TypeError, "`tolerance` must be a real number"),
+        ({"watch": 3}, TypeError, "`record` and `watch` must be names"),
+        ({"watch": "nope"}, ValueError, "`watch='nope'`"),
+        ({"record": "norm"}, TypeError, "`record` must be a list of names"),
+        ({"record": [3]}, TypeError, "`record` and `watch` must be names"),
+        ({"memory_bytes": -1}, ValueError, "`memory_bytes=-1`"),
+        ({"memory_bytes": 1.5}, TypeError, "`memory_bytes` must be an integer"),
+        ({"mesh": 3}, TypeError, "`mesh` must be a Mesh"),
+        ({"interrupted": 3}, TypeError, "`interrupted` must be callable"),
+        ({"build": 3}, TypeError, "`build` must be callable"),
+        ({"build": len}, TypeError, "`build=.*` must take a setting, a key and rates"),
+        ({"batching": True}, TypeError, "`batching` must be an integer"),
+        ({"batching": 0}, ValueError, "`batching=0`"),
+        ({"chosen": 3}, TypeError, "`grid` must be a Grid"),
     ],
     ids=str,
 )
