@@ -60,7 +60,7 @@ def copy(whole: Path, tmp_path: Path) -> Path:
 
 def flip(path: Path, place: float = 0.5) -> None:
     """One bit of one byte."""
-    content = bytearray(path.read_bytes())
+    content = bytearray(path.read_bytes() or b"0")
     content[int(place * (len(content) - 1))] ^= 4
     path.write_bytes(content)
 
