@@ -55,15 +55,16 @@ def exclusive_lock(path: Path, what: str) -> Iterator[None]:
 
 
 def lock_holder(path: Path) -> str | None:
-    """Who holds the lock now, as "process 12 on host a"; None if nobody does."""
+    """Who holds the lock now, as "process 12 on host a"; None if nobody does.
+
+    Raises:
+      OSError: it cannot be looked at, in a folder that this user may only read.
+    """
     if not (path.exists() or _holder_file(path).exists()):
         return None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        try:
-            lock = _acquire(path, 0.0)
-        except OSError:  # a folder that this user may only read
-            return None
+        lock = _acquire(path, 0.0)
     if lock is None:
         return _read_holder(path) or "another process"
     lock.release()

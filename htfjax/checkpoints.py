@@ -6,16 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
 
-__all__ = [
-    "checkpoint_series",
-    "latest_checkpoint",
-    "load_state",
-    "save_checkpoint",
-    "save_state",
-]
+__all__ = ["load_state", "save_state"]
 
 
 def save_state(path: str | os.PathLike, state: Any) -> None:
@@ -117,59 +110,3 @@ def _differences(stored: dict, wanted: dict, most: int = 5) -> str:
         said += [f"{name} is only here" for name in wanted if name not in stored]
     more = f"; and {len(said) - most} more" if len(said) > most else ""
     return "; ".join(said[:most]) + more
-
-
-def checkpoint_series(folder: str | os.PathLike) -> ocp.CheckpointManager:
-    """Numbered checkpoints of one process, written in the background, the last one kept.
-
-    Host arrays are handed over at once; a checkpoint counts when it is complete. Close
-    the series, which waits for what is being written.
-
-    Raises:
-      OSError: the folder cannot be made.
-    """
-    me = jax.process_index()
-    options = ocp.CheckpointManagerOptions(
-        max_to_keep=1,
-        enable_async_checkpointing=True,
-        cleanup_tmp_directories=True,
-        create=False,
-        save_root_metadata=False,
-        multiprocessing_options=ocp.options.MultiprocessingOptions(
-            primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"p{me}"
-        ),
-    )
-    path = Path(folder).absolute()
-    path.mkdir(parents=True, exist_ok=True)
-    return ocp.CheckpointManager(path, options=options)
-
-
-def save_checkpoint(series: ocp.CheckpointManager, number: int, tree: Any) -> None:
-    """Starts writing a pytree of NumPy arrays as checkpoint `number`.
-
-    Raises:
-      OSError: an earlier checkpoint of the series could not be written.
-    """
-    leaves = {f"{i:04d}": np.asarray(x) for i, x in enumerate(jax.tree.leaves(tree))}
-    series.save(number, args=ocp.args.StandardSave(leaves), force=True)
-
-
-def latest_checkpoint(series: ocp.CheckpointManager, like: Any) -> tuple[int, Any] | None:
-    """The last complete checkpoint in the structure and dtypes of `like`; None if none.
-
-    Raises:
-      ValueError: a damaged checkpoint, or one of another structure (it is named).
-    """
-    number = series.latest_step()
-    if number is None:
-        return None
-    leaves, treedef = jax.tree.flatten(like)
-    wanted = {f"{i:04d}": np.zeros(x.shape, x.dtype) for i, x in enumerate(leaves)}
-    try:
-        found = series.restore(number, args=ocp.args.StandardRestore(wanted))
-        arrays = [np.asarray(found[name]) for name in sorted(wanted)]
-    except Exception as error:  # orbax raises many kinds for one cause
-        raise ValueError(
-            f"checkpoint {number} in {series.directory} is damaged ({error})"
-        ) from error
-    return number, jax.tree.unflatten(treedef, arrays)

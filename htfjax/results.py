@@ -71,7 +71,7 @@ def load_results(path: str | os.PathLike, group: str | None = None) -> xr.Datase
     """
     path = Path(path)
     if view.is_ensemble(path):
-        return view.open_records(path)
+        return view.open_records(path, group)
     if path.is_file():
         if group is not None:
             raise FileNotFoundError(f"{path} is one file and has no group {group!r}")

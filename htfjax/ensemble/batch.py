@@ -12,6 +12,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from htfjax import _checks
 from htfjax.ensemble.lanes import Lane, advance_lane
 
 __all__ = ["advance", "deal", "fetch", "lane_mesh", "padded_count", "put", "stack"]
@@ -23,13 +24,25 @@ def lane_mesh(devices: Sequence[Any] | None = None) -> Mesh:
     """A mesh with one axis, "lanes", over all devices of all processes.
 
     Raises:
-      ValueError: devices of some but not all processes.
+      TypeError: something that is not a device.
+      ValueError: devices of some but not all processes, none, or one twice.
 
     Example:
       >>> lane_mesh().axis_names
       ('lanes',)
     """
-    chosen = np.array(jax.devices() if devices is None else list(devices))
+    listed = jax.devices() if devices is None else devices
+    if isinstance(listed, str) or not isinstance(listed, Sequence | np.ndarray):
+        raise TypeError(
+            f"`devices` must be a list of devices, got {_checks.spell(devices)}."
+        )
+    chosen = np.array([*listed], object).ravel()
+    for device in chosen:
+        _checks.instance("devices", device, jax.Device, "jax.devices() lists them")
+    if not len(chosen) or len(set(chosen)) != len(chosen):
+        raise ValueError(
+            f"`devices` must be at least one, each once, got {_checks.spell(devices)}."
+        )
     found = {d.process_index for d in chosen}
     if found != set(range(jax.process_count())):
         raise ValueError(

@@ -13,11 +13,12 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from htfjax._digests import file_digest
-from htfjax.checkpoints import checkpoint_series, latest_checkpoint, save_checkpoint
 from htfjax.chunks import chunk_lengths
 from htfjax.contraction.rates import Rates
 from htfjax.ensemble import batch, folder, store
+from htfjax.ensemble.checkpoint import load_checkpoint, save_checkpoint
 from htfjax.ensemble.grid import Grid
+from htfjax.ensemble.journal import JOURNAL, Journal
 from htfjax.ensemble.lanes import Build, make_lane
 from htfjax.ensemble.programs import Program, RunKey, setting_of
 from htfjax.ensemble.stopping import Stops, no_stops, update_stops
@@ -41,6 +42,9 @@ class Session:
     tolerance: float | None
     patience: int
     checkpoint_seconds: float
+    identity: str  # of the folder
+    metadata: dict[str, str]  # files of the store beside its chunks -> digests
+    journal: Journal | None  # None where another process writes
 
     @property
     def chunk_records(self) -> int:
@@ -80,13 +84,10 @@ def run_block(
       width: lanes vectorized together.
       journal: of the folder, folded.
     """
-    primary = folder.process_zero()
-    known = _files_of(journal, program, number)
+    files = _Files(session, program, number, folder.runs_digest(runs), journal)
     info = journal["blocks"].get((program.name, number))
-    broken = [
-        path for path, wanted in known.items() if file_digest(session.out / path) != wanted
-    ]
-    if _agree(info is not None and not broken and _finished(info, session.num_steps)):
+    lost = files.lost(range(files.count)) if session.journal else {}
+    if _agree(info is not None and not lost and _finished(info, session.num_steps)):
         assert info is not None
         yield Chunk(_stops_of(info), np.array([]), 0, 0.0, (), 0)
         return
@@ -98,33 +99,83 @@ def run_block(
     stacked = batch.stack(lanes, slots)
     del lanes
     start = _start(session, program, stacked.state, len(runs))
-    place = session.out / "checkpoints" / f"{program.name}-{number:04d}"
-    series = checkpoint_series(place) if primary else None
-    try:
-        saved, messages = _latest(series, start)
-        messages += [
-            f"{session.out / path} is damaged and is computed anew" for path in broken
-        ]
+    saved, messages, redo = start, [], 0
+    if session.journal:
+        saved, messages = files.latest(start, 0 if info is None else info["saved"])
         ahead = int(saved.step) // session.chunk_steps
-        behind = [_chunk_of(path) + 1 for path in broken if _chunk_of(path) < ahead]
-        redo = int(_agree(max(behind, default=0)))
-        saved = _share(saved)
-        block = _Block(session, program, number, len(runs), width, slots, known, series)
-        rest = dataclasses.replace(stacked, state=None)
-        parts = [(saved, session.num_steps, True)]
-        if redo:
-            parts.insert(0, (start, redo * session.chunk_steps, False))
-        for snapshot, end, last in parts:
-            # Closed before the checkpoints are: leaving saves.
-            with contextlib.closing(block.descend(snapshot, rest, end, last)) as chunks:
-                for chunk in chunks:
-                    yield chunk._replace(messages=(*chunk.messages, *messages))
-                    messages = []
-    finally:
-        if series is not None:
-            with folder.clear_of_disk(session.out):
-                series.wait_until_finished()
-                series.close()
+        lost |= files.lost(range(files.count, ahead))
+        messages += _spell_lost(session.out, lost)
+        redo = max((_chunk_of(p) + 1 for p in lost if _chunk_of(p) < ahead), default=0)
+    redo, saved = int(_agree(redo)), _share(saved)
+    block = _Block(session, program, number, len(runs), width, slots, files)
+    block.saved = int(saved.step)
+    rest = dataclasses.replace(stacked, state=None)
+    parts = [(saved, session.num_steps, True)]
+    if redo:
+        parts.insert(0, (start, redo * session.chunk_steps, False))
+    for snapshot, end, last in parts:
+        with contextlib.closing(block.descend(snapshot, rest, end, last)) as chunks:
+            for chunk in chunks:
+                yield chunk._replace(messages=(*chunk.messages, *messages))
+                messages = []
+
+
+class _Files:
+    """The files of a block: chunks that the journal lists, and the checkpoint."""
+
+    def __init__(
+        self, session: Session, program: Program, number: int, runs: str,
+        journal: dict[str, Any],
+    ) -> None:  # fmt: skip
+        name = program.name
+        self.out, self.program, self.number, self.runs = session.out, program, number, runs
+        self.count = journal["chunks"].get((name, number), 0)
+        head = f"{store.RECORDS}/{name}/"
+        self.known: dict[str, str] = {
+            path: seal for path, seal in journal["files"].items()
+            if path.startswith(head) and _block_of(path) == number
+        }  # fmt: skip
+        self.checkpoint = session.out / "checkpoints" / f"{name}-{number:04d}.npz"
+        self.owner = {
+            "folder": session.identity, "program": name, "block": number, "runs": runs,
+        }  # fmt: skip
+
+    def lost(self, chunks: range) -> dict[str, str]:
+        """Files of chunks that are not what the journal says -> what is wrong."""
+        found = {}
+        for chunk in chunks:
+            for name, (shape, _, _) in self.program.quantities.items():
+                path = store.chunk_file(
+                    self.program.name, name, self.number, chunk, len(shape)
+                )
+                wanted = self.known.get(path)
+                if wanted is None:
+                    found[path] = f"is not listed in {self.out / JOURNAL}"
+                    continue
+                digest = file_digest(self.out / path)
+                if digest != wanted:
+                    found[path] = "is missing" if digest == "missing" else "is damaged"
+        return found
+
+    def latest(self, start: Snapshot, at_least: int) -> tuple[Snapshot, list[str]]:
+        """The checkpoint, or the start; one that is of no use is named and passed over.
+
+        Args:
+          at_least: step of a checkpoint that the journal knows of.
+        """
+        again = "the block is computed again from its start"
+        try:
+            found = load_checkpoint(self.checkpoint, self.owner, start)
+        except ValueError as error:
+            return start, [f"{error}; {again}"]
+        if found is None and at_least:
+            return start, [f"the checkpoint {self.checkpoint} is missing; {again}"]
+        return (start if found is None else found), []
+
+    def save(self, snapshot: Snapshot) -> None:
+        """Replaces the checkpoint."""
+        self.checkpoint.parent.mkdir(exist_ok=True)
+        save_checkpoint(self.checkpoint, self.owner, snapshot)
 
 
 class _Block:
@@ -132,12 +183,13 @@ class _Block:
 
     def __init__(
         self, session: Session, program: Program, number: int, count: int, width: int,
-        slots: int, known: dict[str, str], series: Any,
+        slots: int, files: _Files,
     ) -> None:  # fmt: skip
         self.session, self.program, self.number = session, program, number
         self.count, self.width, self.slots = count, width, slots
-        self.known, self.series = known, series
-        self.changed = 0
+        self.files = files
+        self.changed, self.saved = 0, 0
+        self.again = False  # at work on chunks before the checkpoint
         self.arrays: dict[str, Any] = {}
 
     def descend(
@@ -145,6 +197,7 @@ class _Block:
     ) -> Generator[Chunk, None, None]:
         """From a snapshot to step `end`, or until all lanes have stopped."""
         session, step = self.session, int(snapshot.step)
+        self.again = not last
         buffer, stops = snapshot.buffer, snapshot.stops
         record = step // session.record_every
         offset = record % session.chunk_records
@@ -258,32 +311,45 @@ class _Block:
     def _write(
         self, values: dict[str, np.ndarray], number: int, stops: Stops, more: dict[str, Any]
     ) -> None:
-        if not folder.process_zero():
+        journal = self.session.journal
+        if journal is None:
             return
-        with folder.clear_of_disk(self.session.out):
+        with folder.named_errors(self.session.out):
+            journal.check_present()
+            self._check_metadata()
             if not self.arrays:
-                self.arrays = store.existing_arrays(
-                    self.session.out, self.program.name, tuple(self.program.quantities)
-                )
+                self.arrays = {
+                    name: store.open_array(self.session.out, self.program.name, name)
+                    for name in self.program.quantities
+                }
             files, changed = store.write_chunk(
                 self.session.out, self.program.name, self.arrays, self.number, number,
-                values, self.known,
+                values, self.files.known,
             )  # fmt: skip
             self.changed += changed
-            self.known |= files
+            self.files.known |= files
             line = {
-                "program": self.program.name, "block": self.number, "files": files,
-                "cause": stops.cause.tolist(), "record": stops.record.tolist(),
-                "end": stops.end.tolist(), "flushed": False, **more,
+                "program": self.program.name, "block": self.number, "chunk": number,
+                "runs": self.files.runs, "files": files, "cause": stops.cause.tolist(),
+                "record": stops.record.tolist(), "end": stops.end.tolist(),
+                "flushed": False, "again": self.again, "saved": self.saved, **more,
             }  # fmt: skip
-            folder.append_journal(self.session.out, line)
+            journal.append(line)
+
+    def _check_metadata(self) -> None:
+        """That zarr still has what it needs: it would go on without a word."""
+        for name in self.program.quantities:
+            path = store.metadata_of(self.program.name, name)
+            if file_digest(self.session.out / path) != self.session.metadata[path]:
+                raise FileNotFoundError(f"{self.session.out / path}")
 
     def _save(self, snapshot: Snapshot) -> None:
-        if self.series is not None and int(snapshot.step) > (
-            self.series.latest_step() or 0
-        ):
-            with folder.clear_of_disk(self.session.out):
-                save_checkpoint(self.series, int(snapshot.step), snapshot)
+        journal, step = self.session.journal, int(snapshot.step)
+        if journal is not None and step > self.saved:
+            with folder.named_errors(self.session.out):
+                journal.check_present()
+                self.files.save(snapshot)
+            self.saved = step
 
 
 def _start(session: Session, program: Program, states: Any, count: int) -> Snapshot:
@@ -295,18 +361,13 @@ def _start(session: Session, program: Program, states: Any, count: int) -> Snaps
     return Snapshot(np.zeros((), np.int32), leaves, buffer, no_stops(count))
 
 
-def _latest(series: Any, start: Snapshot) -> tuple[Snapshot, list[str]]:
-    """The last checkpoint, or the start; a damaged one is named and passed over."""
-    if series is None:
-        return start, []
-    try:
-        found = latest_checkpoint(series, start)
-    except ValueError as error:
-        series.wait_until_finished()
-        for number in series.all_steps():
-            series.delete(number)
-        return start, [f"{error}; the block is computed again from its start"]
-    return (start, []) if found is None else (found[1], [])
+def _spell_lost(out: Path, lost: dict[str, str]) -> list[str]:
+    """One sentence per kind of loss."""
+    return [
+        f"{folder.list_files([out / p for p, w in lost.items() if w == what])} {what} and "
+        "is computed anew"
+        for what in dict.fromkeys(lost.values())
+    ]
 
 
 def _append(
@@ -356,13 +417,8 @@ def _numbers(shapes: Any) -> Any:
     return jax.tree.map(lambda x: 0, shapes)
 
 
-def _files_of(journal: dict[str, Any], program: Program, block: int) -> dict[str, str]:
-    """Digests of the block's files, from the journal."""
-    head = f"{store.RECORDS}/{program.name}/"
-    return {
-        path: seal for path, seal in journal["files"].items()
-        if path.startswith(head) and path.split("/c/")[1].split("/")[0] == str(block)
-    }  # fmt: skip
+def _block_of(path: str) -> int:
+    return int(path.split("/c/")[1].split("/")[0])
 
 
 def _chunk_of(path: str) -> int:

@@ -1,8 +1,8 @@
 """The run that ensembles are mostly made of: completion of a random low-rank target."""
 
 import dataclasses
-import functools
 import math
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import jax
@@ -19,7 +19,7 @@ from htfjax.ensemble.lanes import Lane
 from htfjax.factors import Factors
 from htfjax.factors import widths as factor_widths
 from htfjax.group_rms import group_rmsprop
-from htfjax.initialization import gaussian_factors
+from htfjax.initialization import gaussian_factors, weight_shapes
 from htfjax.local_components import local_component_norms, unbalancedness
 from htfjax.matricization import matricize
 from htfjax.mode_tree import ModeTree
@@ -40,8 +40,8 @@ class Completion:
 
     Attributes:
       tree: nested modes of the model, and of the target with one-child nodes left out.
-      mode_dims: D_n, one number or one a mode.
-      widths: local components, one number or one an interior node.
+      mode_dims: D_n, one number or one per mode.
+      widths: local components, one number, one per interior node or one per height.
       root: "trained" or "ones".
       init_std: standard deviation of the start.
       target_rank: all widths of the target.
@@ -52,6 +52,9 @@ class Completion:
       track_modes: mode sets whose singular values are recorded.
       top: number of singular values recorded.
       dtype: "float32" or "float64" (float64 needs jax's x64 mode).
+
+    Raises:
+      TypeError, ValueError: a field of the wrong kind or out of range; it is named.
 
     Example:
       >>> Completion(widths=16).init_std
@@ -75,6 +78,45 @@ class Completion:
     top: int = 10
     dtype: Literal["float32", "float64"] = "float32"
 
+    def __post_init__(self) -> None:
+        nested = _tuples(self.tree)
+        try:
+            tree = ModeTree.from_nested(nested)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"`tree={_checks.spell(self.tree)}`: {error}") from error
+        dims = _checks.mode_dims(tree.order, self.mode_dims)
+        weight_shapes(tree, dims, self.widths, self.root)
+        for name in (
+            "init_std",
+            "learning_rate",
+            "decay",
+            "eps",
+            "target_norm",
+            "threshold",
+        ):
+            number = getattr(self, name)
+            _checks.positive(name, number, strict=name in ("target_norm", "threshold"))
+            if _checks.concrete(number):  # not when an ensemble traces a lane
+                object.__setattr__(self, name, float(number))
+        if _checks.concrete(self.decay) and self.decay >= 1:
+            raise ValueError(f"`decay={self.decay}` must be below 1.")
+        _checks.one_of("penalty", self.penalty, ("l2", "l1", "huber"))
+        for name in ("target_rank", "observed", "top"):
+            object.__setattr__(self, name, _checks.at_least(name, getattr(self, name), 1))
+        if self.observed > math.prod(dims):
+            raise ValueError(
+                f"`observed={self.observed}` is more than the {math.prod(dims)} entries of "
+                f"a tensor with mode dimensions {dims}."
+            )
+        object.__setattr__(self, "tree", nested)
+        object.__setattr__(self, "mode_dims", _whole(self.mode_dims))
+        object.__setattr__(self, "widths", _whole(self.widths))
+        modes = tuple(_modes(m, tree.order) for m in _sets(self.track_modes))
+        object.__setattr__(self, "track_modes", modes)
+        dtype = _checks.float_dtype("dtype", self.dtype)
+        _checks.one_of("dtype", str(dtype), ("float32", "float64"))
+        object.__setattr__(self, "dtype", str(dtype))
+
 
 def completion_lane(setting: Completion, key: jax.Array, rates: Rates) -> Lane:
     """Target, observations, start and optimizer of one run, from one key.
@@ -95,6 +137,9 @@ def completion_lane(setting: Completion, key: jax.Array, rates: Rates) -> Lane:
 
     Example: see `make_lane`.
     """
+    _checks.instance("setting", setting, Completion, "htfjax.ensemble.Completion makes one")
+    _checks.key("key", key)
+    _checks.instance("rates", rates, Rates, "`device_rates` gives those of the device")
     tree = ModeTree.from_nested(setting.tree)
     dims = _checks.mode_dims(tree.order, setting.mode_dims)
     size, dtype = math.prod(dims), jnp.dtype(setting.dtype)
@@ -121,8 +166,7 @@ def completion_lane(setting: Completion, key: jax.Array, rates: Rates) -> Lane:
         masked=loss.dense is not None,
         rates=rates,
     )
-    optimizer = _optimizer()
-    state = start_descent(start, optimizer)
+    state = start_descent(start, OPTIMIZER)
     hyper = {
         name: jnp.asarray(getattr(setting, name), dtype)
         for name in ("learning_rate", "decay", "eps")
@@ -139,7 +183,7 @@ def completion_lane(setting: Completion, key: jax.Array, rates: Rates) -> Lane:
             nodes=nodes,
         ),
         key=None,
-        optimizer=optimizer,
+        optimizer=OPTIMIZER,
         dims=(
             ("singular_value", ("modes", "index")),
             ("local_component_norm", ("node", "component")),
@@ -186,10 +230,41 @@ class CompletionRecords:
         }
 
 
-@functools.cache
-def _optimizer() -> Any:
-    """GroupRMSprop with its numbers in the state: one object for all runs."""
-    return optax.inject_hyperparams(group_rmsprop)(learning_rate=1e-2, decay=0.99, eps=1e-6)
+def _tuples(nested: Any) -> Any:
+    """Lists as tuples, so that a setting can be hashed."""
+    return tuple(map(_tuples, nested)) if isinstance(nested, list | tuple) else nested
+
+
+def _whole(sizes: Any) -> int | tuple[int, ...]:
+    """Sizes that were checked, as Python's numbers."""
+    sizes = _checks.as_sequence(sizes)
+    return tuple(map(int, sizes)) if isinstance(sizes, Sequence) else int(sizes)
+
+
+def _sets(modes: Any) -> Sequence[Any]:
+    if not isinstance(modes, Sequence) or isinstance(modes, str) or not len(modes):
+        raise TypeError(
+            "`track_modes` must be sets of modes such as ((0, 1),), got "
+            f"{_checks.spell(modes)}."
+        )
+    return modes
+
+
+def _modes(modes: Any, order: int) -> tuple[int, ...]:
+    """Some, but not all of the modes of a tensor."""
+    listed = _sets(_checks.as_sequence(modes))
+    found = tuple(_checks.at_least("track_modes", mode, 0) for mode in listed)
+    if max(found) >= order or len(set(found)) != len(found) or len(found) >= order:
+        raise ValueError(
+            f"`track_modes`: {found} must be some of the modes 0 to {order - 1}, each once."
+        )
+    return found
+
+
+# GroupRMSprop with its numbers in the state: one object for all runs of all threads.
+OPTIMIZER: Any = optax.inject_hyperparams(group_rmsprop)(
+    learning_rate=1e-2, decay=0.99, eps=1e-6
+)
 
 
 def _target(

@@ -1,12 +1,12 @@
-"""The folder of an ensemble: its lock, its manifest, its journal of what is finished."""
+"""The folder of an ensemble: its lock, its manifest, its status, errors of its disk."""
 
 import contextlib
 import errno
-import json
 import os
 import platform
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -17,20 +17,29 @@ from htfjax import _digests, _files, _locks
 
 __all__ = [
     "FORMAT",
-    "append_journal",
-    "clear_of_disk",
+    "LOCK",
+    "MANIFEST",
+    "STATUS",
     "differences",
+    "identity_of",
     "is_locked",
+    "lines_written",
+    "list_files",
     "locked",
-    "read_journal",
+    "named_errors",
+    "process_zero",
     "read_manifest",
+    "runs_digest",
     "versions",
-    "write_json",
+    "write_manifest",
+    "write_status",
 ]
 
-FORMAT = 1
-MANIFEST, JOURNAL, LOCK = "manifest.json", "journal.jsonl", "lock"
-PACKAGES = ("htfjax", "jax", "jaxlib", "numpy", "optax", "orbax-checkpoint", "zarr")
+FORMAT = 2
+MANIFEST, STATUS, LOCK = "manifest.json", "status.json", "lock"
+PACKAGES = ("htfjax", "jax", "jaxlib", "numpy", "optax", "zarr")
+# What more seeds or steps add to; everything else of a manifest is fixed.
+GROWING = ("seeds", "num_steps", "metadata")
 
 
 def versions() -> dict[str, str]:
@@ -64,39 +73,92 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def is_locked(folder: Path) -> bool:
-    """Whether a process works in the folder now."""
-    return _locks.lock_holder(folder / LOCK) is not None
+def is_locked(folder: str | os.PathLike) -> bool:
+    """Whether a process works in the folder now.
+
+    Raises:
+      TypeError, ValueError: not a path.
+      PermissionError: its lock cannot be looked at by this user.
+
+    Example:
+      >>> is_locked("no such folder")
+      False
+    """
+    path = _files.absolute("folder", folder)
+    lock = path / LOCK
+    try:
+        holder = _locks.lock_holder(lock)
+    except OSError as error:
+        raise PermissionError(
+            f"`folder={path}`: its lock cannot be read ({error.strerror or error}), so "
+            "whether a process works there is not known; ask as the user who runs it."
+        ) from error
+    return holder is not None
 
 
-def write_json(path: Path, values: Any) -> None:
-    """Writes JSON, replacing the file only when all is written."""
-    with _files.atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(values, indent=1, allow_nan=False) + "\n")
+def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
+    """Writes the manifest under its digest."""
+    _digests.write_sealed(folder / MANIFEST, manifest)
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
     """The manifest, None in a fresh folder.
 
     Raises:
-      ValueError: it is damaged, or of a newer format.
+      ValueError: it is damaged, or of another format.
     """
     path = folder / MANIFEST
-    if not path.exists():
-        return None
     try:
-        manifest = json.loads(path.read_text())
-        version = int(manifest["format"])
-    except (ValueError, KeyError, TypeError) as error:
+        manifest = _digests.read_sealed(path)
+    except FileNotFoundError:
+        return None
+    version = manifest.get("format")
+    if version != FORMAT:
         raise ValueError(
-            f"{path} is damaged ({error}); restore it from a copy or choose another folder."
-        ) from error
-    if version > FORMAT:
-        raise ValueError(
-            f"{path} has format {version}, this htfjax reads up to {FORMAT}; upgrade "
-            "htfjax."
+            f"{path} has format {version}, this htfjax reads format {FORMAT}; upgrade "
+            "htfjax, or choose another folder."
         )
     return manifest
+
+
+def identity_of(manifest: dict[str, Any]) -> str:
+    """Digest of what never changes in a manifest; lines and checkpoints carry it."""
+    fixed = {name: value for name, value in manifest.items() if name not in GROWING}
+    fixed["programs"] = [
+        {name: value for name, value in program.items() if name != "blocks"}
+        for program in manifest["programs"]
+    ]
+    return _digests.json_digest(fixed)[:16]
+
+
+def runs_digest(runs: Sequence[Sequence[int]]) -> str:
+    """Digest of the runs of a block: which labels its numbers have."""
+    return _digests.json_digest([list(run) for run in runs])[:16]
+
+
+def write_status(folder: Path, values: dict[str, Any], lines: int) -> None:
+    """Writes how far the ensemble is, who says so, and the length of the journal."""
+    _digests.write_sealed(
+        folder / STATUS,
+        values
+        | {"time": time.time(), "pid": os.getpid(), "host": platform.node()}
+        | {"journal_lines": lines},
+    )
+
+
+def lines_written(folder: Path) -> int:
+    """Lines of the journal that the status knows of; 0 where it is missing or damaged."""
+    try:
+        return int(_digests.read_sealed(folder / STATUS).get("journal_lines", 0))
+    except (OSError, ValueError, TypeError):
+        return 0
+
+
+def list_files(paths: Sequence[Path], most: int = 3) -> str:
+    """The first few paths, for a message."""
+    named = ", ".join(map(str, paths[:most]))
+    rest = len(paths) - most
+    return f"{named} and {rest} more" if rest > 0 else named
 
 
 def differences(found: Any, wanted: Any, name: str = "") -> list[str]:
@@ -112,60 +174,39 @@ def differences(found: Any, wanted: Any, name: str = "") -> list[str]:
     return [] if found == wanted else [f"`{name}` was {found!r}, now {wanted!r}"]
 
 
-def append_journal(folder: Path, line: dict[str, Any]) -> None:
-    """Adds a line, with its own digest, and sees it written."""
-    text = json.dumps(line, separators=(",", ":"))
-    with open(folder / JOURNAL, "a") as file:
-        file.write(f"{_digests.text_digest(text)[:16]} {text}\n")
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def read_journal(folder: Path, *, mend: bool = False) -> list[dict[str, Any]]:
-    """All lines that are whole. A torn last line is what a kill leaves: it is dropped.
-
-    Args:
-      mend: also cut a torn end off the file, so that new lines do not join it.
-    """
-    path = folder / JOURNAL
-    if not path.exists():
-        return []
-    content = path.read_bytes()
-    whole, lines = 0, []
-    for raw in content.splitlines(keepends=True):
-        check, _, text = raw.rstrip(b"\n").partition(b" ")
-        good = _digests.text_digest(text)[:16].encode() == check
-        if good and raw.endswith(b"\n"):
-            lines.append(json.loads(text))
-        whole += len(raw) if raw.endswith(b"\n") else 0
-    if mend and whole < len(content):
-        os.truncate(path, whole)
-    return lines
-
-
 @contextlib.contextmanager
-def clear_of_disk(folder: Path) -> Iterator[None]:
-    """Says in plain words that the disk is full, wherever the error came up.
+def named_errors(folder: Path) -> Iterator[None]:
+    """Says in plain words why the folder could not be written.
 
     Raises:
-      OSError: with the folder and what to do.
+      OSError: with the folder and what to do, however deep the cause lies.
     """
     full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    words = ("No space left", "File too large", "Disk quota")
     try:
         yield
     except Exception as error:
-        cause: BaseException | None = error
-        while cause is not None:
+        for cause in _causes(error):
             number = cause.errno if isinstance(cause, OSError) else None
-            words = ("No space left", "File too large", "Disk quota")
             if number in full or any(w in str(cause) for w in words):
+                # `from None`: what zarr says about it is long and says no more.
                 raise OSError(
                     errno.ENOSPC,
                     f"the disk is full: `out={folder}` could not be written. Everything "
                     "finished is intact; make room and run the same command again",
-                ) from error
-            cause = cause.__cause__ or cause.__context__
+                ) from None
+        if isinstance(error, FileNotFoundError) or not folder.is_dir():
+            raise FileNotFoundError(
+                f"`out={folder}` was moved, removed or changed while the run was at work "
+                f"({error}); put it back and run the same command again"
+            ) from None
         raise
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def process_zero() -> bool:

@@ -1,15 +1,25 @@
 """A grid of runs as pure data: one setting, seeds, and named axes that vary it."""
 
 import dataclasses
+import enum
 import itertools
 import json
 import math
+import os
 import types
 import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["Grid", "Run"]
+import numpy as np
+
+from htfjax import _checks
+from htfjax.mode_tree import ModeTree
+
+__all__ = ["Grid", "Run", "check_seed", "check_setting", "float_fields"]
+
+# Keys of jax are made of 32 bits where x64 is off; beyond, two seeds give one key.
+SEEDS = 2**32
 
 
 class Run(typing.NamedTuple):
@@ -28,13 +38,15 @@ class Grid:
 
     Attributes:
       base: a frozen dataclass that says what a single run is, such as `Completion`.
-      seeds: whole numbers, each once.
-      axes: pairs of a field of `base` and its values; a mapping is accepted too.
+      seeds: whole numbers from 0 to 2**32 - 1, each once; a list, range or array.
+      axes: pairs of a field of `base` and its values (a list, tuple or array); a mapping
+        is accepted too.
 
     Raises:
-      TypeError: `base` is no frozen dataclass, seeds that are no whole numbers, a value of
-        another type than the field has.
-      ValueError: an axis that is no field of `base`, no values, a value twice, no seeds.
+      TypeError: `base` is not a frozen dataclass, seeds that are not whole numbers, a field
+        or value of another type than the field has.
+      ValueError: an axis that is not a field of `base`, no values, a value twice, no seeds,
+        a seed out of range, a setting that `base` itself refuses.
 
     Example:
       >>> import htfjax as htf
@@ -49,17 +61,18 @@ class Grid:
     axes: Any = ()
 
     def __post_init__(self) -> None:
-        if not dataclasses.is_dataclass(self.base) or isinstance(self.base, type):
-            raise TypeError(
-                f"`base` must be an instance of a frozen dataclass, got {self.base!r}."
-            )
+        base = check_setting("base", self.base)
+        object.__setattr__(self, "base", base)
         object.__setattr__(self, "seeds", _check_seeds(self.seeds))
-        pairs = self.axes.items() if isinstance(self.axes, Mapping) else self.axes
-        axes = tuple((name, _check_axis(self.base, name, v)) for name, v in pairs)
+        axes = tuple(
+            (name, _check_axis(base, name, values)) for name, values in _pairs(self.axes)
+        )
         names = [name for name, _ in axes]
         if len(names) != len(set(names)):
             raise ValueError(f"`axes` name one field twice: {names}.")
         object.__setattr__(self, "axes", axes)
+        for point in itertools.product(*(values for _, values in axes)):
+            _check_point(self, point)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -79,6 +92,13 @@ class Grid:
 
     def setting(self, run: Run) -> Any:
         """The setting of one run."""
+        advice = "`runs` lists those of the grid"
+        _checks.instance("run", run, Run, advice)
+        if len(run.point) != len(self.axes):
+            raise ValueError(
+                f"`run={run}` has {len(run.point)} values for {len(self.axes)} axes; "
+                f"{advice}."
+            )
         changed = dict(zip(self.names, run.point, strict=True))
         return dataclasses.replace(self.base, **changed)
 
@@ -92,7 +112,7 @@ class Grid:
         return json.loads(
             json.dumps(
                 {"setting": type(self.base).__name__, **fields, "axes": dict(self.axes)},
-                default=str,
+                default=_describe,
             )
         )
 
@@ -103,49 +123,179 @@ def float_fields(base: Any) -> tuple[str, ...]:
     return tuple(f.name for f in dataclasses.fields(base) if hints[f.name] is float)
 
 
-def _check_seeds(seeds: Sequence[int]) -> tuple[int, ...]:
-    if isinstance(seeds, int) or not all(
-        isinstance(s, int) and not isinstance(s, bool) for s in seeds
-    ):
-        raise TypeError(f"`seeds` must be whole numbers such as range(64), got {seeds!r}.")
-    found = tuple(seeds)
-    if not found:
-        raise ValueError("`seeds` is empty: there is nothing to run.")
-    if len(set(found)) != len(found) or min(found) < 0:
-        raise ValueError(f"`seeds` must be distinct and not negative, got {found}.")
+def check_setting(name: str, setting: Any) -> Any:
+    """A setting whose fields have their types, NumPy's numbers turned into Python's.
+
+    Raises:
+      TypeError: not an instance of a frozen dataclass with fields that can be hashed, or a
+        field of another type than its annotation.
+    """
+    if not dataclasses.is_dataclass(setting) or isinstance(setting, type):
+        raise TypeError(
+            f"`{name}` must be an instance of a frozen dataclass, got "
+            f"{_checks.spell(setting)}."
+        )
+    hints = typing.get_type_hints(type(setting))
+    changed = {}
+    for field in dataclasses.fields(setting):
+        value = getattr(setting, field.name)
+        plain = _plain(f"{name}.{field.name}", value)
+        if not _fits(plain, hints[field.name]):
+            raise TypeError(
+                f"`{name}.{field.name}={_checks.spell(value)}` has the wrong type, "
+                f"expected {_spell(hints[field.name])}."
+            )
+        if hints[field.name] is float:
+            plain = float(plain)
+        _check_describable(f"{name}.{field.name}", plain)
+        if field.init and plain is not value:
+            changed[field.name] = plain
+    found = dataclasses.replace(setting, **changed) if changed else setting
+    try:
+        hash(found)
+    except TypeError as error:
+        raise TypeError(
+            f"`{name}` must be an instance of a frozen dataclass whose fields can be "
+            f"hashed: {error}; use `@dataclass(frozen=True)` and tuples."
+        ) from error
     return found
+
+
+def _check_describable(name: str, value: Any) -> None:
+    try:
+        hash(value)
+        json.dumps(value, default=_describe)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise TypeError(
+            f"`{name}={_checks.spell(value)}` cannot be written down ({error}), so that a "
+            "folder could not tell it from another one; use numbers, text and tuples."
+        ) from error
+
+
+def _describe(value: Any) -> Any:
+    """What JSON does not know and still names one thing only."""
+    if isinstance(value, ModeTree):
+        return value.nested
+    if isinstance(value, enum.Enum):
+        return f"{type(value).__qualname__}.{value.name}"
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, np.dtype):
+        return str(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+    name = getattr(value, "__qualname__", "<")
+    if callable(value) and "<" not in name:  # no lambda, no function inside another
+        return f"{value.__module__}.{name}"
+    raise TypeError(f"a {type(value).__name__} has no name of its own")
+
+
+def check_seed(name: str, seed: Any) -> int:
+    """One seed.
+
+    Raises:
+      TypeError: not a whole number. ValueError: negative, or of more than 32 bits.
+    """
+    number = _checks.at_least(name, seed, -(2**1000))
+    if number < 0:
+        raise ValueError(f"`{name}` must be not negative, got {number}.")
+    if number >= SEEDS:
+        raise ValueError(
+            f"`{name}` must be below 2**32, got {number}: jax uses no more bits of it."
+        )
+    return number
+
+
+def _check_seeds(seeds: Any) -> tuple[int, ...]:
+    given = _listed("seeds", seeds)
+    if given is None:
+        raise TypeError(
+            f"`seeds` must be whole numbers such as range(64), got {_checks.spell(seeds)}."
+        )
+    if not len(given):
+        raise ValueError("`seeds` is empty: there is nothing to run.")
+    found = tuple(map(_plain_seed, given))
+    if len(set(found)) != len(found):
+        twice = next(s for s in found if found.count(s) > 1)
+        raise ValueError(f"`seeds` must be distinct, got {twice} twice.")
+    return found
+
+
+def _plain_seed(seed: Any) -> int:
+    try:
+        return check_seed("seeds", _plain("seeds", seed))
+    except TypeError as error:
+        raise TypeError(
+            f"`seeds` must be whole numbers such as range(64), got {_checks.spell(seed)}."
+        ) from error
+
+
+def _listed(name: str, values: Any) -> Sequence[Any] | None:
+    """Any list, range, array, series or index as a sequence; None for anything else."""
+    if hasattr(values, "__array__") and not hasattr(values, "nested"):
+        values = _plain(name, values)
+    whole = isinstance(values, Sequence) and not isinstance(values, str | bytes)
+    return values if whole else None
+
+
+def _pairs(axes: Any) -> list[tuple[str, Any]]:
+    pairs = list(axes.items()) if isinstance(axes, Mapping) else _listed("axes", axes)
+    if pairs is None or not all(
+        isinstance(p, Sequence) and len(p) == 2 and isinstance(p[0], str) for p in pairs
+    ):
+        raise TypeError(
+            "`axes` must be a mapping from fields to their values such as "
+            f"{{'init_std': (0.02, 0.03)}}, got {_checks.spell(axes)}."
+        )
+    return [(name, values) for name, values in pairs]
 
 
 def _check_axis(base: Any, name: str, values: Any) -> tuple[Any, ...]:
     hints = typing.get_type_hints(type(base))
-    known = [f.name for f in dataclasses.fields(base)]
+    known = [f.name for f in dataclasses.fields(base) if f.init]
     if name not in known:
         raise ValueError(
             f"axis `{name}` does not exist; {type(base).__name__} has {known}."
         )
-    if isinstance(values, str) or not isinstance(values, Sequence | range):
-        raise TypeError(f"axis `{name}` must be a list of values, got {values!r}.")
-    if not len(values):
+    given = _listed(f"axes.{name}", values)
+    if given is None:
+        raise TypeError(
+            f"axis `{name}` must be a list of values, got {_checks.spell(values)}."
+        )
+    if not len(given):
         raise ValueError(f"axis `{name}` has no values; give at least one or leave it out.")
-    plain = tuple(map(_plain, values))
+    plain = _plain(f"axes.{name}", tuple(given))
     for value in plain:
         if not _fits(value, hints[name]):
             raise TypeError(
-                f"axis `{name}`: {value!r} has the wrong type, expected "
+                f"axis `{name}`: {_checks.spell(value)} has the wrong type, expected "
                 f"{_spell(hints[name])}."
             )
-    if len(set(map(repr, plain))) != len(plain):
+        _check_describable(f"axes.{name}", value)
+    if hints[name] is float:
+        plain = tuple(map(float, plain))
+    if len(set(plain)) != len(plain) or len(set(map(repr, plain))) != len(plain):
         raise ValueError(f"axis `{name}` has a value twice: {plain}.")
-    return tuple(float(v) for v in plain) if hints[name] is float else plain
+    return plain
 
 
-def _plain(value: Any) -> Any:
-    """Lists as tuples, NumPy scalars as Python's."""
+def _check_point(grid: Grid, point: tuple[Any, ...]) -> None:
+    """That the setting's own class takes the values together."""
+    values = dict(zip(grid.names, point, strict=True))
+    try:
+        dataclasses.replace(grid.base, **values)
+    except (TypeError, ValueError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"axes {values}: {error}") from error
+
+
+def _plain(name: str, value: Any) -> Any:
+    """Lists and arrays as tuples, numbers of NumPy, pandas and jax as Python's."""
     if isinstance(value, list | tuple):
-        return tuple(map(_plain, value))
-    return (
-        value.item() if hasattr(value, "item") and not hasattr(value, "nested") else value
-    )
+        return tuple(_plain(name, v) for v in value)
+    if isinstance(value, np.generic) or hasattr(value, "__array__"):
+        return _plain(name, _checks.array(name, value).tolist())
+    return value
 
 
 def _fits(value: Any, hint: Any) -> bool:
@@ -171,4 +321,6 @@ def _fits(value: Any, hint: Any) -> bool:
 
 
 def _spell(hint: Any) -> str:
+    if hint is float:
+        return "float, a finite one"
     return hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")

@@ -1,19 +1,22 @@
 """One run as a pytree, made from its setting and seed by one compiled function."""
 
+import copy
 import dataclasses
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
 
+from htfjax import _checks
 from htfjax.contraction.rates import Rates, device_rates
 from htfjax.descent import DescentState, continue_descent
-from htfjax.ensemble.grid import float_fields
+from htfjax.ensemble.grid import check_seed, check_setting, float_fields
 from htfjax.trajectory import Trajectory
 
-__all__ = ["SCALARS", "Lane", "advance_lane", "lane_shapes", "make_lane"]
+__all__ = ["SCALARS", "Lane", "advance_lane", "check_build", "lane_shapes", "make_lane"]
 
 # What every descent records of itself.
 SCALARS = ("loss", "grad_norm", "step_length", "chord", "duration")
@@ -63,7 +66,9 @@ def make_lane(build: Build, setting: Any, seed: int, rates: Rates | None = None)
       rates: device rates that contraction plans are made with; by default measured.
 
     Raises:
-      TypeError: `build` returns something else.
+      TypeError: `build` returns something else, a setting that is not a frozen dataclass,
+        a seed that is not a whole number.
+      ValueError: a seed that is negative or has more than 32 bits.
 
     Example:
       >>> import htfjax as htf
@@ -72,23 +77,52 @@ def make_lane(build: Build, setting: Any, seed: int, rates: Rates | None = None)
       >>> isinstance(lane, Lane), lane.state.params.weights[0].shape
       (True, (3, 4))
     """
-    names = float_fields(setting)
-    numbers = {name: getattr(setting, name) for name in names}
-    static = dataclasses.replace(setting, **dict.fromkeys(names, 0.0))
-    program = _builder(build, static, rates or device_rates())
-    lane = program(numbers, jax.random.key(seed))
-    if not isinstance(lane, Lane):
-        raise TypeError(f"`build` must return a Lane, got {type(lane).__name__}.")
-    return lane
+    check_build(build)
+    setting, seed = check_setting("setting", setting), check_seed("seed", seed)
+    if rates is not None:
+        _checks.instance("rates", rates, Rates, "`device_rates` gives those of the device")
+    static, numbers = _split(setting)
+    lane = _builder(build, static, rates or device_rates())(numbers, jax.random.key(seed))
+    return _checked(lane)
+
+
+def check_build(build: Any) -> None:
+    """That a builder can be called with a setting, a key and rates.
+
+    Raises:
+      TypeError: it cannot.
+    """
+    _checks.function("build", build)
+    try:
+        inspect.signature(build).bind(None, None, None)
+    except TypeError as error:
+        raise TypeError(
+            f"`build={_checks.spell(build)}` must take a setting, a key and rates: {error}."
+        ) from error
+    except ValueError:  # it has no signature to look at
+        return
 
 
 def lane_shapes(build: Build, setting: Any, rates: Rates) -> Lane:
     """The lane of a setting with shapes in place of arrays."""
-    names = float_fields(setting)
-    numbers = {name: getattr(setting, name) for name in names}
-    static = dataclasses.replace(setting, **dict.fromkeys(names, 0.0))
+    static, numbers = _split(setting)
     key = jax.eval_shape(jax.random.key, 0)
-    return jax.eval_shape(_builder(build, static, rates), numbers, key)
+    return _checked(jax.eval_shape(_builder(build, static, rates), numbers, key))
+
+
+def _split(setting: Any) -> tuple[Any, dict[str, float]]:
+    """The setting with its float fields blank, which is static, and these fields."""
+    names = float_fields(setting)
+    static = copy.copy(setting)  # `replace` would have its class check the blanks
+    for name in names:
+        object.__setattr__(static, name, 0.0)
+    return static, {name: getattr(setting, name) for name in names}
+
+
+def _checked(lane: Any) -> Lane:
+    if not isinstance(lane, Lane):
+        raise TypeError(f"`build` must return a Lane, got {type(lane).__name__}.")
+    return lane
 
 
 @functools.lru_cache(maxsize=512)

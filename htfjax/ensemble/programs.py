@@ -1,7 +1,6 @@
 """Which runs share a program, how many run at once, and how they are batched."""
 
 import dataclasses
-import os
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -122,16 +121,6 @@ def block_size(
     """Lanes that run together: at most `most`, fewer if memory does not hold them."""
     fitting = memory // max(lane_bytes(program, chunk_records, width), 1)
     return int(max(1, min(most, fitting, len(program.runs))))
-
-
-def free_memory(mesh: Mesh) -> int:
-    """Bytes that may be used: four fifths of the devices', half of the host's free ones."""
-    device = mesh.devices.flat[0]
-    stats = device.memory_stats() if device.platform != "cpu" else None
-    if stats and "bytes_limit" in stats:
-        free = stats["bytes_limit"] - stats.get("bytes_in_use", 0)
-        return int(0.8 * free) * mesh.size
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
 
 
 def choose_width(

@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -12,6 +12,11 @@ import numpy as np
 from htfjax.ensemble.block import Chunk
 
 __all__ = ["Clock", "Progress", "Tally"]
+
+CHANGED = (
+    "numbers computed again differ from those on disk: `build` or the machine is another "
+    "one than before"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +34,7 @@ class Progress:
       wall_seconds, device_seconds, compile_seconds: of this session.
       changed: files that a repeated chunk would have written differently; 0 means that
         everything repeated was bit for bit the same.
-      messages: what to tell the user.
+      messages: what to tell the user, each once: files found damaged or lost.
       state: "running", "interrupted" or "finished".
 
     Example: see `run`.
@@ -78,13 +83,20 @@ class Clock:
 class Tally:
     """Counts over all blocks of a session."""
 
-    def __init__(self, runs: int, num_steps: int, clock: Clock) -> None:
+    def __init__(
+        self, runs: int, num_steps: int, clock: Clock, messages: Sequence[str]
+    ) -> None:
         self.runs, self.num_steps, self.clock = runs, num_steps, clock
+        self.messages = tuple(messages)
         self.blocks: dict[Any, Chunk] = {}
         self.made, self.changed = 0, 0
         self.latest: Chunk | None = None
 
     def add(self, block: Any, chunk: Chunk) -> None:
+        before = self.blocks.get(block)
+        if chunk.changed and not (before and before.changed):
+            self.messages += (CHANGED,)
+        self.messages += chunk.messages
         self.blocks[block], self.latest = chunk, chunk
         self.made += chunk.steps
         self.clock.device += chunk.seconds
@@ -102,6 +114,7 @@ class Tally:
                 active = int((~ended).sum())
         seen = sum(len(chunk.stops.cause) for chunk in self.blocks.values())
         left += (self.runs - seen) * self.num_steps
+        messages, self.messages = self.messages, ()
         wall = time.monotonic() - self.clock.begun
         rate = self.made / wall if wall > 0 else 0.0
         losses = None
@@ -116,5 +129,5 @@ class Tally:
             seconds_left=left / rate if rate else None, losses=losses, wall_seconds=wall,
             device_seconds=self.clock.device, compile_seconds=self.clock.compile,
             changed=sum(chunk.changed for chunk in self.blocks.values()),
-            messages=self.latest.messages if self.latest is not None else (), state=state,
+            messages=messages, state=state,
         )  # fmt: skip

@@ -3,28 +3,30 @@
 import contextlib
 import dataclasses
 import os
-import time
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
-from htfjax import _checks
+from htfjax import _checks, _files
+from htfjax._digests import file_digest, text_digest
 from htfjax.contraction.rates import Rates, device_rates
 from htfjax.ensemble import batch, folder, store, view
 from htfjax.ensemble.block import Session, run_block
 from htfjax.ensemble.completion import completion_lane
+from htfjax.ensemble.exits import closed_at_exit
 from htfjax.ensemble.grid import Grid
-from htfjax.ensemble.lanes import Build
+from htfjax.ensemble.journal import JOURNAL, Journal, read_journal
+from htfjax.ensemble.lanes import Build, check_build
+from htfjax.ensemble.memory import free_memory
 from htfjax.ensemble.programs import (
     Program,
     block_size,
     choose_width,
-    free_memory,
     programs_of,
 )
 from htfjax.ensemble.progress import Clock, Progress, Tally
@@ -44,7 +46,7 @@ def run(
     tolerance: float | None = None,
     patience: int = 0,
     watch: str = "loss",
-    batching: str | int = "auto",
+    batching: Literal["auto", "map", "vmap"] | int = "auto",
     max_lanes: int = 256,
     memory_bytes: int | None = None,
     mesh: Mesh | None = None,
@@ -53,13 +55,15 @@ def run(
 ) -> Generator[Progress, None, None]:
     """Runs every descent of a grid to step `num_steps` or until it stops, into a folder.
 
-    Iterate to work; leave the loop to stop: the current chunk is saved. The same call on
-    the same folder goes on, after a kill too, and gives bit for bit the same records;
-    more `seeds` or `num_steps` extend it. `htfjax.load_results(out)` reads the folder.
+    Iterate to work; leave the loop to stop: the current chunk is saved, at the end of the
+    process too. The same call on the same folder resumes it, after a kill too, and gives
+    bit for bit the same records; more `seeds` or `num_steps` extend it. Files that were
+    damaged or lost meanwhile are named in the messages and computed anew.
+    `htfjax.load_results(out)` reads the folder.
 
     Args:
       grid: what to run.
-      out: folder; one process at a time.
+      out: folder; one process, and one thread, at a time.
       num_steps, record_every: as in `continue_descent`, for every run.
       build: makes a lane of a setting and a key.
       chunk_steps: steps between looks at the stopping rule, a multiple of `record_every`;
@@ -71,7 +75,7 @@ def run(
         of devices; "vmap" vectorizes over all lanes of a device, a number over that many;
         "auto" maps on a CPU and measures elsewhere.
       max_lanes: lanes that run together, fewer if memory does not hold them.
-      memory_bytes: what lanes may take; by default most of what is free.
+      memory_bytes: what lanes may take; by default half of what is free.
       mesh: from `lane_mesh`; by default all devices of all processes.
       checkpoint_seconds: time between checkpoints: what a kill can cost.
       interrupted: asked after every chunk; True saves and ends. For several processes.
@@ -82,8 +86,9 @@ def run(
     Raises:
       TypeError, ValueError: arguments that cannot be, a mesh that does not fit the
         processes, a folder of another grid (fields that differ are named), of other
-        versions or of a newer format.
+        versions or of another format, or one without its manifest.
       PermissionError, BlockingIOError: a folder that cannot be written or is in use.
+      FileNotFoundError: the folder was moved or removed meanwhile.
       OSError: the disk is full; what is finished is intact.
 
     Example:
@@ -97,8 +102,35 @@ def run(
       >>> progress.state, dict(htf.load_results(out).loss.sizes)
       ('finished', {'eps': 2, 'seed': 3, 'step': 5})
     """
-    if not isinstance(grid, Grid):
-        raise TypeError(f"`grid` must be a Grid, got {type(grid).__name__}.")
+    advice = "make one of a setting, seeds and axes"
+    _checks.instance("grid", grid, Grid, advice)
+    check_build(build)
+    path = _files.absolute("out", out)
+    options = _options(
+        num_steps, record_every, chunk_steps, record, tolerance, patience, watch
+    )
+    if mesh is not None:
+        _checks.instance("mesh", mesh, Mesh, "`lane_mesh` makes one")
+    if interrupted is not None:
+        _checks.function("interrupted", interrupted)
+    _checks.real("checkpoint_seconds", checkpoint_seconds, least=0, infinite=True)
+    sizes = _Sizes(
+        _check_batching(batching),
+        _checks.at_least("max_lanes", max_lanes, 1),
+        None if memory_bytes is None else _checks.at_least("memory_bytes", memory_bytes, 1),
+    )
+    lanes = batch.lane_mesh(None if mesh is None else list(mesh.devices.flat))
+    session = _session(
+        grid, path, build, options, sizes, lanes, float(checkpoint_seconds), interrupted
+    )
+    return closed_at_exit(session)
+
+
+def _options(
+    num_steps: Any, record_every: Any, chunk_steps: Any, record: Any, tolerance: Any,
+    patience: Any, watch: Any,
+) -> dict[str, Any]:  # fmt: skip
+    """What a folder is compared by beside its grid, checked, as JSON values."""
     record_every = _checks.at_least("record_every", record_every, 1)
     num_steps = _checks.at_least("num_steps", num_steps, 2)
     if chunk_steps is None:
@@ -111,21 +143,37 @@ def run(
             raise ValueError(
                 f"`record_every={record_every}` does not divide `{name}={value}`."
             )
-    if not (batching in ("auto", "map", "vmap") or _is_width(batching)):
-        raise ValueError(
-            f"`batching={batching!r}` is none of 'auto', 'map', 'vmap' and a whole number."
-        )
-    max_lanes = _checks.at_least("max_lanes", max_lanes, 1)
-    mesh = batch.lane_mesh(None if mesh is None else list(mesh.devices.flat))
-    options = {
+    if tolerance is not None:
+        _checks.positive("tolerance", tolerance)
+        tolerance = float(tolerance)
+    for name in (watch,) if record is None else (watch, *_names(record)):
+        if not isinstance(name, str):
+            raise TypeError(
+                "`record` and `watch` must be names of quantities, got "
+                f"{_checks.spell(name)}."
+            )
+    return {
         "num_steps": num_steps, "record_every": record_every, "chunk_steps": chunk_steps,
-        "record": None if record is None else list(record), "tolerance": tolerance,
-        "patience": patience, "watch": watch,
+        "record": None if record is None else _names(record), "tolerance": tolerance,
+        "patience": _checks.at_least("patience", patience, 0), "watch": watch,
     }  # fmt: skip
-    sizes = _Sizes(batching, max_lanes, memory_bytes)
-    return _session(
-        grid, Path(out), build, options, sizes, mesh, checkpoint_seconds, interrupted
-    )
+
+
+def _names(record: Any) -> list[Any]:
+    listed = _checks.as_sequence(record)
+    if isinstance(listed, str | bytes) or not isinstance(listed, Sequence):
+        raise TypeError(
+            f"`record` must be a list of names such as ['train_mse'], got "
+            f"{_checks.spell(record)}."
+        )
+    return list(listed)
+
+
+def _check_batching(batching: Any) -> str | int:
+    if isinstance(batching, str):
+        _checks.one_of("batching", batching, ("auto", "map", "vmap"))
+        return batching
+    return _checks.at_least("batching", batching, 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,68 +192,160 @@ def _session(
         if primary:
             stack.enter_context(folder.locked(out))
         clock = stack.enter_context(Clock.running())
-        manifest, programs = _open(grid, out, build, options, sizes, mesh, primary)
+        opened = _open(grid, out, build, options, sizes, mesh, primary)
+        manifest, journal = opened.manifest, opened.journal
         session = Session(
             out=out, grid=grid, build=build, rates=Rates(**manifest["rates"]), mesh=mesh,
             num_steps=options["num_steps"], record_every=options["record_every"],
             chunk_steps=options["chunk_steps"], watch=options["watch"],
             tolerance=options["tolerance"], patience=options["patience"],
             checkpoint_seconds=checkpoint_seconds,
+            identity=folder.identity_of(manifest), metadata=manifest["metadata"],
+            journal=journal,
         )  # fmt: skip
-        journal = view.fold(folder.read_journal(out, mend=primary))
-        _barrier("journal")
-        tally = Tally(len(grid.runs()), options["num_steps"], clock)
-        for program, entry in zip(programs, manifest["programs"], strict=True):
+        folded = view.fold(opened.lines)
+        tally = Tally(len(grid.runs()), options["num_steps"], clock, opened.messages)
+
+        def progress(state: str) -> Progress:
+            found = tally.progress(state)
+            if journal is not None:
+                with folder.named_errors(out):
+                    journal.check_present()
+                    values = dataclasses.asdict(found)
+                    folder.write_status(out, values, journal.lines)
+            return found
+
+        for program, entry in zip(opened.programs, manifest["programs"], strict=True):
             for number, runs in enumerate(entry["blocks"]):
                 chosen = [tuple(key) for key in runs]
                 wanted = [key for key in chosen if key[-1] in grid.seeds]
                 if not wanted:
                     continue
-                chunks = run_block(
-                    session, program, number, chosen, entry["width"], journal
-                )
+                chunks = run_block(session, program, number, chosen, entry["width"], folded)
                 with contextlib.closing(chunks):
                     for chunk in chunks:
                         tally.add((program.name, number), chunk)
-                        progress = tally.progress("running")
-                        _write_status(out, progress, primary)
-                        yield progress
+                        yield progress("running")
                         if _any(interrupted is not None and interrupted()):
                             chunks.close()
-                            progress = tally.progress("interrupted")
-                            _write_status(out, progress, primary)
-                            yield progress
+                            yield progress("interrupted")
                             return
-        progress = tally.progress("finished")
-        _write_status(out, progress, primary)
+        last = progress("finished")
         _barrier("finished")
-        yield progress
+        yield last
+
+
+class _Opened(NamedTuple):
+    """A folder that is ready to be worked in."""
+
+    manifest: dict[str, Any]
+    programs: list[Program]
+    lines: list[dict[str, Any]]  # of the journal
+    journal: Journal | None  # None where another process writes
+    messages: list[str]  # what was found damaged
 
 
 def _open(
     grid: Grid, out: Path, build: Build, options: dict[str, Any], sizes: _Sizes,
     mesh: Mesh, primary: bool,
-) -> tuple[dict[str, Any], list[Program]]:  # fmt: skip
-    """The manifest of the folder, fresh or extended, and the programs it lists."""
+) -> _Opened:  # fmt: skip
+    """The folder as it is asked for, fresh or extended, and what it lists.
+
+    Process 0 makes it; if it cannot, the others do not wait for it.
+    """
+    opened, error = None, None
     if primary:
-        found = folder.read_manifest(out)
-        if found is not None:
-            _check_same(found, grid, options, out)
-        rates = device_rates() if found is None else Rates(**found["rates"])
-        programs = programs_of(grid, build, rates, options["record"])
-        _check_watch(programs, options["watch"])
-        if found is None:
-            manifest = _fresh(grid, build, options, sizes, mesh, programs, rates)
-        else:
-            manifest = _extended(found, grid, options, programs)
-        with folder.clear_of_disk(out):
-            _make_arrays(out, grid, manifest, programs)
-            folder.write_json(out / folder.MANIFEST, manifest)
-    _barrier("manifest")
+        try:
+            opened = _prepare(grid, out, build, options, sizes, mesh)
+        except Exception as problem:
+            error = problem
+    if _any(error is not None):
+        raise error or RuntimeError(f"`out={out}`: process 0 ended with an error")
+    if opened is not None:
+        return opened
     manifest = folder.read_manifest(out)
     assert manifest is not None
-    rates = Rates(**manifest["rates"])
-    return manifest, programs_of(grid, build, rates, options["record"])
+    programs = programs_of(grid, build, Rates(**manifest["rates"]), options["record"])
+    lines = read_journal(out / JOURNAL, folder.identity_of(manifest)).lines
+    return _Opened(manifest, programs, lines, None, [])
+
+
+def _prepare(
+    grid: Grid, out: Path, build: Build, options: dict[str, Any], sizes: _Sizes, mesh: Mesh
+) -> _Opened:
+    """Manifest, journal and metadata of the folder, made, extended or mended."""
+    found = folder.read_manifest(out)
+    if found is None:
+        _check_unused(out)
+    else:
+        _check_same(found, grid, build, options, out)
+    rates = device_rates() if found is None else Rates(**found["rates"])
+    programs = programs_of(grid, build, rates, options["record"])
+    _check_watch(programs, options["watch"])
+    if found is None:
+        manifest = _fresh(grid, build, options, sizes, mesh, programs, rates)
+    else:
+        _check_programs(found, programs, out)
+        manifest = _extended(found, grid, options, programs)
+    files = _metadata(grid, manifest, programs)
+    digests = {path: text_digest(content) for path, content in files.items()}
+    manifest = manifest | {"metadata": digests}
+    with folder.named_errors(out):
+        journal, lines, messages = _open_journal(out, found, manifest)
+        if found is not None and (lines or messages):  # else a kill came first
+            messages += _lost_metadata(out, found["metadata"])
+        # In this order a kill leaves either nothing, or a manifest that says what to mend.
+        folder.write_manifest(out, manifest)
+        store.write_metadata(out, files, digests)
+    return _Opened(manifest, programs, lines, journal, messages)
+
+
+def _check_unused(out: Path) -> None:
+    """Nothing of an ensemble may lie in a folder without manifest: whose would it be?"""
+    for name in (store.RECORDS, "checkpoints", JOURNAL):
+        path = out / name
+        opened = name == JOURNAL and path.exists() and path.read_bytes().count(b"\n") < 2
+        if path.exists() and not opened:
+            raise ValueError(
+                f"`out={out}` holds {name}, but {folder.MANIFEST} is missing; restore that "
+                "from a copy, or choose another folder."
+            )
+
+
+def _open_journal(
+    out: Path, found: dict[str, Any] | None, manifest: dict[str, Any]
+) -> tuple[Journal, list[dict[str, Any]], list[str]]:
+    """The journal, its lines, and what was lost of it; what is left is kept."""
+    path, identity = out / JOURNAL, folder.identity_of(manifest)
+    if found is None:
+        return Journal.create(path, identity), [], []
+    try:
+        reading = read_journal(path, identity, folder.lines_written(out))
+    except FileNotFoundError:
+        lost = f"{path} is missing: all that it listed is computed anew"
+        return Journal.create(path, identity), [], [lost]
+    if reading.foreign:
+        raise ValueError(
+            f"{path} belongs to another folder than {out / folder.MANIFEST}; put back the "
+            f"one that is right. Without {JOURNAL} everything would be computed anew."
+        )
+    lines = [line for line in reading.lines if view.fits(line, found)]
+    problems = list(reading.problems)
+    if len(lines) < len(reading.lines):
+        problems.append(f"{path} has lines that do not fit {out / folder.MANIFEST}")
+    if problems:
+        return Journal.create(path, identity, lines), lines, problems
+    return Journal.opened(path, identity, reading), lines, []
+
+
+def _lost_metadata(out: Path, digests: dict[str, str]) -> list[str]:
+    """What is missing or damaged beside the chunks, as sentences."""
+    if not (out / store.RECORDS).is_dir():
+        return [f"{out / store.RECORDS} is missing and is computed anew"]
+    lost = [out / path for path, d in digests.items() if file_digest(out / path) != d]
+    if not lost:
+        return []
+    return [f"{folder.list_files(lost)}: damaged or missing, written anew"]
 
 
 def _fresh(
@@ -229,6 +369,7 @@ def _fresh(
                 "name": program.name,
                 "block": size,
                 "width": max(width, 1),
+                "arrays": _shapes(program),
                 "plan": None if plan is None else [*plan.routes, plan.root],
                 "blocks": _blocks(list(program.runs), size),
             }
@@ -249,6 +390,8 @@ def _fresh(
         "lanes_limited_by_memory": limited,
         "versions": folder.versions(),
         "device": f"{mesh.devices.flat[0].platform} {mesh.devices.flat[0].device_kind}",
+        "build": _name(build),
+        "random bits of jax": _draws(),
         "rates": dataclasses.asdict(rates),
         "programs": entries,
         "coords": {name: v for name, v in coords.items() if v is not None},
@@ -269,12 +412,15 @@ def _extended(
 
 
 def _check_same(
-    found: dict[str, Any], grid: Grid, options: dict[str, Any], out: Path
+    found: dict[str, Any], grid: Grid, build: Build, options: dict[str, Any], out: Path
 ) -> None:
     differ = folder.differences(found["grid"], grid.to_json())
     for name in ("record_every", "chunk_steps", "tolerance", "patience", "watch"):
         differ += folder.differences(found[name], options[name], name)
     differ += folder.differences(found["asked"], options["record"], "record")
+    differ += folder.differences(found["build"], _name(build), "build")
+    bits = "random bits of jax"
+    differ += folder.differences(found[bits], _draws(), bits)
     if differ:
         raise ValueError(
             f"`out={out}` holds another grid: {'; '.join(differ)}. Choose another folder, "
@@ -300,46 +446,70 @@ def _check_watch(programs: list[Program], watch: str) -> None:
             raise ValueError(f"`watch={watch!r}` is none of the recorded numbers {plain}.")
 
 
-def _make_arrays(
-    out: Path, grid: Grid, manifest: dict[str, Any], programs: list[Program]
-) -> None:
+def _check_programs(found: dict[str, Any], programs: list[Program], out: Path) -> None:
+    """That `build` still makes lanes of the same kind."""
+    before = [(entry["name"], entry["arrays"]) for entry in found["programs"]]
+    now = [(program.name, _shapes(program)) for program in programs]
+    if before != now:
+        raise ValueError(
+            f"`out={out}`: `build` makes other arrays than when the folder was begun; "
+            "choose another folder."
+        )
+
+
+def _shapes(program: Program) -> dict[str, Any]:
+    """Shapes and dtypes of the states and records of a program, as JSON values."""
+    states = jax.tree.leaves(program.shapes.state)
+    records = program.quantities.items()
+    return {
+        "state": [f"{x.dtype}{list(x.shape)}" for x in states],
+        "records": {name: [kind, list(shape)] for name, (shape, kind, _) in records},
+    }
+
+
+def _name(build: Any) -> str:
+    """What a builder is called, without its module: that of a script has several names."""
+    return getattr(build, "__qualname__", type(build).__qualname__)
+
+
+def _draws() -> list[int]:
+    """Random bits that tell the kinds of generators apart which jax can be set to."""
+    return jax.random.bits(jax.random.key(0), (4,), "uint32").tolist()
+
+
+def _metadata(
+    grid: Grid, manifest: dict[str, Any], programs: list[Program]
+) -> dict[str, bytes]:
+    """All files of the store but the chunks: file -> content."""
+    files = store.root_metadata()
     every = manifest["record_every"]
     records = manifest["num_steps"] // every + 1
     values = [list(v) for _, v in grid.axes]
     for program, entry in zip(programs, manifest["programs"], strict=True):
         size, blocks = entry["block"], entry["blocks"]
         rows = (len(blocks) - 1) * size + len(blocks[-1])
-        store.open_arrays(
-            out, program.name, program.quantities, rows=rows, records=records,
-            block=size, chunk=manifest["chunk_steps"] // every,
-        )  # fmt: skip
         places = {
             b * size + i: k for b, runs in enumerate(blocks) for i, k in enumerate(runs)
         }
         seeds = np.array([places[r][-1] if r in places else -1 for r in range(rows)])
-        labels: dict[str, Any] = {
+        labels: store.Labels = {
             "seed": ("run", seeds, {}),
             "step": ("step", np.arange(records) * every, {}),
         }
-        for a, (name, _) in enumerate(grid.axes):
-            at = np.array([places[r][a] if r in places else -1 for r in range(rows)])
-            labels[f"{name}_index"] = ("run", at, {"values": list(map(str, values[a]))})
-        store.write_labels(out, program.name, labels)
+        for a, (name, v) in enumerate(zip(grid.names, values, strict=True)):
+            at = [places[r][a] if r in places else -1 for r in range(rows)]
+            listed = {"values": [str(x) for x in v]}
+            labels[f"{name}_index"] = ("run", np.array(at), listed)
+        files |= store.program_metadata(
+            program.name, program.quantities, labels, rows=rows, records=records,
+            block=size, chunk=manifest["chunk_steps"] // every,
+        )  # fmt: skip
+    return files
 
 
 def _blocks(runs: list[Any], size: int) -> list[list[list[int]]]:
     listed = [list(key) for key in runs]
     return [listed[i : i + size] for i in range(0, len(listed), size)]
-
-
-def _write_status(out: Path, progress: Progress, primary: bool) -> None:
-    if primary:
-        with folder.clear_of_disk(out):
-            values = dataclasses.asdict(progress) | {
-                "time": time.time(),
-                "pid": os.getpid(),
-            }
-            folder.write_json(out / "status.json", values)
 
 
 def _barrier(name: str) -> None:
@@ -351,7 +521,3 @@ def _any(value: bool) -> bool:
     if jax.process_count() == 1:
         return bool(value)
     return bool(multihost_utils.process_allgather(np.asarray(value)).any())
-
-
-def _is_width(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1

@@ -1,78 +1,70 @@
-"""Records on disk: one zarr array a quantity and program, one file a finished chunk."""
+"""Records on disk: one zarr array per quantity and program, one file per finished chunk."""
 
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import zarr
+import zarr.api.asynchronous
+import zarr.storage
 
 from htfjax._digests import file_digest
+from htfjax._files import atomic_write
 
 __all__ = [
     "RECORDS",
+    "Labels",
     "chunk_file",
-    "existing_arrays",
-    "open_arrays",
+    "metadata_of",
+    "open_array",
+    "program_metadata",
+    "root_metadata",
     "write_chunk",
-    "write_labels",
+    "write_metadata",
 ]
 
 RECORDS = "results.zarr"
+Quantities = dict[str, tuple[tuple[int, ...], str, tuple[str, ...]]]
+Labels = dict[str, tuple[str, np.ndarray, dict[str, Any]]]  # dimension, values, attributes
 
 
-def open_arrays(
-    folder: Path,
-    program: str,
-    quantities: dict[str, tuple[tuple[int, ...], str, tuple[str, ...]]],
-    *,
-    rows: int,
-    records: int,
-    block: int,
-    chunk: int,
-) -> dict[str, zarr.Array]:
-    """The arrays (rows, records, ...) of a program, made or enlarged as needed.
+def root_metadata() -> dict[str, bytes]:
+    """What lies on disk beside the programs: file -> content."""
+    files: dict[str, Any] = {}
+    zarr.create_group(zarr.storage.MemoryStore(files), zarr_format=3)
+    return {f"{RECORDS}/{path}": content.to_bytes() for path, content in files.items()}
+
+
+def program_metadata(
+    program: str, quantities: Quantities, labels: Labels, *,
+    rows: int, records: int, block: int, chunk: int,
+) -> dict[str, bytes]:  # fmt: skip
+    """All files of a program but its chunks of records: file -> content.
+
+    They follow from the arguments, so that a damaged one is noticed and written anew.
 
     Args:
       quantities: name -> (shape of one record, dtype, names of its axes).
+      labels: coordinates beside the arrays, for other readers of zarr.
       rows: runs, in blocks of `block`.
       records: of the longest run; `chunk` of them share a file.
     """
-    root = zarr.open_group(str(folder / RECORDS), mode="a")
-    group = root.require_group(program)
-    arrays = {}
+    files: dict[str, Any] = {}
+    group = zarr.create_group(zarr.storage.MemoryStore(files), zarr_format=3)
     for name, (shape, dtype, dims) in quantities.items():
-        if name in group:
-            array: Any = group[name]
-            size = (max(rows, array.shape[0]), max(records, array.shape[1]), *shape)
-            if array.shape != size:
-                array.resize(size)
-        else:
-            array = group.create_array(
-                name,
-                shape=(rows, records, *shape),
-                chunks=(block, chunk, *shape),
-                dtype=dtype,
-                fill_value=np.nan,
-                dimension_names=("run", "step", *dims),
-                config={"write_empty_chunks": True},
-            )
-        arrays[name] = array
-    return arrays
-
-
-def existing_arrays(
-    folder: Path, program: str, names: tuple[str, ...]
-) -> dict[str, zarr.Array]:
-    """The arrays of a program that `open_arrays` made."""
-    root: Any = zarr.open_group(str(folder / RECORDS), mode="r+")
-    return {name: root[program][name] for name in names}
-
-
-def write_labels(
-    folder: Path, program: str, labels: dict[str, tuple[str, np.ndarray, dict[str, Any]]]
-) -> None:
-    """Coordinates beside the arrays, for other readers of zarr."""
-    group: Any = zarr.open_group(str(folder / RECORDS), mode="a").require_group(program)
+        group.create_array(
+            name,
+            shape=(rows, records, *shape),
+            chunks=(block, chunk, *shape),
+            dtype=dtype,
+            fill_value=np.nan,
+            dimension_names=("run", "step", *dims),
+            config={"write_empty_chunks": True},
+        )
     for name, (dim, values, attributes) in labels.items():
         group.create_array(
             name,
@@ -80,8 +72,72 @@ def write_labels(
             chunks=(max(len(values), 1),),
             dimension_names=(dim,),
             attributes=attributes,
-            overwrite=True,
+            config={"write_empty_chunks": True},
         )
+    head = f"{RECORDS}/{program}"
+    return {f"{head}/{path}": content.to_bytes() for path, content in files.items()}
+
+
+def metadata_of(program: str, name: str) -> str:
+    """Where the metadata of a quantity lie, from the folder on."""
+    return f"{RECORDS}/{program}/{name}/zarr.json"
+
+
+def write_metadata(folder: Path, files: dict[str, bytes], digests: dict[str, str]) -> None:
+    """Writes the files that are not there as they should be.
+
+    Args:
+      digests: of the contents.
+    """
+    for path, content in files.items():
+        if file_digest(folder / path) != digests[path]:
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            with atomic_write(folder / path) as temporary:
+                temporary.write_bytes(content)
+
+
+def open_array(folder: Path, program: str, name: str) -> zarr.Array:
+    """The array of a quantity, to read and write; no other format of zarr is looked for."""
+    options: dict[str, Any] = {
+        "store": str(folder / RECORDS / program / name), "mode": "r+", "zarr_format": 3,
+    }  # fmt: skip
+    return _done(
+        lambda: zarr.open_array(**options),
+        lambda: _array(zarr.api.asynchronous.open_array(**options)),
+    )
+
+
+async def _array(opening: Coroutine[Any, Any, Any]) -> zarr.Array:
+    return zarr.Array(await opening)
+
+
+def _done(plain: Callable[[], Any], coroutine: Callable[[], Any]) -> Any:
+    """The result of a call of zarr, also when Python has shut its thread pools.
+
+    It does so when the main thread ends, before exit handlers and the end of other
+    threads; zarr can then be used only on a loop that calls its functions in place.
+    """
+    if threading.main_thread().is_alive():
+        return plain()
+    loop = asyncio.new_event_loop()
+    loop.set_default_executor(_InPlace())
+    try:
+        return loop.run_until_complete(coroutine())
+    finally:
+        loop.close()
+
+
+class _InPlace(ThreadPoolExecutor):
+    """An executor without threads."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """A future that is done."""
+        future: Future[Any] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future
 
 
 def chunk_file(program: str, name: str, block: int, chunk: int, extra: int) -> str:
@@ -114,18 +170,34 @@ def write_chunk(
         full = np.full(size, np.nan, array.dtype)
         given = values[name][: size[0], : size[1]]
         full[: given.shape[0], : given.shape[1]] = given
+        place = (rows, columns, *[slice(None)] * (array.ndim - 2))
         whole = path in known and file_digest(folder / path) == known[path]
         if whole:
-            stored: Any = array[rows, columns]
-            found = np.asarray(stored)
+            found = _get(array, place)
             if np.array_equal(found, full, equal_nan=True):
                 continue
             changed += not _extends(found, full)
-        array[rows, columns] = full
+        else:  # zarr would read what stands there, to fill the rest of an edge chunk
+            (folder / path).unlink(missing_ok=True)
+        _set(array, place, full)
         files[path] = file_digest(folder / path)
         if path in known and not whole:
             changed += files[path] != known[path]
     return files, changed
+
+
+def _get(array: zarr.Array, place: tuple[slice, ...]) -> np.ndarray:
+    aside = array.async_array
+    return np.asarray(_done(lambda: array[place], lambda: aside.getitem(place)))
+
+
+def _set(array: zarr.Array, place: tuple[slice, ...], values: np.ndarray) -> None:
+    aside = array.async_array
+
+    def write() -> None:
+        array[place] = values
+
+    _done(write, lambda: aside.setitem(place, values))
 
 
 def _extends(old: np.ndarray, new: np.ndarray) -> bool:

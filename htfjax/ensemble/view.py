@@ -1,5 +1,6 @@
 """Results of an ensemble as one labelled dataset, read only as far as it is used."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,20 +11,28 @@ from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from htfjax._digests import file_digest
-from htfjax.ensemble.folder import read_journal, read_manifest
-from htfjax.ensemble.store import RECORDS, chunk_file
+from htfjax.ensemble.folder import (
+    MANIFEST,
+    identity_of,
+    lines_written,
+    read_manifest,
+    runs_digest,
+)
+from htfjax.ensemble.journal import JOURNAL, read_journal
+from htfjax.ensemble.store import RECORDS, chunk_file, metadata_of
 
-__all__ = ["is_ensemble", "open_records"]
+__all__ = ["fits", "fold", "is_ensemble", "open_records"]
 
+AGAIN = "run the same command again, which computes anew what is lost"
 STATUSES = ("pending", "running", "capped", "converged", "diverged")
 
 
 def is_ensemble(folder: Path) -> bool:
-    """Whether a folder holds the results of an ensemble."""
-    return (folder / "manifest.json").exists() and (folder / RECORDS).exists()
+    """Whether a folder holds the results of an ensemble, or what is left of one."""
+    return (folder / MANIFEST).exists() or (folder / RECORDS).exists()
 
 
-def open_records(folder: Path) -> xr.Dataset:
+def open_records(folder: Path, group: str | None = None) -> xr.Dataset:
     """The dataset over (axes ..., seed, step, ...): arrays are read at first use.
 
     A quantity is read, and its files checked against their digests, when its values are
@@ -31,16 +40,24 @@ def open_records(folder: Path) -> xr.Dataset:
     so do sizes that differ between programs.
 
     Raises:
-      FileNotFoundError: no ensemble in the folder.
-      ValueError: a newer format or, when values are read, a damaged file (it is named).
+      FileNotFoundError: no ensemble in the folder, or a file of it is missing; a `group`,
+        which an ensemble does not have.
+      ValueError: another format or a damaged file (it is named, also when values are
+        read).
     """
+    folder = folder.expanduser().absolute()
+    if group is not None:
+        raise FileNotFoundError(f"{folder} is one ensemble and has no group {group!r}")
     manifest = read_manifest(folder)
-    if manifest is None or not (folder / RECORDS).exists():
-        raise FileNotFoundError(f"no results at {folder}")
+    if manifest is None:
+        raise FileNotFoundError(
+            f"{folder / MANIFEST} is missing; restore it from a copy, or run the grid into "
+            "another folder."
+        )
+    folded = _read_folded(folder, manifest)
     axes, seeds = manifest["grid"]["axes"], manifest["seeds"]
     dims = (*axes, "seed")
     sizes = (*(len(v) for v in axes.values()), len(seeds))
-    folded = fold(read_journal(folder))
     where = np.full((*sizes, 2), -1)
     info = {
         "status": np.zeros(sizes, np.int8),
@@ -51,32 +68,35 @@ def open_records(folder: Path) -> xr.Dataset:
     every, position = manifest["record_every"], {s: i for i, s in enumerate(seeds)}
     for p, program in enumerate(manifest["programs"]):
         for b, runs in enumerate(program["blocks"]):
-            line = folded["blocks"].get((program["name"], b))
+            place = (program["name"], b)
+            line = folded["blocks"].get(place)
+            # The record at the end of a chunk stands in the next one.
+            on_disk = folded["chunks"].get(place, 0) * manifest["chunk_steps"] - every
             for lane, (*point, seed) in enumerate(runs):
                 at = (*point, position[seed])
                 where[at] = (p, b * program["block"] + lane)
                 if line is None:
                     continue
-                cause, end = line["cause"][lane], line["end"][lane]
+                cause, end = line["cause"][lane], min(line["end"][lane], on_disk)
                 capped = not cause and end >= manifest["num_steps"]
                 info["status"][at] = 2 if capped else (1, 3, 4)[cause]
                 info["steps"][at] = end
                 info["stop_step"][at] = line["record"][lane] * every if cause else -1
                 if line.get("slow"):
                     info["slow_steps"][at] = line["slow"][lane]
-    root: Any = zarr.open_group(str(folder / RECORDS), mode="r")
-    sources = [
-        root[program["name"]] if program["name"] in root else {}
-        for program in manifest["programs"]
-    ]
+    root = f"{RECORDS}/zarr.json"
+    _check_file(folder, root, manifest["metadata"][root])
     records = manifest["num_steps"] // every + 1
     variables: dict[str, Any] = {}
     for name in manifest["record"]:
-        arrays = [group[name] if name in group else None for group in sources]
-        known = [a for a in arrays if a is not None]
+        arrays = [
+            _open_array(folder, program["name"], name, manifest["metadata"])
+            for program in manifest["programs"]
+        ]
+        known: list[Any] = [a for a in arrays if a is not None]
         if not known:
             continue
-        lazy = _Records(folder, manifest, folded["files"], name, arrays, where, records)
+        lazy = _Records(folder, manifest, folded, name, arrays, where, records)
         extra = tuple(known[0].metadata.dimension_names[2:])
         variables[name] = xr.Variable(
             (*dims, "step", *extra), indexing.LazilyIndexedArray(lazy)
@@ -97,25 +117,88 @@ def open_records(folder: Path) -> xr.Dataset:
     return xr.Dataset(variables, coords, attributes)
 
 
-def fold(journal: list[dict[str, Any]]) -> dict[str, Any]:
-    """The journal's last word: digests by file, and the state of every block."""
+def _read_folded(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
+    """The journal, folded.
+
+    Raises:
+      FileNotFoundError: no journal. ValueError: it is damaged.
+    """
+    at_least = lines_written(folder)
+    try:
+        reading = read_journal(folder / JOURNAL, identity_of(manifest), at_least)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{folder / JOURNAL} is missing; {AGAIN}.") from None
+    problems = reading.problems + [
+        f"{folder / JOURNAL} has a line that does not fit {folder / MANIFEST}"
+        for line in reading.lines
+        if not fits(line, manifest)
+    ]
+    if problems:
+        raise ValueError(f"{problems[0]}; {AGAIN}.")
+    return fold(reading.lines)
+
+
+def fits(line: dict[str, Any], manifest: dict[str, Any]) -> bool:
+    """Whether a line of the journal is about a block of the manifest."""
+    for program in manifest["programs"]:
+        if program["name"] == line["program"] and line["block"] < len(program["blocks"]):
+            return runs_digest(program["blocks"][line["block"]]) == line["runs"]
+    return False
+
+
+def fold(lines: list[dict[str, Any]]) -> dict[str, Any]:
+    """The journal's last word: digests by file, chunks and state of every block."""
     files: dict[str, str] = {}
     blocks: dict[tuple[str, int], dict[str, Any]] = {}
-    for line in journal:
-        files |= line.get("files", {})
+    chunks: dict[tuple[str, int], int] = {}
+    for line in lines:
+        files |= line["files"]
         key = (line["program"], line["block"])
-        blocks[key] = {**blocks.get(key, {}), **line}
-    return {"files": files, "blocks": blocks}
+        chunks[key] = max(chunks.get(key, 0), line["chunk"] + 1)
+        if key not in blocks or not line["again"]:
+            blocks[key] = {**blocks.get(key, {}), **line}
+    return {"files": files, "blocks": blocks, "chunks": chunks}
+
+
+def _open_array(
+    folder: Path, program: str, name: str, metadata: dict[str, str]
+) -> zarr.Array | None:
+    """The array of a quantity; None where the program has none of that name."""
+    path = metadata_of(program, name)
+    if path not in metadata:
+        return None
+    for file in (f"{RECORDS}/{program}/zarr.json", path):
+        _check_file(folder, file, metadata[file])
+    return zarr.open_array(str((folder / path).parent), mode="r", zarr_format=3)
+
+
+def _check_file(folder: Path, path: str, wanted: str) -> None:
+    """Compares a file with its digest.
+
+    Raises:
+      FileNotFoundError: it is missing. ValueError: it is damaged.
+    """
+    found = file_digest(folder / path)
+    if found == "missing" and not folder.is_dir():
+        raise FileNotFoundError(
+            f"{folder} is missing: it was moved or removed after its results were opened; "
+            "open them where they are now."
+        )
+    if found == "missing":
+        raise FileNotFoundError(f"{folder / path} is missing; {AGAIN}.")
+    if found != wanted:
+        raise ValueError(f"{folder / path} is damaged; {AGAIN}.")
 
 
 class _Records(BackendArray):
     """One quantity over the whole grid, read run by run from the programs' arrays."""
 
     def __init__(
-        self, folder: Path, manifest: dict[str, Any], files: dict[str, str], name: str,
+        self, folder: Path, manifest: dict[str, Any], folded: dict[str, Any], name: str,
         arrays: list[Any], where: np.ndarray, records: int,
     ) -> None:  # fmt: skip
-        self.folder, self.manifest, self.files, self.name = folder, manifest, files, name
+        self.folder, self.manifest, self.name = folder, manifest, name
+        self.files, self.chunks = folded["files"], folded["chunks"]
         self.arrays, self.where = arrays, where
         known = [a for a in arrays if a is not None]
         inside = tuple(np.max([a.shape[2:] for a in known], axis=0).astype(int).tolist())
@@ -138,29 +221,55 @@ class _Records(BackendArray):
             mine = np.nonzero(places[:, 0] == p)[0]
             if array is None or not len(mine):
                 continue
-            rows = places[mine, 1]
-            self._check(p, array, rows)
-            read = array.oindex[(rows,)] if len(rows) < array.shape[0] else array[:][rows]
-            part = tuple(slice(0, n) for n in np.minimum(read.shape, values.shape)[1:])
-            values[(mine, *part)] = read[(slice(None), *part)]
+            for chunks, some in self._by_length(p, array, places[mine, 1]):
+                read = _rows(array, places[mine[some], 1], chunks)
+                part = tuple(slice(0, n) for n in np.minimum(read.shape, values.shape)[1:])
+                values[(mine[some], *part)] = read[(slice(None), *part)]
         values = values.reshape(*where.shape[:-1], *values.shape[1:])
         keep = (slice(None),) * (where.ndim - 1)
         return _outer(values, (*keep, *key[lead:]))
 
-    def _check(self, p: int, array: Any, rows: np.ndarray) -> None:
+    def _by_length(self, p: int, array: Any, rows: np.ndarray) -> Iterator[Any]:
+        """Number of chunks that are finished, and which of the rows have so many.
+
+        Files that the journal does not list are not looked at. Those that it lists are
+        compared with their digests.
+        """
         program = self.manifest["programs"][p]["name"]
-        for block in np.unique(rows // array.chunks[0]):
-            for chunk in range(-(-array.shape[1] // array.chunks[1])):
-                path = chunk_file(program, self.name, int(block), chunk, array.ndim - 2)
-                wanted = self.files.get(path)
-                if wanted is None or path in self.checked:
-                    continue
-                if file_digest(self.folder / path) != wanted:
-                    raise ValueError(
-                        f"{self.folder / path} is damaged; run the same command again, "
-                        "which computes it anew."
-                    )
-                self.checked.add(path)
+        blocks = rows // array.chunks[0]
+        lengths = np.zeros(len(rows), int)
+        for block in np.unique(blocks).tolist():
+            count = self.chunks.get((program, block), 0)
+            lengths[blocks == block] = count
+            for chunk in range(count):
+                path = chunk_file(program, self.name, block, chunk, array.ndim - 2)
+                if path not in self.checked:
+                    self._check(path)
+        for length in np.unique(lengths[lengths > 0]).tolist():
+            yield length, np.nonzero(lengths == length)[0]
+
+    def _check(self, path: str) -> None:
+        if path not in self.files:
+            raise ValueError(f"{self.folder / JOURNAL} does not list {path}; {AGAIN}.")
+        try:
+            _check_file(self.folder, path, self.files[path])
+        except ValueError:
+            newer = _read_folded(self.folder, self.manifest)["files"].get(path)
+            if newer not in (None, self.files[path]):
+                raise ValueError(
+                    f"{self.folder / path} was written anew after the results were opened; "
+                    "open them again."
+                ) from None
+            raise
+        self.checked.add(path)
+
+
+def _rows(array: Any, rows: np.ndarray, chunks: int) -> np.ndarray:
+    """Some rows of the first chunks."""
+    columns = slice(0, min(chunks * array.chunks[1], array.shape[1]))
+    if len(rows) < array.shape[0]:
+        return np.asarray(array.oindex[(rows, columns)])
+    return np.asarray(array[:, columns])[rows]
 
 
 def _outer(values: np.ndarray, key: tuple[Any, ...]) -> np.ndarray:
@@ -175,6 +284,6 @@ def _outer(values: np.ndarray, key: tuple[Any, ...]) -> np.ndarray:
 
 
 def _labels(name: str, values: list[Any]) -> tuple[str, list[Any]]:
-    """Axis values as coordinates; what is no number is spelled."""
+    """Axis values as coordinates; others are spelled."""
     plain = all(isinstance(v, int | float) for v in values)
     return name, list(values) if plain else [str(v) for v in values]

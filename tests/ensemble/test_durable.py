@@ -2,8 +2,10 @@
 
 import dataclasses
 import errno
+import functools
 import json
 import shutil
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,8 @@ import pytest
 import xarray as xr
 
 import htfjax as htf
-from htfjax.ensemble import folder, store
+from htfjax import _digests
+from htfjax.ensemble import store
 from tests.ensemble import toy
 
 
@@ -62,7 +65,7 @@ def test_records_are_those_of_single_runs(whole: Path) -> None:
 def test_other_tools_read_the_store(whole: Path) -> None:
     """Plain xarray opens a program's group."""
     data = xr.open_zarr(
-        whole / store.RECORDS, group="p000", chunks=None, consolidated=False
+        whole / "results.zarr", group="p000", chunks=None, consolidated=False
     )
     assert data.loss.dims == ("run", "step")
     assert data.seed.values.tolist() == [0, 1, 2, 0, 1, 2]
@@ -123,7 +126,7 @@ def test_a_damaged_chunk_is_named_and_computed_again(
     whole: Path, copy: Path, chunk: int
 ) -> None:
     """First, middle and last chunk; reading it before is an error that names it."""
-    path = copy / store.chunk_file("p000", "norm", 0, chunk, 0)
+    path = copy / f"results.zarr/p000/norm/c/0/{chunk}"
     content = path.read_bytes()
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     data = htf.load_results(copy)
@@ -138,7 +141,7 @@ def test_a_damaged_chunk_is_named_and_computed_again(
 
 def test_a_lost_chunk_and_a_damaged_checkpoint(whole: Path, copy: Path) -> None:
     """The block is computed from its start, and says why."""
-    (copy / store.chunk_file("p000", "loss", 0, 2, 0)).unlink()
+    (copy / "results.zarr/p000/loss/c/0/2").unlink()
     for file in (copy / "checkpoints").rglob("*"):
         if file.is_file():
             file.write_bytes(b"")
@@ -158,7 +161,7 @@ def _progress(out: Path) -> list[Any]:
 
 def test_a_torn_journal_line_is_dropped(whole: Path, copy: Path) -> None:
     """What a kill in the middle of a line leaves."""
-    journal = copy / folder.JOURNAL
+    journal = copy / "journal.jsonl"
     journal.write_bytes(journal.read_bytes()[:-40])
     toy.finish(copy)
     assert_same(whole, copy)
@@ -170,7 +173,7 @@ def test_reading_one_quantity_opens_only_its_files(
 ) -> None:
     """All other quantities may be gone."""
     for name in ("gap", "norm", "chord", "duration"):
-        shutil.rmtree(copy / store.RECORDS / "p000" / name / "c")
+        shutil.rmtree(copy / "results.zarr" / "p000" / name / "c")
     data = htf.load_results(copy)
     assert data.loss.isel(seed=1).sel(step=slice(0, 10)).values.shape == (2, 6)
     assert data.loss[1, [2, 0], ::10].values.shape == (2, 4)
@@ -203,11 +206,11 @@ def test_second_process_is_refused(tmp_path: Path) -> None:
         chunk_steps=toy.CHUNK, build=toy.toy_lane,
     )  # fmt: skip
     next(runs)
-    assert folder.is_locked(tmp_path)
+    assert htf.ensemble.is_locked(tmp_path)
     with pytest.raises(BlockingIOError, match="in use by process"):
         toy.finish(tmp_path)
     runs.close()
-    assert not folder.is_locked(tmp_path)
+    assert not htf.ensemble.is_locked(tmp_path)
 
 
 def test_full_disk_is_said_and_nothing_finished_is_lost(
@@ -248,21 +251,48 @@ def test_a_folder_of_another_grid(copy: Path, change: dict[str, Any], words: str
         toy.finish(copy, **change)
 
 
-def test_other_versions_and_newer_formats(copy: Path) -> None:
-    """Named, with what is installed here."""
-    path = copy / folder.MANIFEST
-    manifest = json.loads(path.read_text())
-    path.write_text(json.dumps(manifest | {"versions": {"jax": "0.1"}}))
-    with pytest.raises(ValueError, match=rf"jax 0\.1 \(here {jax.__version__}\)"):
+def test_other_versions(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Named, with what is installed here; the results can still be read."""
+    real = metadata.version
+    monkeypatch.setattr(
+        metadata, "version", lambda name: "0.1" if name == "jax" else real(name)
+    )
+    with pytest.raises(ValueError, match=rf"jax {jax.__version__} \(here 0\.1\)"):
         toy.finish(copy)
     assert np.isfinite(htf.load_results(copy).loss).all()
-    path.write_text(json.dumps(manifest | {"format": 99}))
+
+
+def test_newer_formats(copy: Path) -> None:
+    path = copy / "manifest.json"
+    manifest = _digests.read_sealed(path)
+    _digests.write_sealed(path, manifest | {"format": 99})
     for use in (toy.finish, htf.load_results):
         with pytest.raises(ValueError, match=r"format 99.*upgrade"):
             use(copy)
     path.write_text(path.read_text()[:-30])
     with pytest.raises(ValueError, match=r"manifest\.json is damaged"):
         toy.finish(copy)
+
+
+def test_another_builder_or_other_draws(copy: Path) -> None:
+    """The same grid, and still other numbers."""
+    with pytest.raises(ValueError, match="`build` was 'toy_lane', now 'noisy_lane'"):
+        toy.finish(copy, build=noisy_lane)
+    wide = functools.wraps(toy.toy_lane)(wide_lane)
+    with pytest.raises(ValueError, match="`build` makes other arrays"):
+        toy.finish(copy, build=wide)
+    other = pytest.raises(ValueError, match="`random bits of jax` was")
+    with jax.default_prng_impl("rbg"), other:
+        toy.finish(copy)
+
+
+def wide_lane(setting: toy.Toy, key: jax.Array, rates: Any) -> Any:
+    return toy.toy_lane(dataclasses.replace(setting, size=4), key, rates)
+
+
+def test_an_ensemble_has_no_groups(whole: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="is one ensemble and has no group 'p000'"):
+        htf.load_results(whole, "p000")
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
@@ -284,6 +314,27 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
         ),
         ({"max_lanes": 0}, ValueError, "max_lanes"),
         ({"num_steps": 7}, ValueError, "does not divide `num_steps=7`"),
+        ({"num_steps": 2.5}, TypeError, "`num_steps` must be an integer"),
+        ({"checkpoint_seconds": float("nan")}, ValueError, "`checkpoint_seconds=nan`"),
+        ({"checkpoint_seconds": -1}, ValueError, "`checkpoint_seconds=-1`"),
+        ({"patience": 3.5}, TypeError, "`patience` must be an integer"),
+        ({"patience": -1}, ValueError, "`patience=-1`"),
+        ({"tolerance": float("nan")}, ValueError, "`tolerance=nan`"),
+        ({"tolerance": -1}, ValueError, "`tolerance=-1`"),
+        ({"tolerance": "low"}, TypeError, "`tolerance` must be a real number"),
+        ({"watch": 3}, TypeError, "`record` and `watch` must be names"),
+        ({"watch": "nope"}, ValueError, "`watch='nope'`"),
+        ({"record": "norm"}, TypeError, "`record` must be a list of names"),
+        ({"record": [3]}, TypeError, "`record` and `watch` must be names"),
+        ({"memory_bytes": -1}, ValueError, "`memory_bytes=-1`"),
+        ({"memory_bytes": 1.5}, TypeError, "`memory_bytes` must be an integer"),
+        ({"mesh": 3}, TypeError, "`mesh` must be a Mesh"),
+        ({"interrupted": 3}, TypeError, "`interrupted` must be callable"),
+        ({"build": 3}, TypeError, "`build` must be callable"),
+        ({"build": len}, TypeError, "`build=.*` must take a setting, a key and rates"),
+        ({"batching": True}, TypeError, "`batching` must be an integer"),
+        ({"batching": 0}, ValueError, "`batching=0`"),
+        ({"chosen": 3}, TypeError, "`grid` must be a Grid"),
     ],
     ids=str,
 )
@@ -298,7 +349,7 @@ def test_memory_decides_how_many_run_at_once(tmp_path: Path) -> None:
     """Fewer lanes, the same numbers, and the result says so."""
     toy.finish(tmp_path / "few", memory_bytes=3000)
     toy.finish(tmp_path / "all")
-    few = json.loads((tmp_path / "few" / folder.MANIFEST).read_text())
+    few = json.loads((tmp_path / "few" / "manifest.json").read_text())
     assert few["programs"][0]["block"] < 6
     assert htf.load_results(tmp_path / "few").attrs["lanes_limited_by_memory"] == 1
     assert htf.load_results(tmp_path / "all").attrs["lanes_limited_by_memory"] == 0
@@ -312,7 +363,7 @@ def test_shapes_make_programs(tmp_path: Path) -> None:
     assert data.gap.sizes["row"] == 3
     assert np.isnan(data.gap[0, :, :, :, 2]).all()
     assert np.isfinite(data.gap[1]).all()
-    manifest = json.loads((tmp_path / folder.MANIFEST).read_text())
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
     assert [len(p["blocks"][0]) for p in manifest["programs"]] == [6, 6]
     assert data.note.values.tolist() == ["a", "b"]
 

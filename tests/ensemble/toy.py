@@ -60,9 +60,10 @@ def toy_lane(setting: Toy, key: jax.Array, rates: Any) -> Any:
     )
 
 
-def grid(seeds: int = 3, **axes: Any) -> Any:
+def grid(seeds: Any = 3, **axes: Any) -> Any:
     """Seeds x learning rates, by default 6 runs of one program."""
-    return htf.ensemble.Grid(Toy(), range(seeds), axes or {"rate": (0.05, 0.1)})
+    seeds = range(seeds) if isinstance(seeds, int) else seeds
+    return htf.ensemble.Grid(Toy(), seeds, axes or {"rate": (0.05, 0.1)})
 
 
 DEFAULTS: dict[str, Any] = {
