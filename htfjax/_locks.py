@@ -21,7 +21,7 @@ SECONDS = 0.5
 
 
 @contextlib.contextmanager
-def exclusive_lock(path: Path, what: str) -> Iterator[None]:
+def exclusive_lock(path: Path, what: str, *, seconds: float = SECONDS) -> Iterator[None]:
     """Keeps all other processes, and other threads of this one, out of the block.
 
     Where the file system cannot lock, the existence of the file is the lock; one left by
@@ -30,6 +30,7 @@ def exclusive_lock(path: Path, what: str) -> Iterator[None]:
     Args:
       path: of the lock file, in a folder that exists.
       what: names what is locked, for the error.
+      seconds: how long to wait for whoever holds it.
 
     Raises:
       BlockingIOError: it is in use; process and host are named.
@@ -37,7 +38,7 @@ def exclusive_lock(path: Path, what: str) -> Iterator[None]:
     with warnings.catch_warnings():
         # filelock says that it falls back to the existence of a file, which is fine.
         warnings.simplefilter("ignore", UserWarning)
-        lock = _acquire(path, SECONDS)
+        lock = _acquire(path, seconds)
     if lock is None:
         raise BlockingIOError(
             f"{what} is in use by {_read_holder(path) or 'another process'}; wait for it, "

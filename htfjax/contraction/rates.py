@@ -9,12 +9,11 @@ import threading
 from pathlib import Path
 from typing import Any
 
-import filelock
 import jax
 import jax.numpy as jnp
 import platformdirs
 
-from htfjax import _files
+from htfjax import _files, _locks
 from htfjax.contraction.timing import seconds_inside, with_gradient
 
 __all__ = ["Rates", "device_rates", "measure_rates"]
@@ -70,7 +69,7 @@ def cached_rates() -> Rates:
         path.parent.mkdir(parents=True, exist_ok=True)
         # One process measures while the others wait: they would disturb each other, and
         # with rates that differ they would choose plans whose numbers differ.
-        with filelock.FileLock(path.with_suffix(".lock")):
+        with _locks.exclusive_lock(path.with_suffix(".lock"), "measuring", seconds=60.0):
             return _read(path) or _measure_into(path)
     except OSError:
         kept = None if path is None else _read(path)
