@@ -1,0 +1,166 @@
+"""Images, labels, logits and examples as the public functions of this folder take them.
+
+What can be looked at is checked; of traced values shape and dtype are.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from htfjax import _checks
+
+__all__ = [
+    "check_logits",
+    "check_precision",
+    "drawing_function",
+    "examples_pytree",
+    "image_size",
+    "images",
+    "numbers",
+    "static_function",
+    "whole_labels",
+]
+
+PRECISIONS = ("default", "high", "highest")
+
+
+def numbers(name: str, values: Any) -> jax.Array:
+    """Real numbers as a jax array in their own dtype; arrays of jax are not looked at.
+
+    Raises:
+      TypeError: anything else; ValueError: not rectangular.
+    """
+    if isinstance(values, jax.Array):
+        kinds = (jnp.floating, jnp.integer, jnp.bool_)
+        if not any(jnp.issubdtype(values.dtype, kind) for kind in kinds):
+            raise TypeError(f"`{name}` must be real numbers, got {values.dtype}.")
+        return values
+    return jnp.asarray(_checks.real_array(name, values))
+
+
+def images(name: str, values: Any) -> jax.Array:
+    """Images (B, H, W, C), B at least one, in a floating dtype, all numbers finite.
+
+    Floats keep their precision; integers and booleans become the default one.
+
+    Raises:
+      TypeError: not real numbers. ValueError: another shape, no images, NaN or infinity.
+    """
+    found = _checks.real_array(name, values)
+    if np.ndim(found) != 4 or 0 in np.shape(found):
+        raise ValueError(
+            f"`{name}` must be images (B, H, W, C), got shape {np.shape(found)}."
+        )
+    floating = jnp.issubdtype(found.dtype, jnp.floating)
+    dtype = jax.dtypes.canonicalize_dtype(found.dtype if floating else float)
+    return _checks.finite(name, found, dtype)
+
+
+def image_size(name: str, value: Any, least: int = 1) -> tuple[int, int]:
+    """Height and width of an image."""
+    sides = _checks.as_sequence(value)
+    if not isinstance(sides, tuple | list) or len(sides) != 2:
+        raise TypeError(f"`{name}={_checks.spell(value)}` must be (height, width).")
+    high, wide = (_checks.at_least(name, side, least) for side in sides)
+    return high, wide
+
+
+def whole_labels(name: str, values: Any, count: int, classes: int | None) -> jax.Array:
+    """Labels (count,) int32 from 0 to classes - 1, given as integers, floats or booleans.
+
+    Raises:
+      TypeError: not real numbers. ValueError: another shape, fractions, NaN, out of range.
+    """
+    found = _checks.real_array(name, values)
+    _checks.shape(name, found, (count,), "(B,)")
+    if not jnp.issubdtype(found.dtype, jnp.integer):
+        if not _checks.concrete(found):
+            return found.astype(jnp.int32)
+        exact = np.asarray(found, np.float64)
+        wrong = np.argwhere(~(np.isfinite(exact) & (exact == np.round(exact))))
+        if wrong.size:
+            at = wrong[0, 0]
+            raise ValueError(f"`{name}[{at}]` is {found[at]}; labels are whole numbers.")
+        found = np.clip(exact, -(2.0**53), 2.0**53).astype(np.int64)
+    return _checks.labels(name, found, count, classes)
+
+
+def check_logits(
+    name: str, given: Any, count: int | None = None, *, verb: str = "give"
+) -> jax.Array:
+    """Floating logits (B,) or (B, K), K at least 2; of `count` images, if that is known.
+
+    Args:
+      name: the function that gave them, or the argument itself with `verb="be"`.
+
+    Raises:
+      TypeError: not real numbers. ValueError: another shape.
+    """
+    logits = numbers(name, given)
+    shape = logits.shape
+    if logits.ndim == 2 and shape[1] == 1:
+        raise ValueError(
+            f"`{name}` must {verb} (B,) for one logit per image, got {shape}; drop the "
+            "axis: logits[:, 0]."
+        )
+    if logits.ndim not in (1, 2) or 0 in shape[1:] or count not in (None, shape[0]):
+        wanted = "" if count is None else f" for {count} images"
+        raise ValueError(f"`{name}` must {verb} (B,) or (B, K), got {shape}{wanted}.")
+    if not jnp.issubdtype(logits.dtype, jnp.floating):
+        logits = logits.astype(jax.dtypes.canonicalize_dtype(float))
+    return logits
+
+
+def static_function(name: str, value: Any) -> Callable[..., Any]:
+    """A function that a compiled program can be keyed by."""
+    _checks.function(name, value)
+    try:
+        hash(value)
+    except TypeError as error:
+        raise TypeError(
+            f"`{name}` must be hashable, got {_checks.spell(value)}; wrap it in a "
+            "function, and give its arrays as arguments."
+        ) from error
+    return value
+
+
+def drawing_function(name: str, value: Any) -> Any:
+    """`key -> (P, Q)` as a pytree; plain functions become one without leaves."""
+    _checks.function(name, value)
+    if any(leaf is value for leaf in jax.tree.leaves(value)):
+        return jax.tree_util.Partial(value)
+    return value
+
+
+def examples_pytree(name: str, value: Any, least: int = 1) -> Any:
+    """Examples: a pytree with `count`, at least `least`, and `batch(rows) -> (x, y)`."""
+    batch, count = getattr(value, "batch", None), getattr(value, "count", None)
+    if not callable(batch) or callable(count) or count is None or isinstance(value, type):
+        raise TypeError(
+            f"`{name}` must have `count` and `batch(rows)`, as ArrayExamples has; got "
+            f"{_checks.spell(value)}."
+        )
+    if any(leaf is value for leaf in jax.tree.leaves(value)):
+        raise TypeError(
+            f"`{name}` must be a pytree, so that its arrays are arguments of compiled "
+            f"programs: register {type(value).__name__} with jax.tree_util."
+        )
+    _checks.at_least(f"{name}.count", count, least)
+    return value
+
+
+def check_precision(name: str, value: Any) -> None:
+    """Something that jax takes as precision of a product."""
+    if value is None or (isinstance(value, str) and value in PRECISIONS):
+        return
+    one = jax.ShapeDtypeStruct((1, 1), jnp.float32)
+    try:
+        jax.eval_shape(lambda x, y: jnp.matmul(x, y, precision=value), one, one)
+    except Exception as error:  # whatever jax says of it
+        raise ValueError(
+            f"`{name}={_checks.spell(value)}` is not a precision; use None or one of "
+            f"{list(PRECISIONS)}."
+        ) from error
