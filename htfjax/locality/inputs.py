@@ -3,7 +3,8 @@
 What can be looked at is checked; of traced values shape and dtype are.
 """
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -17,10 +18,14 @@ __all__ = [
     "check_precision",
     "drawing_function",
     "examples_pytree",
+    "floating_dtype",
     "image_size",
     "images",
+    "integers",
     "numbers",
+    "on_host",
     "static_function",
+    "static_number",
     "whole_labels",
 ]
 
@@ -39,6 +44,30 @@ def numbers(name: str, values: Any) -> jax.Array:
             raise TypeError(f"`{name}` must be real numbers, got {values.dtype}.")
         return values
     return jnp.asarray(_checks.real_array(name, values))
+
+
+def static_number(name: str, value: Any, **bounds: Any) -> float:
+    """A real number that is fixed while compiling; bounds as for `_checks.real`.
+
+    Raises:
+      TypeError: not a real number, or a traced one. ValueError: out of bounds.
+    """
+    if not _checks.concrete(value):
+        raise TypeError(f"`{name}` is traced ({value.aval}); it must be a plain number.")
+    _checks.real(name, value, **bounds)
+    return float(value)
+
+
+def on_host(name: str, values: Any) -> np.ndarray:
+    """Real numbers as a NumPy array, for what is computed outside of jit.
+
+    Raises:
+      TypeError: as `numbers`, or traced values.
+    """
+    known = _checks.real_array(name, values)
+    if not _checks.concrete(known):
+        raise TypeError(f"`{name}` is traced ({known.aval}); call this outside of jit.")
+    return np.asarray(known)
 
 
 def images(name: str, values: Any) -> jax.Array:
@@ -66,6 +95,18 @@ def image_size(name: str, value: Any, least: int = 1) -> tuple[int, int]:
         raise TypeError(f"`{name}={_checks.spell(value)}` must be (height, width).")
     high, wide = (_checks.at_least(name, side, least) for side in sides)
     return high, wide
+
+
+def integers(name: str, values: Any, least: int) -> tuple[int, ...]:
+    """A sequence of at least one integer, none below `least`."""
+    values = _checks.as_sequence(values)
+    if not isinstance(values, Sequence) or isinstance(values, str | bytes):
+        raise TypeError(
+            f"`{name}` must be a sequence of integers, got {_checks.spell(values)}."
+        )
+    if not values:
+        raise ValueError(f"`{name}` is empty.")
+    return tuple(_checks.at_least(name, value, least) for value in values)
 
 
 def whole_labels(name: str, values: Any, count: int, classes: int | None) -> jax.Array:
@@ -150,6 +191,19 @@ def examples_pytree(name: str, value: Any, least: int = 1) -> Any:
         )
     _checks.at_least(f"{name}.count", count, least)
     return value
+
+
+def floating_dtype(name: str, arrays: Any) -> np.dtype:
+    """The common floating dtype of a pytree of numbers.
+
+    Raises:
+      TypeError: a leaf that is not numbers, or none that is floating.
+    """
+    dtypes = [numbers(name, leaf).dtype for leaf in jax.tree.leaves(arrays)]
+    floats = [d for d in dtypes if jnp.issubdtype(d, jnp.floating)]
+    if not floats:
+        raise TypeError(f"`{name}` must hold floating arrays, got {_checks.spell(arrays)}.")
+    return functools.reduce(jnp.promote_types, floats)
 
 
 def check_precision(name: str, value: Any) -> None:

@@ -233,7 +233,7 @@ def regularized_loss(
       True
     """
     _checks.one_of("batch_norm", batch_norm, BATCH_NORMS)
-    _checks.real("momentum", momentum, least=0, most=1)
+    momentum = _inputs.static_number("momentum", momentum, least=0, most=1)
     two_stage = _checks.flag("two_stage", two_stage)
     keys = _two_keys(key)
     apply, fit = checked_apply(apply), checked_fit(fit)
@@ -282,10 +282,8 @@ def warn_if_blind(change: Any, threshold: float = BLIND) -> bool:
       >>> warn_if_blind(0.7)
       False
     """
-    _checks.real("threshold", threshold)
-    if not _checks.concrete(change):
-        raise TypeError("`change` is traced; warn outside of jit, with its value.")
-    value = np.asarray(_checks.real_array("change", change))
+    threshold = _inputs.static_number("threshold", threshold)
+    value = _inputs.on_host("change", change)
     if value.size != 1:
         raise TypeError(f"`change` must be one number, got shape {value.shape}.")
     value = float(value.reshape(()))
@@ -296,9 +294,9 @@ def warn_if_blind(change: Any, threshold: float = BLIND) -> bool:
     why = (
         "input gradients are not finite"
         if np.isnan(value)
-        else f"above {threshold:g} hardly any unit sees both patches, or the network does not see the patch at "
-        "all, so it cannot bring them together. Enlarge the receptive field (about the "
-        "patches' distance plus 15 pixels was enough) or move the strides"
+        else f"above {threshold:g} hardly any unit sees both patches, or the network does "
+        "not see the patch at all, so it cannot bring them together. Enlarge the receptive "
+        "field (about the patches' distance plus 15 pixels was enough) or move the strides"
     )
     warnings.warn(
         f"the locality regularizer starts at {value:.4f}: {why}.",
