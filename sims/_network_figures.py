@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from sims._network_options import AXES
+from sims._network_results import t_interval
 
 MARKERS = "osD^vPX*<>"
 
@@ -20,11 +21,13 @@ def accuracies(
     paper: dict[str, dict[int, tuple[float, float]]] | None = None,
     note: str = "",
     baseline: dict[str, dict[int, float]] | None = None,
+    baseline_of: str = "distance",
 ) -> Any:
     """Test and train accuracy and the regularizer's value over distance or path length.
 
     Points are means over seeds, bars their standard deviation (n - 1); chance is dotted,
-    the paper's values are grey, baselines (one a canvas) are dashed.
+    the paper's values are grey, baselines (one per canvas, of the marks' `baseline_of`)
+    are dashed.
     """
     panels = (
         ("test_accuracy", "test accuracy (%)"),
@@ -50,7 +53,7 @@ def accuracies(
         ax.grid(alpha=0.25)
     axes[0].axhline(50, color="0.3", lw=1, ls=":", label="chance")
     for i, (canvas, heights) in enumerate((baseline or {}).items()):
-        words = "markers' distance alone" + (
+        words = f"markers' {baseline_of} alone" + (
             f", {canvas}" if len(baseline or {}) > 1 else ""
         )
         y = [100 * v for v in heights.values()]
@@ -117,7 +120,10 @@ def courses(data: xr.Dataset, axis: str) -> Any:
 
 
 def locality_measures(measured: dict[Any, xr.Dataset], axis: str) -> Any:
-    """How local networks are, before and after training: curves, then spectra."""
+    """How local networks are, before and after training: curves, then spectra.
+
+    Bars are 95 % t intervals over pairs of patches.
+    """
     values = sorted({point.value for point in measured})
     size = (max(6.0, 3.3 * len(values) + 0.6), 6.2)
     fig, axes = plt.subplots(
@@ -133,7 +139,8 @@ def locality_measures(measured: dict[Any, xr.Dataset], axis: str) -> Any:
             one = run.sel(state=state)
             words = f"{point.arm.label}, {state} training"
             y = one.change.values
-            error = np.std(y, axis=1, ddof=1) / np.sqrt(y.shape[1])
+            ends = np.array([t_interval(pairs) or (np.nan, np.nan) for pairs in y])
+            error = (ends[:, 1] - ends[:, 0]) / 2
             drawn: dict[str, Any] = {"ls": style, "color": color, "lw": 1.4, "capsize": 2}
             axes[0][column].errorbar(
                 one.patch_distance, y.mean(axis=1), error, **drawn, label=words

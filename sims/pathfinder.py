@@ -43,7 +43,7 @@ class Config(NetworkOptions):
     """Image sizes: 150x150 is the paper's, 32x32 to 256x256 those of the Long Range
     Arena."""
     matched: bool = False
-    """Images whose marks' distance says nothing about the label."""
+    """Images whose marks' distance says nothing about the label (their positions do)."""
     patch_size: int = 2
     """Side of the regularizer's patches."""
     patch_distance: int = 0
@@ -163,19 +163,39 @@ def _draw_all(config: Any) -> None:
 
 def baselines(config: Any, canvas: str) -> dict[int, float]:
     """Accuracy that the marks' distance alone reaches, for each path length."""
-    found = {}
-    for length in config.path_lengths:
-        images = _images(config, length, canvas)
-        distances = locality.marker_distances(images)
-        found[length] = locality.marker_distance_baseline(distances, images.labels).accuracy
-    return found
+    return {n: _distance_baseline(config, n, canvas) for n in config.path_lengths}
+
+
+def position_baselines(config: Any, canvas: str) -> dict[int, locality.PositionBaseline]:
+    """Accuracy from all that the marks show, their positions, for each path length."""
+    return {n: _position_baseline(config, n, canvas) for n in config.path_lengths}
+
+
+@functools.lru_cache
+def _distance_baseline(config: Any, length: int, canvas: str) -> float:
+    images = _images(config, length, canvas)
+    distances = locality.marker_distances(images)
+    return locality.marker_distance_baseline(distances, images.labels).accuracy
+
+
+@functools.lru_cache
+def _position_baseline(config: Any, length: int, canvas: str) -> locality.PositionBaseline:
+    return locality.marker_position_baseline(_images(config, length, canvas))
 
 
 def _extra(config: Any) -> dict[str, Any]:
-    return {"marker_distance_baseline": {
-        canvas: {str(k): v for k, v in baselines(config, canvas).items()}
-        for canvas in config.canvases
-    }}  # fmt: skip
+    distance = {canvas: baselines(config, canvas) for canvas in config.canvases}
+    position = {canvas: position_baselines(config, canvas) for canvas in config.canvases}
+    return {
+        "marker_distance_baseline": {
+            canvas: {str(n): v for n, v in found.items()}
+            for canvas, found in distance.items()
+        },
+        "marker_position_baseline": {
+            canvas: {str(n): v._asdict() for n, v in found.items()}
+            for canvas, found in position.items()
+        },
+    }
 
 
 def _draw(data: Any, axis: str, config: Any) -> Any:
@@ -183,8 +203,17 @@ def _draw(data: Any, axis: str, config: Any) -> Any:
     note = "paper in grey" if paper else "images unlike the paper's: not comparable"
     return _network_figures.accuracies(
         data, axis, label="dashes of a path", paper=PAPER if paper else None, note=note,
-        baseline={canvas: baselines(config, canvas) for canvas in config.canvases},
+        baseline={canvas: _shown(config, canvas) for canvas in config.canvases},
+        baseline_of="positions" if config.matched else "distance",
     )  # fmt: skip
+
+
+def _shown(config: Any, canvas: str) -> dict[int, float]:
+    """The baseline of the figure: where distances are matched, that of the positions."""
+    if not config.matched:
+        return baselines(config, canvas)
+    found = position_baselines(config, canvas)
+    return {n: baseline.accuracy for n, baseline in found.items()}
 
 
 def main() -> int:

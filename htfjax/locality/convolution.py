@@ -64,7 +64,7 @@ def convolve(
     """
     _checks.one_of("method", method, METHODS)
     x, kernel = _four_axes("x", x), _four_axes("kernel", kernel)
-    dtype = jnp.promote_types(x.dtype, kernel.dtype)
+    dtype = _inputs.widest([x.dtype, kernel.dtype])
     x, kernel = x.astype(dtype), kernel.astype(dtype)
     stride = _checks.at_least("stride", stride, 1)
     padding = _checks.at_least("padding", padding, 0)

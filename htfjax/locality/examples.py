@@ -70,7 +70,8 @@ class ArrayExamples:
         if not jnp.issubdtype(x.dtype, jnp.floating):
             x = x.astype(jax.dtypes.canonicalize_dtype(float))
         # Half precision does not hold every label.
-        return x, self.labels[rows].astype(jnp.promote_types(x.dtype, jnp.float32))
+        dtype = _inputs.widest([x.dtype, np.dtype(np.float32)])
+        return x, self.labels[rows].astype(dtype)
 
 
 @jax.tree_util.register_dataclass

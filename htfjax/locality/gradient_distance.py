@@ -80,13 +80,8 @@ def gradient_change_by_distance(
     check_direction("patch_size", patch_size, patch_size, x.shape[3])
 
     def total(x: jax.Array) -> jax.Array:
-        logits = _inputs.check_logits("logits_fn", logits_fn(x))
-        if logits.shape != (len(x),):
-            raise ValueError(
-                f"`logits_fn` must give (B,), got {logits.shape} for {len(x)} images; "
-                "choose one logit."
-            )
-        return jnp.sum(logits)
+        logits = logits_fn(x)
+        return jnp.sum(_inputs.check_logits("logits_fn", logits, len(x), single=True))
 
     before, (_, high, wide, _) = jax.grad(total)(x), x.shape
 

@@ -27,6 +27,7 @@ __all__ = [
     "static_function",
     "static_number",
     "whole_labels",
+    "widest",
 ]
 
 PRECISIONS = ("default", "high", "highest")
@@ -70,10 +71,11 @@ def on_host(name: str, values: Any) -> np.ndarray:
     return np.asarray(known)
 
 
-def images(name: str, values: Any) -> jax.Array:
-    """Images (B, H, W, C), B at least one, in a floating dtype, all numbers finite.
+def images(name: str, values: Any, *, floating: bool = True) -> jax.Array:
+    """Images (B, H, W, C), B at least one, all numbers finite.
 
-    Floats keep their precision; integers and booleans become the default one.
+    Floats keep their precision; integers and booleans become the default floating dtype,
+    or with `floating=False` stay what they are (bytes, categories).
 
     Raises:
       TypeError: not real numbers. ValueError: another shape, no images, NaN or infinity.
@@ -83,8 +85,10 @@ def images(name: str, values: Any) -> jax.Array:
         raise ValueError(
             f"`{name}` must be images (B, H, W, C), got shape {np.shape(found)}."
         )
-    floating = jnp.issubdtype(found.dtype, jnp.floating)
-    dtype = jax.dtypes.canonicalize_dtype(found.dtype if floating else float)
+    is_float = jnp.issubdtype(found.dtype, jnp.floating)
+    if not is_float and not floating:
+        return numbers(name, values)
+    dtype = jax.dtypes.canonicalize_dtype(found.dtype if is_float else float)
     return _checks.finite(name, found, dtype)
 
 
@@ -130,12 +134,18 @@ def whole_labels(name: str, values: Any, count: int, classes: int | None) -> jax
 
 
 def check_logits(
-    name: str, given: Any, count: int | None = None, *, verb: str = "give"
+    name: str,
+    given: Any,
+    count: int | None = None,
+    *,
+    verb: str = "give",
+    single: bool = False,
 ) -> jax.Array:
     """Floating logits (B,) or (B, K), K at least 2; of `count` images, if that is known.
 
     Args:
       name: the function that gave them, or the argument itself with `verb="be"`.
+      single: only (B,) will do.
 
     Raises:
       TypeError: not real numbers. ValueError: another shape.
@@ -147,9 +157,12 @@ def check_logits(
             f"`{name}` must {verb} (B,) for one logit per image, got {shape}; drop the "
             "axis: logits[:, 0]."
         )
-    if logits.ndim not in (1, 2) or 0 in shape[1:] or count not in (None, shape[0]):
-        wanted = "" if count is None else f" for {count} images"
-        raise ValueError(f"`{name}` must {verb} (B,) or (B, K), got {shape}{wanted}.")
+    axes = (1,) if single else (1, 2)
+    if logits.ndim not in axes or 0 in shape[1:] or count not in (None, *shape[:1]):
+        wanted = "(B,)" if single else "(B,) or (B, K)"
+        of = "" if count is None else f" for {count} images"
+        advice = "; choose one logit" if single and logits.ndim == 2 else ""
+        raise ValueError(f"`{name}` must {verb} {wanted}, got {shape}{of}{advice}.")
     if not jnp.issubdtype(logits.dtype, jnp.floating):
         logits = logits.astype(jax.dtypes.canonicalize_dtype(float))
     return logits
@@ -203,7 +216,13 @@ def floating_dtype(name: str, arrays: Any) -> np.dtype:
     floats = [d for d in dtypes if jnp.issubdtype(d, jnp.floating)]
     if not floats:
         raise TypeError(f"`{name}` must hold floating arrays, got {_checks.spell(arrays)}.")
-    return functools.reduce(jnp.promote_types, floats)
+    return widest(floats)
+
+
+def widest(dtypes: Sequence[Any]) -> Any:
+    """The dtype that others are promoted to, also where jax is told to promote nothing."""
+    with jax.numpy_dtype_promotion("standard"):
+        return functools.reduce(jnp.promote_types, dtypes)
 
 
 def check_precision(name: str, value: Any) -> None:

@@ -59,7 +59,7 @@ def separation_spectrum(
 
     Args:
       logits_fn: (B, H, W, C) -> (B,), each image by itself (a network in evaluation mode).
-      x: (B, H, W, C), contexts and contents.
+      x: (B, H, W, C), contexts and contents; integers stay integers.
       patch: P.
       other_patch: Q, apart from P; of any size.
       num: contents in each patch.
@@ -92,7 +92,7 @@ def separation_spectrum(
     num = _checks.at_least("num", num, 2)
     batch_size = _checks.at_least("batch_size", batch_size, 1)
     _checks.function("logits_fn", logits_fn)
-    x = _inputs.images("x", x)
+    x = _inputs.images("x", x, floating=False)
     _check(x, patch, other_patch, num)
     contexts = len(x) if contexts is None else _checks.at_least("contexts", contexts, 1)
     if contexts > len(x):
@@ -145,15 +145,8 @@ def _grids(
         a, b = jnp.divmod(cell, num)
         first, second = (context + 1 + a) % len(x), (context + 1 + num + b) % len(x)
         images = _patches.insert(x[context], insides[first], patch)
-        logits = _inputs.check_logits(
-            "logits_fn", logits_fn(_patches.insert(images, others[second], other_patch))
-        )
-        if logits.shape != (batch_size,):
-            raise ValueError(
-                f"`logits_fn` must give (B,), got {logits.shape} for {batch_size} images; "
-                "choose one logit."
-            )
-        return logits
+        logits = logits_fn(_patches.insert(images, others[second], other_patch))
+        return _inputs.check_logits("logits_fn", logits, batch_size, single=True)
 
     values = lax.map(turn, places.reshape(turns, batch_size))
     return values.reshape(-1)[:cells].reshape(contexts, num, num)
