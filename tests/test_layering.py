@@ -18,6 +18,7 @@ PACKAGE = ROOT / "htfjax"
 ORDER = [
     "_integers",
     "_numerics",
+    "_pytrees",
     "_files",
     "_digests",
     "_locks",
