@@ -15,11 +15,19 @@ def at_least(name: str, value: Any, least: int) -> int:
     try:
         # Booleans and arrays of one entry have an index too.
         plain = not (isinstance(value, bool) or getattr(value, "ndim", 0))
+        plain = plain and not hasattr(value, "mask")  # NumPy's masked numbers
         number = operator.index(value) if plain else None
     except TypeError:
         number = None
     if number is None:
-        raise TypeError(f"`{name}` must be an integer, got {value!r}.")
+        raise TypeError(f"`{name}` must be an integer, got {_shown(value)}.")
     if number < least:
         raise ValueError(f"`{name}={value}` must be at least {least}.")
     return number
+
+
+def _shown(value: Any) -> str:
+    try:
+        return repr(value)
+    except Exception:  # a foreign object's repr may do anything
+        return f"a {type(value).__name__}"

@@ -87,7 +87,7 @@ class ConvAC(nnx.Module):
           key: typed key for A and b of "linear" and "relu".
           precision: of the matrix products.
         """
-        if not isinstance(factors, Factors | Sequence):
+        if not isinstance(factors, Factors | Sequence) or isinstance(factors, str | bytes):
             raise TypeError(
                 f"`factors` must be htfjax.Factors, or a list of matrices by height, got "
                 f"{type(factors).__name__}."

@@ -284,8 +284,8 @@ def warn_if_blind(change: Any, threshold: float = BLIND) -> bool:
     """
     threshold = _inputs.static_number("threshold", threshold)
     value = _inputs.on_host("change", change)
-    if value.size != 1:
-        raise TypeError(f"`change` must be one number, got shape {value.shape}.")
+    if value.size != 1 or value.dtype == bool:
+        raise TypeError(f"`change` must be one number, got {_checks.spell(change)}.")
     value = float(value.reshape(()))
     if value < 0 or value > 1 + ROUNDING:
         raise ValueError(f"`change={value}` must be a mean |cos|, from 0 to 1.")

@@ -284,7 +284,8 @@ def labels(classes: int) -> Kind:
     more = wrongs(
         one=lambda v: np.array(v)[:1], short=lambda v: np.array(v)[:-1],
         column=lambda v: np.array(v)[:, None], negative=lambda v: np.array(v) - 9,
-        beyond_int32=lambda v: np.array(v) + 2**32, halves=lambda v: np.array(v) + 0.5,
+        beyond_int32=lambda v: np.array(v, np.int64) + 2**32,
+        halves=lambda v: np.array(v) + 0.5,
         nan=lambda v: with_entry(v, NAN), infinite=lambda v: with_entry(v, INF),
         high=lambda v: np.array(v) + classes, cats=lambda v: ["cat"] * len(v),
         jax_high=lambda v: jnp.asarray(np.array(v) + float(2 * classes)),
@@ -331,6 +332,16 @@ def apply(
     """A network with one weight and nothing that runs along."""
     del train, key
     return params["scale"] * one_logit(x), statistics
+
+
+class Unhashable:
+    """A network that no compiled program can be keyed by."""
+
+    __hash__ = None
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        """As `apply`."""
+        return apply(*arguments, **options)
 
 
 def fit(logits: jax.Array) -> jax.Array:
@@ -380,6 +391,7 @@ STARTED = locality.start_training(PARAMS, {}, DATA)
 OUTSIDE = Patch(5, 5, 2, 2)
 ON_P = Patch(1, 1, 2, 2)
 
+LOGITS_KIND = array(whole=False).but(without="extra_axis").besides(LOGITS[None], says="y")
 IMAGES_KIND = images().besides(X[:1])
 BOTH_PATCHES = {"patch": PATCH.besides(OUTSIDE, Patch(2, 2, 2, 2)),
                 "other_patch": PATCH.besides(OUTSIDE, ON_P)}  # fmt: skip
@@ -398,7 +410,7 @@ STEP = {
 }  # fmt: skip
 STEP_BASE = {"apply": apply, "fit": fit, "params": PARAMS, "statistics": {}, "x": X,
              "coefficient": 0.5, "labels": Y, "key": KEY}  # fmt: skip
-STATE = {"apply": FUNCTION.besides(jax.tree_util.Partial(apply, jnp.ones(2))),
+STATE = {"apply": FUNCTION.besides(Unhashable()),
          "params": ANYTHING, "statistics": ANYTHING, "examples": EXAMPLES}  # fmt: skip
 STATE_BASE = {"apply": apply, "params": PARAMS, "statistics": {}, "examples": DATA}
 PATHFINDER = {
@@ -468,8 +480,9 @@ CALLS: dict[str, Call] = {
         _conv_ac,
         {"images": CODES, "factors": FACTORS, "image_shape": (2, 2, 1), "patch": 1,
          "representation": "one_hot", "tree": None, "key": None, "precision": "highest"},
-        {"images": CATEGORIES, "factors": of("value", 3, "factors", [np.ones((3, 2))]),
-         "image_shape": integers(1).besides((3, 2, 1), (2, 2)),
+        {"images": CATEGORIES,
+         "factors": of("factors", 3, "factors").besides([np.ones((3, 2))], says="tree"),
+         "image_shape": integers(1).besides((3, 2, 1), (2, 2), says="factors"),
          "patch": of("patch", 0, 1.5, "a", (1, 2, 3), 3, pair=lambda v: (v, v),
                      numpy=np.int64),
          "representation": WORD, "tree": ANYTHING, "key": ANYTHING,
@@ -522,11 +535,11 @@ CALLS: dict[str, Call] = {
                        {"make": FUNCTION.besides(lambda rngs: 3)}, slow=True),
     "Network.apply": _call(
         _run_network,
-        {"x": X, "train": True, "key": KEY, "params": {"scale": np.float32(1)},
-         "statistics": {}},
+        {"x": X.astype(np.float32), "train": True, "key": KEY,
+         "params": {"scale": np.float32(1)}, "statistics": {}},
         {"x": of("value", "x", X.astype(complex)), "train": FLAG,
          "key": KEYS.or_none(), "params": of("value", {}, {"other": 1.0}, [1]),
-         "statistics": of("value", {"mean": 1.0})},
+         "statistics": of("value", {"mean": 1.0}).but(without="dict")},
     ),
     "convolve": _call(
         locality.convolve,
@@ -538,20 +551,21 @@ CALLS: dict[str, Call] = {
     ),
     "count_correct": _call(
         locality.count_correct, {"logits": LOGITS, "y": Y},
-        {"logits": array().besides(LOGITS[:, None], LOGITS[:, None, None], says="y"),
+        {"logits": LOGITS_KIND.besides(LOGITS[:, None], LOGITS[:, None, None]),
          "y": labels(2)},
     ),
     "count_correct of classes": _call(
         locality.count_correct, {"logits": THREE, "y": [2, 0]},
-        {"logits": array().besides(THREE[:, :1]), "y": labels(3)},
+        {"logits": LOGITS_KIND.besides(THREE[:, :1]), "y": labels(3)},
     ),
     "fit_loss": _call(
         locality.fit_loss, {"logits": LOGITS, "y": Y},
-        {"logits": array().besides(LOGITS[:, None], LOGITS[:0], says="y"), "y": labels(2)},
+        {"logits": LOGITS_KIND.besides(LOGITS[:, None], LOGITS[:0], says="y"),
+         "y": labels(2)},
     ),
     "fit_loss of classes": _call(
         locality.fit_loss, {"logits": THREE, "y": [2, 0]},
-        {"logits": array().besides(THREE[:, :1]), "y": labels(3)},
+        {"logits": LOGITS_KIND.besides(THREE[:, :1]), "y": labels(3)},
     ),
     "count_parameters": _call(
         locality.count_parameters, {"params": {"a": np.ones((2, 3))}},
@@ -582,7 +596,8 @@ CALLS: dict[str, Call] = {
         {"key": KEY, "logits_fn": one_logit, "x": X, "patch_size": 2, "distances": (0, 2),
          "pairs": 2},
         {"key": KEYS, "logits_fn": FUNCTION.besides(lambda x: x), "x": IMAGES_KIND,
-         "patch_size": integer(1).besides(1, 4), "distances": integers(0).besides((3,)),
+         "patch_size": integer(1).besides(1, 4),
+         "distances": integers(0).besides((3,), says="distance"),
          "pairs": integer(1)},
         slow=True,
     ),
@@ -612,7 +627,8 @@ CALLS: dict[str, Call] = {
         locality.regularized_loss,
         STEP_BASE | {"patches": (P, Q), "batch_norm": "reference", "momentum": 0.1,
                      "two_stage": True},
-        STEP | {"x": IMAGES_KIND, "patches": of("value", P, (P,), (P, ON_P), (P, None)),
+        STEP | {"x": IMAGES_KIND, "patches": of("patches", P, (P,)).besides(
+                (P, ON_P), (P, None), says="patch other_patch"),
                 "batch_norm": WORD, "momentum": real(-0.1, 1.1), "two_stage": FLAG},
         slow=True,
     ),
@@ -626,7 +642,7 @@ CALLS: dict[str, Call] = {
         {"patches": np.arange(8.0).reshape(1, 4, 2), "image_shape": (2, 4, 1),
          "patch": (1, 2)},
         {"patches": array(),
-         "image_shape": integers(1).besides((2, 4), (3, 5, 1)),
+         "image_shape": integers(1).besides((2, 4), (3, 5, 1), says="patch"),
          "patch": of("patch", 0, 1.5, "a", (1, 2, 3), list=list, numpy=np.array)},
     ),
     "split_patches": _call(
@@ -679,7 +695,7 @@ CALLS: dict[str, Call] = {
     ),
     "max_pool": _call(
         locality.max_pool, {"x": X, "size": 3, "stride": 2, "padding": 1},
-        {"x": array(), "size": integer(1).besides(9), "stride": integer(1),
+        {"x": array(), "size": integer(1).besides(9, says="x"), "stride": integer(1),
          "padding": integer(0).besides(3)},
     ),
     "mean_change": _call(
