@@ -74,8 +74,9 @@ def on_host(name: str, values: Any) -> np.ndarray:
 def images(name: str, values: Any, *, floating: bool = True) -> jax.Array:
     """Images (B, H, W, C), B at least one, all numbers finite.
 
-    Floats keep their precision; integers and booleans become the default floating dtype,
-    or with `floating=False` stay what they are (bytes, categories).
+    Floats keep their precision; integers and booleans become the default floating dtype.
+    With `floating=False` signed integers stay (categories); bytes never do, whose
+    arithmetic wraps around.
 
     Raises:
       TypeError: not real numbers. ValueError: another shape, no images, NaN or infinity.
@@ -86,7 +87,7 @@ def images(name: str, values: Any, *, floating: bool = True) -> jax.Array:
             f"`{name}` must be images (B, H, W, C), got shape {np.shape(found)}."
         )
     is_float = jnp.issubdtype(found.dtype, jnp.floating)
-    if not is_float and not floating:
+    if jnp.issubdtype(found.dtype, jnp.signedinteger) and not floating:
         return numbers(name, values)
     dtype = jax.dtypes.canonicalize_dtype(found.dtype if is_float else float)
     return _checks.finite(name, found, dtype)

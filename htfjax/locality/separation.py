@@ -59,7 +59,8 @@ def separation_spectrum(
 
     Args:
       logits_fn: (B, H, W, C) -> (B,), each image by itself (a network in evaluation mode).
-      x: (B, H, W, C), contexts and contents; integers stay integers.
+      x: (B, H, W, C), contexts and contents; signed integers stay what they are, for
+        functions of categories, and bytes become the default floating dtype.
       patch: P.
       other_patch: Q, apart from P; of any size.
       num: contents in each patch.

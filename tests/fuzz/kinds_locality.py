@@ -269,14 +269,13 @@ def array(*, whole: bool = True) -> Kind:
     return Kind("real numbers", NOT_ARRAYS, (*LAYOUTS, *(SMALL if whole else ())))
 
 
-def images(*, floating: bool = True) -> Kind:
+def images() -> Kind:
     """Images (B, H, W, C), of any number."""
     more = wrongs(nan=lambda v: with_entry(v, NAN), infinite=lambda v: with_entry(v, INF),
                   none_there=lambda v: np.array(v)[:0], jax_nan=lambda v: jnp.asarray(
                       with_entry(v, NAN)), no_channels=lambda v: np.array(v)[..., 0],
                   )  # fmt: skip
-    kind = array(whole=floating)
-    return dataclasses.replace(kind, name="images").but(wrong=more)
+    return dataclasses.replace(array(), name="images").but(wrong=more)
 
 
 def labels(classes: int) -> Kind:
@@ -322,6 +321,7 @@ def images_of(count: int = 4, size: int = 6, channels: int = 1) -> np.ndarray:
 
 def one_logit(x: jax.Array) -> jax.Array:
     """A function that couples all pixels."""
+    x = x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(float)
     total = jnp.sum(x, axis=(1, 2, 3), keepdims=True)
     return jnp.sum(jnp.sin(x + 0.1 * total), axis=(1, 2, 3))
 
@@ -669,7 +669,8 @@ CALLS: dict[str, Call] = {
         {"contour_length": integer(2)} | CHANGES,
     ),
     "PathfinderSettings": _call(
-        locality.PathfinderSettings, {n: getattr(SETTINGS, n) for n in PATHFINDER},
+        locality.PathfinderSettings,
+        {n: getattr(SETTINGS, n) for n in PATHFINDER} | {"max_attempts": 100},
         PATHFINDER,
     ),
     "marker_distance_baseline": _call(
@@ -763,7 +764,8 @@ CALLS: dict[str, Call] = {
         locality.separation_spectrum,
         {"logits_fn": one_logit, "x": X, "patch": P, "other_patch": Q, "num": 2,
          "contexts": 2, "key": None, "shuffles": 2, "batch_size": 8},
-        {"logits_fn": FUNCTION.besides(lambda x: x), "x": images(), **BOTH_PATCHES,
+        {"logits_fn": FUNCTION.besides(lambda x: x),
+         "x": dataclasses.replace(images(), equal=(*LAYOUTS, *SMALL[1:])), **BOTH_PATCHES,
          "num": integer(2).besides(5), "contexts": integer(1).besides(5).or_none(),
          "key": KEYS.or_none(), "shuffles": integer(1), "batch_size": integer(1)},
     ),
