@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.typing import ArrayLike
 
 from htfjax import _checks
 from htfjax import factors as _factors
@@ -93,12 +94,14 @@ class ConvAC(nnx.Module):
                 f"{type(factors).__name__}."
             )
         shared = not isinstance(factors, Factors)
-        if shared:
-            factors = [
+        if isinstance(factors, Factors):
+            whole, given = factors, list(factors.weights)
+        else:
+            given = [
                 None if w is None else _inputs.numbers(f"factors[{k}]", w)
                 for k, w in enumerate(factors)
             ]
-        whole = to_factors(tree, factors) if shared else factors
+            whole = to_factors(tree, given)
         _factors.check(whole)
         _inputs.check_precision("precision", precision)
         if not shared and tree is not None and tree != whole.tree:
@@ -110,7 +113,6 @@ class ConvAC(nnx.Module):
         self.representation, self.precision = representation, precision
         self._check_grid()
         self._check_dims(_factors.mode_dims(whole))
-        given = list(factors) if shared else list(whole.weights)
         self.weights = nnx.List(
             [
                 None if w is None else (Fixed if k in whole.fixed else nnx.Param)(w)
@@ -275,7 +277,7 @@ class ConvAC(nnx.Module):
             )
 
 
-def split_patches(images: jax.Array, patch: int | Sequence[int]) -> jax.Array:
+def split_patches(images: ArrayLike, patch: int | Sequence[int]) -> jax.Array:
     """Images (B, H, W, C) to patches (B, N, p_h p_w C), the grid row by row.
 
     Raises:
@@ -299,7 +301,7 @@ def split_patches(images: jax.Array, patch: int | Sequence[int]) -> jax.Array:
 
 
 def join_patches(
-    patches: jax.Array, image_shape: Sequence[int], patch: int | Sequence[int]
+    patches: ArrayLike, image_shape: Sequence[int], patch: int | Sequence[int]
 ) -> jax.Array:
     """The inverse of `split_patches`: (B, N, p_h p_w C) to images (B, H, W, C).
 
@@ -409,7 +411,8 @@ def _checked_templates(templates: Any) -> list[jax.Array]:
 def _patch_sides(patch: int | Sequence[int]) -> tuple[int, int]:
     sides = _checks.as_sequence(patch)
     if not isinstance(sides, tuple | list):
-        return (_checks.at_least("patch", sides, 1),) * 2
+        side = _checks.at_least("patch", sides, 1)
+        return side, side
     if len(sides) != 2:
         raise ValueError(f"`patch={patch}` must be one int, or height and width.")
     high, wide = (_checks.at_least("patch", side, 1) for side in sides)

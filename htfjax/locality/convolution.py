@@ -5,6 +5,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.typing import ArrayLike
 
 from htfjax import _checks
 from htfjax.locality import inputs as _inputs
@@ -20,8 +21,8 @@ DIMENSIONS = ("NHWC", "OHWI", "NHWC")
 
 
 def convolve(
-    x: jax.Array,
-    kernel: jax.Array,
+    x: ArrayLike,
+    kernel: ArrayLike,
     *,
     stride: int = 1,
     padding: int = 0,
@@ -101,7 +102,7 @@ def convolve(
     return multiply_windows(x, kernel, stride=stride, **options)
 
 
-def max_pool(x: jax.Array, size: int, stride: int, padding: int) -> jax.Array:
+def max_pool(x: ArrayLike, size: int, stride: int, padding: int) -> jax.Array:
     """Maximum over windows, ties going to the first of them: (B, H, W, C) -> (B, h, w, C).
 
     Columns first, then rows, as maxima of shifted copies: XLA's window maximum has slow

@@ -34,8 +34,8 @@ class ArrayExamples:
       (6, (2, 4, 4, 1))
     """
 
-    images: jax.Array  # (N, H, W, C)
-    labels: jax.Array  # (N,)
+    images: Any  # (N, H, W, C), an array of jax once made
+    labels: Any  # (N,) int32
 
     def __post_init__(self) -> None:
         """Checks what would otherwise fail inside a compiled step."""

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.typing import ArrayLike
 
 from htfjax import _checks
 from htfjax.locality import inputs as _inputs
@@ -28,7 +29,7 @@ class ChangeByDistance(NamedTuple):
 def gradient_change_by_distance(
     key: jax.Array,
     logits_fn: Callable[[jax.Array], jax.Array],
-    x: jax.Array,
+    x: ArrayLike,
     patch_size: int,
     distances: Sequence[int],
     *,
@@ -76,7 +77,7 @@ def gradient_change_by_distance(
     patch_size = _checks.at_least("patch_size", patch_size, 1)
     distances = _inputs.integers("distances", distances, 0)
     for distance in distances:
-        _patches.check_room(x.shape[1:3], patch_size, distance)
+        _patches.check_room((x.shape[1], x.shape[2]), patch_size, distance)
     check_direction("patch_size", patch_size, patch_size, x.shape[3])
 
     def total(x: jax.Array) -> jax.Array:

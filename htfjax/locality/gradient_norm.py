@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.typing import ArrayLike
 
 from htfjax import _checks
 from htfjax.locality import inputs as _inputs
@@ -25,10 +26,10 @@ def gradient_norm_loss(
     fit: Callable[[jax.Array], jax.Array],
     params: Any,
     statistics: Any,
-    x: jax.Array,
+    x: ArrayLike,
     *,
     coefficient: Any,
-    labels: jax.Array | None = None,
+    labels: ArrayLike | None = None,
     key: jax.Array | None = None,
 ) -> tuple[jax.Array, tuple[Any, Measured]]:
     """fit(logits) + coefficient G, G = mean_i |g_i|^2 with g = d sum_i z_i / dx.
@@ -55,19 +56,19 @@ def gradient_norm_loss(
 
     _checks.real("coefficient", coefficient)
     check_key(key)
-    apply, fit, x = checked_apply(apply), checked_fit(fit), _inputs.images("x", x)
+    apply, fit, images = checked_apply(apply), checked_fit(fit), _inputs.images("x", x)
 
     def net(x: jax.Array) -> tuple:
         logits, after = apply(params, statistics, x, train=True, key=key)
         return logits, (logits, after)
 
     grads = lax.stop_gradient(
-        jax.grad(lambda x: jnp.sum(counted(net(x)[0], labels, "apply")))(x)
+        jax.grad(lambda x: jnp.sum(counted(net(x)[0], labels, "apply")))(images)
     )
-    weight = jnp.asarray(coefficient, x.dtype)
-    norm = jnp.sum(jnp.square(grads)) / jnp.asarray(x.shape[0], x.dtype)
-    slope = grads * (2 / x.shape[0]) * lax.stop_gradient(weight)
-    _, derivatives, (logits, after) = jax.jvp(net, (x,), (slope,), has_aux=True)
+    weight = jnp.asarray(coefficient, images.dtype)
+    norm = jnp.sum(jnp.square(grads)) / jnp.asarray(images.shape[0], images.dtype)
+    slope = grads * (2 / images.shape[0]) * lax.stop_gradient(weight)
+    _, derivatives, (logits, after) = jax.jvp(net, (images,), (slope,), has_aux=True)
     surrogate = jnp.sum(counted(derivatives, labels, "apply"))
     loss = fit(logits)
     penalty = weight * norm + (surrogate - lax.stop_gradient(surrogate))

@@ -5,13 +5,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from jax.typing import ArrayLike
 
 from htfjax.locality import inputs as _inputs
 
 __all__ = ["count_correct", "fit_loss"]
 
 
-def fit_loss(logits: jax.Array, y: jax.Array) -> jax.Array:
+def fit_loss(logits: ArrayLike, y: ArrayLike) -> jax.Array:
     """Mean cross-entropy: binary for logits (B,), softmax for (B, K).
 
     Args:
@@ -36,7 +37,7 @@ def fit_loss(logits: jax.Array, y: jax.Array) -> jax.Array:
     return jnp.mean(fit_losses(logits, y)).astype(logits.dtype)
 
 
-def count_correct(logits: jax.Array, y: jax.Array) -> jax.Array:
+def count_correct(logits: ArrayLike, y: ArrayLike) -> jax.Array:
     """How many images are right: the logit's sign, or the largest of K.
 
     An image with a NaN among its logits is wrong.

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.typing import ArrayLike
 
 from htfjax import _checks, _pytrees
 from htfjax.locality import inputs as _inputs
@@ -59,7 +60,7 @@ def insert(x: jax.Array, content: jax.Array, patch: Patch) -> jax.Array:
     return lax.dynamic_update_slice(x, content, _corner(patch))
 
 
-def swap_patch(x: jax.Array, patch: Patch) -> jax.Array:
+def swap_patch(x: ArrayLike, patch: Patch) -> jax.Array:
     """Each image with the content that the next image of the batch has in the patch.
 
     x'_i = x_i outside Q, x'_i = x_{i+1 mod B} inside Q.

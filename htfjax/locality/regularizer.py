@@ -9,12 +9,13 @@ tanh(g + h) couples P and Q.
 
 import warnings
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.typing import ArrayLike
 
 from htfjax import _checks
 from htfjax.locality import inputs as _inputs
@@ -33,6 +34,7 @@ __all__ = [
 # A start value above this means that hardly any unit sees both patches.
 BLIND = 0.95
 ROUNDING = 1e-2  # what a mean |cos| may exceed 1 by, in half precision
+BatchNorms = Literal["reference", "split", "frozen"]
 BATCH_NORMS = ("reference", "split", "frozen")
 
 
@@ -47,11 +49,11 @@ class Measured(NamedTuple):
 
 def input_gradient_change(
     logits_fn: Callable[[jax.Array], jax.Array],
-    x: jax.Array,
+    x: ArrayLike,
     patch: Patch,
     other_patch: Patch,
     *,
-    labels: jax.Array | None = None,
+    labels: ArrayLike | None = None,
 ) -> jax.Array:
     """Mean over i of |cos(g_i, g'_i)|, the input gradients before and after a swap.
 
@@ -108,11 +110,11 @@ def input_gradient_change(
 
 def training_gradient_change(
     logits_fn: Callable[[jax.Array], jax.Array],
-    x: jax.Array,
+    x: ArrayLike,
     patch: Patch,
     other_patch: Patch,
     *,
-    labels: jax.Array | None = None,
+    labels: ArrayLike | None = None,
 ) -> jax.Array:
     """`input_gradient_change` with an equal gradient in two stages: one line of a loop.
 
@@ -168,12 +170,12 @@ def regularized_loss(
     fit: Callable[[jax.Array], jax.Array],
     params: Any,
     statistics: Any,
-    x: jax.Array,
+    x: ArrayLike,
     patches: tuple[Patch, Patch],
     *,
     coefficient: Any,
-    labels: jax.Array | None = None,
-    batch_norm: str = "reference",
+    labels: ArrayLike | None = None,
+    batch_norm: BatchNorms = "reference",
     momentum: float = 0.1,
     key: jax.Array | None = None,
     two_stage: bool = True,

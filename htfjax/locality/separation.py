@@ -6,6 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.typing import ArrayLike
 
 from htfjax import _checks
 from htfjax.locality import inputs as _inputs
@@ -27,7 +28,7 @@ class Separation(NamedTuple):
 
 def separation_spectrum(
     logits_fn: Callable[[jax.Array], jax.Array],
-    x: jax.Array,
+    x: ArrayLike,
     patch: Patch,
     other_patch: Patch,
     num: int = 32,

@@ -7,7 +7,7 @@ is carried beside the weights.
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,12 @@ from htfjax.descent import Carrying
 from htfjax.locality import inputs as _inputs
 from htfjax.locality.gradient_norm import gradient_norm_loss
 from htfjax.locality.logits import count_correct, fit_loss
-from htfjax.locality.regularizer import BATCH_NORMS, is_zero, regularized_loss
+from htfjax.locality.regularizer import (
+    BATCH_NORMS,
+    BatchNorms,
+    is_zero,
+    regularized_loss,
+)
 
 __all__ = [
     "Course",
@@ -32,6 +37,7 @@ __all__ = [
     "training_loss",
 ]
 
+Penalty = Literal["input_gradient_change", "input_gradient_norm"]
 PENALTIES = ("input_gradient_change", "input_gradient_norm")
 
 
@@ -68,8 +74,8 @@ class TrainingLoss:
     coefficient: Any  # None without a penalty
     apply: Callable[..., Any] = dataclasses.field(metadata={"static": True})
     batch_size: int = dataclasses.field(metadata={"static": True})
-    penalty: str = dataclasses.field(metadata={"static": True})
-    batch_norm: str = dataclasses.field(metadata={"static": True})
+    penalty: Penalty = dataclasses.field(metadata={"static": True})
+    batch_norm: BatchNorms = dataclasses.field(metadata={"static": True})
     momentum: float = dataclasses.field(metadata={"static": True})
     patience: int | None = dataclasses.field(metadata={"static": True})
 
@@ -168,8 +174,8 @@ def training_loss(
     coefficient: float = 0.0,
     patches: Any = None,
     batch_size: int = 64,
-    penalty: str = "input_gradient_change",
-    batch_norm: str = "reference",
+    penalty: Penalty = "input_gradient_change",
+    batch_norm: BatchNorms = "reference",
     momentum: float = 0.1,
     patience: int | None = 20,
 ) -> TrainingLoss:

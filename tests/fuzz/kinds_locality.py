@@ -337,7 +337,7 @@ def apply(
 class Unhashable:
     """A network that no compiled program can be keyed by."""
 
-    __hash__ = None
+    __hash__: Any = None
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
         """As `apply`."""

@@ -82,7 +82,7 @@ def assert_identical(a: Any, b: Any) -> None:
 @pytest.mark.parametrize(
     ("coefficient", "batch_norm"), [(0.0, "reference"), (0.7, "reference"), (0.7, "frozen")]
 )
-def test_epochs_are_the_obvious_loop(coefficient: float, batch_norm: str) -> None:
+def test_epochs_are_the_obvious_loop(coefficient: float, batch_norm: Any) -> None:
     """Weights, statistics and epoch sums of two epochs, from a loop over three batches."""
     data = examples()
 

@@ -78,7 +78,7 @@ def test_each_image_counts_by_itself(form: Any) -> None:
 
 @pytest.mark.parametrize(("net", "count"), [(outside_p, 4), (half_blind, 2), (coupled, 0)])
 @pytest.mark.parametrize("batch_norm", ["reference", "split", "frozen"])
-def test_such_images_are_counted(net: Any, count: int, batch_norm: str) -> None:
+def test_such_images_are_counted(net: Any, count: int, batch_norm: Any) -> None:
     """By the training step, in every form of it; and blindness costs the most."""
 
     def apply(scale: Any, statistics: Any, x: Any, *, train: bool, key: Any) -> Any:

@@ -209,9 +209,12 @@ def _boost(x: np.ndarray, y: np.ndarray) -> Classifier:
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     trees = HistGradientBoostingClassifier(
-        max_iter=60, learning_rate=0.05, max_leaf_nodes=8, early_stopping=False,
+        max_iter=60,
+        learning_rate=0.05,
+        max_leaf_nodes=8,
+        early_stopping=False,  # pyright: ignore[reportArgumentType]
         random_state=0,
-    )  # fmt: skip
+    )
     return trees.fit(x, y).predict
 
 
@@ -219,7 +222,7 @@ def _position_features(marks: np.ndarray, size: int) -> np.ndarray:
     """What mirror images, quarter turns and the order of the marks leave, (N, 6)."""
     offset = np.abs(marks - (size - 1) / 2)
     longer, shorter = offset.max(axis=2), offset.min(axis=2)
-    outer = np.argsort(-longer, axis=1, kind="stable")
+    outer = np.argsort(-(size * longer + shorter), axis=1)
     longer, shorter = (np.take_along_axis(x, outer, axis=1) for x in (longer, shorter))
     apart = np.abs(marks[:, 0] - marks[:, 1])
     distance = np.hypot(apart[:, 0], apart[:, 1])
