@@ -119,7 +119,7 @@ def join_examples(first: Any, second: Any) -> Any:
       >>> import jax.numpy as jnp
       >>> a, b = (ArrayExamples(jnp.full((2, 1, 1, 1), v), jnp.zeros(2)) for v in (1, 2))
       >>> join_examples(a, b).batch(jnp.arange(4))[0].ravel().tolist()
-      [1, 1, 2, 2]
+      [1.0, 1.0, 2.0, 2.0]
     """
     for name, value in (("first", first), ("second", second)):
         _inputs.examples_pytree(name, value)

@@ -69,7 +69,7 @@ def test_traced_shapes_are_checked() -> None:
         with pytest.raises(ValueError, match=r"`logits` must be \(B,\) or \(B, K\)"):
             jax.jit(call)(logits[:, :, None], y)
         with pytest.raises(TypeError, match="`y` must be real numbers, got complex128"):
-            jax.jit(call)(logits, y + 0j)
+            jax.jit(call)(logits, y.astype(complex))
     net = locality.ConvAC(CALLS["ConvAC"].arguments()["factors"], (2, 2, 1), 1,
                           representation="one_hot")  # fmt: skip
     with pytest.raises(ValueError, match="`images` has shape"):
