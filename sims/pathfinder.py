@@ -89,6 +89,11 @@ def run(asked: Config) -> dict[str, Any]:
     config: Any = _network_study.resolve(asked, PRESETS)
     if config.image_folder is None:
         config = dataclasses.replace(config, image_folder=config.out / "images")
+    if config.patch_size == 1:
+        raise SettingError(
+            "`--patch-size 1`: of two single numbers |cos| is 1 whatever a network does; "
+            "the images have one channel, so patches need two pixels a side."
+        )
     for canvas in config.canvases:
         for length in config.path_lengths:
             settings_of(config, length, canvas)

@@ -182,6 +182,31 @@ def test_bad_options_are_named(tmp_path: Path, options: dict, words: str) -> Non
     assert not (tmp_path / "runs").exists()
 
 
+def test_patches_of_one_number_are_refused(tmp_path: Path) -> None:
+    """Before images are drawn: the regularizer would read 1 for every network."""
+    with pytest.raises(SettingError, match="--patch-size 1"):
+        pathfinder.run(pathfinder.Config(out=tmp_path, preset="smoke", patch_size=1))
+    assert not any(tmp_path.iterdir())
+
+
+def test_the_baseline_of_matched_images_is_that_of_positions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the distance predicts nothing by construction, the figure shows what does."""
+    found = locality.PositionBaseline(0.529, 0.006, (0.517, 0.541))
+    monkeypatch.setattr(pathfinder, "_position_baseline", lambda *_: found)
+    monkeypatch.setattr(pathfinder, "_distance_baseline", lambda *_: 0.5)
+    for matched, wanted in ((True, 0.529), (False, 0.5)):
+        options = pathfinder.Config(out=tmp_path, path_lengths=(5,), matched=matched)
+        options = dataclasses.replace(options, canvases=("32x32",))
+        assert pathfinder._shown(options, "32x32") == {5: wanted}
+    extra = pathfinder._extra(options)
+    assert extra["marker_distance_baseline"] == {"32x32": {"5": 0.5}}
+    position = extra["marker_position_baseline"]["32x32"]["5"]
+    assert position == {"accuracy": 0.529, "standard_error": 0.006,
+                        "interval": (0.517, 0.541)}  # fmt: skip
+
+
 def test_a_folder_of_other_options_is_refused(tmp_path: Path) -> None:
     """The option that differs is named."""
     asked = config(tmp_path)
@@ -372,7 +397,7 @@ def test_an_end_without_its_state_is_computed_again(tmp_path: Path) -> None:
     assert whole.attrs["status"] in ("converged", "capped")
     shutil.rmtree(tmp_path / "checkpoints")
     shutil.move(tmp_path / "early", tmp_path / "checkpoints")
-    htf.save_results(path, whole[["train_accuracy", "fit_loss", "penalty", "epochs",
+    htf.save_results(path, whole[["train_accuracy", "fit_loss", "penalty", "unseen", "epochs",
                                   "perfect", "failed"]])  # fmt: skip
     _network_training.train(*words, lambda: False)
     again = htf.load_results(path)
