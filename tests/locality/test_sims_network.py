@@ -397,8 +397,8 @@ def test_an_end_without_its_state_is_computed_again(tmp_path: Path) -> None:
     assert whole.attrs["status"] in ("converged", "capped")
     shutil.rmtree(tmp_path / "checkpoints")
     shutil.move(tmp_path / "early", tmp_path / "checkpoints")
-    htf.save_results(path, whole[["train_accuracy", "fit_loss", "penalty", "unseen", "epochs",
-                                  "perfect", "failed"]])  # fmt: skip
+    htf.save_results(path, whole[["train_accuracy", "fit_loss", "penalty", "unseen",
+                                  "epochs", "perfect", "failed"]])  # fmt: skip
     _network_training.train(*words, lambda: False)
     again = htf.load_results(path)
     for name in whole.data_vars:
