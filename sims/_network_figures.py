@@ -20,14 +20,12 @@ def accuracies(
     label: str,
     paper: dict[str, dict[int, tuple[float, float]]] | None = None,
     note: str = "",
-    baseline: dict[str, dict[int, float]] | None = None,
-    baseline_of: str = "distance",
+    baselines: dict[str, dict[int, float]] | None = None,
 ) -> Any:
     """Test and train accuracy and the regularizer's value over distance or path length.
 
     Points are means over seeds, bars their standard deviation (n - 1); chance is dotted,
-    the paper's values are grey, baselines (one per canvas, of the marks' `baseline_of`)
-    are dashed.
+    the paper's values are grey, baselines (by what they are of) are dashed.
     """
     panels = (
         ("test_accuracy", "test accuracy (%)"),
@@ -52,10 +50,7 @@ def accuracies(
             ax.set_xlim(values[0] - 1, values[0] + 1)
         ax.grid(alpha=0.25)
     axes[0].axhline(50, color="0.3", lw=1, ls=":", label="chance")
-    for i, (canvas, heights) in enumerate((baseline or {}).items()):
-        words = f"markers' {baseline_of} alone" + (
-            f", {canvas}" if len(baseline or {}) > 1 else ""
-        )
+    for i, (words, heights) in enumerate((baselines or {}).items()):
         y = [100 * v for v in heights.values()]
         style: dict[str, Any] = {"color": f"C{3 + i}", "lw": 1.4, "ls": "--"}
         if len(y) == 1:

@@ -2,7 +2,7 @@
 
 Expected, as in arXiv:2201.11729: plain training falls to chance with the path's length,
 with the locality regularizer much later. The marks' distance alone predicts the label well
-above chance, so only what exceeds that baseline follows paths.
+above chance and their positions more, so only what exceeds that baseline follows paths.
 """
 
 import dataclasses
@@ -208,17 +208,21 @@ def _draw(data: Any, axis: str, config: Any) -> Any:
     note = "paper in grey" if paper else "images unlike the paper's: not comparable"
     return _network_figures.accuracies(
         data, axis, label="dashes of a path", paper=PAPER if paper else None, note=note,
-        baseline={canvas: _shown(config, canvas) for canvas in config.canvases},
-        baseline_of="positions" if config.matched else "distance",
+        baselines=_shown(config),
     )  # fmt: skip
 
 
-def _shown(config: Any, canvas: str) -> dict[int, float]:
-    """The baseline of the figure: where distances are matched, that of the positions."""
-    if not config.matched:
-        return baselines(config, canvas)
-    found = position_baselines(config, canvas)
-    return {n: baseline.accuracy for n, baseline in found.items()}
+def _shown(config: Any) -> dict[str, dict[int, float]]:
+    """The figure's baselines: the marks' positions, and their distance if it tells."""
+    shown = {}
+    for canvas in config.canvases:
+        where = f", {canvas}" if len(config.canvases) > 1 else ""
+        found = position_baselines(config, canvas)
+        accuracies = {n: baseline.accuracy for n, baseline in found.items()}
+        shown[f"markers' positions alone{where}"] = accuracies
+        if not config.matched:
+            shown[f"markers' distance alone{where}"] = baselines(config, canvas)
+    return shown
 
 
 def main() -> int:

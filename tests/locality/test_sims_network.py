@@ -189,17 +189,18 @@ def test_patches_of_one_number_are_refused(tmp_path: Path) -> None:
     assert not any(tmp_path.iterdir())
 
 
-def test_the_baseline_of_matched_images_is_that_of_positions(
+def test_baselines_are_named_by_what_they_are_of(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the distance predicts nothing by construction, the figure shows what does."""
+    """That of positions always, of the distance where it is not matched away."""
     found = locality.PositionBaseline(0.529, 0.006, (0.517, 0.541))
     monkeypatch.setattr(pathfinder, "_position_baseline", lambda *_: found)
     monkeypatch.setattr(pathfinder, "_distance_baseline", lambda *_: 0.5)
-    for matched, wanted in ((True, 0.529), (False, 0.5)):
-        options = pathfinder.Config(out=tmp_path, path_lengths=(5,), matched=matched)
-        options = dataclasses.replace(options, canvases=("32x32",))
-        assert pathfinder._shown(options, "32x32") == {5: wanted}
+    options = pathfinder.Config(out=tmp_path, path_lengths=(5,), canvases=("32x32",))
+    shown = {"markers' positions alone": {5: 0.529}}
+    assert pathfinder._shown(dataclasses.replace(options, matched=True)) == shown
+    shown["markers' distance alone"] = {5: 0.5}
+    assert pathfinder._shown(options) == shown
     extra = pathfinder._extra(options)
     assert extra["marker_distance_baseline"] == {"32x32": {"5": 0.5}}
     position = extra["marker_position_baseline"]["32x32"]["5"]

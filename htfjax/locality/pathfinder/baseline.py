@@ -104,8 +104,11 @@ def marker_position_baseline(
     kind are as likely as their mirror images and their quarter turns, so a pair is told by
     how far each mark lies from the centre along the longer and the shorter way, the mark
     farther out first, and by the distance and the angle between them. Where distances are
-    matched (`match_distance`) a little is left: paths begin in the middle of the image and
-    end where they come to.
+    matched (`match_distance`) something is left: paths begin in the middle of the image and
+    end where they come to. On 6,000 to 20,000 pairs of paths, standard errors 0.3 to 0.6 %:
+    54.5 and 53.4 % with the paper's settings at lengths 3 and 9, but 69 and 68 % on 32 x 32
+    pixels at 3 and 5; not matched, 79.1 % at length 9 (the distance alone 78.1 %) and
+    70.4 % on 32 x 32 at 5 (61.9 %).
 
     The classifier is boosted trees (scikit-learn's histogram gradient boosting, 60 trees of
     up to 8 leaves), a number to be exceeded rather than the best possible one.
