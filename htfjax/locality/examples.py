@@ -39,15 +39,7 @@ class ArrayExamples:
 
     def __post_init__(self) -> None:
         """Checks what would otherwise fail inside a compiled step."""
-        pixels = _checks.real_array("images", self.images)
-        if jnp.issubdtype(pixels.dtype, jnp.integer):
-            pixels = _inputs.numbers("images", self.images)
-            if pixels.ndim != 4 or 0 in pixels.shape:
-                raise ValueError(
-                    f"`images` must be images (B, H, W, C), got shape {pixels.shape}."
-                )
-        else:
-            pixels = _inputs.images("images", self.images)
+        pixels = _inputs.images("images", self.images, keep=jnp.integer)
         labels = _inputs.whole_labels("labels", self.labels, len(pixels), None)
         object.__setattr__(self, "images", pixels)
         object.__setattr__(self, "labels", labels)

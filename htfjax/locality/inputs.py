@@ -71,26 +71,41 @@ def on_host(name: str, values: Any) -> np.ndarray:
     return np.asarray(known)
 
 
-def images(name: str, values: Any, *, floating: bool = True) -> jax.Array:
+def images(name: str, values: Any, *, keep: Any = None) -> jax.Array:
     """Images (B, H, W, C), B at least one, all numbers finite.
 
     Floats keep their precision; integers and booleans become the default floating dtype.
-    With `floating=False` signed integers stay (categories); bytes never do, whose
-    arithmetic wraps around.
+
+    Args:
+      keep: integers that stay what they are, `jnp.signedinteger` or `jnp.integer`.
 
     Raises:
       TypeError: not real numbers. ValueError: another shape, no images, NaN or infinity.
     """
-    found = _checks.real_array(name, values)
+    placed = _is_placed(values)
+    found = numbers(name, values) if placed else _checks.real_array(name, values)
     if np.ndim(found) != 4 or 0 in np.shape(found):
         raise ValueError(
             f"`{name}` must be images (B, H, W, C), got shape {np.shape(found)}."
         )
     is_float = jnp.issubdtype(found.dtype, jnp.floating)
-    if jnp.issubdtype(found.dtype, jnp.signedinteger) and not floating:
-        return numbers(name, values)
+    if keep is not None and jnp.issubdtype(found.dtype, keep):
+        return numbers(name, found)
     dtype = jax.dtypes.canonicalize_dtype(found.dtype if is_float else float)
-    return _checks.finite(name, found, dtype)
+    if not placed:
+        return _checks.finite(name, found, dtype)
+    if found.is_fully_addressable:
+        _checks.finite(name, found, dtype)
+    return _cast(found, dtype)
+
+
+def _is_placed(values: Any) -> bool:
+    """Whether values are an array of jax on devices of its own, where it is to stay."""
+    return isinstance(values, jax.Array) and _checks.concrete(values)
+
+
+def _cast(values: jax.Array, dtype: Any) -> jax.Array:
+    return values if values.dtype == dtype else values.astype(dtype)
 
 
 def image_size(name: str, value: Any, least: int = 1) -> tuple[int, int]:
@@ -120,6 +135,12 @@ def whole_labels(name: str, values: Any, count: int, classes: int | None) -> jax
     Raises:
       TypeError: not real numbers. ValueError: another shape, fractions, NaN, out of range.
     """
+    if _is_placed(values):
+        placed = numbers(name, values)
+        if placed.is_fully_addressable:
+            whole_labels(name, np.asarray(placed), count, classes)
+        _checks.shape(name, placed, (count,), "(B,)")
+        return _cast(placed, jnp.int32)
     found = _checks.real_array(name, values)
     _checks.shape(name, found, (count,), "(B,)")
     if not jnp.issubdtype(found.dtype, jnp.integer):

@@ -94,7 +94,7 @@ def separation_spectrum(
     num = _checks.at_least("num", num, 2)
     batch_size = _checks.at_least("batch_size", batch_size, 1)
     _checks.function("logits_fn", logits_fn)
-    x = _inputs.images("x", x, floating=False)
+    x = _inputs.images("x", x, keep=jnp.signedinteger)
     _check(x, patch, other_patch, num)
     contexts = len(x) if contexts is None else _checks.at_least("contexts", contexts, 1)
     if contexts > len(x):

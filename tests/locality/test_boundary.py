@@ -98,6 +98,14 @@ def test_labels_of_many_classes_survive_half_precision() -> None:
     assert y.tolist() == [0.0, 257.0, 1.0, 999.0]
 
 
+def test_arrays_of_jax_stay_where_they_are() -> None:
+    """A sharded data set is not gathered and put on one device by being looked at."""
+    x, y = jnp.asarray(X), jnp.zeros(4, jnp.int32)
+    data = locality.ArrayExamples(x, y)
+    assert data.images is x
+    assert data.labels is y
+
+
 def test_patches_stay_hashable_and_unflatten_with_anything() -> None:
     """A constructor that checks does not stand in the way of jax's placeholders."""
     patch = Patch(np.int64(1), np.uint8(2), np.int32(3), 4)
