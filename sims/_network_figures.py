@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from sims._network_options import AXES
+from sims._network_results import t_interval
 
 MARKERS = "osD^vPX*<>"
 
@@ -19,12 +20,12 @@ def accuracies(
     label: str,
     paper: dict[str, dict[int, tuple[float, float]]] | None = None,
     note: str = "",
-    baseline: dict[str, dict[int, float]] | None = None,
+    baselines: dict[str, dict[int, float]] | None = None,
 ) -> Any:
     """Test and train accuracy and the regularizer's value over distance or path length.
 
     Points are means over seeds, bars their standard deviation (n - 1); chance is dotted,
-    the paper's values are grey, baselines (one a canvas) are dashed.
+    the paper's values are grey, baselines (by what they are of) are dashed.
     """
     panels = (
         ("test_accuracy", "test accuracy (%)"),
@@ -49,10 +50,7 @@ def accuracies(
             ax.set_xlim(values[0] - 1, values[0] + 1)
         ax.grid(alpha=0.25)
     axes[0].axhline(50, color="0.3", lw=1, ls=":", label="chance")
-    for i, (canvas, heights) in enumerate((baseline or {}).items()):
-        words = "markers' distance alone" + (
-            f", {canvas}" if len(baseline or {}) > 1 else ""
-        )
+    for i, (words, heights) in enumerate((baselines or {}).items()):
         y = [100 * v for v in heights.values()]
         style: dict[str, Any] = {"color": f"C{3 + i}", "lw": 1.4, "ls": "--"}
         if len(y) == 1:
@@ -117,7 +115,10 @@ def courses(data: xr.Dataset, axis: str) -> Any:
 
 
 def locality_measures(measured: dict[Any, xr.Dataset], axis: str) -> Any:
-    """How local networks are, before and after training: curves, then spectra."""
+    """How local networks are, before and after training: curves, then spectra.
+
+    Bars are 95 % t intervals over pairs of patches.
+    """
     values = sorted({point.value for point in measured})
     size = (max(6.0, 3.3 * len(values) + 0.6), 6.2)
     fig, axes = plt.subplots(
@@ -133,7 +134,8 @@ def locality_measures(measured: dict[Any, xr.Dataset], axis: str) -> Any:
             one = run.sel(state=state)
             words = f"{point.arm.label}, {state} training"
             y = one.change.values
-            error = np.std(y, axis=1, ddof=1) / np.sqrt(y.shape[1])
+            ends = np.array([t_interval(pairs) or (np.nan, np.nan) for pairs in y])
+            error = (ends[:, 1] - ends[:, 0]) / 2
             drawn: dict[str, Any] = {"ls": style, "color": color, "lw": 1.4, "capsize": 2}
             axes[0][column].errorbar(
                 one.patch_distance, y.mean(axis=1), error, **drawn, label=words

@@ -185,15 +185,15 @@ def report(summary: dict[str, Any], config: Any, console: Console) -> int:
         )  # fmt: skip
     console.print(table)
     for gap in summary["gaps"]:
-        error = gap["standard_error"]
         where = "".join(f", {name.replace('_', ' ')} {gap[name]}" for name in cells)
         console.print(
             f"{axis.replace('_', ' ')} {gap[axis]}{where}: {gap['arm']} is "
             f"{100 * gap['gap']:+.1f} points from coefficient 0"
-            + (f" ({100 * error:.1f} standard error, " if error is not None else " (")
-            + f"{gap['seeds']} seeds)"
+            + f" ({', '.join([*_interval(gap['interval']), str(gap['seeds'])])} seeds)"
         )
-    console.print(f"coefficient chosen on {summary['coefficient_chosen_on']}")
+    for what in ("coefficient", "settings"):
+        if (words := summary.get(f"{what}_chosen_on")) is not None:
+            console.print(f"{what} chosen on: {words}", soft_wrap=True)
     for row in summary["chosen"] or ():
         where = "".join(f", {name.replace('_', ' ')} {row[name]}" for name in cells)
         console.print(
@@ -204,11 +204,24 @@ def report(summary: dict[str, Any], config: Any, console: Console) -> int:
     for canvas, found in summary.get("marker_distance_baseline", {}).items():
         each = ", ".join(f"{100 * v:.1f} % ({k})" for k, v in found.items())
         console.print(f"{canvas}: the marks' distance alone reaches {each}")
+    for canvas, found in summary.get("marker_position_baseline", {}).items():
+        each = ", ".join(
+            f"{100 * v['accuracy']:.1f} % ({k}; {', '.join(_interval(v['interval']))})"
+            for k, v in found.items()
+        )
+        console.print(f"{canvas}: the marks' positions alone reach {each}")
     console.print(f"figures, results and summary.json are in {config.out}", soft_wrap=True)
     if summary["state"] == "interrupted":
         console.print("interrupted and saved: the same command goes on from here")
         return INTERRUPTED
     return 0
+
+
+def _interval(ends: Any) -> list[str]:
+    """A 95 % interval in points; nothing where there is none."""
+    if ends is None:
+        return []
+    return [f"95 % interval {100 * ends[0]:.1f} to {100 * ends[1]:.1f}"]
 
 
 def _percent(spread: dict[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 Expected, as in arXiv:2201.11729: plain training falls to chance with the path's length,
 with the locality regularizer much later. The marks' distance alone predicts the label well
-above chance, so only what exceeds that baseline follows paths.
+above chance and their positions more, so only what exceeds that baseline follows paths.
 """
 
 import dataclasses
@@ -43,7 +43,7 @@ class Config(NetworkOptions):
     """Image sizes: 150x150 is the paper's, 32x32 to 256x256 those of the Long Range
     Arena."""
     matched: bool = False
-    """Images whose marks' distance says nothing about the label."""
+    """Images whose marks' distance says nothing about the label (their positions do)."""
     patch_size: int = 2
     """Side of the regularizer's patches."""
     patch_distance: int = 0
@@ -89,6 +89,11 @@ def run(asked: Config) -> dict[str, Any]:
     config: Any = _network_study.resolve(asked, PRESETS)
     if config.image_folder is None:
         config = dataclasses.replace(config, image_folder=config.out / "images")
+    if config.patch_size == 1:
+        raise SettingError(
+            "`--patch-size 1`: of two single numbers |cos| is 1 whatever a network does; "
+            "the images have one channel, so patches need two pixels a side."
+        )
     for canvas in config.canvases:
         for length in config.path_lengths:
             settings_of(config, length, canvas)
@@ -163,19 +168,39 @@ def _draw_all(config: Any) -> None:
 
 def baselines(config: Any, canvas: str) -> dict[int, float]:
     """Accuracy that the marks' distance alone reaches, for each path length."""
-    found = {}
-    for length in config.path_lengths:
-        images = _images(config, length, canvas)
-        distances = locality.marker_distances(images)
-        found[length] = locality.marker_distance_baseline(distances, images.labels).accuracy
-    return found
+    return {n: _distance_baseline(config, n, canvas) for n in config.path_lengths}
+
+
+def position_baselines(config: Any, canvas: str) -> dict[int, locality.PositionBaseline]:
+    """Accuracy from all that the marks show, their positions, for each path length."""
+    return {n: _position_baseline(config, n, canvas) for n in config.path_lengths}
+
+
+@functools.lru_cache
+def _distance_baseline(config: Any, length: int, canvas: str) -> float:
+    images = _images(config, length, canvas)
+    distances = locality.marker_distances(images)
+    return locality.marker_distance_baseline(distances, images.labels).accuracy
+
+
+@functools.lru_cache
+def _position_baseline(config: Any, length: int, canvas: str) -> locality.PositionBaseline:
+    return locality.marker_position_baseline(_images(config, length, canvas))
 
 
 def _extra(config: Any) -> dict[str, Any]:
-    return {"marker_distance_baseline": {
-        canvas: {str(k): v for k, v in baselines(config, canvas).items()}
-        for canvas in config.canvases
-    }}  # fmt: skip
+    distance = {canvas: baselines(config, canvas) for canvas in config.canvases}
+    position = {canvas: position_baselines(config, canvas) for canvas in config.canvases}
+    return {
+        "marker_distance_baseline": {
+            canvas: {str(n): v for n, v in found.items()}
+            for canvas, found in distance.items()
+        },
+        "marker_position_baseline": {
+            canvas: {str(n): v._asdict() for n, v in found.items()}
+            for canvas, found in position.items()
+        },
+    }
 
 
 def _draw(data: Any, axis: str, config: Any) -> Any:
@@ -183,8 +208,21 @@ def _draw(data: Any, axis: str, config: Any) -> Any:
     note = "paper in grey" if paper else "images unlike the paper's: not comparable"
     return _network_figures.accuracies(
         data, axis, label="dashes of a path", paper=PAPER if paper else None, note=note,
-        baseline={canvas: baselines(config, canvas) for canvas in config.canvases},
+        baselines=_shown(config),
     )  # fmt: skip
+
+
+def _shown(config: Any) -> dict[str, dict[int, float]]:
+    """The figure's baselines: the marks' positions, and their distance if it tells."""
+    shown = {}
+    for canvas in config.canvases:
+        where = f", {canvas}" if len(config.canvases) > 1 else ""
+        found = position_baselines(config, canvas)
+        accuracies = {n: baseline.accuracy for n, baseline in found.items()}
+        shown[f"markers' positions alone{where}"] = accuracies
+        if not config.matched:
+            shown[f"markers' distance alone{where}"] = baselines(config, canvas)
+    return shown
 
 
 def main() -> int:

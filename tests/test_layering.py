@@ -19,6 +19,7 @@ ORDER = [
     "_integers",
     "_numerics",
     "_callables",
+    "_pytrees",
     "_files",
     "_digests",
     "_locks",

@@ -41,11 +41,13 @@ from htfjax.locality.pathfinder import MarkerBaseline as MarkerBaseline
 from htfjax.locality.pathfinder import PathfinderExamples as PathfinderExamples
 from htfjax.locality.pathfinder import PathfinderImages as PathfinderImages
 from htfjax.locality.pathfinder import PathfinderSettings as PathfinderSettings
+from htfjax.locality.pathfinder import PositionBaseline as PositionBaseline
 from htfjax.locality.pathfinder import draw_pathfinder as draw_pathfinder
 from htfjax.locality.pathfinder import load_pathfinder as load_pathfinder
 from htfjax.locality.pathfinder import lra_pathfinder as lra_pathfinder
 from htfjax.locality.pathfinder import marker_distance_baseline as marker_distance_baseline
 from htfjax.locality.pathfinder import marker_distances as marker_distances
+from htfjax.locality.pathfinder import marker_position_baseline as marker_position_baseline
 from htfjax.locality.pathfinder import paper_pathfinder as paper_pathfinder
 from htfjax.locality.pathfinder import pathfinder_examples as pathfinder_examples
 from htfjax.locality.pathfinder import save_pathfinder as save_pathfinder

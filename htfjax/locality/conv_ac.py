@@ -2,21 +2,25 @@
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.typing import ArrayLike
 
 from htfjax import _checks
 from htfjax import factors as _factors
+from htfjax.contraction.sensing import check_vectors
 from htfjax.factors import Factors
+from htfjax.locality import inputs as _inputs
 from htfjax.theory.sharing import to_factors
 
 __all__ = ["ConvAC", "Fixed", "grid_tensor", "join_patches", "split_patches"]
 
+Representation = Literal["identity", "one_hot", "linear", "relu"]
 REPRESENTATIONS = ("identity", "one_hot", "linear", "relu")
 LARGEST_GRID = 2**26
 
@@ -67,7 +71,7 @@ class ConvAC(nnx.Module):
         image_shape: Sequence[int],
         patch: int | Sequence[int],
         *,
-        representation: str = "identity",
+        representation: Representation = "identity",
         tree: Any = None,
         key: Any = None,
         precision: Any = "highest",
@@ -84,24 +88,31 @@ class ConvAC(nnx.Module):
           key: typed key for A and b of "linear" and "relu".
           precision: of the matrix products.
         """
-        if not isinstance(factors, Factors | Sequence):
+        if not isinstance(factors, Factors | Sequence) or isinstance(factors, str | bytes):
             raise TypeError(
                 f"`factors` must be htfjax.Factors, or a list of matrices by height, got "
                 f"{type(factors).__name__}."
             )
         shared = not isinstance(factors, Factors)
-        whole = to_factors(tree, list(factors)) if shared else factors
+        if isinstance(factors, Factors):
+            whole, given = factors, list(factors.weights)
+        else:
+            given = [
+                None if w is None else _inputs.numbers(f"factors[{k}]", w)
+                for k, w in enumerate(factors)
+            ]
+            whole = to_factors(tree, given)
         _factors.check(whole)
+        _inputs.check_precision("precision", precision)
         if not shared and tree is not None and tree != whole.tree:
             raise ValueError("`tree` is another one than that of `factors`.")
         _checks.one_of("representation", representation, REPRESENTATIONS)
         self.tree, self.fixed, self.shared = whole.tree, whole.fixed, shared
-        self.image_shape = tuple(_checks.at_least("image_shape", d, 1) for d in image_shape)
+        self.image_shape = _inputs.integers("image_shape", image_shape, 1)
         self.patch = _patch_sides(patch)
         self.representation, self.precision = representation, precision
         self._check_grid()
         self._check_dims(_factors.mode_dims(whole))
-        given = list(factors) if shared else list(whole.weights)
         self.weights = nnx.List(
             [
                 None if w is None else (Fixed if k in whole.fixed else nnx.Param)(w)
@@ -121,24 +132,21 @@ class ConvAC(nnx.Module):
         return self.contract(self.features(images))
 
     def features(self, images: jax.Array) -> list[jax.Array]:
-        """The represented patches: N arrays (B, D_n), what `htfjax.sense` takes."""
-        if np.shape(images)[1:] != self.image_shape or np.ndim(images) != 4:
-            raise ValueError(
-                f"`images` has shape {np.shape(images)}, expected (B, "
-                f"{', '.join(map(str, self.image_shape))})."
-            )
+        """The represented patches: N arrays (B, D_n), what `htfjax.sense` takes.
+
+        Raises:
+          TypeError: not real numbers; not integers, for "one_hot". ValueError: another
+            shape; NaN, infinity, or categories out of range, where they can be seen (in
+            traced images such a category gives a vector of zeros).
+        """
+        images = _checks.real_array("images", images)
+        _checks.shape("images", images, (None, *self.image_shape), "(B, H, W, C)")
         factors = self.factors()
         dims, dtype = _factors.mode_dims(factors), _factors.dtype(factors)
-        patches = split_patches(images, self.patch)
         if self.representation == "one_hot":
-            if not jnp.issubdtype(patches.dtype, jnp.integer):
-                raise TypeError(
-                    f"`images` holds {patches.dtype}; a one-hot representation reads "
-                    "integer categories."
-                )
-            codes = patches[:, :, 0]
+            codes = self._categories(images, dims)
             return [jax.nn.one_hot(codes[:, n], d, dtype=dtype) for n, d in enumerate(dims)]
-        patches = patches.astype(dtype)
+        patches = split_patches(_checks.finite("images", images, dtype), self.patch)
         if self.representation == "identity":
             return [patches[:, n] for n in range(self.tree.order)]
         moved = jnp.matmul(patches, self.filters[...], precision=self.precision)
@@ -148,9 +156,16 @@ class ConvAC(nnx.Module):
         return [moved[:, n] for n in range(self.tree.order)]
 
     def contract(self, vectors: Sequence[jax.Array]) -> jax.Array:
-        """The layers after the representation: N arrays (B, D_n) to (B,)."""
-        weights = _factors.with_constants(self.factors()).weights
-        below: list[Any] = list(vectors)
+        """The layers after the representation: N arrays (B, D_n) to (B,).
+
+        Raises:
+          TypeError, ValueError: as `htfjax.sense`.
+        """
+        factors = self.factors()
+        check_vectors(vectors, _factors.mode_dims(factors))
+        dtype = _factors.dtype(factors)
+        weights = _factors.with_constants(factors).weights
+        below: list[Any] = [jnp.asarray(x, dtype) for x in vectors]
         for k, kids in enumerate(self.tree.children):
             if kids:
                 pooled = below[kids[0]]
@@ -207,6 +222,24 @@ class ConvAC(nnx.Module):
             chosen[height] = w
         return chosen
 
+    def _categories(self, images: Any, dims: tuple[int, ...]) -> jax.Array:
+        """The number of each patch, (B, N) int32, from 0 to D_n - 1."""
+        if not jnp.issubdtype(images.dtype, jnp.integer):
+            raise TypeError(
+                f"`images` holds {images.dtype}; a one-hot representation reads integer "
+                "categories."
+            )
+        codes = images.reshape(len(images), -1)
+        if _checks.concrete(codes):
+            wrong = np.argwhere((codes < 0) | (codes >= np.array(dims)[None]))
+            if wrong.size:
+                b, n = map(int, wrong[0])
+                raise ValueError(
+                    f"`images` holds category {codes[b, n]} in image {b}, patch {n}; "
+                    f"categories run from 0 to {dims[n] - 1}."
+                )
+        return jnp.asarray(codes, jnp.int32)
+
     def _patch_size(self) -> int:
         return math.prod(self.patch) * self.image_shape[2]
 
@@ -244,11 +277,11 @@ class ConvAC(nnx.Module):
             )
 
 
-def split_patches(images: jax.Array, patch: int | Sequence[int]) -> jax.Array:
+def split_patches(images: ArrayLike, patch: int | Sequence[int]) -> jax.Array:
     """Images (B, H, W, C) to patches (B, N, p_h p_w C), the grid row by row.
 
     Raises:
-      ValueError: images that do not divide into patches.
+      TypeError: not real numbers. ValueError: images that do not divide into patches.
 
     Example:
       >>> import jax.numpy as jnp
@@ -256,6 +289,7 @@ def split_patches(images: jax.Array, patch: int | Sequence[int]) -> jax.Array:
       (5, 6, 12)
     """
     high, wide = _patch_sides(patch)
+    images = _inputs.numbers("images", images)
     if np.ndim(images) != 4 or images.shape[1] % high or images.shape[2] % wide:
         raise ValueError(
             f"`images` has shape {np.shape(images)}; expected (B, H, W, C) that divides "
@@ -267,19 +301,28 @@ def split_patches(images: jax.Array, patch: int | Sequence[int]) -> jax.Array:
 
 
 def join_patches(
-    patches: jax.Array, image_shape: Sequence[int], patch: int | Sequence[int]
+    patches: ArrayLike, image_shape: Sequence[int], patch: int | Sequence[int]
 ) -> jax.Array:
     """The inverse of `split_patches`: (B, N, p_h p_w C) to images (B, H, W, C).
 
     Raises:
-      ValueError: patches that do not fill the image.
+      TypeError: not real numbers. ValueError: patches that do not fill the image.
 
     Example:
       >>> import jax.numpy as jnp
       >>> join_patches(jnp.zeros((5, 6, 12)), (4, 6, 3), 2).shape
       (5, 4, 6, 3)
     """
-    (high, wide), (height, width, channels) = _patch_sides(patch), image_shape
+    high, wide = _patch_sides(patch)
+    image_shape = _inputs.integers("image_shape", image_shape, 1)
+    if len(image_shape) != 3:
+        raise ValueError(f"`image_shape={image_shape}` must be (H, W, C).")
+    height, width, channels = image_shape
+    if height % high or width % wide:
+        raise ValueError(
+            f"`patch={(high, wide)}` does not divide images of {height} x {width}."
+        )
+    patches = _inputs.numbers("patches", patches)
     rows, columns = height // high, width // wide
     expected = (rows * columns, high * wide * channels)
     if np.ndim(patches) != 3 or patches.shape[1:] != expected:
@@ -313,6 +356,7 @@ def grid_tensor(
       (M_0, ..., M_{N-1}).
 
     Raises:
+      TypeError: templates that are not numbers, an `f` that cannot be called.
       ValueError: no templates, more than 2**26 combinations, an `f` that does not
         return (B,).
 
@@ -327,7 +371,9 @@ def grid_tensor(
       >>> bool(jnp.allclose(grid, htf.end_tensor(f), atol=1e-5))
       True
     """
-    _checks.at_least("batch_size", batch_size, 1)
+    _checks.function("f", f)
+    batch_size = _checks.at_least("batch_size", batch_size, 1)
+    templates = _checked_templates(templates)
     counts = tuple(len(t) for t in templates)
     size = math.prod(counts)
     if not counts or not size:
@@ -338,10 +384,8 @@ def grid_tensor(
     starts = [*range(0, size, batch_size), size]
     pieces = []
     for first, last in itertools.pairwise(starts):
-        chosen = [
-            jnp.asarray(t)[i[first:last]] for t, i in zip(templates, index, strict=True)
-        ]
-        values = f(chosen)
+        chosen = [t[i[first:last]] for t, i in zip(templates, index, strict=True)]
+        values = _inputs.numbers("f", f(chosen))
         if np.shape(values) != (last - first,):
             raise ValueError(
                 f"`f` returned shape {np.shape(values)} for {last - first} samples, "
@@ -351,8 +395,24 @@ def grid_tensor(
     return jnp.concatenate(pieces).reshape(counts)
 
 
+def _checked_templates(templates: Any) -> list[jax.Array]:
+    """Arrays (M_n, ...) of numbers."""
+    if isinstance(templates, str | bytes | dict) or not isinstance(templates, Iterable):
+        raise TypeError(
+            f"`templates` must be N arrays (M_n, ...), got {_checks.spell(templates)}."
+        )
+    arrays = [_inputs.numbers(f"templates[{n}]", t) for n, t in enumerate(templates)]
+    for n, array in enumerate(arrays):
+        if not array.ndim:
+            raise ValueError(f"`templates[{n}]` is one number, expected (M, ...).")
+    return arrays
+
+
 def _patch_sides(patch: int | Sequence[int]) -> tuple[int, int]:
-    sides = (patch, patch) if isinstance(patch, int) else tuple(patch)
+    sides = _checks.as_sequence(patch)
+    if not isinstance(sides, tuple | list):
+        side = _checks.at_least("patch", sides, 1)
+        return side, side
     if len(sides) != 2:
         raise ValueError(f"`patch={patch}` must be one int, or height and width.")
     high, wide = (_checks.at_least("patch", side, 1) for side in sides)

@@ -1,12 +1,14 @@
 """Two-dimensional convolution, the way that is fast where it runs."""
 
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.typing import ArrayLike
 
 from htfjax import _checks
+from htfjax.locality import inputs as _inputs
 from htfjax.locality.minimal_filtering import convolve_minimally, pays
 from htfjax.locality.window_products import multiply_windows
 from htfjax.locality.windows import num_windows, shifted
@@ -14,16 +16,17 @@ from htfjax.locality.windows import num_windows, shifted
 __all__ = ["convolve", "max_pool"]
 
 METHODS = ("auto", "matmul", "native")
+Method = Literal["auto", "matmul", "native"]
 DIMENSIONS = ("NHWC", "OHWI", "NHWC")
 
 
 def convolve(
-    x: jax.Array,
-    kernel: jax.Array,
+    x: ArrayLike,
+    kernel: ArrayLike,
     *,
     stride: int = 1,
     padding: int = 0,
-    method: str = "auto",
+    method: Method = "auto",
     precision: lax.PrecisionLike = None,
 ) -> jax.Array:
     """y[b, i, j] = sum_{a, c} K[:, a, c] x[b, s i + a - p, s j + c - p], zeros outside.
@@ -47,7 +50,9 @@ def convolve(
       (B, (H + 2 padding - h) // stride + 1, ..., O).
 
     Raises:
-      ValueError: channels that do not match, an unknown method, an empty result.
+      TypeError: not real numbers.
+      ValueError: other shapes, channels that do not match, an unknown method, an empty
+        result, a stride below one, a negative padding.
 
     Source: arXiv:2201.11729, networks (torch's convention); Lavin and Gray,
     arXiv:1509.09308, for Winograd's algorithm.
@@ -59,6 +64,12 @@ def convolve(
       (1, 4, 4, 5)
     """
     _checks.one_of("method", method, METHODS)
+    x, kernel = _four_axes("x", x), _four_axes("kernel", kernel)
+    dtype = _inputs.widest([x.dtype, kernel.dtype])
+    x, kernel = x.astype(dtype), kernel.astype(dtype)
+    stride = _checks.at_least("stride", stride, 1)
+    padding = _checks.at_least("padding", padding, 0)
+    _inputs.check_precision("precision", precision)
     if x.shape[3] != kernel.shape[3]:
         raise ValueError(
             f"`kernel` takes {kernel.shape[3]} channels, `x` has {x.shape[3]}: shapes "
@@ -91,19 +102,46 @@ def convolve(
     return multiply_windows(x, kernel, stride=stride, **options)
 
 
-def max_pool(x: jax.Array, size: int, stride: int, padding: int) -> jax.Array:
+def max_pool(x: ArrayLike, size: int, stride: int, padding: int) -> jax.Array:
     """Maximum over windows, ties going to the first of them: (B, H, W, C) -> (B, h, w, C).
 
     Columns first, then rows, as maxima of shifted copies: XLA's window maximum has slow
     derivatives on CPUs.
+
+    Raises:
+      TypeError: not real numbers or integers. ValueError: another shape, an empty result, a
+        padding of the window's size or more.
 
     Example:
       >>> import jax.numpy as jnp
       >>> max_pool(jnp.arange(16.0).reshape(1, 4, 4, 1), 3, 2, 1)[0, :, :, 0].tolist()
       [[5.0, 7.0], [13.0, 15.0]]
     """
+    x = _four_axes("x", x)
+    size, stride = _checks.at_least("size", size, 1), _checks.at_least("stride", stride, 1)
+    padding = _checks.at_least("padding", padding, 0)
+    if padding >= size:
+        raise ValueError(
+            f"`padding={padding}` must be below `size={size}`, or windows hold no pixel."
+        )
+    if min(num_windows(n, size, stride, padding) for n in x.shape[1:3]) < 1:
+        raise ValueError(
+            f"`x` of {x.shape[1]} x {x.shape[2]} is smaller than a window of {size} x "
+            f"{size} with padding {padding}."
+        )
     for axis in (2, 1):  # so that of equal values the one in the first row is taken
         x, *others = shifted(x, axis, size, stride, padding, -jnp.inf)
         for other in others:
             x = jnp.where(other > x, other, x)
+    return x
+
+
+def _four_axes(name: str, values: Any) -> jax.Array:
+    """Real numbers with four axes, none empty but the first; integers become floats."""
+    x = _inputs.numbers(name, values)
+    if x.ndim != 4 or 0 in x.shape[1:]:
+        axes = "(O, h, w, C)" if name == "kernel" else "(B, H, W, C)"
+        raise ValueError(f"`{name}` must be {axes}, got shape {x.shape}.")
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        x = x.astype(jax.dtypes.canonicalize_dtype(float))
     return x

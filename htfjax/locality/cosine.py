@@ -9,19 +9,32 @@ from htfjax import _numerics
 __all__ = ["mean_abs_cosine"]
 
 
-def mean_abs_cosine(g: jax.Array, h: jax.Array) -> jax.Array:
-    """Mean over the batch of |<g_i, h_i>| / (|g_i| |h_i|), zero where a norm is zero."""
-    g, h = (_to_unit_size(x.reshape(x.shape[0], -1)) for x in (g, h))
+def mean_abs_cosine(g: jax.Array, h: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Mean over the batch of |<g_i, h_i>| / (|g_i| |h_i|), and how many had a zero in it.
+
+    A zero row has no direction that could change, so its pair counts as 1, with zero
+    derivative: were it 0, a network that does not see the patch would look as if it were
+    the most strongly coupled one. Rows that are not finite give NaN.
+
+    Returns:
+      () and () int32, the number of pairs with a zero row.
+    """
+    g, h = (x.reshape(x.shape[0], -1) for x in (g, h))
+    g_size, h_size = (jnp.max(jnp.abs(x), axis=1) for x in (g, h))
+    known = jnp.isfinite(jnp.maximum(g_size, h_size))
+    zero = lax.stop_gradient((jnp.minimum(g_size, h_size) == 0) & known)
+    g, h = _to_unit_size(g, g_size), _to_unit_size(h, h_size)
     norms = _numerics.safe_norm(g, axis=1) * _numerics.safe_norm(h, axis=1)
-    zero = norms == 0
-    cosines = jnp.sum(g * h, axis=1) / jnp.where(zero, jnp.ones_like(norms), norms)
-    return jnp.mean(jnp.abs(jnp.where(zero, jnp.zeros_like(norms), cosines)))
+    ones = jnp.ones_like(norms)
+    cosines = jnp.sum(g * h, axis=1) / jnp.where(zero, ones, norms)
+    change = jnp.mean(jnp.where(zero, ones, jnp.abs(cosines)))
+    return change, jnp.sum(zero, dtype=jnp.int32)
 
 
-def _to_unit_size(rows: jax.Array) -> jax.Array:
+def _to_unit_size(rows: jax.Array, size: jax.Array) -> jax.Array:
     """Rows divided by their largest entry, so that tiny gradients do not underflow.
 
-    The cosine does not feel the scale, so holding it constant keeps derivatives exact.
+    The cosine does not depend on the scale, so holding it constant keeps derivatives exact.
     """
-    size = lax.stop_gradient(jnp.max(jnp.abs(rows), axis=1, keepdims=True))
+    size = lax.stop_gradient(size)[:, None]
     return rows / jnp.where(size == 0, jnp.ones_like(size), size)

@@ -1,5 +1,7 @@
 """Scikit-learn's handwritten digits: images that are there without a download."""
 
+from typing import Literal
+
 import numpy as np
 from numpy.random import default_rng
 
@@ -9,10 +11,11 @@ from htfjax.locality.images import Images
 
 __all__ = ["load_digits"]
 
+SPLITS = ("train", "test")
 WHITE = 16  # the largest value of these images
 
 
-def load_digits(split: str, *, shuffle: int = 0) -> Images:
+def load_digits(split: Literal["train", "test"], *, shuffle: int = 0) -> Images:
     """1,797 digits of 8 x 8 pixels: the first 60 % of a permutation, or the rest.
 
     The images are split before anything is made of them, so no image of the test pairs
@@ -26,7 +29,8 @@ def load_digits(split: str, *, shuffle: int = 0) -> Images:
       (N, 8, 8, 1) images with labels 0 to 9.
 
     Raises:
-      ValueError: another split. ModuleNotFoundError: scikit-learn is not installed.
+      TypeError: not a word or an integer. ValueError: another split, a negative seed.
+      ModuleNotFoundError: scikit-learn is not installed.
 
     Source: UCI optical recognition of handwritten digits (test part), as in scikit-learn.
 
@@ -34,9 +38,10 @@ def load_digits(split: str, *, shuffle: int = 0) -> Images:
       >>> load_digits("train").pixels.shape, load_digits("test").pixels.shape
       ((1078, 8, 8, 1), (719, 8, 8, 1))
     """
+    _checks.one_of("split", split, SPLITS)
+    shuffle = _checks.at_least("shuffle", shuffle, 0)
     from sklearn import datasets
 
-    _checks.one_of("split", split, ("train", "test"))
     values, labels = datasets.load_digits(return_X_y=True)
     everything = Images(
         np.asarray(values).reshape(-1, 8, 8, 1).astype(np.uint8),

@@ -1,4 +1,4 @@
-"""How good and how local a trained network is on examples, batch by batch."""
+"""Accuracy, loss and locality of a trained network on examples, batch by batch."""
 
 import functools
 from collections.abc import Callable
@@ -9,8 +9,9 @@ import jax.numpy as jnp
 from jax import lax
 
 from htfjax import _checks
-from htfjax.locality.logits import correct, fit_losses
-from htfjax.locality.regularizer import input_gradient_change
+from htfjax.locality import inputs as _inputs
+from htfjax.locality.logits import classes_of, correct, fit_losses
+from htfjax.locality.regularizer import checked_apply, input_gradient_change
 
 __all__ = ["Evaluation", "evaluate", "mean_change"]
 
@@ -37,8 +38,15 @@ def evaluate(
     Args:
       apply: `Network.apply`.
       params, statistics: of the network.
-      examples: with `count` and `batch(rows)`.
+      examples: a pytree with `count` and `batch(rows)`.
       batch_size: images at once.
+
+    Returns:
+      `Evaluation`; images with NaN logits are wrong.
+
+    Raises:
+      TypeError: an `apply` that cannot be called or hashed, things that are not examples.
+      ValueError: `batch_size` below one, logits that are neither (B,) nor (B, K).
 
     Example:
       >>> import jax.numpy as jnp
@@ -50,6 +58,8 @@ def evaluate(
       >>> float(evaluate(apply, jnp.array(1.0), {}, examples, batch_size=2).accuracy)
       0.8
     """
+    _inputs.static_function("apply", apply)
+    _inputs.examples_pytree("examples", examples)
     batch_size = min(_checks.at_least("batch_size", batch_size, 1), examples.count)
     return _evaluate(params, statistics, examples, apply=apply, batch_size=batch_size)
 
@@ -63,7 +73,8 @@ def _evaluate(
     def batch(start: jax.Array) -> tuple[jax.Array, jax.Array]:
         rows = start + jnp.arange(batch_size, dtype=jnp.int32)
         x, y = examples.batch(jnp.minimum(rows, count - 1))
-        logits, _ = apply(params, statistics, x, train=False, key=None)
+        logits, _ = checked_apply(apply)(params, statistics, x, train=False, key=None)
+        y = _inputs.whole_labels("y", y, len(logits), classes_of(logits))
         counted = rows < count  # the last batch is filled up with a repeated image
         losses = fit_losses(logits, y)
         right = jnp.sum(correct(logits, y) & counted, dtype=jnp.int32)
@@ -91,7 +102,7 @@ def mean_change(
 
     Args:
       apply, params, statistics, examples: as in `evaluate`.
-      patches: `patches(key) -> (P, Q)`.
+      patches: `patches(key) -> (P, Q)`, a pytree or a function.
       key: typed key of the patches.
       batch_size: images at once; those beyond whole batches are left out.
       train: read it with statistics of the batch, as training does, instead of the
@@ -102,7 +113,8 @@ def mean_change(
       ().
 
     Raises:
-      ValueError: fewer than two examples, or a batch of one.
+      TypeError: as `evaluate`; `patches` is not a function, not a typed key.
+      ValueError: fewer than two examples, a batch of one; as `input_gradient_change`.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -117,6 +129,11 @@ def mean_change(
       >>> round(float(change), 9)
       1.0
     """
+    _inputs.static_function("apply", apply)
+    _inputs.examples_pytree("examples", examples, 2)
+    patches = _inputs.drawing_function("patches", patches)
+    _checks.key("key", key)
+    train = _checks.flag("train", train)
     batch_size = min(_checks.at_least("batch_size", batch_size, 2), examples.count)
     whole = examples.count // batch_size
     if num_batches is not None:
@@ -138,9 +155,9 @@ def _mean_change(
         p, q = patches(key)
 
         def logits(x: jax.Array) -> jax.Array:
-            return apply(params, statistics, x, train=train, key=None)[0]
+            return checked_apply(apply)(params, statistics, x, train=train, key=None)[0]
 
-        return input_gradient_change(logits, x, p, q, labels=y.astype(jnp.int32))
+        return input_gradient_change(logits, x, p, q, labels=y)
 
     starts = jnp.arange(whole, dtype=jnp.int32) * jnp.int32(batch_size)
     return jnp.mean(lax.map(batch, (starts, jax.random.split(key, whole))))

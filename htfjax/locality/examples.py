@@ -5,14 +5,27 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+from htfjax import _checks, _pytrees
+from htfjax.locality import inputs as _inputs
 
 __all__ = ["ArrayExamples", "join_examples", "select_examples"]
 
 
-@jax.tree_util.register_dataclass
+@_pytrees.register_checked
 @dataclasses.dataclass(frozen=True, eq=False)
 class ArrayExamples:
     """Images and labels that are there as arrays.
+
+    Args:
+      images: (N, H, W, C); floats keep their dtype, bytes and other integers are stored as
+        they are and given as the default floating dtype.
+      labels: (N,) whole numbers from zero: integers, floats or booleans.
+
+    Raises:
+      TypeError: not real numbers. ValueError: other shapes, no images, NaN or infinity,
+        labels that are fractions or negative.
 
     Example:
       >>> import jax.numpy as jnp
@@ -21,8 +34,15 @@ class ArrayExamples:
       (6, (2, 4, 4, 1))
     """
 
-    images: jax.Array  # (N, H, W, C)
-    labels: jax.Array  # (N,)
+    images: Any  # (N, H, W, C), an array of jax once made
+    labels: Any  # (N,) int32
+
+    def __post_init__(self) -> None:
+        """Checks what would otherwise fail inside a compiled step."""
+        pixels = _inputs.images("images", self.images, keep=jnp.integer)
+        labels = _inputs.whole_labels("labels", self.labels, len(pixels), None)
+        object.__setattr__(self, "images", pixels)
+        object.__setattr__(self, "labels", labels)
 
     @property
     def count(self) -> int:
@@ -30,9 +50,20 @@ class ArrayExamples:
         return self.images.shape[0]
 
     def batch(self, rows: Any) -> tuple[jax.Array, jax.Array]:
-        """Examples of the given numbers: x (B, H, W, C), y (B,)."""
-        rows = jnp.asarray(rows)
-        return self.images[rows], self.labels[rows].astype(self.images.dtype)
+        """Examples of the given numbers: x (B, H, W, C), y (B,) in x's dtype.
+
+        Labels of images in half precision are float32.
+
+        Raises:
+          TypeError: not integers. ValueError: numbers that are not there.
+        """
+        rows = check_rows(rows, self.count)
+        x = self.images[rows]
+        if not jnp.issubdtype(x.dtype, jnp.floating):
+            x = x.astype(jax.dtypes.canonicalize_dtype(float))
+        # Half precision does not hold every label.
+        dtype = _inputs.widest([x.dtype, np.dtype(np.float32)])
+        return x, self.labels[rows].astype(dtype)
 
 
 @jax.tree_util.register_dataclass
@@ -46,7 +77,7 @@ class _Joined:
         return self.first.count + self.second.count
 
     def batch(self, rows: Any) -> tuple[jax.Array, jax.Array]:
-        rows = jnp.asarray(rows)
+        rows = check_rows(rows, self.count)
         inside = rows < self.first.count
         x, y = self.first.batch(jnp.minimum(rows, self.first.count - 1))
         u, v = self.second.batch(jnp.maximum(rows - self.first.count, 0))
@@ -64,7 +95,7 @@ class _Selected:
         return self.rows.shape[0]
 
     def batch(self, rows: Any) -> tuple[jax.Array, jax.Array]:
-        return self.examples.batch(self.rows[jnp.asarray(rows)])
+        return self.examples.batch(self.rows[check_rows(rows, self.count)])
 
 
 def join_examples(first: Any, second: Any) -> Any:
@@ -73,21 +104,25 @@ def join_examples(first: Any, second: Any) -> Any:
     For the control that trains on training and test examples together.
 
     Raises:
-      ValueError: images of different shapes.
+      TypeError: things that are not examples. ValueError: images of different shapes or
+        dtypes.
 
     Example:
       >>> import jax.numpy as jnp
       >>> a, b = (ArrayExamples(jnp.full((2, 1, 1, 1), v), jnp.zeros(2)) for v in (1, 2))
       >>> join_examples(a, b).batch(jnp.arange(4))[0].ravel().tolist()
-      [1, 1, 2, 2]
+      [1.0, 1.0, 2.0, 2.0]
     """
-    shapes = [
-        jax.eval_shape(lambda e=e: e.batch(jnp.zeros(1, jnp.int32))[0]).shape
+    for name, value in (("first", first), ("second", second)):
+        _inputs.examples_pytree(name, value)
+    one, other = (
+        jax.eval_shape(lambda e=e: e.batch(jnp.zeros(1, jnp.int32))[0])
         for e in (first, second)
-    ]
-    if shapes[0] != shapes[1]:
+    )
+    if one.shape != other.shape or one.dtype != other.dtype:
         raise ValueError(
-            f"`first` has images of shape {shapes[0][1:]}, `second` of {shapes[1][1:]}."
+            f"`first` has images of shape {one.shape[1:]} and dtype {one.dtype}, `second` "
+            f"of {other.shape[1:]} and {other.dtype}."
         )
     return _Joined(first, second)
 
@@ -96,6 +131,7 @@ def select_examples(examples: Any, rows: Any) -> Any:
     """Some of the examples, for validation splits and learning curves.
 
     Raises:
+      TypeError: rows that are not integers, things that are not examples.
       ValueError: no rows, or rows that are not there.
 
     Example:
@@ -104,12 +140,24 @@ def select_examples(examples: Any, rows: Any) -> Any:
       >>> select_examples(all_, [3, 1]).batch(jnp.arange(2))[0].ravel().tolist()
       [3.0, 1.0]
     """
-    rows = jnp.asarray(rows, jnp.int32)
+    _inputs.examples_pytree("examples", examples)
+    rows = check_rows(rows, examples.count)
     if rows.ndim != 1 or rows.size == 0:
         raise ValueError(f"`rows` must be (N,) with N at least 1, got {rows.shape}.")
-    if int(rows.min()) < 0 or int(rows.max()) >= examples.count:
-        raise ValueError(
-            f"`rows` go from {int(rows.min())} to {int(rows.max())}; there are "
-            f"{examples.count} examples."
-        )
     return _Selected(examples, rows)
+
+
+def check_rows(rows: Any, count: int) -> jax.Array:
+    """Numbers of examples as int32, any shape, in range where that can be seen.
+
+    Raises:
+      TypeError: not integers. ValueError: numbers that are not there.
+    """
+    numbers = _checks.integer_array("rows", rows)
+    if _checks.concrete(numbers) and numbers.size:
+        least, most = int(np.min(numbers)), int(np.max(numbers))
+        if least < 0 or most >= count:
+            raise ValueError(
+                f"`rows` go from {least} to {most}; there are {count} examples."
+            )
+    return jnp.asarray(numbers, jnp.int32)

@@ -1,4 +1,4 @@
-"""How local a network is: input gradients' change against the distance of two patches."""
+"""Locality of a network: input gradients' change against the distance of two patches."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -7,10 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.typing import ArrayLike
 
 from htfjax import _checks
+from htfjax.locality import inputs as _inputs
 from htfjax.locality import patches as _patches
 from htfjax.locality.cosine import mean_abs_cosine
+from htfjax.locality.regularizer import check_direction
 
 __all__ = ["ChangeByDistance", "gradient_change_by_distance"]
 
@@ -20,12 +23,13 @@ class ChangeByDistance(NamedTuple):
 
     distance: np.ndarray  # (D,) free pixels between the patches
     change: jax.Array  # (D, pairs) of each pair, a mean over the images
+    unseen: jax.Array  # (D, pairs) int32, images whose gradient at P is zero: they count 1
 
 
 def gradient_change_by_distance(
     key: jax.Array,
     logits_fn: Callable[[jax.Array], jax.Array],
-    x: jax.Array,
+    x: ArrayLike,
     patch_size: int,
     distances: Sequence[int],
     *,
@@ -40,7 +44,7 @@ def gradient_change_by_distance(
     Args:
       key: typed key of the patches' places.
       logits_fn: (B, H, W, C) -> (B,), a network in evaluation mode for example.
-      x: (B, H, W, C), at least two images.
+      x: (B, H, W, C), at least two images; integers become the default floating dtype.
       patch_size: side of the square patches.
       distances: free pixels between P and Q, along the axis where they are farthest apart.
       pairs: drawn for each distance.
@@ -49,9 +53,9 @@ def gradient_change_by_distance(
       `ChangeByDistance`.
 
     Raises:
-      ValueError: a distance that does not fit (the maximum is said), a batch of one,
-        logits that are not (B,), no distances.
-      TypeError: `x` holds integers, a key that is not one.
+      ValueError: a distance that does not fit (the message names the largest), a batch of
+        one, NaN in it, patches of a single number, logits that are not (B,), no distances.
+      TypeError: `x` are not numbers, not a typed key, distances that are not integers.
 
     Source: arXiv:2201.11729, the explicit regularizer read as a measure.
 
@@ -66,27 +70,23 @@ def gradient_change_by_distance(
     """
     _checks.key("key", key)
     pairs = _checks.at_least("pairs", pairs, 1)
-    if x.ndim != 4 or not jnp.issubdtype(x.dtype, jnp.floating):
-        raise TypeError(
-            f"`x` must be a floating array (B, H, W, C), got {x.dtype} of shape {x.shape}."
-        )
+    _checks.function("logits_fn", logits_fn)
+    x = _inputs.images("x", x)
     if len(x) < 2:
         raise ValueError("`x` is a batch of one: contents come from the next image.")
-    if not len(distances):
-        raise ValueError("`distances` is empty.")
+    patch_size = _checks.at_least("patch_size", patch_size, 1)
+    distances = _inputs.integers("distances", distances, 0)
+    for distance in distances:
+        _patches.check_room((x.shape[1], x.shape[2]), patch_size, distance)
+    check_direction("patch_size", patch_size, patch_size, x.shape[3])
 
     def total(x: jax.Array) -> jax.Array:
         logits = logits_fn(x)
-        if logits.shape != (len(x),):
-            raise ValueError(
-                f"`logits_fn` must give (B,), got {logits.shape} for {len(x)} images; "
-                "choose one logit."
-            )
-        return jnp.sum(logits)
+        return jnp.sum(_inputs.check_logits("logits_fn", logits, len(x), single=True))
 
     before, (_, high, wide, _) = jax.grad(total)(x), x.shape
 
-    def one(pair: tuple) -> jax.Array:
+    def one(pair: tuple) -> tuple[jax.Array, jax.Array]:
         p, q = pair
         after = jax.grad(total)(_patches.swap_patch(x, q))
         return mean_abs_cosine(_patches.crop(before, p), _patches.crop(after, p))
@@ -104,5 +104,6 @@ def gradient_change_by_distance(
     drawn = [
         jax.jit(draw, static_argnums=1)(k, d) for d, k in zip(distances, keys, strict=True)
     ]
-    change = lax.map(one, jax.tree.map(lambda *each: jnp.concatenate(each), *drawn))
-    return ChangeByDistance(np.asarray(distances), change.reshape(-1, pairs))
+    each = lax.map(one, jax.tree.map(lambda *each: jnp.concatenate(each), *drawn))
+    change, unseen = (values.reshape(-1, pairs) for values in each)
+    return ChangeByDistance(np.asarray(distances), change, unseen)

@@ -6,8 +6,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.typing import ArrayLike
 
-from htfjax.locality.regularizer import Measured, counted
+from htfjax import _checks
+from htfjax.locality import inputs as _inputs
+from htfjax.locality.regularizer import (
+    Measured,
+    check_key,
+    checked_apply,
+    checked_fit,
+    counted,
+)
 
 __all__ = ["gradient_norm_loss"]
 
@@ -17,10 +26,10 @@ def gradient_norm_loss(
     fit: Callable[[jax.Array], jax.Array],
     params: Any,
     statistics: Any,
-    x: jax.Array,
+    x: ArrayLike,
     *,
     coefficient: Any,
-    labels: jax.Array | None = None,
+    labels: ArrayLike | None = None,
     key: jax.Array | None = None,
 ) -> tuple[jax.Array, tuple[Any, Measured]]:
     """fit(logits) + coefficient G, G = mean_i |g_i|^2 with g = d sum_i z_i / dx.
@@ -29,7 +38,8 @@ def gradient_norm_loss(
     locality regularizer does is due to locality. One pass in train mode; the gradient
     costs reverse over forward, as there.
 
-    Args, returns: as `regularized_loss`, without patches; `Measured.change` is G.
+    Args, returns, raises: as `regularized_loss`, without patches; `Measured.change` is G,
+    `Measured.unseen` the number of images with no input gradient at all.
 
     Source: Drucker and LeCun (1992), double backpropagation.
 
@@ -44,15 +54,24 @@ def gradient_norm_loss(
       (36.0, 30.0)
     """
 
+    _checks.real("coefficient", coefficient)
+    check_key(key)
+    apply, fit, images = checked_apply(apply), checked_fit(fit), _inputs.images("x", x)
+
     def net(x: jax.Array) -> tuple:
         logits, after = apply(params, statistics, x, train=True, key=key)
         return logits, (logits, after)
 
-    grads = lax.stop_gradient(jax.grad(lambda x: jnp.sum(counted(net(x)[0], labels)))(x))
-    norm = jnp.sum(jnp.square(grads)) / jnp.asarray(x.shape[0], x.dtype)
-    slope = grads * (2 / x.shape[0]) * lax.stop_gradient(coefficient)
-    _, derivatives, (logits, after) = jax.jvp(net, (x,), (slope,), has_aux=True)
-    surrogate = jnp.sum(counted(derivatives, labels))
+    grads = lax.stop_gradient(
+        jax.grad(lambda x: jnp.sum(counted(net(x)[0], labels, "apply")))(images)
+    )
+    weight = jnp.asarray(coefficient, images.dtype)
+    norm = jnp.sum(jnp.square(grads)) / jnp.asarray(images.shape[0], images.dtype)
+    slope = grads * (2 / images.shape[0]) * lax.stop_gradient(weight)
+    _, derivatives, (logits, after) = jax.jvp(net, (images,), (slope,), has_aux=True)
+    surrogate = jnp.sum(counted(derivatives, labels, "apply"))
     loss = fit(logits)
-    value = loss + coefficient * norm + (surrogate - lax.stop_gradient(surrogate))
-    return value, (after, Measured(loss, norm, logits))
+    penalty = weight * norm + (surrogate - lax.stop_gradient(surrogate))
+    unseen = jnp.sum(jnp.all(grads == 0, axis=(1, 2, 3)), dtype=jnp.int32)
+    value = loss + penalty.astype(loss.dtype)
+    return value, (after, Measured(loss, norm, logits, unseen))

@@ -1,9 +1,12 @@
-"""Labelled images, as bytes: what tasks are composed from."""
+"""Labelled images, as bytes, from which tasks are composed."""
 
 import dataclasses
 from typing import Any
 
 import numpy as np
+
+from htfjax import _checks
+from htfjax.locality import inputs as _inputs
 
 __all__ = ["Images"]
 
@@ -14,9 +17,12 @@ class Images:
 
     A network sees (pixels / white - mean) / std, channel by channel.
 
+    Pixels and labels are taken as any integers or whole floats from 0 to 255.
+
     Raises:
-      TypeError, ValueError: pixels that are no bytes (N, H, W, C), labels that do not go
-        with them, a mean or deviation that does not fit the channels.
+      TypeError: pixels or labels that are not numbers, a name that is not text.
+      ValueError: pixels that are not whole numbers from 0 to 255 of shape (N, H, W, C),
+        labels that do not go with them, a mean or deviation that does not fit the channels.
 
     Example:
       >>> import numpy as np
@@ -34,30 +40,30 @@ class Images:
 
     def __post_init__(self) -> None:
         """Checks what would otherwise fail far from here."""
-        pixels, labels = np.asarray(self.pixels), np.asarray(self.labels)
-        if pixels.dtype != np.uint8:
-            raise TypeError(f"`pixels` must be uint8, got {pixels.dtype}.")
+        pixels = _bytes("pixels", self.pixels)
         if pixels.ndim != 4 or 0 in pixels.shape:
             raise ValueError(f"`pixels` must be (N, H, W, C), got shape {pixels.shape}.")
+        labels = _bytes("labels", self.labels)
         if labels.shape != pixels.shape[:1]:
             raise ValueError(
-                f"`labels` has shape {labels.shape}, expected one a picture: "
+                f"`labels` has shape {labels.shape}, expected one per image: "
                 f"({len(pixels)},)."
             )
-        if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() > 255:
-            raise ValueError("`labels` must be integers from 0 to 255.")
-        if not 1 <= self.white <= 255:
-            raise ValueError(f"`white={self.white}` must be a byte above zero.")
-        for name, values in (("mean", self.mean), ("std", self.std)):
-            if len(values) not in (1, pixels.shape[3]):
-                raise ValueError(
-                    f"`{name}={values}` must have one entry, or one for each of the "
-                    f"{pixels.shape[3]} channels."
-                )
-        if min(self.std) <= 0:
+        if not isinstance(self.name, str):
+            raise TypeError(f"`name` must be text, got {_checks.spell(self.name)}.")
+        white = _checks.at_least("white", self.white, 1)
+        _checks.real("white", white, most=255)
+        values = {
+            "pixels": pixels,
+            "labels": labels,
+            "white": white,
+            "mean": _per_channel("mean", self.mean, pixels.shape[3]),
+            "std": _per_channel("std", self.std, pixels.shape[3]),
+        }
+        if min(values["std"]) <= 0:
             raise ValueError(f"`std={self.std}` must be above zero.")
-        object.__setattr__(self, "pixels", pixels)
-        object.__setattr__(self, "labels", labels.astype(np.uint8))
+        for field, value in values.items():
+            object.__setattr__(self, field, value)
 
 
 def take(images: Images, rows: Any, name: str) -> Images:
@@ -65,3 +71,40 @@ def take(images: Images, rows: Any, name: str) -> Images:
     return dataclasses.replace(
         images, pixels=images.pixels[rows], labels=images.labels[rows], name=name
     )
+
+
+def check_images(name: str, value: Any) -> None:
+    """Labelled images."""
+    _checks.instance(name, value, Images, "`load_digits` gives some")
+
+
+def _bytes(name: str, values: Any) -> np.ndarray:
+    """Whole numbers from 0 to 255 as uint8."""
+    exact = _inputs.on_host(name, values)
+    if exact.dtype == np.uint8:
+        return exact
+    if exact.dtype == bool:
+        raise TypeError(f"`{name}` must be numbers from 0 to 255, got {exact.dtype}.")
+    with np.errstate(invalid="ignore"):
+        cast = exact.astype(np.uint8)
+    if not np.array_equal(cast.astype(np.float64), exact.astype(np.float64)):
+        raise ValueError(
+            f"`{name}` must be whole numbers from 0 to 255 (uint8), got {exact.dtype} from "
+            f"{exact.min()} to {exact.max()}; scale and round images in [0, 1]."
+        )
+    return cast
+
+
+def _per_channel(name: str, values: Any, channels: int) -> tuple[float, ...]:
+    """One number for all channels, or one for each."""
+    values = _checks.as_sequence(values)
+    if not isinstance(values, tuple | list):
+        values = (values,)
+    if len(values) not in (1, channels):
+        raise ValueError(
+            f"`{name}={_checks.spell(values)}` must have one entry, or one for each of the "
+            f"{channels} channels."
+        )
+    for value in values:
+        _checks.real(name, value)
+    return tuple(float(value) for value in values)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import lax
 
-from htfjax.locality.convolution import convolve
+from htfjax.locality.convolution import Method, convolve
 from htfjax.locality.normalization import EPSILON, normalize
 
 __all__ = ["BatchNorm", "Conv", "Dense"]
@@ -38,7 +38,7 @@ class Conv(nnx.Module):
         *,
         stride: int = 1,
         init: str = "he",
-        method: str = "auto",
+        method: Method = "auto",
         precision: lax.PrecisionLike = None,
         rngs: nnx.Rngs,
     ) -> None:
@@ -51,7 +51,8 @@ class Conv(nnx.Module):
             kernel = _uniform(key, shape, size * size * inputs)
         self.kernel = nnx.Param(kernel)
         self.stride, self.padding = stride, size // 2
-        self.method, self.precision = method, precision
+        self.method: Method = method
+        self.precision = precision
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """(B, H, W, inputs) to (B, ceil(H / stride), ceil(W / stride), outputs)."""

@@ -1,10 +1,13 @@
 """A network as two pure functions on plain pytrees."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 from flax import nnx
+
+from htfjax import _checks
+from htfjax.locality import inputs as _inputs
 
 __all__ = ["Network", "as_network", "count_parameters"]
 
@@ -47,6 +50,7 @@ def as_network(make: Callable[[nnx.Rngs], nnx.Module]) -> Network:
         key of the call instead).
 
     Raises:
+      TypeError: `make` cannot be called, or does not give a flax module.
       ValueError: variables of another kind.
 
     Example:
@@ -62,8 +66,10 @@ def as_network(make: Callable[[nnx.Rngs], nnx.Module]) -> Network:
       >>> {name: x.shape for name, x in params.items()}, statistics
       ({'scale': ()}, {})
     """
+    _checks.function("make", make)
     kinds = (nnx.Param, nnx.BatchStat)
     shapes = nnx.eval_shape(lambda: make(nnx.Rngs(0)))
+    _checks.instance("make(rngs)", shapes, nnx.Module, "it builds the network")
     graph, *known, rest = nnx.split(shapes, *kinds, ...)
     if nnx.to_flat_state(rest):
         names = [".".join(map(str, path)) for path, _ in nnx.to_flat_state(rest)]
@@ -74,6 +80,7 @@ def as_network(make: Callable[[nnx.Rngs], nnx.Module]) -> Network:
     paths = [{_dotted(path): path for path, _ in nnx.to_flat_state(s)} for s in known]
 
     def init(key: jax.Array) -> tuple[Arrays, Arrays]:
+        _checks.key("key", key)
         _, params, statistics = nnx.split(make(nnx.Rngs(key)), *kinds)
         return _arrays(params), _arrays(statistics)
 
@@ -85,6 +92,14 @@ def as_network(make: Callable[[nnx.Rngs], nnx.Module]) -> Network:
         train: bool,
         key: jax.Array | None = None,
     ) -> tuple[jax.Array, Arrays]:
+        train = _checks.flag("train", train)
+        if key is not None:
+            _checks.key("key", key)
+        x = _inputs.numbers("x", x)
+        for name, given, needed in zip(
+            ("params", "statistics"), (params, statistics), paths, strict=True
+        ):
+            _check_names(name, given, needed)
         states = [
             nnx.from_flat_state({path: kind(arrays[name]) for name, path in each.items()})
             for kind, each, arrays in zip(kinds, paths, (params, statistics), strict=True)
@@ -100,12 +115,35 @@ def as_network(make: Callable[[nnx.Rngs], nnx.Module]) -> Network:
 def count_parameters(params: Any) -> int:
     """How many numbers are trained.
 
+    Raises:
+      TypeError: a leaf that is not an array or number.
+
     Example:
       >>> import jax.numpy as jnp
       >>> count_parameters({"a": jnp.ones((2, 3)), "b": jnp.ones(())})
       7
     """
-    return sum(x.size for x in jax.tree.leaves(params))
+    return sum(_size(leaf) for leaf in jax.tree.leaves(params))
+
+
+def _size(leaf: Any) -> int:
+    if isinstance(leaf, jax.ShapeDtypeStruct):  # of `jax.eval_shape`
+        return leaf.size
+    return _inputs.numbers("params", leaf).size
+
+
+def _check_names(name: str, given: Any, needed: Mapping[str, Any]) -> None:
+    """Arrays by the dotted names of a network."""
+    if not isinstance(given, Mapping):
+        raise TypeError(
+            f"`{name}` must be a dictionary of arrays, as `init` gives, got "
+            f"{_checks.spell(given)}."
+        )
+    if set(given) != set(needed):
+        odd = sorted(map(str, set(given) ^ set(needed)))
+        raise ValueError(
+            f"`{name}` are of another network; names that only one of them has: {odd}."
+        )
 
 
 def _dotted(path: tuple) -> str:

@@ -1,20 +1,26 @@
-"""How a training step draws its two patches: pytrees that are called with a key."""
+"""Draws of the two patches of a training step: pytrees that are called with a key."""
 
 import dataclasses
 
 import jax
 
+from htfjax import _checks, _pytrees
+from htfjax.locality import inputs as _inputs
+from htfjax.locality import patches as _patches
 from htfjax.locality.patches import Patch, either_order, random_patches
 
 __all__ = ["EitherOrder", "RandomPatches"]
 
 
-@jax.tree_util.register_dataclass
+@_pytrees.register_checked
 @dataclasses.dataclass(frozen=True)
 class EitherOrder:
     """Two boxes, which is P and which is Q by coin (IsSameClass).
 
     Their places are leaves: other distances retrace nothing.
+
+    Raises:
+      TypeError: not `Patch`. ValueError: patches of two sizes.
 
     Example:
       >>> import jax
@@ -27,15 +33,22 @@ class EitherOrder:
     first: Patch
     second: Patch
 
+    def __post_init__(self) -> None:
+        """Checks what would otherwise fail inside a compiled step."""
+        _patches.check_one_size(self.first, self.second)
+
     def __call__(self, key: jax.Array) -> tuple[Patch, Patch]:
         """P and Q."""
         return either_order(key, self.first, self.second)
 
 
-@jax.tree_util.register_dataclass
+@_pytrees.register_checked
 @dataclasses.dataclass(frozen=True)
 class RandomPatches:
     """Two patches anywhere, see `random_patches` (Pathfinder).
+
+    Raises:
+      TypeError, ValueError: as `random_patches`.
 
     Example:
       >>> import jax
@@ -48,6 +61,15 @@ class RandomPatches:
     patch_size: int = dataclasses.field(default=2, metadata={"static": True})
     distance: int = dataclasses.field(default=0, metadata={"static": True})
     exactly: bool = dataclasses.field(default=False, metadata={"static": True})
+
+    def __post_init__(self) -> None:
+        """Checks what would otherwise fail inside a compiled step."""
+        size = _inputs.image_size("image_size", self.image_size)
+        side, distance = _patches.check_room(size, self.patch_size, self.distance)
+        exactly = _checks.flag("exactly", self.exactly)
+        for name, value in (("image_size", size), ("patch_size", side),
+                            ("distance", distance), ("exactly", exactly)):  # fmt: skip
+            object.__setattr__(self, name, value)
 
     def __call__(self, key: jax.Array) -> tuple[Patch, Patch]:
         """P and Q."""

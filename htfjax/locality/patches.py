@@ -7,18 +7,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.typing import ArrayLike
 
-from htfjax import _checks
+from htfjax import _checks, _pytrees
+from htfjax.locality import inputs as _inputs
 
 __all__ = ["Patch", "either_order", "patch_gap", "random_patches", "swap_patch"]
 
 
-@jax.tree_util.register_dataclass
+@_pytrees.register_checked
 @dataclasses.dataclass(frozen=True)
 class Patch:
     """A box of pixels: rows top ... top + height - 1, columns left ... left + width - 1.
 
     `top` and `left` are leaves, so they may be drawn inside jit; the size is static.
+
+    Raises:
+      TypeError: not integers. ValueError: a place below zero, a side below one.
 
     Example:
       >>> Patch(0, 4, height=2, width=2).left
@@ -29,6 +34,14 @@ class Patch:
     left: Any  # () int
     height: int = dataclasses.field(metadata={"static": True})
     width: int = dataclasses.field(metadata={"static": True})
+
+    def __post_init__(self) -> None:
+        """Checks whole numbers; those of NumPy become Python's."""
+        for name in ("top", "left"):
+            object.__setattr__(self, name, _place(name, getattr(self, name)))
+        for name in ("height", "width"):
+            side = _checks.at_least(name, getattr(self, name), 1)
+            object.__setattr__(self, name, side)
 
 
 def crop(x: jax.Array, patch: Patch) -> jax.Array:
@@ -47,7 +60,7 @@ def insert(x: jax.Array, content: jax.Array, patch: Patch) -> jax.Array:
     return lax.dynamic_update_slice(x, content, _corner(patch))
 
 
-def swap_patch(x: jax.Array, patch: Patch) -> jax.Array:
+def swap_patch(x: ArrayLike, patch: Patch) -> jax.Array:
     """Each image with the content that the next image of the batch has in the patch.
 
     x'_i = x_i outside Q, x'_i = x_{i+1 mod B} inside Q.
@@ -60,7 +73,8 @@ def swap_patch(x: jax.Array, patch: Patch) -> jax.Array:
       (B, H, W, C).
 
     Raises:
-      ValueError: the patch does not lie in the image.
+      ValueError: the patch does not lie in the image, `x` is not (B, H, W, C).
+      TypeError: not a `Patch`, or not real numbers.
 
     Source: arXiv:2201.11729, regularizer (a cyclic shift by one within the batch).
 
@@ -70,6 +84,8 @@ def swap_patch(x: jax.Array, patch: Patch) -> jax.Array:
       >>> swap_patch(x, Patch(0, 2, height=1, width=1))[:, 0, :, 0].tolist()
       [[0.0, 1.0, 5.0], [3.0, 4.0, 2.0]]
     """
+    x = _inputs.numbers("x", x)
+    check_images("x", x)
     check_inside("patch", patch, x.shape)
     moved = jnp.roll(crop(x, patch), -1, axis=0)
     return insert(x, moved, patch)
@@ -80,10 +96,15 @@ def patch_gap(patch: Patch, other: Patch) -> Any:
 
     Zero for touching patches, negative for overlapping ones.
 
+    Raises:
+      TypeError: not `Patch`.
+
     Example:
       >>> patch_gap(Patch(0, 0, 2, 2), Patch(1, 5, 2, 2))
       3
     """
+    check_patch("patch", patch)
+    check_patch("other", other)
     axes = (
         (patch.top, patch.height, other.top, other.height),
         (patch.left, patch.width, other.left, other.width),
@@ -102,7 +123,7 @@ def either_order(key: jax.Array, first: Patch, second: Patch) -> tuple[Patch, Pa
       second: another one of the same size.
 
     Raises:
-      ValueError: the sizes differ.
+      ValueError: the sizes differ. TypeError: not `Patch`, or not a typed key.
 
     Source: arXiv:2201.11729, IsSameClass (P is one of the two image boxes, Q the other).
 
@@ -114,11 +135,7 @@ def either_order(key: jax.Array, first: Patch, second: Patch) -> tuple[Patch, Pa
       [0, 56]
     """
     _checks.key("key", key)
-    if (first.height, first.width) != (second.height, second.width):
-        raise ValueError(
-            f"`second` is {second.height} x {second.width}, `first` is {first.height} x "
-            f"{first.width}; a random order needs patches of one size."
-        )
+    check_one_size(first, second)
     coin = jax.random.bernoulli(key)
 
     def pick(a: Patch, b: Patch) -> Patch:
@@ -153,7 +170,9 @@ def random_patches(
       P and Q.
 
     Raises:
-      ValueError: no two patches of that size and distance fit (the maximum is said).
+      ValueError: no two patches of that size and distance fit (the message names the
+        largest distance), numbers out of range.
+      TypeError: not integers, or not a typed key.
 
     Source: arXiv:2201.11729, Pathfinder (patch size 2, distance 0).
 
@@ -164,14 +183,9 @@ def random_patches(
       True
     """
     _checks.key("key", key)
-    side = _checks.at_least("patch_size", patch_size, 1)
-    distance = _checks.at_least("distance", distance, 0)
-    largest = max(image_size) - 2 * side
-    if min(image_size) < side or distance > largest:
-        raise ValueError(
-            f"`distance={distance}` between two {side} x {side} patches does not fit an "
-            f"image of {image_size[0]} x {image_size[1]}; the maximum is {largest}."
-        )
+    image_size = _inputs.image_size("image_size", image_size)
+    side, distance = check_room(image_size, patch_size, distance)
+    exactly = _checks.flag("exactly", exactly)
     rows = np.arange(image_size[0] - side + 1, dtype=np.int32)
     columns = np.arange(image_size[1] - side + 1, dtype=np.int32)
     # How far a position is from the farther end of its axis.
@@ -193,14 +207,61 @@ def random_patches(
     return Patch(top, left, side, side), Patch(other_top, other_left, side, side)
 
 
+def check_patch(name: str, patch: Any) -> None:
+    """A `Patch` of one place."""
+    advice = "Patch(top, left, height, width) makes one"
+    _checks.instance(name, patch, Patch, advice)
+    for edge in ("top", "left"):
+        if np.ndim(getattr(patch, edge)):
+            raise ValueError(
+                f"`{name}.{edge}` has shape {np.shape(getattr(patch, edge))}: these are "
+                "several patches; use jax.vmap over them."
+            )
+
+
+def check_one_size(first: Any, second: Any) -> None:
+    """Two patches of equal height and width."""
+    check_patch("first", first)
+    check_patch("second", second)
+    if (first.height, first.width) != (second.height, second.width):
+        raise ValueError(
+            f"`second` is {second.height} x {second.width}, `first` is {first.height} x "
+            f"{first.width}; a random order needs patches of one size."
+        )
+
+
+def check_room(image_size: tuple[int, int], side: Any, distance: Any) -> tuple[int, int]:
+    """Side and distance of two square patches that fit an image."""
+    side = _checks.at_least("patch_size", side, 1)
+    distance = _checks.at_least("distance", distance, 0)
+    largest = max(image_size) - 2 * side
+    if min(image_size) < side or largest < 0:
+        raise ValueError(
+            f"`patch_size={side}`: two such patches do not fit an image of "
+            f"{image_size[0]} x {image_size[1]}."
+        )
+    if distance > largest:
+        raise ValueError(
+            f"`distance={distance}` between two {side} x {side} patches does not fit an "
+            f"image of {image_size[0]} x {image_size[1]}; the maximum is {largest}."
+        )
+    return side, distance
+
+
+def check_images(name: str, x: jax.Array) -> None:
+    """Images (B, H, W, C)."""
+    if x.ndim != 4:
+        raise ValueError(f"`{name}` must be images (B, H, W, C), got shape {x.shape}.")
+
+
 def check_inside(name: str, patch: Patch, shape: tuple[int, ...]) -> None:
     """A patch lies in images of shape (B, H, W, C), as far as that is visible."""
+    check_patch(name, patch)
     axes = (
         ("height", "top", patch.top, patch.height, shape[1]),
         ("width", "left", patch.left, patch.width, shape[2]),
     )
     for extent, edge, start, size, limit in axes:
-        _checks.at_least(f"{name}.{extent}", size, 1)
         if size > limit:
             raise ValueError(f"`{name}.{extent}={size}` exceeds the image's {limit}.")
         if _checks.concrete(start) and not 0 <= int(start) <= limit - size:
@@ -218,6 +279,17 @@ def check_apart(patch: Patch, other: Patch) -> None:
             f"`patch` and `other_patch` overlap: {patch} and {other}. The content of "
             "`other_patch` is swapped, so `patch` must lie outside it."
         )
+
+
+def _place(name: str, value: Any) -> Any:
+    """A row or column as Python integer, or an integer array of jax as it is."""
+    if not isinstance(value, jax.Array):
+        return _checks.at_least(name, value, 0)
+    if not jnp.issubdtype(value.dtype, jnp.integer):
+        raise TypeError(f"`{name}` must be an integer, got {value.dtype}.")
+    if _checks.concrete(value) and value.size and int(value.min()) < 0:
+        raise ValueError(f"`{name}={int(value.min())}` must be at least 0.")
+    return value
 
 
 def _corner(patch: Patch) -> tuple[jax.Array, ...]:

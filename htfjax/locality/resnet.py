@@ -9,7 +9,8 @@ from flax import nnx
 from jax import lax
 
 from htfjax import _checks
-from htfjax.locality.convolution import max_pool
+from htfjax.locality import inputs as _inputs
+from htfjax.locality.convolution import METHODS, Method, max_pool
 from htfjax.locality.layers import BatchNorm, Conv, Dense
 from htfjax.locality.network import Network, as_network
 
@@ -27,7 +28,7 @@ def resnet(
     num_logits: int = 1,
     width: float = 1.0,
     dropout: float = 0.0,
-    method: str = "auto",
+    method: Method = "auto",
     precision: lax.PrecisionLike = None,
 ) -> Network:
     """ResNet 18, 34 or 50: 7x7/2 convolution, 3x3/2 maximum, four stages, mean, dense.
@@ -48,7 +49,8 @@ def resnet(
         may be less than float32.
 
     Raises:
-      ValueError: another depth, numbers below one, a share outside [0, 1).
+      TypeError: numbers of another kind. ValueError: another depth, numbers below one, a
+        share outside [0, 1), an unknown method or precision.
 
     Source: He et al. 2016, arXiv:1512.03385; torchvision's variant of it.
 
@@ -60,12 +62,13 @@ def resnet(
       >>> locality.count_parameters(params)
       11170753
     """
+    depth = _checks.at_least("depth", depth, 1)
     if depth not in DEPTHS:
         raise ValueError(f"`depth={depth}` is none of {sorted(DEPTHS)}.")
-    channels = _checks.at_least("channels", channels, 1)
-    num_logits = _checks.at_least("num_logits", num_logits, 1)
-    if not 0 <= dropout < 1:
-        raise ValueError(f"`dropout={dropout}` must be in [0, 1).")
+    channels, num_logits, dropout = check_options(
+        channels, num_logits, dropout, method, precision
+    )
+    width = _inputs.static_number("width", width, least=0, strict=True)
     widths = tuple(round(width * w) for w in STAGE_WIDTHS)
     if min(widths) < 1:
         raise ValueError(f"`width={width}` leaves stages without channels.")
@@ -83,6 +86,19 @@ def resnet(
             rngs=rngs,
         )
     )
+
+
+def check_options(
+    channels: Any, num_logits: Any, dropout: Any, method: Any, precision: Any
+) -> tuple[int, int, float]:
+    """The options that all networks of this folder have; numbers as Python's."""
+    share = _inputs.static_number("dropout", dropout, least=0)
+    if share >= 1:
+        raise ValueError(f"`dropout={_checks.spell(dropout)}` must be in [0, 1).")
+    _checks.one_of("method", method, METHODS)
+    _inputs.check_precision("precision", precision)
+    channels = _checks.at_least("channels", channels, 1)
+    return channels, _checks.at_least("num_logits", num_logits, 1), share
 
 
 class ResNet(nnx.Module):

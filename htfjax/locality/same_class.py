@@ -1,7 +1,7 @@
 """IsSameClass: two images far apart on an empty canvas; do they show the same class?"""
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,10 @@ import numpy as np
 from jax import lax
 
 from htfjax import _checks
+from htfjax.locality import images as _images
+from htfjax.locality import inputs as _inputs
 from htfjax.locality import streams
+from htfjax.locality.examples import check_rows
 from htfjax.locality.images import Images
 from htfjax.locality.patches import Patch
 
@@ -23,15 +26,22 @@ __all__ = [
 ]
 
 
+OTHERS = ("image", "class")
+
+
 class Pairs(NamedTuple):
-    """Which images stand beside each other, and whether they are of one class."""
+    """Pairs of images by number, and whether both are of one class."""
 
     rows: np.ndarray  # (N, 2) int32: the left and the right image
     labels: np.ndarray  # (N,) uint8: 1 where the classes are equal
 
 
 def same_class_pairs(
-    key: jax.Array, images: Images, count: int, *, other: str = "image"
+    key: jax.Array,
+    images: Images,
+    count: int,
+    *,
+    other: Literal["image", "class"] = "image",
 ) -> Pairs:
     """Pairs of images; a fair coin each says whether both are of one class.
 
@@ -68,10 +78,9 @@ def same_class_pairs(
       >>> bool(((classes[:, 0] == classes[:, 1]) == pairs.labels).all())
       True
     """
-    if not isinstance(images, Images):
-        raise TypeError(f"`images` must be Images, got {type(images).__name__}.")
+    _images.check_images("images", images)
     count = _checks.at_least("count", count, 1)
-    _checks.one_of("other", other, ("image", "class"))
+    _checks.one_of("other", other, OTHERS)
     rng = streams.stream(streams.key_words(key))
     order = np.argsort(images.labels, kind="stable")
     _, starts, sizes = np.unique(
@@ -126,9 +135,12 @@ class SameClassExamples:
     def batch(self, rows: Any) -> tuple[jax.Array, jax.Array]:
         """Examples of the given numbers: x (B, H, W, C), y (B,) in {0, 1}, float32.
 
-        Works under jit. Numbers must lie below `count`.
+        Works under jit, where numbers are not checked.
+
+        Raises:
+          TypeError: not integers. ValueError: numbers that are not there.
         """
-        rows = jnp.asarray(rows)
+        rows = check_rows(rows, self.count)
         left, right = (
             self.pixels[side].astype(jnp.float32) * self.scale[None, None, None]
             + self.shift[None, None, None]
@@ -169,8 +181,9 @@ def same_class_examples(
       `batch(rows)` gives x (B, H, W, C) and y (B,) in float32.
 
     Raises:
-      ValueError: a distance that does not fit the canvas (the maximum is said), a canvas
-        smaller than the images, pairs that point outside the images.
+      TypeError: not `Images` or `Pairs`, numbers that are not integers.
+      ValueError: a distance that does not fit the canvas (the message names the largest), a
+        canvas smaller than the images, pairs that point outside the images.
 
     Source: arXiv:2201.11729, IsSameClass.
 
@@ -184,18 +197,14 @@ def same_class_examples(
       >>> x.shape, x.dtype, y.shape
       ((5, 8, 64, 1), dtype('float32'), (5,))
     """
-    rows, labels = np.asarray(pairs.rows), np.asarray(pairs.labels)
-    if rows.ndim != 2 or rows.shape[1] != 2 or labels.shape != rows.shape[:1]:
-        raise ValueError(
-            f"`pairs` has rows {rows.shape} and labels {labels.shape}; expected (N, 2) "
-            "and (N,)."
-        )
-    if rows.size and not 0 <= rows.min() <= rows.max() < len(images.labels):
+    _images.check_images("images", images)
+    rows, labels = _checked_pairs(pairs)
+    if not 0 <= rows.min() <= rows.max() < len(images.labels):
         raise ValueError(
             f"`pairs` points to images {rows.min()} to {rows.max()} of "
             f"{len(images.labels)}; were they drawn from other images?"
         )
-    height, width = (_checks.at_least("canvas", side, 1) for side in canvas)
+    height, width = _inputs.image_size("canvas", canvas)
     distance = _checks.at_least("distance", distance, 0)
     box_height, box_width = images.pixels.shape[1:3]
     largest = largest_distance(images, (height, width))
@@ -225,15 +234,17 @@ def largest_distance(images: Images, canvas: tuple[int, int]) -> int:
     """The largest number of free columns between two images on a canvas, W - 2 w.
 
     Raises:
-      ValueError: the canvas does not hold two images side by side.
+      TypeError: not `Images`, a canvas that is not two integers. ValueError: the canvas
+        does not hold two images side by side.
 
     Example:
       >>> from htfjax.locality import load_digits
       >>> largest_distance(load_digits("test"), (8, 64))
       48
     """
+    _images.check_images("images", images)
     box_height, box_width = images.pixels.shape[1:3]
-    height, width = canvas
+    height, width = _inputs.image_size("canvas", canvas)
     if height < box_height or width < 2 * box_width:
         raise ValueError(
             f"`canvas={(height, width)}` is smaller than two {box_height} x {box_width} "
@@ -260,13 +271,22 @@ def same_class_patches(examples: SameClassExamples) -> tuple[Patch, Patch]:
       >>> left.left, right.left, left.top
       (16, 40, 4)
     """
-    if not isinstance(examples, SameClassExamples):
-        raise TypeError(
-            f"`examples` must be SameClassExamples, got {type(examples).__name__}."
-        )
+    advice = "`same_class_examples` makes them"
+    _checks.instance("examples", examples, SameClassExamples, advice)
     height, width = examples.pixels.shape[1:3]
     (top, first), (_, second) = _corners((height, width), examples)
     return Patch(top, first, height, width), Patch(top, second, height, width)
+
+
+def _checked_pairs(pairs: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Rows (N, 2) and labels (N,) in {0, 1}, N at least one."""
+    advice = "`same_class_pairs` draws them"
+    _checks.instance("pairs", pairs, Pairs, advice)
+    rows = _inputs.on_host("pairs.rows", _checks.integer_array("pairs.rows", pairs.rows))
+    if rows.ndim != 2 or rows.shape[1] != 2 or not len(rows):
+        raise ValueError(f"`pairs.rows` has shape {rows.shape}; expected (N, 2).")
+    given = _inputs.on_host("pairs.labels", pairs.labels)
+    return rows, np.asarray(_inputs.whole_labels("pairs.labels", given, len(rows), 2))
 
 
 def _corners(

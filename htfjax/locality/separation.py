@@ -1,4 +1,4 @@
-"""How strongly a function couples two patches: the spectrum of its grid of contents."""
+"""Separation spectrum: how strongly a function couples the contents of two patches."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -6,10 +6,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.typing import ArrayLike
 
 from htfjax import _checks
+from htfjax.locality import inputs as _inputs
 from htfjax.locality import patches as _patches
 from htfjax.locality.patches import Patch
+from htfjax.locality.regularizer import check_key
 
 __all__ = ["Separation", "separation_spectrum"]
 
@@ -17,15 +20,15 @@ __all__ = ["Separation", "separation_spectrum"]
 class Separation(NamedTuple):
     """What `separation_spectrum` found; singular values are means over contexts."""
 
-    raw: jax.Array  # (num,) of the grids; one above zero for f = g(P) h(Q)
-    centred: jax.Array  # (num,) without row and column means; zero for f = g(P) + h(Q)
+    raw: jax.Array  # (num,) of the grids; one above zero for g(P, rest) h(Q, rest)
+    centred: jax.Array  # (num,) without row and column means; zero for a sum of the two
     null: jax.Array  # (shuffles, num) of centred grids with their entries in random order
     grids: jax.Array  # (contexts, num, num) the values of f
 
 
 def separation_spectrum(
     logits_fn: Callable[[jax.Array], jax.Array],
-    x: jax.Array,
+    x: ArrayLike,
     patch: Patch,
     other_patch: Patch,
     num: int = 32,
@@ -37,11 +40,17 @@ def separation_spectrum(
 ) -> Separation:
     """Singular values of F_c[a, b] = f(image c with content a in P and b in Q).
 
-    The rank of F is what f's separation rank between P and Q is at least, whatever f is;
-    for a convolutional arithmetic circuit whose contents are a basis, F is a matricization
-    of its tensor. Contents are those of other images of the batch: context c is image c,
-    P takes the contents of the `num` images after it and Q those of the `num` images
-    after these, cyclically. Of 2 num + 1 images or more none is used twice in a grid.
+    The pixels outside both patches, the context, are constants in F_c. So for every way of
+    dividing the pixels into two sets, one around P and one around Q, the separation rank of
+    f is at least the rank of each F_c; rank one in all contexts does not mean that f is
+    separable, since g(P, context) h(Q, context) has it too. For a convolutional arithmetic
+    circuit whose contents are a basis, and patches that leave no context, F is a
+    matricization of its tensor; with a context it is one of the tensor contracted with the
+    context's vectors.
+
+    Contents are those of other images of the batch: context c is image c, P takes the
+    contents of the `num` images after it and Q those of the `num` images after these,
+    cyclically. Of 2 num + 1 images or more none is used twice in a grid.
 
     The doubly centred grid (row means and column means taken off) holds the interaction
     alone, as in an analysis of variance. What its values would be if the interaction had
@@ -51,7 +60,8 @@ def separation_spectrum(
 
     Args:
       logits_fn: (B, H, W, C) -> (B,), each image by itself (a network in evaluation mode).
-      x: (B, H, W, C), contexts and contents.
+      x: (B, H, W, C), contexts and contents; signed integers stay what they are, for
+        functions of categories, and bytes become the default floating dtype.
       patch: P.
       other_patch: Q, apart from P; of any size.
       num: contents in each patch.
@@ -65,7 +75,8 @@ def separation_spectrum(
 
     Raises:
       ValueError: a patch outside the image, overlapping patches, `num` below 2, fewer
-        images than contents or contexts, logits that are not (B,).
+        images than contents or contexts, NaN in them, logits that are not (B,).
+      TypeError: `x` are not numbers, `logits_fn` is not a function, not a typed key.
 
     Source: Cohen and Shashua 2017, arXiv:1605.06743 (separation rank); arXiv:2201.11729.
 
@@ -82,6 +93,8 @@ def separation_spectrum(
     """
     num = _checks.at_least("num", num, 2)
     batch_size = _checks.at_least("batch_size", batch_size, 1)
+    _checks.function("logits_fn", logits_fn)
+    x = _inputs.images("x", x, keep=jnp.signedinteger)
     _check(x, patch, other_patch, num)
     contexts = len(x) if contexts is None else _checks.at_least("contexts", contexts, 1)
     if contexts > len(x):
@@ -89,9 +102,8 @@ def separation_spectrum(
             f"`contexts={contexts}` exceeds the {len(x)} images of `x`; each context is "
             "one of them."
         )
-    if key is not None:
-        _checks.key("key", key)
-        _checks.at_least("shuffles", shuffles, 1)
+    shuffles = _checks.at_least("shuffles", shuffles, 1)
+    check_key(key)
     grids = _grids(logits_fn, x, patch, other_patch, num, contexts, batch_size)
     centred = _centre(grids)
     return Separation(
@@ -103,8 +115,6 @@ def separation_spectrum(
 
 
 def _check(x: jax.Array, patch: Patch, other_patch: Patch, num: int) -> None:
-    if x.ndim != 4:
-        raise ValueError(f"`x` must be (B, H, W, C), got shape {x.shape}.")
     _patches.check_inside("patch", patch, x.shape)
     _patches.check_inside("other_patch", other_patch, x.shape)
     _patches.check_apart(patch, other_patch)
@@ -138,12 +148,7 @@ def _grids(
         first, second = (context + 1 + a) % len(x), (context + 1 + num + b) % len(x)
         images = _patches.insert(x[context], insides[first], patch)
         logits = logits_fn(_patches.insert(images, others[second], other_patch))
-        if logits.shape != (batch_size,):
-            raise ValueError(
-                f"`logits_fn` must give (B,), got {logits.shape} for {batch_size} images; "
-                "choose one logit."
-            )
-        return logits
+        return _inputs.check_logits("logits_fn", logits, batch_size, single=True)
 
     values = lax.map(turn, places.reshape(turns, batch_size))
     return values.reshape(-1)[:cells].reshape(contexts, num, num)

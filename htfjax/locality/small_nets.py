@@ -7,10 +7,11 @@ import jax
 from flax import nnx
 from jax import lax
 
-from htfjax import _checks
+from htfjax.locality import inputs as _inputs
+from htfjax.locality.convolution import Method
 from htfjax.locality.layers import BatchNorm, Conv, Dense
 from htfjax.locality.network import Network, as_network
-from htfjax.locality.resnet import BasicBlock, drop, read_out
+from htfjax.locality.resnet import BasicBlock, check_options, drop, read_out
 
 __all__ = ["residual_net", "strided_net"]
 
@@ -22,7 +23,7 @@ def strided_net(
     channels: int = 1,
     num_logits: int = 1,
     dropout: float = 0.0,
-    method: str = "auto",
+    method: Method = "auto",
     precision: lax.PrecisionLike = None,
 ) -> Network:
     """[3x3 convolution, batch norm, ReLU] one after another, mean over pixels, dense.
@@ -35,7 +36,8 @@ def strided_net(
         behind every convolution.
 
     Raises:
-      ValueError: widths and strides in different numbers, or below one.
+      TypeError: numbers of another kind. ValueError: widths and strides in different
+        numbers, none, or below one; options as for `resnet`.
 
     Example:
       >>> import jax
@@ -44,10 +46,13 @@ def strided_net(
       >>> locality.count_parameters(params)
       62801
     """
-    if len(widths) != len(strides):
-        raise ValueError(f"`widths` has {len(widths)} numbers, `strides` {len(strides)}.")
-    sizes = [_checks.at_least("widths", w, 1) for w in widths]
-    steps = [_checks.at_least("strides", s, 1) for s in strides]
+    sizes = _inputs.integers("widths", widths, 1)
+    steps = _inputs.integers("strides", strides, 1)
+    if len(sizes) != len(steps):
+        raise ValueError(f"`widths` has {len(sizes)} numbers, `strides` {len(steps)}.")
+    channels, num_logits, dropout = check_options(
+        channels, num_logits, dropout, method, precision
+    )
 
     def make(rngs: nnx.Rngs) -> nnx.Module:
         before = [channels, *sizes[:-1]]
@@ -67,7 +72,7 @@ def residual_net(
     channels: int = 1,
     num_logits: int = 1,
     dropout: float = 0.0,
-    method: str = "auto",
+    method: Method = "auto",
     precision: lax.PrecisionLike = None,
 ) -> Network:
     """A 3x3/2 convolution and one basic block a width, each with stride two.
@@ -79,7 +84,8 @@ def residual_net(
       channels, num_logits, dropout, method, precision: as in `resnet`.
 
     Raises:
-      ValueError: widths below one.
+      TypeError: numbers of another kind. ValueError: no widths, or below one; options as
+        for `resnet`.
 
     Example:
       >>> import jax
@@ -88,7 +94,10 @@ def residual_net(
       >>> locality.count_parameters(params)
       77457
     """
-    sizes = [_checks.at_least("widths", w, 1) for w in widths]
+    sizes = _inputs.integers("widths", widths, 1)
+    channels, num_logits, dropout = check_options(
+        channels, num_logits, dropout, method, precision
+    )
 
     def conv(*arguments: int, **options: Any) -> Conv:
         return Conv(*arguments, method=method, precision=precision, **options)
@@ -108,7 +117,7 @@ def residual_net(
 
 class _Strided(nnx.Module):
     def __init__(
-        self, layers: list[Conv], widths: list[int], head: Dense, dropout: float
+        self, layers: list[Conv], widths: Sequence[int], head: Dense, dropout: float
     ) -> None:
         self.layers = nnx.List(layers)
         self.norms = nnx.List([BatchNorm(w) for w in widths])

@@ -6,9 +6,8 @@ is carried beside the weights.
 """
 
 import dataclasses
-import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,9 +16,15 @@ from jax import lax
 
 from htfjax import _checks
 from htfjax.descent import Carrying
+from htfjax.locality import inputs as _inputs
 from htfjax.locality.gradient_norm import gradient_norm_loss
 from htfjax.locality.logits import count_correct, fit_loss
-from htfjax.locality.regularizer import BATCH_NORMS, regularized_loss
+from htfjax.locality.regularizer import (
+    BATCH_NORMS,
+    BatchNorms,
+    is_zero,
+    regularized_loss,
+)
 
 __all__ = [
     "Course",
@@ -32,6 +37,7 @@ __all__ = [
     "training_loss",
 ]
 
+Penalty = Literal["input_gradient_change", "input_gradient_norm"]
 PENALTIES = ("input_gradient_change", "input_gradient_norm")
 
 
@@ -41,6 +47,7 @@ class EpochSums(NamedTuple):
     correct: jax.Array  # () int32
     loss: jax.Array  # () the loss without penalty
     penalty: jax.Array  # () not multiplied by the coefficient; NaN without one
+    unseen: jax.Array  # () int32, images without an input gradient, see `Measured`
 
 
 class Course(NamedTuple):
@@ -67,14 +74,19 @@ class TrainingLoss:
     coefficient: Any  # None without a penalty
     apply: Callable[..., Any] = dataclasses.field(metadata={"static": True})
     batch_size: int = dataclasses.field(metadata={"static": True})
-    penalty: str = dataclasses.field(metadata={"static": True})
-    batch_norm: str = dataclasses.field(metadata={"static": True})
+    penalty: Penalty = dataclasses.field(metadata={"static": True})
+    batch_norm: BatchNorms = dataclasses.field(metadata={"static": True})
     momentum: float = dataclasses.field(metadata={"static": True})
     patience: int | None = dataclasses.field(metadata={"static": True})
 
     def __call__(self, params: Carrying, key: jax.Array) -> tuple[jax.Array, Course]:
-        """Value at the step's batch and the new `Course`."""
-        weights, course = params
+        """Value at the step's batch and the new `Course`.
+
+        Raises:
+          TypeError: `params` not from `start_training`, not a typed key.
+        """
+        weights, course = _checked_params(params)
+        _checks.key("key", key)
         full, part = divmod(self.examples.count, self.batch_size)
         branches = [self._batch(weights, key, self.batch_size)]
         if part:
@@ -122,7 +134,10 @@ class TrainingLoss:
             )(fixed)
             size_ = jnp.asarray(size, value.dtype)
             sums = EpochSums(
-                count_correct(seen.logits, y), seen.loss * size_, seen.change * size_
+                count_correct(seen.logits, y),
+                seen.loss * size_,
+                seen.change * size_,
+                seen.unseen,
             )
             moved = _advance(course, sums, statistics, order, self._steps())
             return value, grads, _unless_failed(course, moved, value)
@@ -132,21 +147,19 @@ class TrainingLoss:
     def _objective(
         self, weights: Any, statistics: Any, x: Any, y: Any, for_patches: Any, key: Any
     ) -> tuple:
-        labels = y.astype(jnp.int32)
-
         def fit(logits: jax.Array) -> jax.Array:
             return fit_loss(logits, y)
 
         if self.coefficient is not None and self.penalty == "input_gradient_norm":
             return gradient_norm_loss(
-                self.apply, fit, weights, statistics, x, labels=labels,
+                self.apply, fit, weights, statistics, x, labels=y,
                 coefficient=self.coefficient, key=key,
             )  # fmt: skip
         regular = self.coefficient is not None
         return regularized_loss(
             self.apply, fit, weights, statistics, x,
             self.patches(for_patches) if regular else None,  # type: ignore[arg-type]
-            coefficient=self.coefficient if regular else 0, labels=labels,
+            coefficient=self.coefficient if regular else 0, labels=y,
             batch_norm=self.batch_norm, momentum=self.momentum, key=key,
         )  # fmt: skip
 
@@ -161,8 +174,8 @@ def training_loss(
     coefficient: float = 0.0,
     patches: Any = None,
     batch_size: int = 64,
-    penalty: str = "input_gradient_change",
-    batch_norm: str = "reference",
+    penalty: Penalty = "input_gradient_change",
+    batch_norm: BatchNorms = "reference",
     momentum: float = 0.1,
     patience: int | None = 20,
 ) -> TrainingLoss:
@@ -181,17 +194,21 @@ def training_loss(
 
     Args:
       apply: `Network.apply`.
-      examples: with `count` and `batch(rows) -> (x, y)`.
+      examples: a pytree with `count` and `batch(rows) -> (x, y)`.
       coefficient: of the penalty; 0 leaves it out, with its passes.
-      patches: pytree, `patches(key) -> (P, Q)`: `EitherOrder` or `RandomPatches`.
-      batch_size: images a step.
+      patches: `patches(key) -> (P, Q)`, a pytree such as `EitherOrder` or `RandomPatches`,
+        or a function.
+      batch_size: images per step.
       penalty: "input_gradient_change", or the control "input_gradient_norm".
       batch_norm, momentum: as in `regularized_loss`.
       patience: as above; None never stops.
 
     Raises:
-      ValueError: a batch of one (also as what is left of an epoch), more images a step
-        than examples, no patches for the regularizer, unknown words.
+      TypeError: an `apply` that cannot be called or hashed, things that are not examples,
+        numbers of another kind.
+      ValueError: a batch of one (also as what is left of an epoch), more images per step
+        than examples, no patches for the regularizer, unknown words, a negative
+        coefficient, a momentum outside [0, 1].
 
     Source: arXiv:2201.11729, experiments: batches of 64, patience 20.
 
@@ -216,6 +233,9 @@ def training_loss(
     _checks.one_of("penalty", penalty, PENALTIES)
     _checks.one_of("batch_norm", batch_norm, BATCH_NORMS)
     _checks.positive("coefficient", coefficient)
+    momentum = _inputs.static_number("momentum", momentum, least=0, most=1)
+    _inputs.static_function("apply", apply)
+    _inputs.examples_pytree("examples", examples, 2)
     batch_size = _checks.at_least("batch_size", batch_size, 1)
     if patience is not None:
         patience = _checks.at_least("patience", patience, 0)
@@ -228,7 +248,9 @@ def training_loss(
             f"`batch_size={batch_size}` {made} of a single image: batch statistics and the "
             "swap of patches need at least two."
         )
-    regular = coefficient != 0
+    regular = not is_zero(coefficient)
+    if patches is not None:
+        patches = _inputs.drawing_function("patches", patches)
     if regular and penalty == "input_gradient_change" and patches is None:
         raise ValueError("`patches` is needed: `EitherOrder` or `RandomPatches`.")
     return TrainingLoss(
@@ -251,17 +273,22 @@ def start_training(params: Any, statistics: Any, examples: Any) -> Carrying:
       params, statistics: from `Network.init`.
       examples: what will be trained on.
 
+    Raises:
+      TypeError: parameters that are not arrays of numbers, or of which none is floating;
+        things that are not examples.
+
     Example: see `training_loss`.
     """
-    dtype = jnp.result_type(*jax.tree.leaves(params))
+    dtype = _inputs.floating_dtype("params", params)
+    _inputs.examples_pytree("examples", examples)
     zero, no = jnp.zeros((), jnp.int32), jnp.zeros((), bool)
     unknown = jnp.full((), jnp.nan, dtype)
     course = Course(
         statistics=statistics,
         order=jnp.arange(examples.count, dtype=jnp.int32),
         position=zero,
-        current=EpochSums(zero, jnp.zeros((), dtype), jnp.zeros((), dtype)),
-        last=EpochSums(zero, unknown, unknown),
+        current=EpochSums(zero, jnp.zeros((), dtype), jnp.zeros((), dtype), zero),
+        last=EpochSums(zero, unknown, unknown, zero),
         epochs=zero,
         perfect=zero,
         held=no,
@@ -274,18 +301,27 @@ def epoch_records(params: Carrying) -> dict[str, jax.Array]:
     """What the last complete epoch was like: an `observe` for `continue_descent`.
 
     Returns:
-      train_accuracy (running over the epoch), fit_loss, penalty, epochs, perfect, failed;
-      each (). The first three are NaN before the end of the first epoch.
+      train_accuracy (running over the epoch), fit_loss, penalty, unseen (share of images
+      without an input gradient where the penalty looks, see `Measured`), epochs, perfect,
+      failed; each (). The first four are NaN before the end of the first epoch.
+
+    Raises:
+      TypeError: `params` not from `start_training`.
 
     Example: see `training_loss`.
     """
-    course = params.carried
+    course = _checked_params(params).carried
     count = jnp.asarray(course.order.size, course.last.loss.dtype)
-    share = course.last.correct.astype(count.dtype) / count
+
+    def share(number: jax.Array) -> jax.Array:
+        known = number.astype(count.dtype) / count
+        return jnp.where(course.epochs == 0, jnp.full_like(known, jnp.nan), known)
+
     return {
-        "train_accuracy": jnp.where(course.epochs == 0, jnp.nan, share),
+        "train_accuracy": share(course.last.correct),
         "fit_loss": course.last.loss / count,
         "penalty": course.last.penalty / count,
+        "unseen": share(course.last.unseen),
         "epochs": course.epochs,
         "perfect": course.perfect,
         "failed": course.failed,
@@ -295,11 +331,15 @@ def epoch_records(params: Carrying) -> dict[str, jax.Array]:
 def steps_per_epoch(count: int, batch_size: int) -> int:
     """Batches of an epoch, the last one perhaps smaller.
 
+    Raises:
+      TypeError: not integers. ValueError: numbers below one.
+
     Example:
       >>> steps_per_epoch(800, 64)
       13
     """
-    return math.ceil(count / batch_size)
+    count = _checks.at_least("count", count, 1)
+    return -(-count // _checks.at_least("batch_size", batch_size, 1))
 
 
 def hold(optimizer: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
@@ -307,13 +347,22 @@ def hold(optimizer: optax.GradientTransformation) -> optax.GradientTransformatio
 
     Momentum and weight decay would move weights even where the gradient is zero.
 
+    Raises:
+      TypeError: not an optax transformation.
+
     Example: see `training_loss`.
     """
+    _checks.optimizer("optimizer", optimizer)
     inner = optax.with_extra_args_support(optimizer)
 
     def update(
         updates: Any, state: Any, params: Any = None, *, carried: Any = None, **extra: Any
     ) -> tuple[Any, Any]:
+        if not isinstance(carried, Course):
+            raise TypeError(
+                "`carried` must be the Course of `start_training`, got "
+                f"{_checks.spell(carried)}; `continue_descent` hands it on."
+            )
         return lax.cond(
             carried.held,
             lambda: (jax.tree.map(jnp.zeros_like, updates), state),
@@ -321,6 +370,15 @@ def hold(optimizer: optax.GradientTransformation) -> optax.GradientTransformatio
         )
 
     return optax.GradientTransformationExtraArgs(inner.init, update)
+
+
+def _checked_params(params: Any) -> Carrying:
+    """Weights and `Course` as `start_training` gives them."""
+    if not isinstance(params, Carrying) or not isinstance(params.carried, Course):
+        raise TypeError(
+            f"`params` must be what `start_training` gives, got {_checks.spell(params)}."
+        )
+    return params
 
 
 def _stay(weights: Any) -> Callable:

@@ -202,13 +202,14 @@ def test_grid_of_a_network_that_is_no_product():
 
 FOUR = helpers.random_factors("binary4", (2,) * 4)
 NOTHING: Any = 3
+FOURIER: Any = "fourier"
 NET = locality.ConvAC(FOUR, (2, 2, 2), 1)
 BAD = [
     (lambda: locality.ConvAC(FOUR, (3, 2, 2), 1), "4 modes, the image has 3 x 2 = 6"),
     (lambda: locality.ConvAC(FOUR, (4, 5, 2), 2), "`patch=(2, 2)` does not divide"),
     (lambda: locality.ConvAC(FOUR, (2, 2, 3), 1), "a patch has 3 numbers"),
     (lambda: locality.ConvAC(FOUR, (2, 2), 1), "must be (H, W, C)"),
-    (lambda: locality.ConvAC(FOUR, (2, 2, 2), 1, representation="fourier"), "`represent"),
+    (lambda: locality.ConvAC(FOUR, (2, 2, 2), 1, representation=FOURIER), "`represent"),
     (lambda: locality.ConvAC(FOUR, (2, 2, 2), 1, representation="one_hot"), "holds 2 num"),
     (lambda: locality.ConvAC(FOUR, (2, 2, 2), 1, representation="relu"), "`key`"),
     (lambda: locality.ConvAC(FOUR, (2, 2, 2), 1, tree=htf.flat(4)), "`tree` is another"),

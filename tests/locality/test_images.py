@@ -105,9 +105,9 @@ def test_digits_are_split_before_anything_else() -> None:
 @pytest.mark.parametrize(
     ("pixels", "labels", "words"),
     [
-        (np.zeros((2, 4, 4, 1)), np.zeros(2, np.uint8), "uint8"),
+        (np.full((2, 4, 4, 1), 0.5), np.zeros(2, np.uint8), "uint8"),
         (np.zeros((2, 4, 4), np.uint8), np.zeros(2, np.uint8), r"\(N, H, W, C\)"),
-        (np.zeros((2, 4, 4, 1), np.uint8), np.zeros(3, np.uint8), "one a picture"),
+        (np.zeros((2, 4, 4, 1), np.uint8), np.zeros(3, np.uint8), "one per image"),
     ],
 )
 def test_images_are_checked(pixels: Any, labels: Any, words: str) -> None:

@@ -172,7 +172,7 @@ def test_initial_weights_have_the_right_spread() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("batch_norm", ["reference", "split", "frozen"])
 @pytest.mark.parametrize("name", ["resnet18", "residual"])
-def test_the_regularizer_takes_every_net(name: str, batch_norm: str) -> None:
+def test_the_regularizer_takes_every_net(name: str, batch_norm: Any) -> None:
     """The cheap form has the value and gradient of the definition, under jit."""
     for net, params, statistics, x in [started(name)]:
         size = x.shape[1] // 2
@@ -205,7 +205,7 @@ def test_the_regularizer_takes_every_net(name: str, batch_norm: str) -> None:
 def test_native_convolution_is_the_same_network() -> None:
     """To 1e-5 in float32, value and gradient; in float64 to rounding."""
 
-    def value_and_gradient(method: str, dtype: Any) -> Any:
+    def value_and_gradient(method: Any, dtype: Any) -> Any:
         net = locality.resnet(18, channels=1, width=0.5, method=method)
         x = jax.random.normal(jax.random.key(1), (8, 48, 48, 1), jnp.float32)
         start = (*net.init(jax.random.key(0)), x)

@@ -10,6 +10,7 @@ import pytest
 from htfjax import locality
 
 NO_KEY: Any = 0
+ANOTHER: Any = "x"
 
 
 def numbered(count: int = 60, classes: int = 3, channels: int = 1) -> locality.Images:
@@ -23,7 +24,7 @@ def numbered(count: int = 60, classes: int = 3, channels: int = 1) -> locality.I
 
 
 @pytest.mark.parametrize("other", ["image", "class"])
-def test_pairs_have_the_promised_statistics(other: str) -> None:
+def test_pairs_have_the_promised_statistics(other: Any) -> None:
     """Labels by a fair coin; classes and images uniform; both sides in negatives."""
     images, count = numbered(), 20_000
     pairs = locality.same_class_pairs(jax.random.key(1), images, count, other=other)
@@ -99,7 +100,7 @@ def test_the_papers_canvas() -> None:
     [
         (lambda i, p: locality.same_class_pairs(jax.random.key(0), i, 0), "`count"),
         (lambda i, p: locality.same_class_pairs(NO_KEY, i, 5), "key"),
-        (lambda i, p: locality.same_class_pairs(jax.random.key(0), i, 5, other="x"),
+        (lambda i, p: locality.same_class_pairs(jax.random.key(0), i, 5, other=ANOTHER),
          "`other="),
         (lambda i, p: locality.same_class_pairs(jax.random.key(0), numbered(4, 1), 5),
          "one class"),

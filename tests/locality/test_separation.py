@@ -223,7 +223,7 @@ def test_change_by_distance_of_a_local_function_rises_to_one() -> None:
         ({"pairs": 0}, ValueError, "`pairs=0`"),
         ({"patch_size": 0}, ValueError, "`patch_size=0`"),
         ({"x": images(1)}, ValueError, "batch of one"),
-        ({"x": jnp.ones((3, 8, 10, 2), jnp.int32)}, TypeError, "floating"),
+        ({"x": jnp.ones((3, 8, 10, 2), complex)}, TypeError, "real numbers"),
         ({"key": 3}, TypeError, "`key`"),
         ({"logits_fn": two_logits}, ValueError, "choose one logit"),
     ],

@@ -21,6 +21,7 @@ import htfjax as htf
 from htfjax import locality
 from sims import (
     _network_measures,
+    _network_results,
     _network_samples,
     _network_study,
     _network_training,
@@ -143,7 +144,7 @@ def test_a_table_names_what_differs(tmp_path: Path) -> None:
         "state": "finished", "axis": "path_length", "chosen": None,
         "rows": [same | {"canvas": canvas} for canvas in ("32x32", "64x64")],
         "gaps": [{"path_length": 3, "canvas": "64x64", "arm": "coefficient 1", "gap": 0.1,
-                  "standard_error": None, "seeds": 1}],
+                  "standard_error": None, "interval": None, "seeds": 1}],
         "coefficient_chosen_on": "nothing",
     }  # fmt: skip
     console = Console(width=200, record=True, file=io.StringIO())
@@ -179,6 +180,32 @@ def test_bad_options_are_named(tmp_path: Path, options: dict, words: str) -> Non
     with pytest.raises((ValueError, SettingError), match=words):
         is_same_class.run(config(tmp_path, **options))
     assert not (tmp_path / "runs").exists()
+
+
+def test_patches_of_one_number_are_refused(tmp_path: Path) -> None:
+    """Before images are drawn: the regularizer would read 1 for every network."""
+    with pytest.raises(SettingError, match="--patch-size 1"):
+        pathfinder.run(pathfinder.Config(out=tmp_path, preset="smoke", patch_size=1))
+    assert not any(tmp_path.iterdir())
+
+
+def test_baselines_are_named_by_what_they_are_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That of positions always, of the distance where it is not matched away."""
+    found = locality.PositionBaseline(0.529, 0.006, (0.517, 0.541))
+    monkeypatch.setattr(pathfinder, "_position_baseline", lambda *_: found)
+    monkeypatch.setattr(pathfinder, "_distance_baseline", lambda *_: 0.5)
+    options = pathfinder.Config(out=tmp_path, path_lengths=(5,), canvases=("32x32",))
+    shown = {"markers' positions alone": {5: 0.529}}
+    assert pathfinder._shown(dataclasses.replace(options, matched=True)) == shown
+    shown["markers' distance alone"] = {5: 0.5}
+    assert pathfinder._shown(options) == shown
+    extra = pathfinder._extra(options)
+    assert extra["marker_distance_baseline"] == {"32x32": {"5": 0.5}}
+    position = extra["marker_position_baseline"]["32x32"]["5"]
+    assert position == {"accuracy": 0.529, "standard_error": 0.006,
+                        "interval": (0.517, 0.541)}  # fmt: skip
 
 
 def test_a_folder_of_other_options_is_refused(tmp_path: Path) -> None:
@@ -232,6 +259,43 @@ def test_arms_and_gaps(tmp_path: Path) -> None:
     (gap,) = gaps(data, "distance")
     assert gap["gap"] == pytest.approx(0.25)
     assert gap["standard_error"] == pytest.approx(np.std([0.2, 0.3], ddof=1) / np.sqrt(2))
+    assert gap["interval"] == pytest.approx(
+        [0.25 - 0.05 * 12.706205, 0.25 + 0.05 * 12.706205]
+    )
+
+
+def test_a_few_seeds_have_t_intervals() -> None:
+    """Five seeds with mean 12.7 and standard error 1.8, four with 6.0 and 1.1."""
+    for count, mean, error, wanted in (
+        (5, 12.7, 1.8, (7.7, 17.7)),
+        (4, 6.0, 1.1, (2.5, 9.5)),
+    ):
+        unit = np.arange(count) - (count - 1) / 2
+        values = mean + error * np.sqrt(count) * unit / np.std(unit, ddof=1)
+        assert spread(values)["standard_error"] == pytest.approx(error)
+        np.testing.assert_allclose(spread(values)["interval"], wanted, atol=0.05)
+    assert spread(np.array([0.5]))["interval"] is None
+
+
+def test_what_was_chosen_on_test_images_is_said(tmp_path: Path) -> None:
+    """In the summary and in the table, with the interval of a gap."""
+    scores = spread(np.array([0.5, 0.75]))
+    row = {"distance": 4, "train_size": 9, "canvas": "8x20", "network": "tiny",
+           "arm": "coefficient 0", "runs": {"capped": 2}}  # fmt: skip
+    names = ("test_accuracy", "train_accuracy", "change_test", "epochs")
+    summary = {
+        "state": "finished", "axis": "distance", "chosen": None,
+        "rows": [row | dict.fromkeys(names, scores)],
+        "gaps": [{"distance": 4, "arm": "coefficient 1", "gap": 0.127, "seeds": 5,
+                  "standard_error": 0.018, "interval": [0.077, 0.177]}],
+        "coefficient_chosen_on": _network_results.UNCHOSEN,
+        "settings_chosen_on": _network_results.SETTINGS,
+    }  # fmt: skip
+    console = Console(width=400, record=True, file=io.StringIO())
+    _network_study.report(summary, config(tmp_path), console)
+    text = console.export_text()
+    assert "+12.7 points from coefficient 0 (95 % interval 7.7 to 17.7, 5 seeds)" in text
+    assert "chosen by test accuracy of other seeds on these test images" in text
 
 
 def test_a_contact_sheet_without_training(tmp_path: Path) -> None:
@@ -334,8 +398,8 @@ def test_an_end_without_its_state_is_computed_again(tmp_path: Path) -> None:
     assert whole.attrs["status"] in ("converged", "capped")
     shutil.rmtree(tmp_path / "checkpoints")
     shutil.move(tmp_path / "early", tmp_path / "checkpoints")
-    htf.save_results(path, whole[["train_accuracy", "fit_loss", "penalty", "epochs",
-                                  "perfect", "failed"]])  # fmt: skip
+    htf.save_results(path, whole[["train_accuracy", "fit_loss", "penalty", "unseen",
+                                  "epochs", "perfect", "failed"]])  # fmt: skip
     _network_training.train(*words, lambda: False)
     again = htf.load_results(path)
     for name in whole.data_vars:

@@ -5,8 +5,12 @@ the dots is measured beside it.
 """
 
 from htfjax.locality.pathfinder.baseline import MarkerBaseline as MarkerBaseline
+from htfjax.locality.pathfinder.baseline import PositionBaseline as PositionBaseline
 from htfjax.locality.pathfinder.baseline import (
     marker_distance_baseline as marker_distance_baseline,
+)
+from htfjax.locality.pathfinder.baseline import (
+    marker_position_baseline as marker_position_baseline,
 )
 from htfjax.locality.pathfinder.draw import PathfinderImages as PathfinderImages
 from htfjax.locality.pathfinder.draw import draw_pathfinder as draw_pathfinder

@@ -5,12 +5,13 @@ import multiprocessing
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from itertools import repeat
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from htfjax import _checks
+from htfjax.locality import inputs as _inputs
 from htfjax.locality import streams
 from htfjax.locality.pathfinder.chunk import CHUNK, Chunk, draw_chunk
 from htfjax.locality.pathfinder.settings import PathfinderSettings
@@ -73,11 +74,8 @@ def draw_pathfinder(
       >>> images.pixels.shape, images.labels.shape
       ((4, 150, 150), (4,))
     """
-    if not isinstance(settings, PathfinderSettings):
-        raise TypeError(
-            f"`settings` must be PathfinderSettings, got {settings!r}; `paper_pathfinder` "
-            "makes some."
-        )
+    advice = "`paper_pathfinder` makes some"
+    _checks.instance("settings", settings, PathfinderSettings, advice)
     count = _checks.at_least("count", count, 1)
     processes = _checks.at_least("processes", processes, 1)
     words = streams.key_words(key)
@@ -99,7 +97,7 @@ def marker_distances(images: PathfinderImages) -> np.ndarray:
     """Distance of both marks in pixels of the drawn image, (N,).
 
     Raises:
-      TypeError: not `PathfinderImages`.
+      TypeError: not `PathfinderImages`. ValueError: marks that are not (N, 2, 2).
 
     Example:
       >>> import jax
@@ -108,11 +106,24 @@ def marker_distances(images: PathfinderImages) -> np.ndarray:
       >>> bool((marker_distances(images)[images.labels == 1] < 30).all())
       True
     """
-    if not isinstance(images, PathfinderImages):
-        raise TypeError(f"`images` must be PathfinderImages, got {type(images).__name__}.")
-    apart = (images.marks[:, 0] - images.marks[:, 1]).astype(int)
+    check_images("images", images)
+    marks = checked_marks("images.marks", images.marks)
+    apart = marks[:, 0] - marks[:, 1]
     # From whole squares, so that equal distances are equal numbers.
     return np.sqrt((apart**2).sum(axis=1))
+
+
+def check_images(name: str, images: Any) -> None:
+    """Pathfinder images."""
+    advice = "`draw_pathfinder` makes some"
+    _checks.instance(name, images, PathfinderImages, advice)
+
+
+def checked_marks(name: str, marks: Any) -> np.ndarray:
+    """Rows and columns of both marks, (N, 2, 2) int."""
+    places = np.asarray(_inputs.on_host(name, _checks.integer_array(name, marks)))
+    _checks.shape(name, places, (None, 2, 2), "(N, 2, 2)")
+    return places.astype(int)
 
 
 def _chunks(

@@ -13,8 +13,10 @@ import numpy as np
 
 from htfjax import _checks, _files
 from htfjax.locality import streams
+from htfjax.locality.examples import check_rows
 from htfjax.locality.pathfinder.draw import (
     PathfinderImages,
+    check_images,
     draw_pathfinder,
     settings_text,
     take_images,
@@ -54,9 +56,12 @@ class PathfinderExamples:
     def batch(self, rows: Any) -> tuple[jax.Array, jax.Array]:
         """Examples of the given numbers: x (B, s, s, 1), y (B,) in {0, 1}, float32.
 
-        Works under jit. Numbers must lie below `count`.
+        Works under jit, where numbers are not checked.
+
+        Raises:
+          TypeError: not integers. ValueError: numbers that are not there.
         """
-        rows = jnp.asarray(rows)
+        rows = check_rows(rows, self.count)
         x = self.pixels[rows].astype(jnp.float32) / jnp.float32(255)
         x = (x - self.mean) / self.std
         return x[..., None], self.labels[rows].astype(jnp.float32)
@@ -81,7 +86,8 @@ def pathfinder_examples(
       `batch(rows)` gives x (B, s, s, 1) and y (B,) in float32.
 
     Raises:
-      ValueError: no images in `rows`. TypeError: not `PathfinderImages`.
+      ValueError: no images in `rows`. TypeError: not `PathfinderImages`, rows that are not
+        a slice, a `like` that is not `PathfinderExamples`.
 
     Source: arXiv:2201.11729, Pathfinder (one mean and deviation, of the training set).
 
@@ -95,9 +101,11 @@ def pathfinder_examples(
       >>> x.shape, round(abs(float(x.mean())), 2), round(float(x.std()), 2), test.count
       ((8, 150, 150, 1), 0.0, 1.0, 4)
     """
-    if not isinstance(images, PathfinderImages):
-        raise TypeError(f"`images` must be PathfinderImages, got {type(images).__name__}.")
-    chosen = images if rows is None else take_images(images, rows)
+    check_images("images", images)
+    if like is not None:
+        advice = "the training examples, made by `pathfinder_examples`"
+        _checks.instance("like", like, PathfinderExamples, advice)
+    chosen = images if rows is None else take_images(images, _checked_slice(rows))
     if not len(chosen.labels):
         raise ValueError(f"`rows={rows}` holds none of the {len(images.labels)} images.")
     if like is None:
@@ -111,6 +119,17 @@ def pathfinder_examples(
     return PathfinderExamples(
         jnp.asarray(chosen.pixels), jnp.asarray(chosen.labels), mean, std
     )
+
+
+def _checked_slice(rows: Any) -> slice:
+    _checks.instance("rows", rows, slice, "slice(0, 10_000) takes the first ones")
+    for name in ("start", "stop", "step"):
+        value = getattr(rows, name)
+        if value is not None:
+            _checks.at_least(f"rows.{name}", value, -(2**62))
+    if rows.step == 0:
+        raise ValueError("`rows.step=0` takes nothing.")
+    return rows
 
 
 def stored_pathfinder(

@@ -1,10 +1,11 @@
-"""What a Pathfinder image is made of: the paper's parameters and the LRA presets."""
+"""Parameters of Pathfinder images: the paper's and the LRA presets."""
 
 import dataclasses
 import math
 from typing import Any
 
 from htfjax import _checks
+from htfjax.locality import inputs as _inputs
 
 __all__ = ["PathfinderSettings", "lra_pathfinder", "paper_pathfinder"]
 
@@ -58,14 +59,18 @@ class PathfinderSettings:
                  "distractor_length": 0, "num_distractors": -1, "segment_retries": 0,
                  "distractor_retries": 0, "max_attempts": 1}  # fmt: skip
         for name, least in whole.items():
-            _checks.at_least(name, getattr(self, name), least)
+            self._set(name, _checks.at_least(name, getattr(self, name), least))
         for name in ("thickness", "continuity", "marker_radius", "path_contrast",
                      "distractor_contrast"):  # fmt: skip
-            _checks.positive(name, getattr(self, name), strict=True)
-        if not self.margins:
-            raise ValueError("`margins` is empty: give at least one.")
-        margins = tuple(_checks.at_least("margins", m, 1) for m in self.margins)
-        object.__setattr__(self, "margins", margins)
+            value = getattr(self, name)
+            self._set(name, _inputs.static_number(name, value, least=0, strict=True))
+        self._set("margins", _inputs.integers("margins", self.margins, 1))
+        self._set("match_distance", _checks.flag("match_distance", self.match_distance))
+        # Margins and places of marks are stored in one and two bytes.
+        if max(self.margins) > 255:
+            raise ValueError(f"`margins={self.margins}` must be at most 255.")
+        if self.size > 32_767:
+            raise ValueError(f"`size={self.size}` must be at most 32767.")
         if self.size % self.output_size:
             raise ValueError(
                 f"`output_size={self.output_size}` must divide `size={self.size}`."
@@ -87,10 +92,12 @@ class PathfinderSettings:
                 f"be below {self.size // 2}."
             )
         if self.distractor_length == 0:
-            object.__setattr__(self, "distractor_length", max(1, self.contour_length // 3))
+            self._set("distractor_length", max(1, self.contour_length // 3))
         if self.num_distractors == -1:
-            count = math.ceil(90 / self.contour_length - 1e-9)
-            object.__setattr__(self, "num_distractors", count)
+            self._set("num_distractors", math.ceil(90 / self.contour_length - 1e-9))
+
+    def _set(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
 
 
 def paper_pathfinder(contour_length: int, **changes: Any) -> PathfinderSettings:
@@ -111,7 +118,7 @@ def paper_pathfinder(contour_length: int, **changes: Any) -> PathfinderSettings:
       >>> [paper_pathfinder(n).num_distractors for n in (3, 5, 7, 9)]
       [30, 18, 13, 10]
     """
-    return PathfinderSettings(contour_length=contour_length, **changes)
+    return _with(changes, {"contour_length": contour_length})
 
 
 def lra_pathfinder(size: int, **changes: Any) -> PathfinderSettings:
@@ -133,6 +140,7 @@ def lra_pathfinder(size: int, **changes: Any) -> PathfinderSettings:
       >>> lra_pathfinder(64).contour_length
       14
     """
+    size = _checks.at_least("size", size, 1)
     if size not in LRA_SIZES:
         raise ValueError(f"`size={size}` is none of {list(LRA_SIZES)}.")
     own: dict[str, Any] = {
@@ -150,4 +158,13 @@ def lra_pathfinder(size: int, **changes: Any) -> PathfinderSettings:
     }[size]  # fmt: skip
     common: dict[str, Any] = {"contour_length": 14, "size": size, "output_size": size,
               "distractor_length": 4}  # fmt: skip
-    return PathfinderSettings(**(common | own | changes))
+    return _with(changes, common | own)
+
+
+def _with(changes: dict[str, Any], preset: dict[str, Any]) -> PathfinderSettings:
+    """A preset with other parameters."""
+    known = [field.name for field in dataclasses.fields(PathfinderSettings)]
+    unknown = sorted(set(changes) - set(known))
+    if unknown:
+        raise TypeError(f"`{unknown[0]}` is no parameter; there are {', '.join(known)}.")
+    return PathfinderSettings(**(preset | changes))
