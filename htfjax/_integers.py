@@ -15,6 +15,7 @@ def at_least(name: str, value: Any, least: int) -> int:
     try:
         # Booleans and arrays of one entry have an index too.
         plain = not (isinstance(value, bool) or getattr(value, "ndim", 0))
+        plain = plain and not hasattr(value, "mask")  # NumPy's masked numbers
         number = operator.index(value) if plain else None
     except TypeError:
         number = None

@@ -73,11 +73,16 @@ def start_descent(params: Any, optimizer: optax.GradientTransformation) -> Desce
       params: any pytree of floating arrays, `Factors` for example, or a `Carrying`.
       optimizer: an optax transformation.
 
+    Raises:
+      TypeError: parameters that are not floating arrays, not an optax transformation.
+
     Example:
       >>> import htfjax as htf, jax.numpy as jnp
       >>> int(htf.start_descent(jnp.ones(3), htf.group_rmsprop(1e-2)).step)
       0
     """
+    _checks.optimizer("optimizer", optimizer)
+    _checks.parameters("params", _trained(params))
     return DescentState(params, optimizer.init(_trained(params)), jnp.zeros((), jnp.int32))
 
 
@@ -116,8 +121,9 @@ def continue_descent(
       records, all read before the update of their step.
 
     Raises:
-      TypeError: `key` is no typed key, `loss` is not callable, or what it carries on is
-        not like what it was given.
+      TypeError: `key` is not a typed key, `state` is not a descent state or not one of
+        this optimizer, `loss` is not a scalar function, or what it carries on is not like
+        what it was given.
       ValueError: `num_steps` or `record_every` below 1, or not a multiple.
 
     Source: gradient descent as in arXiv:2201.11729, experiments.
@@ -139,8 +145,11 @@ def continue_descent(
             f"use {num_steps - num_steps % record_every} or "
             f"{num_steps + record_every - num_steps % record_every} steps."
         )
-    if not callable(loss):
-        raise TypeError(f"`loss` must be callable, got {type(loss).__name__}.")
+    _checks.instance("state", state, DescentState, "`start_descent` makes one")
+    _checks.function("loss", loss)
+    _checks.optimizer("optimizer", optimizer)
+    if observe is not None:
+        _checks.function("observe", observe)
     if key is not None:
         _checks.key("key", key)
     arrays, rebuild = _split(loss)
@@ -334,10 +343,12 @@ def _trained(params: Any) -> Any:
 def _value_and_grad(loss: Callable[..., Any], params: Any) -> tuple:
     """Value, what is carried on (None if nothing is), gradient of what is trained."""
     if not isinstance(params, Carrying):
-        value, grads = jax.value_and_grad(loss)(params)
+        scalar = _checks.scalar_valued("loss", loss)
+        value, grads = jax.value_and_grad(scalar)(params)
         return value, None, grads
+    pair = _checks.scalar_valued("loss", loss, aux=True)
     (value, carried), grads = jax.value_and_grad(
-        lambda trained: loss(Carrying(trained, params.carried)), has_aux=True
+        lambda trained: pair(Carrying(trained, params.carried)), has_aux=True
     )(params.trained)
     given, found = (jax.tree.map(jax.typeof, x) for x in (params.carried, carried))
     if _looks(given) != _looks(found):

@@ -37,7 +37,7 @@ def scale_by_group_rms(decay: Any = 0.99, eps: Any = 1e-6) -> Any:
       An optax transformation. A zero gradient gives a zero update.
 
     Raises:
-      ValueError: `decay` outside [0, 1), negative `eps`.
+      TypeError: not real numbers. ValueError: `decay` outside [0, 1), negative `eps`.
 
     Source: as used by arXiv:2201.11729.
 
@@ -54,6 +54,7 @@ def scale_by_group_rms(decay: Any = 0.99, eps: Any = 1e-6) -> Any:
         raise ValueError(f"`decay={decay}` must be below 1.")
 
     def init(params: Any) -> GroupRmsState:
+        _checks.parameters("params", params)
         dtype = jnp.result_type(*jax.tree.leaves(params))
         zero = jnp.zeros((), jnp.int32)
         return GroupRmsState(zero, jnp.zeros((), dtype), zero)

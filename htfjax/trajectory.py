@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from htfjax import _checks
+
 __all__ = ["RiseTimes", "Stop", "Trajectory", "find_stop", "join", "rise_times"]
 
 
@@ -97,6 +99,7 @@ def join(pieces: Sequence[Trajectory]) -> Trajectory:
     where it was computed inside the scan like all others.
 
     Raises:
+      TypeError: not a list of trajectories.
       ValueError: no pieces, or one that does not start where the previous one ended.
 
     Example:
@@ -111,8 +114,14 @@ def join(pieces: Sequence[Trajectory]) -> Trajectory:
       >>> htf.join(pieces).steps.tolist()
       [0, 2, 4, 6, 8]
     """
+    if not isinstance(pieces, Sequence):
+        raise TypeError(f"`pieces` must be a list, got {_checks.spell(pieces)}.")
     if not pieces:
         raise ValueError("`pieces` is empty: nothing was recorded.")
+    for i, piece in enumerate(pieces):
+        _checks.instance(f"pieces[{i}]", piece, Trajectory, "`continue_descent` gives one")
+        if jax.tree.structure(piece) != jax.tree.structure(pieces[0]):
+            raise ValueError(f"`pieces[{i}]` has records of another kind than the first.")
     for before, after in itertools.pairwise(pieces):
         if int(before.steps[-1]) != int(after.steps[0]):
             raise ValueError(
@@ -136,14 +145,27 @@ def find_stop(
     Diverged: the loss is not finite, or above `divergence` times the first one (if that
     is not zero).
 
+    Args:
+      losses: (K,) at least one.
+      tolerance: zero or more.
+      patience: records, zero or more.
+      divergence: above zero; infinite for none.
+
     Raises:
-      Nothing: any losses (K,) will do.
+      TypeError: not real numbers, a `patience` that is not an integer.
+      ValueError: losses of another shape, numbers below their least.
 
     Example:
       >>> find_stop(np.array([1.0, 0.01, 0.01, 0.01]), tolerance=0.1, patience=2)
       Stop(reason='converged', record=3)
     """
-    losses = np.asarray(losses)
+    losses = np.asarray(_checks.real_array("losses", losses))
+    _checks.shape("losses", losses, (None,), "(K,)")
+    if not losses.size:
+        raise ValueError("`losses` is empty: nothing was recorded.")
+    _checks.positive("tolerance", tolerance)
+    patience = _checks.at_least("patience", patience, 0)
+    _checks.real("divergence", divergence, least=0, strict=True, infinite=True)
     with np.errstate(invalid="ignore"):
         wild = ~np.isfinite(losses) | (losses > divergence * losses[0]) & (losses[0] > 0)
         below = losses < tolerance
@@ -173,7 +195,8 @@ def rise_times(steps: ArrayLike, values: ArrayLike, active: float = 1e-2) -> Ris
       Arrays (M,), NaN where a quantity is not active.
 
     Raises:
-      ValueError: arrays of other shapes.
+      TypeError: not real numbers. ValueError: arrays of other shapes, steps that decrease
+        or are NaN, a negative `active`.
 
     Source: definitions of our own, the same in every figure and table.
 
@@ -181,12 +204,18 @@ def rise_times(steps: ArrayLike, values: ArrayLike, active: float = 1e-2) -> Ris
       >>> rise_times(np.arange(4), np.array([[0, 0], [1, 0], [5, 0], [9, 0]])).take_off
       array([ 1., nan])
     """
-    steps, values = np.asarray(steps, float), np.abs(np.asarray(values, float))
+    steps = np.asarray(_checks.real_array("steps", steps), float)
+    values = np.abs(np.asarray(_checks.real_array("values", values), float))
+    _checks.positive("active", active)
     if steps.ndim != 1 or values.ndim != 2 or len(steps) != len(values):
         raise ValueError(
             f"`steps` has shape {steps.shape} and `values` {values.shape}, expected (K,) "
             "and (K, M)."
         )
+    if not steps.size:
+        raise ValueError("`steps` is empty: nothing was recorded.")
+    if not np.all(np.diff(steps) >= 0):
+        raise ValueError(f"`steps` must not decrease, got {_checks.spell(steps)}.")
     final = values[-1]
     # NaN pads ragged sizes, and is what a diverged run ends with.
     largest = np.max(final, initial=0.0, where=~np.isnan(final))

@@ -19,9 +19,8 @@ ROUNDINGS = 16
 
 def parameter_dtype(params: Any) -> np.dtype:
     """The one floating dtype of the parameters."""
+    _checks.parameters("params", params)
     leaves = jax.tree.leaves(params)
-    if not leaves:
-        raise TypeError("`params` holds no arrays.")
     dtypes = {jnp.result_type(x) for x in leaves}
     if len(dtypes) > 1 or not jnp.issubdtype(next(iter(dtypes)), jnp.floating):
         raise TypeError(
@@ -29,7 +28,7 @@ def parameter_dtype(params: Any) -> np.dtype:
             f"{sorted(map(str, dtypes))}."
         )
     if isinstance(params, Factors | GroupedFactors):
-        _factors.check(params)
+        _factors.check(params, "params")
     return dtypes.pop()
 
 

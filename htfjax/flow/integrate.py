@@ -113,8 +113,11 @@ def gradient_flow(
       True
     """
     dtype = checks.parameter_dtype(params)
-    if not callable(loss):
-        raise TypeError(f"`loss` must be callable, got {type(loss).__name__}.")
+    _checks.function("loss", loss)
+    for name, function in (("observe", observe), ("integrate", integrate)):
+        if function is not None:
+            _checks.function(name, function)
+    interpolate = _checks.flag("interpolate", interpolate)
     _checks.one_of("clock", clock, CLOCKS)
     max_steps = _checks.at_least("max_steps", max_steps, 1)
     times = checks.check_times(times, dtype)
