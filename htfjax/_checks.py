@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from jax.core import Tracer
 
-from htfjax._integers import at_least
+from htfjax._integers import at_least, spell
 from htfjax.mode_tree import ModeTree
 
 __all__ = [
@@ -46,6 +46,7 @@ __all__ = [
     "sequence",
     "shape",
     "spell",
+    "tolerance",
     "tree",
 ]
 
@@ -53,15 +54,6 @@ __all__ = [
 def concrete(x: Any) -> bool:
     """Whether the values of `x` can be looked at (False while tracing)."""
     return not isinstance(x, Tracer)
-
-
-def spell(value: Any, most: int = 80) -> str:
-    """A value as an error shows it: short, whatever it is."""
-    try:
-        text = " ".join(repr(value).split())
-    except Exception:  # a foreign object's repr may do anything
-        text = f"a {type(value).__name__}"
-    return text if len(text) <= most else f"{text[: most - 3]}... ({type(value).__name__})"
 
 
 # Numbers
@@ -157,6 +149,14 @@ def scalar(
     return jax.numpy.asarray(held)
 
 
+def tolerance(name: str, value: Any, dtype: Any) -> jax.Array:
+    """A tolerance, zero or more, as an array of a dtype: a number or an array of them."""
+    if getattr(value, "ndim", 0):
+        return bounded(name, value, dtype)
+    positive(name, value)
+    return jax.numpy.asarray(float(value) if concrete(value) else value, dtype)
+
+
 def flag(name: str, value: Any) -> bool:
     """True or False."""
     if not isinstance(value, bool | np.bool_):
@@ -168,7 +168,7 @@ def flag(name: str, value: Any) -> bool:
 
 
 def array(name: str, values: Any) -> Any:
-    """An array of any dtype that arithmetic knows, as NumPy array, or a traced one.
+    """An array of numbers (complex ones too), as NumPy array, or a traced one.
 
     Foreign byte order and long double are converted; values that are masked or missing
     are refused, because NumPy would make data of them.
@@ -192,6 +192,8 @@ def array(name: str, values: Any) -> Any:
         raise TypeError(f"`{name}` must be an array, got {spell(values)}.") from error
     if found.dtype.kind == "O":
         found = _from_objects(name, found)
+    if not jax.numpy.issubdtype(found.dtype, np.number) and found.dtype != bool:
+        raise TypeError(f"`{name}` must hold real numbers, got {found.dtype}.")
     if found.dtype.kind == "f" and found.dtype.itemsize > 8:
         double = found.astype(np.float64)
         if not np.array_equal(double.astype(found.dtype), found, equal_nan=True):
@@ -436,11 +438,12 @@ def _is_precision(value: Any) -> bool:
     return True
 
 
-def one_of(name: str, value: Any, choices: Sequence[str]) -> None:
+def one_of(name: str, value: Any, choices: Sequence[str]) -> str:
     """One of a few words."""
     if not isinstance(value, str) or value not in choices:
         kind = ValueError if isinstance(value, str) else TypeError
         raise kind(f"`{name}={spell(value)}` is none of {list(choices)}.")
+    return str(value)
 
 
 def instance(name: str, value: Any, kind: type | tuple[type, ...], advice: str) -> None:

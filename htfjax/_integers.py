@@ -1,9 +1,18 @@
-"""The one check that mode trees need, apart from the others because trees know no jax."""
+"""Integers and their errors, apart from the other checks because trees know no jax."""
 
 import operator
 from typing import Any
 
-__all__ = ["at_least"]
+__all__ = ["at_least", "spell"]
+
+
+def spell(value: Any, most: int = 80) -> str:
+    """A value as an error shows it: short, whatever it is."""
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # a foreign object's repr may do anything
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= most else f"{text[: most - 3]}... ({type(value).__name__})"
 
 
 def at_least(name: str, value: Any, least: int) -> int:
@@ -20,7 +29,7 @@ def at_least(name: str, value: Any, least: int) -> int:
     except TypeError:
         number = None
     if number is None:
-        raise TypeError(f"`{name}` must be an integer, got {value!r}.")
+        raise TypeError(f"`{name}` must be an integer, got {spell(value)}.")
     if number < least:
         raise ValueError(f"`{name}={value}` must be at least {least}.")
     return number

@@ -8,7 +8,7 @@ import jax
 import optax
 
 from htfjax import _checks
-from htfjax.descent import DescentState, continue_descent
+from htfjax.descent import DescentState, check_state, continue_descent
 from htfjax.trajectory import Trajectory
 
 __all__ = ["chunk_lengths", "descend_in_chunks"]
@@ -53,7 +53,7 @@ def descend_in_chunks(
       40
       50
     """
-    _checks.instance("state", state, DescentState, "`start_descent` makes one")
+    check_state(state)
     _checks.function("loss", loss)
     _checks.optimizer("optimizer", optimizer)
     if observe is not None:

@@ -83,6 +83,8 @@ def start_descent(params: Any, optimizer: optax.GradientTransformation) -> Desce
     """
     _checks.optimizer("optimizer", optimizer)
     _checks.parameters("params", _trained(params))
+    # Python's numbers have no dtype that a compiled loop could keep.
+    params = jax.tree.map(lambda x: x if hasattr(x, "dtype") else jnp.asarray(x), params)
     return DescentState(params, optimizer.init(_trained(params)), jnp.zeros((), jnp.int32))
 
 
@@ -145,7 +147,7 @@ def continue_descent(
             f"use {num_steps - num_steps % record_every} or "
             f"{num_steps + record_every - num_steps % record_every} steps."
         )
-    _checks.instance("state", state, DescentState, "`start_descent` makes one")
+    check_state(state)
     _checks.function("loss", loss)
     _checks.optimizer("optimizer", optimizer)
     if observe is not None:
@@ -209,6 +211,32 @@ def descend(
     return state.params, trajectory
 
 
+def check_state(state: Any) -> None:
+    """A descent state whose leaves are arrays, its step among them."""
+    _checks.instance("state", state, DescentState, "`start_descent` makes one")
+    kind = getattr(state.step, "dtype", None)
+    if kind is None or np.ndim(state.step) or not jnp.issubdtype(kind, jnp.integer):
+        raise TypeError(
+            f"`state.step` must be one int32, got {_checks.spell(state.step)}; "
+            "`start_descent` makes states."
+        )
+    for leaf in jax.tree.leaves(state):
+        if not hasattr(leaf, "dtype") and not isinstance(leaf, float | int | complex):
+            raise TypeError(f"`state` must hold arrays, got {_checks.spell(leaf)}.")
+
+
+def _check_structure(state: DescentState, optimizer: Any) -> None:
+    """A state that this optimizer began; looked at once for each program."""
+    _checks.parameters("state.params", _trained(state.params))
+    began = jax.eval_shape(optimizer.init, _trained(state.params))
+    fresh, given = jax.tree.structure(began), jax.tree.structure(state.opt_state)
+    if fresh != given:
+        raise TypeError(
+            "`optimizer` is not the one that began `state`: it begins with "
+            f"{_checks.spell(fresh)}, `state` holds {_checks.spell(given)}."
+        )
+
+
 @dataclasses.dataclass(frozen=True)
 class _Rebuild:
     """The static rest of a callable: how to put it together from its array leaves."""
@@ -259,6 +287,7 @@ def _run(
     num_records: int,
     record_every: int,
 ) -> tuple[DescentState, Trajectory]:
+    _check_structure(state, optimizer)
     update = optax.with_extra_args_support(optimizer).update
 
     # Jitted, so that Python runs once although both are called twice: in the scan, and

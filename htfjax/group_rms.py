@@ -98,7 +98,9 @@ def group_rmsprop(learning_rate: Any, decay: Any = 0.99, eps: Any = 1e-6) -> Any
       >>> [round(x, 4) for x in update.tolist()]
       [-0.06, -0.08]
     """
+    rate: Any = learning_rate
     if not callable(learning_rate):
         _checks.positive("learning_rate", learning_rate)
-    rate: Any = learning_rate
+        # A number of any dtype scales updates of any other.
+        rate = float(learning_rate) if _checks.concrete(learning_rate) else learning_rate
     return optax.chain(scale_by_group_rms(decay, eps), optax.scale_by_learning_rate(rate))

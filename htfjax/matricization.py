@@ -47,7 +47,10 @@ def matricize(tensor: Any, row_modes: Sequence[int]) -> jax.Array:
       >>> htf.matricize(jnp.zeros((2, 3, 4)), (0, 2)).shape
       (8, 3)
     """
-    if not isinstance(tensor, jax.Array):
+    is_key = isinstance(tensor, jax.Array) and jnp.issubdtype(
+        tensor.dtype, jax.dtypes.extended
+    )
+    if is_key or not isinstance(tensor, jax.Array):
         tensor = jnp.asarray(_checks.array("tensor", tensor))
     rows = check_modes("row_modes", row_modes, tensor.ndim)
     columns = [mode for mode in range(tensor.ndim) if mode not in rows]
@@ -176,7 +179,8 @@ def rank_within(s: Any, error: Any) -> jax.Array:
       >>> int(htf.rank_within(jnp.array([5.0, 0.4, 0.3]), 0.6))
       1
     """
-    s, error = _checked(s, "error", error)
+    s, _ = _checked(s, "error", None)
+    error = _checks.tolerance("error", error, s.dtype)
     if _checks.concrete(s) and np.any(np.asarray(s)[..., 1:] > np.asarray(s)[..., :-1]):
         raise ValueError(f"`s` must be descending, got {_checks.spell(s)}.")
     largest = _largest(s)
@@ -198,7 +202,7 @@ def _checked(s: Any, name: str, cut: Any) -> tuple[jax.Array, jax.Array | None]:
             f"`s` has negative values, got {_checks.spell(s)}; singular values are zero or "
             "more."
         )
-    return s, None if cut is None else _checks.bounded(name, cut, s.dtype)
+    return s, None if cut is None else _checks.tolerance(name, cut, s.dtype)
 
 
 def _cut(s: jax.Array, floor: Any) -> jax.Array:

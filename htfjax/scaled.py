@@ -93,6 +93,7 @@ class ScaledLoss:
 
     def __call__(self, factors: Either) -> jax.Array:
         """The loss of the factors, ()."""
+        _factors.check(factors)
         return _value(self.loss, factors)
 
 

@@ -166,6 +166,7 @@ def find_stop(
     _checks.positive("tolerance", tolerance)
     patience = _checks.at_least("patience", patience, 0)
     _checks.real("divergence", divergence, least=0, strict=True, infinite=True)
+    tolerance, divergence = float(tolerance), float(divergence)
     with np.errstate(invalid="ignore"):
         wild = ~np.isfinite(losses) | (losses > divergence * losses[0]) & (losses[0] > 0)
         below = losses < tolerance
@@ -207,6 +208,7 @@ def rise_times(steps: ArrayLike, values: ArrayLike, active: float = 1e-2) -> Ris
     steps = np.asarray(_checks.real_array("steps", steps), float)
     values = np.abs(np.asarray(_checks.real_array("values", values), float))
     _checks.positive("active", active)
+    active = float(active)
     if steps.ndim != 1 or values.ndim != 2 or len(steps) != len(values):
         raise ValueError(
             f"`steps` has shape {steps.shape} and `values` {values.shape}, expected (K,) "
@@ -214,8 +216,10 @@ def rise_times(steps: ArrayLike, values: ArrayLike, active: float = 1e-2) -> Ris
         )
     if not steps.size:
         raise ValueError("`steps` is empty: nothing was recorded.")
-    if not np.all(np.diff(steps) >= 0):
-        raise ValueError(f"`steps` must not decrease, got {_checks.spell(steps)}.")
+    if not (np.all(np.isfinite(steps)) and np.all(np.diff(steps) >= 0)):
+        raise ValueError(
+            f"`steps` must be finite and not decrease, got {_checks.spell(steps)}."
+        )
     final = values[-1]
     # NaN pads ragged sizes, and is what a diverged run ends with.
     largest = np.max(final, initial=0.0, where=~np.isnan(final))

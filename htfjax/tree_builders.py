@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
-from htfjax._integers import at_least
+from htfjax._integers import at_least, spell
 from htfjax.mode_tree import ModeTree
 
 __all__ = [
@@ -129,9 +129,10 @@ def pooled(
     order = at_least("order", order, 1)
     if not isinstance(pattern, str) or pattern not in _GROUPINGS:
         kind = ValueError if isinstance(pattern, str) else TypeError
-        raise kind(f"`pattern={pattern!r}` is none of {sorted(_GROUPINGS)}.")
+        raise kind(f"`pattern={spell(pattern)}` is none of {sorted(_GROUPINGS)}.")
     group = _GROUPINGS[pattern]
-    if isinstance(window, Sequence) or getattr(window, "ndim", 0) == 1:
+    listed = isinstance(window, Sequence) and not isinstance(window, str | bytes)
+    if listed or getattr(window, "ndim", 0) == 1:
         level: list[Any] = list(range(order))
         for size in window:  # type: ignore[union-attr]
             level = _grouped(level, group(len(level), at_least("window", size, 1)))

@@ -253,7 +253,7 @@ def hierarchical_rank(
 def _cut(values: jax.Array, rtol: float | None) -> jax.Array:
     """What counts at least, relative to the largest: by default K epsilon."""
     least = values.shape[-1] * float(jnp.finfo(values.dtype).eps)
-    return jnp.asarray(least if rtol is None else rtol, values.dtype)
+    return _checks.tolerance("rtol", least if rtol is None else rtol, values.dtype)
 
 
 def _choose(

@@ -69,12 +69,7 @@ def check_tolerances(params: Any, rtol: Any, atol: Any, dtype: np.dtype) -> None
 
 def check_start(loss: Any, params: Any) -> None:
     """A scalar loss, finite with its gradient at the start."""
-    shape = jax.eval_shape(loss, params)
-    if not hasattr(shape, "shape") or shape.shape != ():
-        raise TypeError(
-            "`loss` must return a scalar, got "
-            + (f"shape {shape.shape}." if hasattr(shape, "shape") else f"{shape}.")
-        )
+    jax.eval_shape(_checks.scalar_valued("loss", loss), params)
     if not all(map(_checks.concrete, jax.tree.leaves((loss, params)))):
         return
     value, finite = _look_at_start(params, loss)

@@ -118,7 +118,7 @@ def gradient_flow(
         if function is not None:
             _checks.function(name, function)
     interpolate = _checks.flag("interpolate", interpolate)
-    _checks.one_of("clock", clock, CLOCKS)
+    clock = _checks.one_of("clock", clock, CLOCKS)
     max_steps = _checks.at_least("max_steps", max_steps, 1)
     times = checks.check_times(times, dtype)
     checks.check_tolerances(params, rtol, atol, dtype)

@@ -183,10 +183,8 @@ def _floats(**values: Any) -> list[jax.Array]:
     ]
     default = jnp.result_type(float)
     dtype = max(kinds, key=lambda kind: kind.itemsize, default=default)
-    dtype = (
-        _checks.float_dtype("dtype", None) if dtype.itemsize > default.itemsize else dtype
-    )
-    dtype = jnp.promote_types(dtype, jnp.float32)  # half precision is too coarse
+    if not 4 <= dtype.itemsize <= default.itemsize:  # half precision is too coarse
+        dtype = default if dtype.itemsize > 4 else np.dtype(np.float32)
     checked = []
     for name, array in arrays.items():
         strict = name == "start"

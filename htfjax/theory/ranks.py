@@ -48,7 +48,8 @@ def node_rank_bounds(
     """
     factors = _factors.with_constants(factors)
     if rtol is not None:
-        rtol = _checks.scalar("rtol", rtol, _factors.dtype(factors), least=0)
+        _checks.real("rtol", rtol, least=0)
+        rtol = _checks.tolerance("rtol", rtol, _factors.dtype(factors))
     tree, dims = factors.tree, _factors.mode_dims(factors)
     alive = {}
     for v, sizes in whole_norms(factors).items():

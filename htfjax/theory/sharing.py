@@ -109,7 +109,9 @@ def _levels(tree: ModeTree, matrices: Any) -> list[Any]:
     trained = given[:-1] if given[-1] is None else given
     held = [_checks.floating(f"matrices[{l}]", matrix) for l, matrix in enumerate(trained)]
     for l, matrix in enumerate(held):
-        _checks.shape(f"matrices[{l}]", matrix, (None, None), "(R_l, R_above)")
+        _checks.shape(f"matrices[{l}]", matrix, (None, None), "(R_l, R_l+1)")
+        if not matrix.size:
+            raise ValueError(f"`matrices[{l}]` is empty: {matrix.shape}.")
     columns = [matrix.shape[0] for matrix in held[1:]] + [1] * (len(held) == levels)
     for l, width in enumerate(columns):
         axes = "(R_l, R_l+1), where the root has one column"

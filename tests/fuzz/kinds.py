@@ -89,7 +89,9 @@ class Call:
     function: Callable[..., Any]
     arguments: Callable[[], dict[str, Any]]
     kinds: Mapping[str, Kind]
-    read: Callable[[Any], Any] = lambda result: result
+    read: Callable[[Any], Any] = lambda result: (
+        dict(result) if isinstance(result, Mapping) else result
+    )
     slow: bool = False
 
     def __call__(self, **changed: Any) -> Any:
@@ -576,7 +578,7 @@ KEY = Kind(
         WORD,
         Wrong("zero", always(0)),
         Wrong("old_style", lambda _: jax.random.PRNGKey(0)),
-        Wrong("two", lambda k: jax.random.split(k, 2)),
+        Wrong("two", lambda _: jax.random.split(key(), 2)),
         Wrong("numbers", lambda _: np.zeros(2, np.uint32)),
         Wrong("generator", lambda _: np.random.default_rng(0)),
     ),
@@ -665,7 +667,7 @@ PARAMS = Kind(
 )
 
 
-def total_square(params: Any) -> jax.Array:
+def total_square(params: Any) -> Any:
     return sum(jnp.sum(jnp.square(x)) for x in jax.tree.leaves(params))
 
 
@@ -849,7 +851,7 @@ TREE_CALLS = {
         htf.pooled,
         order=(4, whole(1)),
         window=((2, 2), positive_wholes("windows").but(without="many")),
-        pattern=("adjacent", choice("adjacent", "half", "square")),
+        pattern=("adjacent", choice("adjacent", "half")),
     ),
 }
 
@@ -886,6 +888,9 @@ FACTOR_CALLS = {
         slow=True,
     ),
 }  # fmt: skip
+
+# Plans are made by `contraction_plan`, which checks sizes one by one.
+PLAN_SIZES = Kind("sizes", (*STRANGE, WORD, Wrong("many", lambda v: (*v, *v))))
 
 CONTRACTION_CALLS = {
     "Rates": Call(
@@ -953,8 +958,8 @@ CONTRACTION_CALLS = {
         lambda: dict(vars(plan())),
         {
             "tree": TREES,
-            "mode_dims": DIM_LIST.but(without="zero negative halves words nones"),
-            "widths": DIM_LIST.but(without="zero negative halves words nones"),
+            "mode_dims": PLAN_SIZES,
+            "widths": PLAN_SIZES,
             "batch": whole(0),
             "routes": Kind("routes", (*STRANGE, WORD, Wrong("words", always(("x",) * 4)))),
             "root": choice("gather"),
@@ -990,12 +995,6 @@ CONTRACTION_CALLS = {
         },
     ),
 }  # fmt: skip
-for _name in ("mode_dims", "widths"):
-    _plan_kinds = CONTRACTION_CALLS["Plan"].kinds
-    _plan_kinds[_name] = dataclasses.replace(_plan_kinds[_name], equal=())
-_plan_kinds["mode_dims"] = _plan_kinds["mode_dims"].but(without="floats masked set")
-_plan_kinds["widths"] = _plan_kinds["widths"].but(without="floats masked set")
-
 LOSS_DATA = {
     "targets": reals(),
     "penalty": PENALTY,
@@ -1037,7 +1036,9 @@ LOSS_CALLS = {
         dtype=(jnp.float32, DTYPE),
     ),
     "unobserved_indices": of_values(
-        htf.unobserved_indices, indices=(POINTS, INDICES), mode_dims=(DIMS, DIM_LIST)
+        htf.unobserved_indices,
+        indices=(POINTS, INDICES),
+        mode_dims=(DIMS, DIM_LIST.but(without="many")),
     ),
     "completion_loss": Call(
         htf.completion_loss,
@@ -1063,7 +1064,8 @@ LOSS_CALLS = {
     "matrix_sensing_loss": Call(
         htf.matrix_sensing_loss,
         loss_arguments(matrices=np.full((4, 2, 3), 0.5)),
-        LOSS_DATA | {"matrices": reals(axes=3)},
+        # Another number of matrices is another number than that of the targets.
+        LOSS_DATA | {"matrices": reals(axes=3).but(without="longer empty")},
         read_loss(FLAT_TREE, (2, 3), 2),
     ),
     "CompletionLoss.__call__": Call(
@@ -1120,7 +1122,10 @@ LOSS_CALLS = {
     ),
     "penalize": of_values(
         htf.penalize,
-        x=(TARGETS, reals(finite=False, free=True).but(wrong=wrongs(("empty", always([]))))),
+        x=(
+            TARGETS,
+            reals(finite=False, free=True).but(wrong=wrongs(("empty", always([])))),
+        ),
         penalty=("huber", PENALTY),
         threshold=(0.5, number(0, strict=True)),
     ),
@@ -1131,7 +1136,9 @@ LOSS_CALLS = {
         read_loss(),
         slow=True,
     ),
-    "magnitude": of_factors(htf.magnitude),
+    "magnitude": Call(
+        htf.magnitude, lambda: {"factors": factors()}, {"factors": FLOAT64_FACTORS}
+    ),
     "scaled_loss": Call(
         htf.scaled_loss,
         lambda: {"loss": completion()},
@@ -1407,8 +1414,8 @@ DESCENT_CALLS = {
             "integrate": None,
             "clock": "time",
             "solver": "explicit",
-            "stop_loss": None,
-            "stop_grad_norm": None,
+            "stop_loss": 0.0,
+            "stop_grad_norm": 0.0,
             "interpolate": False,
             "max_steps": 16,
         },
