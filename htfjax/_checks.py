@@ -142,8 +142,9 @@ def scalar(
     with np.errstate(over="ignore", under="ignore"):
         held = np.asarray(number).astype(dtype)
     if not np.isfinite(held.astype(np.float64)) or (held == 0) != (number == 0):
+        given = number if hasattr(value, "dtype") else value
         raise ValueError(
-            f"`{name}={spell(value)}` becomes {held} in {np.dtype(dtype)}; use a number "
+            f"`{name}={spell(given)}` becomes {held} in {np.dtype(dtype)}; use a number "
             "that the dtype holds, or a wider dtype."
         )
     return jax.numpy.asarray(held)
@@ -391,7 +392,7 @@ def float_dtype(name: str, dtype: Any) -> np.dtype:
     """
     try:
         wanted = None if dtype is None else jax.numpy.dtype(dtype)
-    except TypeError as error:
+    except Exception as error:  # NumPy asks a foreign object for its repr
         raise TypeError(f"`{name}={spell(dtype)}` must be a floating dtype.") from error
     if wanted is not None and not jax.numpy.issubdtype(wanted, jax.numpy.floating):
         raise TypeError(f"`{name}={spell(dtype)}` must be a floating dtype.")

@@ -240,9 +240,9 @@ def hierarchical_rank(
       >>> int(htf.hierarchical_rank(factors, 1e-4)[4])
       3
     """
-    found = spectra(factors, method=method)
     if rtol is not None:
         _checks.positive("rtol", rtol)
+    found = spectra(factors, method=method)
     ranks = [
         count_above(s.values, jnp.maximum(_cut(s.values, rtol), s.accuracy[:, None]))
         for s in found.stacks
