@@ -18,7 +18,7 @@ from jax import lax
 
 from htfjax import _checks
 from htfjax.factors import Factors
-from htfjax.initialization import weight_shapes
+from htfjax.initialization import Root, weight_shapes
 from htfjax.mode_tree import ModeTree
 
 __all__ = ["balanced_factors"]
@@ -33,7 +33,7 @@ def balanced_factors(
     widths: int | Sequence[int],
     scale: Any,
     *,
-    root: str = "trained",
+    root: Root = "trained",
     dtype: Any = None,
 ) -> Factors:
     """Random factors whose unbalancedness is zero to rounding.

@@ -1,7 +1,7 @@
 """Where the factors start: Gaussian and identity matrices."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,9 @@ from htfjax import _checks
 from htfjax.factors import Factors
 from htfjax.mode_tree import ModeTree
 
-__all__ = ["gaussian_factors", "identity_factors", "weight_shapes"]
+__all__ = ["Root", "gaussian_factors", "identity_factors", "weight_shapes"]
+
+Root = Literal["trained", "ones"]
 
 
 def gaussian_factors(
@@ -21,7 +23,7 @@ def gaussian_factors(
     std: Any,
     *,
     mean: Any = 0.0,
-    root: str = "trained",
+    root: Root = "trained",
     dtype: Any = None,
 ) -> Factors:
     """Every entry of every weight matrix drawn from N(mean, std^2).
@@ -74,7 +76,7 @@ def identity_factors(
     widths: int | Sequence[int],
     scale: Any,
     *,
-    root: str = "trained",
+    root: Root = "trained",
     dtype: Any = None,
 ) -> Factors:
     """Every weight matrix is `scale` times the (rectangular) identity.
@@ -111,11 +113,11 @@ def weight_shapes(
     tree: ModeTree,
     mode_dims: int | Sequence[int],
     widths: int | Sequence[int],
-    root: str,
+    root: Root,
 ) -> list[tuple[int, int] | None]:
     """Shape (R_k, R_parent(k)) of every weight matrix, None for a root of ones."""
     _checks.tree(tree)
-    _checks.one_of("root", root, ("trained", "ones"))
+    _checks.one_of("root", root, get_args(Root))
     rows = [*_checks.mode_dims(tree.order, mode_dims), *_checks.node_widths(tree, widths)]
     shapes: list[tuple[int, int] | None] = [
         (rows[k], rows[tree.parent[k]]) for k in range(tree.root)

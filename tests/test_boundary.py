@@ -205,9 +205,15 @@ MISTAKES = [
     ),
     (
         "missing_targets",
-        lambda: completion(targets=pd.Series([1, None], dtype="Int64")),
+        lambda: completion(targets=[1.0, None]),
         TypeError,
-        "`targets` missing NAType drop",
+        "`targets` missing NoneType drop",
+    ),
+    (
+        "missing_in_a_series",
+        lambda: completion(targets=pd.Series([1.0, None], dtype="Float64")),
+        (TypeError, ValueError),  # pandas 3 makes NaN of what is missing
+        "`targets",
     ),
     # What is no real number
     (
@@ -829,7 +835,7 @@ def test_names_are_unique():
 
 
 def test_node_values_are_a_mapping():
-    norms = htf.local_component_norms(grouped())
+    norms = htf.NodeValues(stacks=(jnp.ones((2, 3)),), axes=((1,),), groups=((4, 5),))
     for node in (0, -1, 99, "4", 4.5, None):
         assert node not in norms
         with pytest.raises(KeyError, match="`node"):

@@ -3,7 +3,7 @@
 import functools
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import diffrax
 import equinox as eqx
@@ -42,7 +42,7 @@ def gradient_flow(
     atol: Any,
     observe: Callable[[Any], Any] | None = None,
     integrate: Callable[[Any], Any] | None = None,
-    clock: str = "time",
+    clock: Literal["time", "arc", "rescaled"] = "time",
     solver: Any = "auto",
     stop_loss: Any = None,
     stop_grad_norm: Any = None,

@@ -26,7 +26,16 @@ import pandas as pd
 
 import htfjax as htf
 
-__all__ = ["CALLS", "NOT_CALLED", "Call", "Form", "Kind", "Wrong", "names_parameter"]
+__all__ = [
+    "CALLS",
+    "NOT_CALLED",
+    "Call",
+    "Form",
+    "Kind",
+    "Wrong",
+    "difference",
+    "names_parameter",
+]
 
 Make = Callable[[Any], Any]
 
@@ -102,6 +111,30 @@ class Call:
 def names_parameter(message: str, parameter: str, wrong: Wrong) -> bool:
     """Whether a message names the parameter (or what may stand for it) in backticks."""
     return any(f"`{name}" in message for name in (parameter, *wrong.says))
+
+
+def difference(result: Any, other: Any, *, exact: bool) -> str | None:
+    """How two results differ, None where they agree: in every bit, or to 1e-6."""
+    leaves, structure = jax.tree.flatten(result)
+    others, found = jax.tree.flatten(other)
+    if len(leaves) != len(others) or (exact and structure != found):
+        return f"{structure} and {found}"
+    for one, two in zip(leaves, others, strict=True):
+        if not isinstance(one, jax.Array | np.ndarray | np.generic | float | int):
+            # What is neither array nor number is a description: equal as written.
+            if exact and repr(one) != repr(two):
+                return f"{one!r} and {two!r}"
+            continue
+        a, b = np.asarray(one), np.asarray(two)
+        if a.shape != b.shape:
+            return f"shapes {a.shape} and {b.shape}"
+        if exact and (a.dtype != b.dtype or a.tobytes() != b.tobytes()):
+            return f"{a.dtype} {a.ravel()[:5]} and {b.dtype} {b.ravel()[:5]}"
+        a, b = a.astype(float), b.astype(float)
+        size = np.max(np.abs(a), initial=0.0, where=np.isfinite(a))
+        if not np.allclose(a, b, rtol=1e-6, atol=1e-6 * size, equal_nan=True):
+            return f"{a.ravel()[:5]} and {b.ravel()[:5]}"
+    return None
 
 
 # Values of any kind that are hardly ever right
