@@ -156,17 +156,21 @@ def continue_descent(
         _checks.key("key", key)
     arrays, rebuild = _split(loss)
     observed_arrays, rebuild_observe = _split(observe)
-    return _run(
-        state,
-        arrays,
-        observed_arrays,
-        key,
-        rebuild=rebuild,
-        rebuild_observe=rebuild_observe,
-        optimizer=optimizer,
-        num_records=num_steps // record_every,
-        record_every=record_every,
-    )
+    try:
+        return _run(
+            state,
+            arrays,
+            observed_arrays,
+            key,
+            rebuild=rebuild,
+            rebuild_observe=rebuild_observe,
+            optimizer=optimizer,
+            num_records=num_steps // record_every,
+            record_every=record_every,
+        )
+    except TypeError:
+        _check_leaves(state)
+        raise
 
 
 def descend(
@@ -212,7 +216,7 @@ def descend(
 
 
 def check_state(state: Any) -> None:
-    """A descent state whose leaves are arrays, its step among them."""
+    """A descent state with a step that counts."""
     _checks.instance("state", state, DescentState, "`start_descent` makes one")
     kind = getattr(state.step, "dtype", None)
     if kind is None or np.ndim(state.step) or not jnp.issubdtype(kind, jnp.integer):
@@ -220,6 +224,10 @@ def check_state(state: Any) -> None:
             f"`state.step` must be one int32, got {_checks.spell(state.step)}; "
             "`start_descent` makes states."
         )
+
+
+def _check_leaves(state: DescentState) -> None:
+    """Arrays at all leaves; asked only where a program refused the state."""
     for leaf in jax.tree.leaves(state):
         if not hasattr(leaf, "dtype") and not isinstance(leaf, float | int | complex):
             raise TypeError(f"`state` must hold arrays, got {_checks.spell(leaf)}.")

@@ -118,7 +118,7 @@ def gradient_flow(
         if function is not None:
             _checks.function(name, function)
     interpolate = _checks.flag("interpolate", interpolate)
-    clock = _checks.one_of("clock", clock, CLOCKS)
+    hand: Any = _checks.one_of("clock", clock, CLOCKS)
     max_steps = _checks.at_least("max_steps", max_steps, 1)
     times = checks.check_times(times, dtype)
     checks.check_tolerances(params, rtol, atol, dtype)
@@ -133,7 +133,7 @@ def gradient_flow(
             for x in (rtol, atol, stop_loss, stop_grad_norm)
         )
     )
-    plan = _Plan(observe, integrate, clock, chosen, interpolate, max_steps)
+    plan = _Plan(observe, integrate, hand, chosen, interpolate, max_steps)
     return _run(params, loss, times, limits, plan)
 
 
