@@ -35,7 +35,7 @@ def problem(tree: htf.ModeTree, dims: int, width: int) -> tuple[htf.Factors, Any
     return factors, indices, vectors, jax.random.normal(keys[3], (500,), jnp.float64)
 
 
-def singular(route: str) -> Callable[[htf.Factors], Any]:
+def singular(route: Any) -> Callable[[htf.Factors], Any]:
     """All singular values of all nodes by one route."""
 
     def values(factors: htf.Factors) -> Any:

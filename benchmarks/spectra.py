@@ -46,7 +46,7 @@ def plain_numpy(factors: htf.Factors) -> dict[int, np.ndarray]:
     return found
 
 
-def route(name: str) -> Any:
+def route(name: Any) -> Any:
     """All singular values of all nodes by one route."""
     return lambda factors: {
         k: found.values for k, found in htf.spectra(factors, method=name).items()

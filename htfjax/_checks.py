@@ -4,6 +4,7 @@ Each takes the name of the argument for its message and, where the value is know
 it in the form that the code behind the door expects.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,30 +12,41 @@ import jax
 import numpy as np
 from jax.core import Tracer
 
-from htfjax._integers import at_least
+from htfjax._integers import at_least, spell
 from htfjax.mode_tree import ModeTree
 
 __all__ = [
     "array",
     "as_sequence",
     "at_least",
+    "bounded",
+    "cast",
     "concrete",
     "finite",
     "flag",
     "float_dtype",
+    "floating",
     "function",
     "instance",
     "integer_array",
     "key",
     "labels",
     "mode_dims",
+    "node",
+    "node_widths",
     "one_of",
     "optimizer",
+    "parameters",
     "positive",
+    "precision",
     "real",
     "real_array",
+    "scalar",
+    "scalar_valued",
+    "sequence",
     "shape",
     "spell",
+    "tolerance",
     "tree",
 ]
 
@@ -42,15 +54,6 @@ __all__ = [
 def concrete(x: Any) -> bool:
     """Whether the values of `x` can be looked at (False while tracing)."""
     return not isinstance(x, Tracer)
-
-
-def spell(value: Any, most: int = 80) -> str:
-    """A value as an error shows it: short, whatever it is."""
-    try:
-        text = " ".join(repr(value).split())
-    except Exception:  # a foreign object's repr may do anything
-        text = f"a {type(value).__name__}"
-    return text if len(text) <= most else f"{text[: most - 3]}... ({type(value).__name__})"
 
 
 # Numbers
@@ -75,8 +78,7 @@ def real(
       TypeError: not a real number. ValueError: NaN, infinite or out of bounds.
     """
     if isinstance(value, Tracer):
-        kinds = (jax.numpy.floating, jax.numpy.integer)
-        if value.ndim or not any(jax.numpy.issubdtype(value.dtype, k) for k in kinds):
+        if value.ndim or not _is_real(value.dtype):
             raise TypeError(f"`{name}` must be a real number, got {value.aval}.")
         return
     number = _number(value)
@@ -94,16 +96,20 @@ def _number(value: Any) -> float | None:
     if np.ma.isMaskedArray(value) or isinstance(value, Sequence | dict | set):
         return None
     dtype = getattr(value, "dtype", None)
-    if dtype is not None:
-        floating = jax.numpy.issubdtype(dtype, jax.numpy.floating)
-        if np.ndim(value) or not (floating or jax.numpy.issubdtype(dtype, np.integer)):
-            return None
+    if getattr(value, "ndim", 0) or (isinstance(dtype, np.dtype) and not _is_real(dtype)):
+        return None
     try:
         return float(value)
     except OverflowError:  # an integer beyond the floats
         return np.inf if value > 0 else -np.inf
     except (TypeError, ValueError):
         return None
+
+
+def _is_real(dtype: Any) -> bool:
+    """Whether a dtype is one of real numbers, those of other libraries included."""
+    kinds = (jax.numpy.floating, np.integer)
+    return any(jax.numpy.issubdtype(dtype, kind) for kind in kinds)
 
 
 def _bounds(least: float, most: float, strict: bool) -> str:
@@ -121,6 +127,37 @@ def positive(name: str, value: Any, *, strict: bool = False) -> None:
     real(name, value, least=0, strict=strict)
 
 
+def scalar(
+    name: str, value: Any, dtype: Any, *, least: float = -np.inf, strict: bool = False
+) -> jax.Array:
+    """A finite real number as an array () of the dtype it is used in.
+
+    Raises:
+      As `real`; ValueError: a number that becomes infinite or zero in `dtype`.
+    """
+    real(name, value, least=least, strict=strict)
+    if not concrete(value):
+        return jax.numpy.asarray(value, dtype)
+    number = float(value)
+    with np.errstate(over="ignore", under="ignore"):
+        held = np.asarray(number).astype(dtype)
+    if not np.isfinite(held.astype(np.float64)) or (held == 0) != (number == 0):
+        given = number if hasattr(value, "dtype") else value
+        raise ValueError(
+            f"`{name}={spell(given)}` becomes {held} in {np.dtype(dtype)}; use a number "
+            "that the dtype holds, or a wider dtype."
+        )
+    return jax.numpy.asarray(held)
+
+
+def tolerance(name: str, value: Any, dtype: Any) -> jax.Array:
+    """A tolerance, zero or more, as an array of a dtype: a number or an array of them."""
+    if getattr(value, "ndim", 0):
+        return bounded(name, value, dtype)
+    positive(name, value)
+    return jax.numpy.asarray(float(value) if concrete(value) else value, dtype)
+
+
 def flag(name: str, value: Any) -> bool:
     """True or False."""
     if not isinstance(value, bool | np.bool_):
@@ -132,7 +169,7 @@ def flag(name: str, value: Any) -> bool:
 
 
 def array(name: str, values: Any) -> Any:
-    """An array of any dtype that arithmetic knows, as NumPy array, or a traced one.
+    """An array of numbers (complex ones too), as NumPy array, or a traced one.
 
     Foreign byte order and long double are converted; values that are masked or missing
     are refused, because NumPy would make data of them.
@@ -156,6 +193,8 @@ def array(name: str, values: Any) -> Any:
         raise TypeError(f"`{name}` must be an array, got {spell(values)}.") from error
     if found.dtype.kind == "O":
         found = _from_objects(name, found)
+    if not jax.numpy.issubdtype(found.dtype, np.number) and found.dtype != bool:
+        raise TypeError(f"`{name}` must hold real numbers, got {found.dtype}.")
     if found.dtype.kind == "f" and found.dtype.itemsize > 8:
         double = found.astype(np.float64)
         if not np.array_equal(double.astype(found.dtype), found, equal_nan=True):
@@ -197,10 +236,76 @@ def real_array(name: str, values: Any) -> Any:
       As `array`; TypeError: complex numbers, strings and other things.
     """
     found = array(name, values)
-    floating = jax.numpy.issubdtype(found.dtype, jax.numpy.floating)
-    if not floating and not jax.numpy.issubdtype(found.dtype, np.integer):
-        if found.dtype != bool:
-            raise TypeError(f"`{name}` must be real numbers, got {found.dtype}.")
+    if not _is_real(found.dtype) and found.dtype != bool:
+        raise TypeError(f"`{name}` must be real numbers, got {found.dtype}.")
+    return found
+
+
+def floating(name: str, values: Any, dtype: Any = None) -> jax.Array:
+    """A floating array, whose NaN and infinities are left to those who read it.
+
+    jax arrays that have the dtype come back without a look at their values. By default
+    half precision becomes float32, integers the default floating dtype.
+
+    Raises:
+      As `real_array`; ValueError: finite numbers that `dtype` does not hold.
+    """
+    found = values if isinstance(values, jax.Array) else real_array(name, values)
+    if not _is_real(found.dtype) and found.dtype != bool:
+        raise TypeError(f"`{name}` must be real numbers, got {found.dtype}.")
+    return cast(name, found, _data_dtype(found.dtype) if dtype is None else dtype)
+
+
+def cast(name: str, values: Any, dtype: Any) -> jax.Array:
+    """Real numbers in another dtype; they are looked at only where it holds fewer.
+
+    Raises:
+      ValueError: finite numbers that `dtype` does not hold.
+    """
+    wide = values.dtype.itemsize > np.dtype(dtype).itemsize
+    if wide and concrete(values) and values.dtype.kind == "f":
+        return jax.numpy.asarray(_held(name, np.asarray(values), dtype))
+    return jax.numpy.asarray(values, dtype)
+
+
+def _held(name: str, found: np.ndarray, dtype: Any) -> np.ndarray:
+    """Numbers in another dtype, in which what was finite stays so."""
+    with np.errstate(over="ignore"):
+        held = found.astype(dtype)
+    lost = np.isfinite(found) & ~np.isfinite(held.astype(np.float64))
+    if lost.any():
+        at = tuple(np.argwhere(lost)[0])
+        raise ValueError(
+            f"`{name}{_place(at)}` is {found[at]}, which {np.dtype(dtype)} does not hold; "
+            "scale the data, or enable float64: "
+            'jax.config.update("jax_enable_x64", True).'
+        )
+    return held
+
+
+def _place(at: tuple[Any, ...]) -> str:
+    return f"[{', '.join(map(str, at))}]" if at else ""
+
+
+def bounded(
+    name: str, values: Any, dtype: Any = None, *, least: float = 0, strict: bool = False
+) -> jax.Array:
+    """A floating array of finite numbers from a bound on, when visible.
+
+    Raises:
+      As `floating`; ValueError: a value that is NaN, infinite or out of bounds.
+    """
+    found = floating(name, values, dtype)
+    if not concrete(found):
+        return found
+    seen = np.asarray(found, np.float64)
+    inside = np.isfinite(seen) & ((seen > least) if strict else (seen >= least))
+    if not inside.all():
+        at = tuple(np.argwhere(~inside)[0])
+        raise ValueError(
+            f"`{name}{_place(at)}` is {seen[at]}; it must be "
+            f"{_bounds(least, np.inf, strict)}."
+        )
     return found
 
 
@@ -246,19 +351,13 @@ def finite(name: str, values: Any, dtype: Any = None) -> jax.Array:
     kind = float_dtype("dtype", dtype) if dtype is not None else _data_dtype(found.dtype)
     if not concrete(found):
         return jax.numpy.asarray(found, kind)
-    with np.errstate(over="ignore"):
-        cast = found.astype(kind)
-    wrong = np.argwhere(~np.isfinite(cast.astype(np.float64)))
+    wrong = np.argwhere(~np.isfinite(found.astype(np.float64)))
     if wrong.size:
-        place, value = tuple(wrong[0]), found[tuple(wrong[0])]
-        at = f"[{', '.join(map(str, place))}]" if place else ""
-        if np.isfinite(np.float64(value)):
-            raise ValueError(
-                f"`{name}{at}` is {value}, which {kind} does not hold; scale the data, or "
-                'enable float64: jax.config.update("jax_enable_x64", True).'
-            )
-        raise ValueError(f"`{name}{at}` is {value}; remove it, data must be finite.")
-    return jax.numpy.asarray(cast)
+        at = tuple(wrong[0])
+        raise ValueError(
+            f"`{name}{_place(at)}` is {found[at]}; remove it, data must be finite."
+        )
+    return jax.numpy.asarray(_held(name, found, kind))
 
 
 def _data_dtype(dtype: Any) -> np.dtype:
@@ -293,10 +392,12 @@ def float_dtype(name: str, dtype: Any) -> np.dtype:
     """
     try:
         wanted = None if dtype is None else jax.numpy.dtype(dtype)
-    except TypeError as error:
+    except Exception as error:  # NumPy asks a foreign object for its repr
         raise TypeError(f"`{name}={spell(dtype)}` must be a floating dtype.") from error
     if wanted is not None and not jax.numpy.issubdtype(wanted, jax.numpy.floating):
         raise TypeError(f"`{name}={spell(dtype)}` must be a floating dtype.")
+    if wanted is not None and wanted.itemsize not in (2, 4, 8):
+        raise TypeError(f"`{name}={spell(dtype)}` must have 16, 32 or 64 bits.")
     resolved = jax.dtypes.canonicalize_dtype(float if wanted is None else wanted)
     if dtype is not float and wanted is not None and resolved != wanted:
         raise ValueError(
@@ -309,11 +410,41 @@ def float_dtype(name: str, dtype: Any) -> np.dtype:
 # Other values
 
 
-def one_of(name: str, value: Any, choices: Sequence[str]) -> None:
+def sequence(name: str, values: Any, what: str) -> Sequence[Any]:
+    """A list, tuple or array of one axis; `what` says of what, for the message."""
+    found = as_sequence(values)
+    if not isinstance(found, Sequence) or isinstance(found, str | bytes):
+        raise TypeError(f"`{name}` must be a list of {what}, got {spell(values)}.")
+    return found
+
+
+def precision(name: str, value: Any) -> None:
+    """A precision of matrix products, as jax names them."""
+    parts = value if isinstance(value, tuple) and len(value) == 2 else (value,)
+    if not all(map(_is_precision, parts)):
+        raise (ValueError if isinstance(value, str) else TypeError)(
+            f"`{name}={spell(value)}` must be 'highest', 'high', 'default' or another "
+            "jax.lax.Precision."
+        )
+
+
+def _is_precision(value: Any) -> bool:
+    if not isinstance(value, str):
+        kinds = (jax.lax.Precision, jax.lax.DotAlgorithm, jax.lax.DotAlgorithmPreset)
+        return value is None or isinstance(value, kinds)
+    try:
+        jax.lax.Precision(value)
+    except ValueError:
+        return value in jax.lax.DotAlgorithmPreset.__members__
+    return True
+
+
+def one_of(name: str, value: Any, choices: Sequence[str]) -> str:
     """One of a few words."""
     if not isinstance(value, str) or value not in choices:
         kind = ValueError if isinstance(value, str) else TypeError
         raise kind(f"`{name}={spell(value)}` is none of {list(choices)}.")
+    return str(value)
 
 
 def instance(name: str, value: Any, kind: type | tuple[type, ...], advice: str) -> None:
@@ -333,8 +464,56 @@ def tree(value: Any, name: str = "tree") -> None:
 def function(name: str, value: Any) -> Callable[..., Any]:
     """Something that can be called."""
     if not callable(value):
-        raise TypeError(f"`{name}` must be callable, got {spell(value)}.")
+        raise TypeError(
+            f"`{name}` must be callable, got {type(value).__name__} {spell(value)}."
+        )
     return value
+
+
+def scalar_valued(name: str, value: Callable[..., Any], *, aux: bool = False) -> Any:
+    """The function, checked to return a real number () where it is called.
+
+    Args:
+      aux: it returns a pair, whose first is the number.
+    """
+
+    @functools.wraps(value, updated=())
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        found = value(*args, **kwargs)
+        if aux and not (isinstance(found, tuple) and len(found) == 2):
+            raise TypeError(f"`{name}` must return a pair, got {spell(found)}.")
+        number = found[0] if aux else found
+        dtype = getattr(number, "dtype", None)
+        if dtype is None or np.shape(number) or not _is_floating(dtype):
+            got = f"{dtype} of shape {np.shape(number)}" if dtype else spell(number)
+            raise TypeError(f"`{name}` must return one floating scalar, got {got}.")
+        return found
+
+    return checked
+
+
+def _is_floating(dtype: Any) -> bool:
+    return bool(jax.numpy.issubdtype(dtype, jax.numpy.floating))
+
+
+def parameters(name: str, value: Any) -> None:
+    """A pytree of floating arrays (real or complex), at least one.
+
+    Raises:
+      TypeError: no arrays, or a leaf of another kind.
+    """
+    leaves = jax.tree_util.tree_leaves_with_path(value)
+    if not leaves:
+        raise TypeError(f"`{name}` holds no arrays, got {spell(value)}.")
+    for path, leaf in leaves:
+        plain = isinstance(leaf, float | complex)
+        dtype = getattr(leaf, "dtype", None)
+        inexact = dtype is not None and jax.numpy.issubdtype(dtype, jax.numpy.inexact)
+        if _is_masked(leaf) or not (plain or inexact):
+            at = jax.tree_util.keystr(path)
+            got = spell(leaf) if dtype is None else f"an array of {dtype}"
+            masked = "a masked array" if _is_masked(leaf) else got
+            raise TypeError(f"`{name}{at}` must be a floating array, got {masked}.")
 
 
 def optimizer(name: str, value: Any) -> None:
@@ -381,3 +560,30 @@ def mode_dims(order: int, dims: Any) -> tuple[int, ...]:
             "for each of the modes."
         )
     return tuple(at_least("mode_dims", dim, 1) for dim in dims)
+
+
+def node(name: str, tree: ModeTree, value: Any) -> int:
+    """The id of a node of the tree."""
+    found = at_least(name, value, 0)
+    if found > tree.root:
+        raise ValueError(
+            f"`{name}={found}` is not a node of the tree; nodes are 0..{tree.root}."
+        )
+    return found
+
+
+def node_widths(tree: ModeTree, widths: Any) -> tuple[int, ...]:
+    """R_v for every interior node, ascending: of one int, one per node, or per height."""
+    count, heights = len(tree.interior), tree.height[tree.root]
+    widths = as_sequence(widths)
+    if not isinstance(widths, Sequence) or isinstance(widths, str | bytes):
+        return (at_least("widths", widths, 1),) * count
+    sizes = tuple(at_least("widths", width, 1) for width in widths)
+    if len(sizes) == count:
+        return sizes
+    if len(sizes) == heights:
+        return tuple(sizes[tree.height[k] - 1] for k in tree.interior)
+    raise ValueError(
+        f"`widths={tuple(widths)}` has {len(sizes)} entries; give one int, one per "
+        f"interior node ({count}) or one per height ({heights})."
+    )

@@ -18,7 +18,7 @@ from jax import lax
 
 from htfjax import _checks
 from htfjax.factors import Factors
-from htfjax.initialization import weight_shapes
+from htfjax.initialization import Root, weight_shapes
 from htfjax.mode_tree import ModeTree
 
 __all__ = ["balanced_factors"]
@@ -33,7 +33,7 @@ def balanced_factors(
     widths: int | Sequence[int],
     scale: Any,
     *,
-    root: str = "trained",
+    root: Root = "trained",
     dtype: Any = None,
 ) -> Factors:
     """Random factors whose unbalancedness is zero to rounding.
@@ -62,9 +62,9 @@ def balanced_factors(
       True
     """
     _checks.key("key", key)
-    _checks.positive("scale", scale)
     shapes = weight_shapes(tree, mode_dims, widths, root)
     dtype = _checks.float_dtype("dtype", dtype)
+    scale = _checks.scalar("scale", scale, dtype, least=0)
     strands = _strands(tree, shapes)
     chained = {j for s in strands if len(s.nodes) > 1 for j in (s.start, s.end)}
     norm_key, *keys = jax.random.split(key, 1 + len(strands))
@@ -79,7 +79,7 @@ def balanced_factors(
         for node, flipped, matrix in zip(
             strand.nodes, strand.flipped, matrices, strict=True
         ):
-            weights[node] = jnp.asarray(scale, dtype) * (matrix.T if flipped else matrix)
+            weights[node] = scale * (matrix.T if flipped else matrix)
     return Factors(tree=tree, weights=tuple(weights))
 
 

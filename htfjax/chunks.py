@@ -8,7 +8,7 @@ import jax
 import optax
 
 from htfjax import _checks
-from htfjax.descent import DescentState, continue_descent
+from htfjax.descent import DescentState, check_state, continue_descent
 from htfjax.trajectory import Trajectory
 
 __all__ = ["chunk_lengths", "descend_in_chunks"]
@@ -38,6 +38,7 @@ def descend_in_chunks(
       loss, optimizer, record_every, observe, key: as in `continue_descent`.
 
     Raises:
+      TypeError: as `continue_descent`.
       ValueError: `chunk_steps` below 2, or `record_every` does not divide `num_steps`,
         `chunk_steps` or the step of `state`.
 
@@ -52,7 +53,28 @@ def descend_in_chunks(
       40
       50
     """
-    for length in chunk_lengths(int(state.step), num_steps, record_every, chunk_steps):
+    check_state(state)
+    _checks.function("loss", loss)
+    _checks.optimizer("optimizer", optimizer)
+    if observe is not None:
+        _checks.function("observe", observe)
+    if key is not None:
+        _checks.key("key", key)
+    lengths = chunk_lengths(int(state.step), num_steps, record_every, chunk_steps)
+    return _chunks(lengths, state, loss, optimizer, record_every, observe, key)
+
+
+def _chunks(
+    lengths: list[int],
+    state: DescentState,
+    loss: Callable[..., Any],
+    optimizer: optax.GradientTransformation,
+    record_every: int,
+    observe: Callable[[Any], Any] | None,
+    key: jax.Array | None,
+) -> Iterator[tuple[DescentState, Trajectory]]:
+    """The chunks of `descend_in_chunks`, whose arguments are checked before the first."""
+    for length in lengths:
         state, piece = continue_descent(
             state,
             loss,

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,7 @@ from htfjax.contraction.grouped import grouped_entries
 from htfjax.contraction.plan import Plan, contraction_plan
 from htfjax.factors import Factors, GroupedFactors
 from htfjax.mode_tree import ModeTree
+from htfjax.penalty import Penalty
 
 __all__ = ["CompletionLoss", "completion_loss", "loss_plan", "observed_entries"]
 
@@ -35,7 +36,7 @@ class CompletionLoss:
     distinct: Any  # index maps of `plan="exact"`, else None
     tree: ModeTree = dataclasses.field(metadata={"static": True})
     mode_dims: tuple[int, ...] = dataclasses.field(metadata={"static": True})
-    penalty: str = dataclasses.field(metadata={"static": True})
+    penalty: Penalty = dataclasses.field(metadata={"static": True})
     plan: Plan | None = dataclasses.field(default=None, metadata={"static": True})
 
     def __call__(self, factors: Factors) -> jax.Array:
@@ -44,8 +45,9 @@ class CompletionLoss:
         if plan.root == "masked":
             return _masked(self, factors)
         values = observed_entries(self, factors, plan)
-        residuals = values - self.targets.astype(values.dtype)
-        return _penalty.penalize(residuals, self.penalty, self.threshold)
+        dtype = _penalty.working(values.dtype)
+        residuals = values.astype(dtype) - _checks.cast("targets", self.targets, dtype)
+        return _penalty.mean_penalty(residuals, self.penalty, self.threshold)
 
 
 def completion_loss(
@@ -54,9 +56,9 @@ def completion_loss(
     indices: Any,
     targets: Any,
     *,
-    penalty: str = "l2",
+    penalty: Penalty = "l2",
     threshold: Any = 1.0,
-    plan: str | Plan = "auto",
+    plan: Literal["auto", "exact"] | Plan = "auto",
 ) -> CompletionLoss:
     """Completion: mean over b of penalty(W[i_b] - y_b), no factor 1/2.
 
@@ -69,7 +71,7 @@ def completion_loss(
       tree: mode tree of the factors the loss is for.
       mode_dims: D_n for every mode, or one int for all.
       indices: (B, N) integers.
-      targets: (B,) floats.
+      targets: (B,) floats; half precision is read as float32.
       penalty: "l2", "l1" or "huber".
       threshold: of "huber", above zero.
       plan: how to contract. "auto" picks the cheapest way for the factors it is called
@@ -78,12 +80,14 @@ def completion_loss(
         sub-tuples, which pays when they are few. A `Plan` is carried out as it is.
 
     Returns:
-      A pytree, callable on factors; data are cast to the factors' dtype on call.
+      A pytree, callable on factors; data are cast to the factors' dtype on call, or to
+      float32 where that has 16 bits.
 
     Raises:
-      TypeError: float indices. ValueError: indices out of range or of another shape, no
-        observations, targets of the wrong length, NaN or infinite, a bad penalty or
-        threshold, a plan for other data. Values are checked when they are concrete.
+      TypeError: float indices, masked or complex data. ValueError: indices out of range or
+        of another shape, no observations, targets of the wrong length, NaN, infinite or
+        beyond the dtype, a bad penalty or threshold, a plan for other data. Values are
+        checked when they are concrete.
 
     Source: arXiv:2201.11729, tensor completion.
 
@@ -126,6 +130,7 @@ def loss_plan(loss: CompletionLoss, factors: Factors) -> Plan:
     `print(htf.loss_plan(loss, factors).explain())` shows the alternatives at every node.
 
     Raises:
+      TypeError: not a completion loss.
       ValueError: factors of another tree or other mode dimensions than the loss has, or of
         other widths than its plan has.
 
@@ -136,14 +141,15 @@ def loss_plan(loss: CompletionLoss, factors: Factors) -> Plan:
       >>> htf.loss_plan(loss, zero).routes
       ('table', 'table')
     """
+    _checks.instance("loss", loss, CompletionLoss, "`completion_loss` makes one")
     _factors.check(factors)
-    dims = _factors.mode_dims(factors)
+    rows = _factors.widths(factors)
+    dims, widths = rows[: factors.tree.order], rows[factors.tree.order :]
     if dims != loss.mode_dims or factors.tree != loss.tree:
         raise ValueError(
             f"`factors` do not fit the loss, which is for mode dimensions {loss.mode_dims} "
             f"on the tree\n{loss.tree}\nThey have {dims} on the tree\n{factors.tree}"
         )
-    widths = _factors.widths(factors)[loss.tree.order :]
     if loss.plan is not None:
         if loss.plan.widths != widths:
             raise ValueError(
@@ -177,9 +183,10 @@ def _masked(loss: CompletionLoss, factors: Factors) -> jax.Array:
     """Sum over all entries of count x penalty(W - mean target), without a gather."""
     assert loss.dense is not None
     values, _ = permuted_end_tensor(factors)
-    counts, means, rest = (x.astype(values.dtype) for x in loss.dense)
-    costs = _penalty.pointwise(values - means, loss.penalty, loss.threshold)
-    return (jnp.sum(counts * costs) + rest) / np.asarray(len(loss.targets), values.dtype)
+    dtype = _penalty.working(values.dtype)
+    counts, means, rest = (_checks.cast("targets", x, dtype) for x in loss.dense)
+    costs = _penalty.pointwise(values.astype(dtype) - means, loss.penalty, loss.threshold)
+    return (jnp.sum(counts * costs) + rest) / np.asarray(len(loss.targets), dtype)
 
 
 def _check_plan(plan: Plan, tree: ModeTree, dims: tuple[int, ...], batch: int) -> None:

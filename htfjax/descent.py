@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import lax
 
@@ -73,11 +74,18 @@ def start_descent(params: Any, optimizer: optax.GradientTransformation) -> Desce
       params: any pytree of floating arrays, `Factors` for example, or a `Carrying`.
       optimizer: an optax transformation.
 
+    Raises:
+      TypeError: parameters that are not floating arrays, not an optax transformation.
+
     Example:
       >>> import htfjax as htf, jax.numpy as jnp
       >>> int(htf.start_descent(jnp.ones(3), htf.group_rmsprop(1e-2)).step)
       0
     """
+    _checks.optimizer("optimizer", optimizer)
+    _checks.parameters("params", _trained(params))
+    # Python's numbers have no dtype that a compiled loop could keep.
+    params = jax.tree.map(lambda x: x if hasattr(x, "dtype") else jnp.asarray(x), params)
     return DescentState(params, optimizer.init(_trained(params)), jnp.zeros((), jnp.int32))
 
 
@@ -120,8 +128,9 @@ def continue_descent(
       records, all read before the update of their step.
 
     Raises:
-      TypeError: `key` is no typed key, `loss` is not callable, or what it carries on is
-        not like what it was given.
+      TypeError: `key` is not a typed key, `state` is not a descent state or not one of
+        this optimizer, `loss` is not a scalar function, or what it carries on is not like
+        what it was given.
       ValueError: `num_steps` or `record_every` below 1, or not a multiple.
 
     Source: gradient descent as in arXiv:2201.11729, experiments.
@@ -143,25 +152,32 @@ def continue_descent(
             f"use {num_steps - num_steps % record_every} or "
             f"{num_steps + record_every - num_steps % record_every} steps."
         )
-    if not callable(loss):
-        raise TypeError(f"`loss` must be callable, got {type(loss).__name__}.")
+    check_state(state)
+    _checks.function("loss", loss)
+    _checks.optimizer("optimizer", optimizer)
+    if observe is not None:
+        _checks.function("observe", observe)
     if key is not None:
         _checks.key("key", key)
     _callables.count_fresh("loss", loss)
     _callables.count_fresh("observe", observe)
     arrays, rebuild = _callables.split(loss)
     observed_arrays, rebuild_observe = _callables.split(observe)
-    return _run(
-        state,
-        arrays,
-        observed_arrays,
-        key,
-        rebuild=rebuild,
-        rebuild_observe=rebuild_observe,
-        optimizer=optimizer,
-        num_records=num_steps // record_every,
-        record_every=record_every,
-    )
+    try:
+        return _run(
+            state,
+            arrays,
+            observed_arrays,
+            key,
+            rebuild=rebuild,
+            rebuild_observe=rebuild_observe,
+            optimizer=optimizer,
+            num_records=num_steps // record_every,
+            record_every=record_every,
+        )
+    except TypeError:
+        _check_leaves(state)
+        raise
 
 
 def descend(
@@ -206,6 +222,36 @@ def descend(
     return state.params, trajectory
 
 
+def check_state(state: Any) -> None:
+    """A descent state with a step that counts."""
+    _checks.instance("state", state, DescentState, "`start_descent` makes one")
+    kind = getattr(state.step, "dtype", None)
+    if kind is None or np.ndim(state.step) or not jnp.issubdtype(kind, jnp.integer):
+        raise TypeError(
+            f"`state.step` must be one int32, got {_checks.spell(state.step)}; "
+            "`start_descent` makes states."
+        )
+
+
+def _check_leaves(state: DescentState) -> None:
+    """Arrays at all leaves; asked only where a program refused the state."""
+    for leaf in jax.tree.leaves(state):
+        if not hasattr(leaf, "dtype") and not isinstance(leaf, float | int | complex):
+            raise TypeError(f"`state` must hold arrays, got {_checks.spell(leaf)}.")
+
+
+def _check_structure(state: DescentState, optimizer: Any) -> None:
+    """A state that this optimizer began; looked at once for each program."""
+    _checks.parameters("state.params", _trained(state.params))
+    began = jax.eval_shape(optimizer.init, _trained(state.params))
+    fresh, given = jax.tree.structure(began), jax.tree.structure(state.opt_state)
+    if fresh != given:
+        raise TypeError(
+            "`optimizer` is not the one that began `state`: it begins with "
+            f"{_checks.spell(fresh)}, `state` holds {_checks.spell(given)}."
+        )
+
+
 @functools.partial(
     jax.jit,
     static_argnames=(
@@ -228,6 +274,7 @@ def _run(
     num_records: int,
     record_every: int,
 ) -> tuple[DescentState, Trajectory]:
+    _check_structure(state, optimizer)
     update = optax.with_extra_args_support(optimizer).update
 
     # Jitted, so that Python runs once although both are called twice: in the scan, and
@@ -312,10 +359,12 @@ def _trained(params: Any) -> Any:
 def _value_and_grad(loss: Callable[..., Any], params: Any) -> tuple:
     """Value, what is carried on (None if nothing is), gradient of what is trained."""
     if not isinstance(params, Carrying):
-        value, grads = jax.value_and_grad(loss)(params)
+        scalar = _checks.scalar_valued("loss", loss)
+        value, grads = jax.value_and_grad(scalar)(params)
         return value, None, grads
+    pair = _checks.scalar_valued("loss", loss, aux=True)
     (value, carried), grads = jax.value_and_grad(
-        lambda trained: loss(Carrying(trained, params.carried)), has_aux=True
+        lambda trained: pair(Carrying(trained, params.carried)), has_aux=True
     )(params.trained)
     given, found = (jax.tree.map(jax.typeof, x) for x in (params.carried, carried))
     if _looks(given) != _looks(found):

@@ -3,15 +3,17 @@
 from typing import Any
 
 import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
 
+from htfjax import _checks
 from htfjax import factors as _factors
-from htfjax.factors import Factors
+from htfjax.factors import Factors, GroupedFactors
 from htfjax.mode_tree import ModeTree
 
 __all__ = ["draw_tree"]
 
 
-def draw_tree(drawn: ModeTree | Factors, ax: Any = None) -> Any:
+def draw_tree(drawn: ModeTree | Factors | GroupedFactors, ax: Any = None) -> Any:
     """Draws a tree on matplotlib axes.
 
     Leaves stand at the bottom, labelled with their mode; interior nodes carry their id.
@@ -26,7 +28,7 @@ def draw_tree(drawn: ModeTree | Factors, ax: Any = None) -> Any:
       The axes.
 
     Raises:
-      TypeError, ValueError: malformed factors.
+      TypeError, ValueError: neither a tree nor factors, malformed factors, no axes.
 
     Example:
       >>> import htfjax as htf, matplotlib
@@ -34,9 +36,13 @@ def draw_tree(drawn: ModeTree | Factors, ax: Any = None) -> Any:
       >>> len(htf.draw_tree(htf.perfect(4)).texts)
       7
     """
-    tree = drawn.tree if isinstance(drawn, Factors) else drawn
-    labels = _edge_labels(drawn) if isinstance(drawn, Factors) else {}
-    fixed = drawn.fixed if isinstance(drawn, Factors) else ()
+    advice = "factors on a tree will do too"
+    _checks.instance("drawn", drawn, (ModeTree, Factors, GroupedFactors), advice)
+    if ax is not None:
+        _checks.instance("ax", ax, Axes, "`matplotlib.pyplot.subplots` makes some")
+    held = isinstance(drawn, Factors | GroupedFactors)
+    tree, fixed = (drawn.tree, drawn.fixed) if held else (drawn, ())
+    labels = _edge_labels(drawn) if held else {}
     if ax is None:
         size = (max(4.0, 0.9 * tree.order), 1.0 + 1.1 * tree.height[tree.root])
         _, ax = plt.subplots(figsize=size, layout="constrained")
@@ -78,9 +84,9 @@ def _places(tree: ModeTree) -> dict[int, tuple[float, float]]:
     return places
 
 
-def _edge_labels(factors: Factors) -> dict[int, str]:
-    _factors.check(factors)
+def _edge_labels(factors: Factors | GroupedFactors) -> dict[int, str]:
+    _factors.check(factors, "drawn")
     return {
         k: "ones" if weight is None else f"{weight.shape[0]}×{weight.shape[1]}"  # noqa: RUF001
-        for k, weight in enumerate(factors.weights)
+        for k, weight in enumerate(_factors.shapes(factors).weights)
     }

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from htfjax import _checks
 from htfjax.mode_tree import ModeTree
@@ -91,24 +92,26 @@ def stacks_with_constants(factors: GroupedFactors) -> tuple[Any, ...]:
     Raises:
       TypeError, ValueError: stacks that do not fit the tree.
     """
-    check(shapes(factors))
+    check(factors)
     return tuple(
         jax.lax.stop_gradient(stack) if nodes[0] in factors.fixed else stack
         for nodes, stack in zip(factors.groups, factors.stacks, strict=True)
     )
 
 
-def shapes(factors: Factors | GroupedFactors) -> Factors:
+def shapes(factors: Factors | GroupedFactors, name: str = "factors") -> Factors:
     """Factors of shapes and dtypes alone, without an operation per node."""
     if not isinstance(factors, GroupedFactors):
         return factors
+    if "sound" not in vars(factors):
+        _check_groups(factors, name)
     weights: list[Any] = [None] * factors.tree.num_nodes
     for nodes, stack in zip(factors.groups, factors.stacks, strict=True):
         if stack is None:
             continue
-        if stack.ndim != 3 or stack.shape[0] != len(nodes):
+        if getattr(stack, "ndim", None) != 3 or stack.shape[0] != len(nodes):
             raise ValueError(
-                f"`stacks` holds an array of shape {stack.shape} for {len(nodes)} nodes."
+                f"{_part(name, 'stacks')} holds {_describe(stack)} for {len(nodes)} nodes."
             )
         for node in nodes:
             weights[node] = jax.ShapeDtypeStruct(stack.shape[1:], stack.dtype)
@@ -118,23 +121,23 @@ def shapes(factors: Factors | GroupedFactors) -> Factors:
 def widths(factors: Factors | GroupedFactors) -> tuple[int, ...]:
     """R_k for every node id: the mode dimension at leaves, local components inside.
 
+    Raises:
+      TypeError, ValueError: malformed factors.
+
     Example:
       >>> from htfjax.tree_builders import flat
       >>> widths(Factors(tree=flat(2), weights=(jnp.ones((3, 2)),) * 2 + (None,)))
       (3, 3, 2)
     """
-    factors, rows = shapes(factors), []
-    for k, weight in enumerate(factors.weights):
-        if weight is not None:
-            rows.append(weight.shape[0])
-        else:
-            child = factors.weights[factors.tree.children[k][0]]
-            rows.append(child.shape[1])
-    return tuple(rows)
+    check(factors)
+    return _rows(shapes(factors))
 
 
 def mode_dims(factors: Factors | GroupedFactors) -> tuple[int, ...]:
     """Dimensions D_0, ..., D_{N-1} of the end tensor.
+
+    Raises:
+      TypeError, ValueError: malformed factors.
 
     Example:
       >>> from htfjax.tree_builders import flat
@@ -144,39 +147,108 @@ def mode_dims(factors: Factors | GroupedFactors) -> tuple[int, ...]:
     return widths(factors)[: factors.tree.order]
 
 
-def check(factors: Any) -> None:
+def check(factors: Any, name: str = "factors") -> None:
     """Shapes and dtypes fit the tree; called where a kernel is entered.
 
+    Args:
+      name: of the argument, for messages.
+
     Raises:
-      TypeError: not `Factors`, a weight that is no array, mixed or non-floating dtypes.
+      TypeError: not `Factors`, masked or mixed or non-floating weights.
       ValueError: a missing or surplus matrix, inconsistent shapes, unknown fixed nodes.
     """
-    if isinstance(factors, GroupedFactors):
-        factors = shapes(factors)
-    if not isinstance(factors, Factors):
-        raise TypeError(f"`factors` must be htfjax.Factors, got {type(factors).__name__}.")
+    if not isinstance(factors, Factors | GroupedFactors):
+        raise TypeError(f"`{name}` must be htfjax.Factors, got {type(factors).__name__}.")
+    # Factors cannot change, so those that were found sound are not checked again.
+    if "sound" in vars(factors):
+        return
+    _check(shapes(factors, name), name)
+    vars(factors)["sound"] = True
+
+
+def _check(factors: Factors, name: str) -> None:
     tree, weights = factors.tree, factors.weights
-    _checks.tree(tree)
+    _checks.tree(tree, "tree" if name == "factors" else f"{name}.tree")
+    if not isinstance(weights, tuple):
+        raise TypeError(
+            f"{_part(name, 'weights')} must be a tuple of matrices, got a "
+            f"{type(weights).__name__}."
+        )
     if len(weights) != tree.num_nodes:
         raise ValueError(
-            f"`weights` has {len(weights)} matrices, the tree has {tree.num_nodes} nodes."
+            f"{_part(name, 'weights')} has {len(weights)} matrices, the tree has "
+            f"{tree.num_nodes} nodes."
         )
     for k, weight in enumerate(weights):
         if weight is None and k == tree.root:
             continue
         if getattr(weight, "ndim", None) != 2:
             raise ValueError(
-                f"`weights[{k}]` must be a matrix, got {_describe(weight)}"
+                f"{_part(name, f'weights[{k}]')} must be a matrix, got {_describe(weight)}"
                 + ("; only the root may be None." if weight is None else ".")
             )
-    _check_dtypes(factors)
-    _check_widths(factors)
+        if isinstance(weight, np.ndarray):
+            _check_numpy(weight, _part(name, f"weights[{k}]"))
+    _check_dtypes(factors, name)
+    _check_widths(factors, name)
+    fixed = _part(name, "fixed")
     if not isinstance(factors.fixed, tuple):
-        raise TypeError(f"`fixed` must be a tuple of node ids, got {factors.fixed!r}.")
+        raise TypeError(f"{fixed} must be a tuple of node ids, got {factors.fixed!r}.")
     nodes = range(tree.num_nodes)
     unknown = [k for k in factors.fixed if type(k) is not int or k not in nodes]
     if unknown:
-        raise ValueError(f"`fixed` names {unknown}; nodes are 0..{tree.root}.")
+        raise ValueError(f"{fixed} names {unknown}; nodes are 0..{tree.root}.")
+
+
+def _part(name: str, part: str) -> str:
+    """A part of factors, as errors name it."""
+    return f"`{part}`" if name == "factors" else f"`{name}.{part}`"
+
+
+def _check_numpy(weight: np.ndarray, name: str) -> None:
+    """A NumPy matrix that becomes a jax array of the same values."""
+    if np.ma.isMaskedArray(weight):
+        raise TypeError(
+            f"{name} is a masked array, whose masked values would become weights; fill "
+            "them first: `weight.filled(0)`."
+        )
+    if not weight.dtype.isnative:
+        raise TypeError(
+            f"{name} has foreign byte order ({weight.dtype}); convert it with "
+            "`weight.astype(weight.dtype.newbyteorder('='))`."
+        )
+
+
+def _check_groups(factors: GroupedFactors, name: str) -> None:
+    """Groups that hold every node once, and one stack for each."""
+    _checks.tree(factors.tree, "tree" if name == "factors" else f"{name}.tree")
+    stacks, groups, fixed = factors.stacks, factors.groups, factors.fixed
+    if not isinstance(fixed, tuple):
+        raise TypeError(
+            f"{_part(name, 'fixed')} must be a tuple of node ids, got {fixed!r}."
+        )
+    if not isinstance(stacks, tuple) or not isinstance(groups, tuple):
+        raise TypeError(
+            f"{_part(name, 'stacks')} and {_part(name, 'groups')} must be tuples, got "
+            f"{_checks.spell(stacks)} and {_checks.spell(groups)}; `group` makes them."
+        )
+    nodes = [k for nodes in groups for k in (nodes if isinstance(nodes, tuple) else ())]
+    if set(nodes) != set(range(factors.tree.num_nodes)) or len(set(nodes)) < len(nodes):
+        raise ValueError(
+            f"{_part(name, 'groups')} must hold every node 0..{factors.tree.root} once, "
+            f"got {_checks.spell(groups)}; `group` makes them."
+        )
+    if len(stacks) != len(groups):
+        raise ValueError(
+            f"{_part(name, 'stacks')} has {len(stacks)} arrays, there are {len(groups)} "
+            "groups."
+        )
+    split = [nodes for nodes in groups if len({k in fixed for k in nodes}) > 1]
+    if split:
+        raise ValueError(
+            f"{_part(name, 'fixed')} splits the groups {split}; fix all nodes of a group "
+            "or none."
+        )
 
 
 def trained(factors: Factors | GroupedFactors) -> tuple[bool, ...]:
@@ -187,9 +259,9 @@ def trained(factors: Factors | GroupedFactors) -> tuple[bool, ...]:
     )
 
 
-def with_constants(factors: Factors | GroupedFactors) -> Factors:
+def with_constants(factors: Factors | GroupedFactors, name: str = "factors") -> Factors:
     """Checked, ungrouped factors through whose fixed matrices no derivative flows."""
-    check(factors)
+    check(factors, name)
     factors = as_factors(factors)
     weights = tuple(
         jax.lax.stop_gradient(weight) if k in factors.fixed else weight
@@ -199,8 +271,8 @@ def with_constants(factors: Factors | GroupedFactors) -> Factors:
 
 
 def dtype(factors: Factors | GroupedFactors) -> Any:
-    """The one dtype of all weight matrices."""
-    return jax.tree.leaves(shapes(factors).weights)[0].dtype
+    """The one dtype of all weight matrices, as jax holds it."""
+    return jax.dtypes.canonicalize_dtype(jax.tree.leaves(shapes(factors).weights)[0].dtype)
 
 
 def collapse_chains(factors: Factors) -> Factors:
@@ -267,17 +339,31 @@ def _as_array(weight: Any) -> jax.Array | None:
     return None if weight is None else jnp.asarray(weight)
 
 
-def _check_dtypes(factors: Factors) -> None:
+def _rows(factors: Factors) -> tuple[int, ...]:
+    """R_k for every node of factors that need not be sound."""
+    rows = []
+    for k, weight in enumerate(factors.weights):
+        if weight is None:
+            weight = factors.weights[factors.tree.children[k][0]]
+            rows.append(weight.shape[1])
+        else:
+            rows.append(weight.shape[0])
+    return tuple(rows)
+
+
+def _check_dtypes(factors: Factors, name: str) -> None:
     dtypes = {k: w.dtype for k, w in enumerate(factors.weights) if w is not None}
     if len(set(dtypes.values())) > 1:
-        raise TypeError(f"`weights` mix dtypes {dtypes}; cast them to one.")
+        raise TypeError(f"{_part(name, 'weights')} mix dtypes {dtypes}; cast them to one.")
     only = next(iter(dtypes.values()))
-    if not jnp.issubdtype(only, jnp.floating):
-        raise TypeError(f"`weights` must be floating, got {only}.")
+    if not jnp.issubdtype(only, jnp.floating) or only.itemsize > 8:
+        raise TypeError(
+            f"{_part(name, 'weights')} must be floating of 64 bits at most, got {only}."
+        )
 
 
-def _check_widths(factors: Factors) -> None:
-    rows = widths(factors)
+def _check_widths(factors: Factors, name: str) -> None:
+    rows = _rows(factors)
     for k, weight in enumerate(factors.weights):
         if weight is None:
             continue
@@ -285,7 +371,7 @@ def _check_widths(factors: Factors) -> None:
         columns = 1 if parent is None else rows[parent]
         if weight.shape[1] != columns:
             raise ValueError(
-                f"`weights[{k}]` has shape {weight.shape}, expected "
+                f"{_part(name, f'weights[{k}]')} has shape {weight.shape}, expected "
                 f"({weight.shape[0]}, {columns}): "
                 + (
                     "the root has one column."
@@ -294,9 +380,9 @@ def _check_widths(factors: Factors) -> None:
                 )
             )
         if 0 in weight.shape:
-            raise ValueError(f"`weights[{k}]` is empty: {weight.shape}.")
+            raise ValueError(f"{_part(name, f'weights[{k}]')} is empty: {weight.shape}.")
 
 
 def _describe(weight: Any) -> str:
     shape = getattr(weight, "shape", None)
-    return repr(weight) if shape is None else f"an array of shape {shape}"
+    return _checks.spell(weight) if shape is None else f"an array of shape {shape}"

@@ -40,7 +40,7 @@ def scale_by_group_rms(decay: Any = 0.99, eps: Any = 1e-6) -> Any:
       An optax transformation. A zero gradient gives a zero update.
 
     Raises:
-      ValueError: `decay` outside [0, 1), negative `eps`.
+      TypeError: not real numbers. ValueError: `decay` outside [0, 1), negative `eps`.
 
     Source: as used by arXiv:2201.11729.
 
@@ -57,6 +57,7 @@ def scale_by_group_rms(decay: Any = 0.99, eps: Any = 1e-6) -> Any:
         raise ValueError(f"`decay={decay}` must be below 1.")
 
     def init(params: Any) -> GroupRmsState:
+        _checks.parameters("params", params)
         dtype = jnp.result_type(*jax.tree.leaves(params))
         zero = jnp.zeros((), jnp.int32)
         return GroupRmsState(zero, jnp.zeros((), dtype), zero)
@@ -100,7 +101,9 @@ def group_rmsprop(learning_rate: Any, decay: Any = 0.99, eps: Any = 1e-6) -> Any
       >>> [round(x, 4) for x in update.tolist()]
       [-0.06, -0.08]
     """
+    rate: Any = learning_rate
     if not callable(learning_rate):
         _checks.positive("learning_rate", learning_rate)
-    rate: Any = learning_rate
+        # A number of any dtype scales updates of any other.
+        rate = float(learning_rate) if _checks.concrete(learning_rate) else learning_rate
     return optax.chain(scale_by_group_rms(decay, eps), optax.scale_by_learning_rate(rate))

@@ -38,7 +38,7 @@ def ungroup(factors: GroupedFactors) -> Factors:
     """The factors that `group` stacked.
 
     Raises:
-      TypeError: factors that are not grouped.
+      TypeError: factors that are not grouped. TypeError, ValueError: malformed ones.
 
     Example:
       >>> import htfjax as htf, jax
@@ -51,6 +51,7 @@ def ungroup(factors: GroupedFactors) -> Factors:
             f"`factors` must be GroupedFactors, got {type(factors).__name__}; `group` "
             "makes them."
         )
+    _factors.check(factors)
     return _factors.as_factors(factors)
 
 

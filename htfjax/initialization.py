@@ -1,7 +1,7 @@
 """Where the factors start: Gaussian and identity matrices."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,9 @@ from htfjax import _checks
 from htfjax.factors import Factors
 from htfjax.mode_tree import ModeTree
 
-__all__ = ["gaussian_factors", "identity_factors", "weight_shapes"]
+__all__ = ["Root", "gaussian_factors", "identity_factors", "weight_shapes"]
+
+Root = Literal["trained", "ones"]
 
 
 def gaussian_factors(
@@ -21,7 +23,7 @@ def gaussian_factors(
     std: Any,
     *,
     mean: Any = 0.0,
-    root: str = "trained",
+    root: Root = "trained",
     dtype: Any = None,
 ) -> Factors:
     """Every entry of every weight matrix drawn from N(mean, std^2).
@@ -40,9 +42,9 @@ def gaussian_factors(
       dtype: floating dtype, by default JAX's.
 
     Raises:
-      TypeError: a key that is no typed key, a dtype that is not floating.
-      ValueError: a negative std, dimensions or widths below 1 or in the wrong number,
-        an unknown `root`.
+      TypeError: a key that is not a typed key, a dtype that is not floating.
+      ValueError: a negative std, numbers that are not finite in the dtype, dimensions or
+        widths below 1 or in the wrong number, an unknown `root`, float64 without x64.
 
     Source: arXiv:2201.11729, experiments (initialization); law A10.
 
@@ -54,10 +56,10 @@ def gaussian_factors(
       ((5, 3), (3, 1))
     """
     _checks.key("key", key)
-    _checks.positive("std", std)
     shapes = weight_shapes(tree, mode_dims, widths, root)
     dtype = _checks.float_dtype("dtype", dtype)
-    std, mean = jnp.asarray(std, dtype), jnp.asarray(mean, dtype)
+    std = _checks.scalar("std", std, dtype, least=0)
+    mean = _checks.scalar("mean", mean, dtype)
     keys = jax.random.split(key, tree.num_nodes)
     return Factors(
         tree=tree,
@@ -74,7 +76,7 @@ def identity_factors(
     widths: int | Sequence[int],
     scale: Any,
     *,
-    root: str = "trained",
+    root: Root = "trained",
     dtype: Any = None,
 ) -> Factors:
     """Every weight matrix is `scale` times the (rectangular) identity.
@@ -93,10 +95,9 @@ def identity_factors(
       >>> bool(abs(htf.end_tensor(deep)[0, 0] - 1e-3) < 1e-9)
       True
     """
-    _checks.positive("scale", scale)
     shapes = weight_shapes(tree, mode_dims, widths, root)
     dtype = _checks.float_dtype("dtype", dtype)
-    scale = jnp.asarray(scale, dtype)
+    scale = _checks.scalar("scale", scale, dtype, least=0)
 
     def matrix(node: int, shape: tuple[int, int] | None) -> jax.Array | None:
         if shape is None:
@@ -112,30 +113,13 @@ def weight_shapes(
     tree: ModeTree,
     mode_dims: int | Sequence[int],
     widths: int | Sequence[int],
-    root: str,
+    root: Root,
 ) -> list[tuple[int, int] | None]:
     """Shape (R_k, R_parent(k)) of every weight matrix, None for a root of ones."""
     _checks.tree(tree)
-    _checks.one_of("root", root, ("trained", "ones"))
-    rows = [*_checks.mode_dims(tree.order, mode_dims), *_node_widths(tree, widths)]
+    _checks.one_of("root", root, get_args(Root))
+    rows = [*_checks.mode_dims(tree.order, mode_dims), *_checks.node_widths(tree, widths)]
     shapes: list[tuple[int, int] | None] = [
         (rows[k], rows[tree.parent[k]]) for k in range(tree.root)
     ]
     return [*shapes, None if root == "ones" else (rows[tree.root], 1)]
-
-
-def _node_widths(tree: ModeTree, widths: int | Sequence[int]) -> list[int]:
-    """R_v for every interior node, ascending."""
-    count, heights = len(tree.interior), tree.height[tree.root]
-    widths = _checks.as_sequence(widths)
-    if not isinstance(widths, Sequence):
-        return [_checks.at_least("widths", widths, 1)] * count
-    sizes = [_checks.at_least("widths", width, 1) for width in widths]
-    if len(sizes) == count:
-        return sizes
-    if len(sizes) == heights:
-        return [sizes[tree.height[k] - 1] for k in tree.interior]
-    raise ValueError(
-        f"`widths={tuple(widths)}` has {len(sizes)} entries; give one int, one per "
-        f"interior node ({count}) or one per height ({heights})."
-    )

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -46,6 +46,7 @@ def local_component_norms(
       >>> {k: v.shape for k, v in htf.local_component_norms(factors).items()}
       {4: (5,), 5: (5,), 6: (5,)}
     """
+    _factors.check(factors)
     if isinstance(factors, GroupedFactors):
         norms = _component_norms(factors)
         return _of_interior(factors, list(map(_numerics.product, norms)))
@@ -112,7 +113,7 @@ def component_contributions(factors: Factors | GroupedFactors) -> NodeValues:
 
 
 def unbalancedness(
-    factors: Factors | GroupedFactors, kind: str = "components"
+    factors: Factors | GroupedFactors, kind: Literal["components", "matrix"] = "components"
 ) -> jax.Array:
     """How far the factors are from the theorem's idealized start; zero is balanced.
 
@@ -138,6 +139,7 @@ def unbalancedness(
       >>> bool(htf.unbalancedness(deep, kind="matrix") < 1e-5)
       True
     """
+    _factors.check(factors)
     _checks.one_of("kind", kind, ("components", "matrix"))
     if kind == "components":
         return jnp.max(jnp.stack(_spreads(factors)))
@@ -174,7 +176,8 @@ def growth_rates(
       node id -> (R_v,), norm per unit of flow time.
 
     Raises:
-      TypeError, ValueError: malformed factors.
+      TypeError, ValueError: parameters that are not floating arrays, a loss that is not a
+        scalar function, malformed factors.
 
     Source: arXiv:2201.11729, Theorem on the growth of local component norms; law F5.
 
@@ -185,9 +188,15 @@ def growth_rates(
       >>> htf.growth_rates(factors, loss)[2].shape
       (5,)
     """
-    velocity = jax.tree.map(jnp.negative, jax.grad(loss)(params))
+    _checks.parameters("params", params)
+    _checks.function("loss", loss)
     convert = (lambda p: p) if to_factors is None else to_factors
+    _checks.function("to_factors", convert)
+    params = jax.tree.map(jnp.asarray, params)
+    gradient = jax.grad(_checks.scalar_valued("loss", loss))(params)
+    velocity = jax.tree.map(jnp.negative, gradient)
     factors, moving = jax.jvp(convert, (params,), (velocity,))
+    _factors.check(factors, "params" if to_factors is None else "to_factors(params)")
     if isinstance(factors, GroupedFactors):
         rates = map(_rates, _component_norms(factors), _component_speeds(factors, moving))
         return _of_interior(factors, list(rates))

@@ -18,7 +18,7 @@ from htfjax import factors as _factors
 from htfjax.completion import CompletionLoss, loss_plan, observed_entries
 from htfjax.contraction.sensing import check_vectors
 from htfjax.factors import Factors
-from htfjax.penalty import check_data, penalize
+from htfjax.penalty import Penalty, check_data, mean_penalty, working
 
 __all__ = [
     "MatrixSensingLoss",
@@ -39,11 +39,11 @@ class SensingLoss:
     vectors: tuple[jax.Array, ...] | jax.Array  # N arrays (B, D_n), or (N, B, D)
     targets: jax.Array  # (B,)
     threshold: jax.Array  # ()
-    penalty: str = dataclasses.field(metadata={"static": True})
+    penalty: Penalty = dataclasses.field(metadata={"static": True})
 
     def __call__(self, factors: Factors) -> jax.Array:
         """The loss of the factors, ()."""
-        return penalize(residuals(self, factors), self.penalty, self.threshold)
+        return mean_penalty(residuals(self, factors), self.penalty, self.threshold)
 
 
 @jax.tree_util.register_dataclass
@@ -54,11 +54,11 @@ class MatrixSensingLoss:
     matrices: jax.Array  # (B, D_0, D_1)
     targets: jax.Array  # (B,)
     threshold: jax.Array  # ()
-    penalty: str = dataclasses.field(metadata={"static": True})
+    penalty: Penalty = dataclasses.field(metadata={"static": True})
 
     def __call__(self, factors: Factors) -> jax.Array:
         """The loss of the factors, ()."""
-        return penalize(residuals(self, factors), self.penalty, self.threshold)
+        return mean_penalty(residuals(self, factors), self.penalty, self.threshold)
 
 
 ObservationLoss = CompletionLoss | SensingLoss | MatrixSensingLoss
@@ -74,6 +74,7 @@ class MinibatchLoss:
 
     def __call__(self, factors: Factors, key: jax.Array) -> jax.Array:
         """The loss on the observations that `key` draws, ()."""
+        _checks.key("key", key)
         count = self.loss.targets.shape[0]
         rows = jax.random.permutation(key, count)[: self.batch_size]
         return _take(self.loss, rows)(factors)
@@ -83,7 +84,7 @@ def sensing_loss(
     vectors: Sequence[Any] | jax.Array,
     targets: Any,
     *,
-    penalty: str = "l2",
+    penalty: Penalty = "l2",
     threshold: Any = 1.0,
 ) -> SensingLoss:
     """Rank-one sensing: mean over b of penalty(<W, x_b^0 (x) ... (x) x_b^{N-1}> - y_b).
@@ -95,10 +96,11 @@ def sensing_loss(
       penalty, threshold: as in `completion_loss`.
 
     Returns:
-      A pytree, callable on factors; data are cast to the factors' dtype on call.
+      A pytree, callable on factors; data are cast as those of `completion_loss`.
 
     Raises:
-      TypeError, ValueError: arrays of other shapes, non-finite data, no observations.
+      TypeError, ValueError: arrays of other shapes, masked, complex or non-finite data, no
+        observations, a bad penalty or threshold.
 
     Source: arXiv:2201.11729, equivalence with networks.
 
@@ -109,11 +111,11 @@ def sensing_loss(
       >>> float(loss(zero))
       1.0
     """
-    check_vectors(vectors)
+    held = check_vectors(vectors)
     held = (
-        _checks.finite("vectors", vectors)
-        if hasattr(vectors, "ndim")
-        else tuple(_checks.finite(f"vectors[{n}]", x) for n, x in enumerate(vectors))
+        tuple(_checks.finite(f"vectors[{n}]", x) for n, x in enumerate(held))
+        if isinstance(held, tuple)
+        else _checks.finite("vectors", held)
     )
     _check_axes(held, targets)
     targets, threshold = check_data(targets, len(held[0]), penalty, threshold)
@@ -121,7 +123,7 @@ def sensing_loss(
 
 
 def matrix_sensing_loss(
-    matrices: Any, targets: Any, *, penalty: str = "l2", threshold: Any = 1.0
+    matrices: Any, targets: Any, *, penalty: Penalty = "l2", threshold: Any = 1.0
 ) -> MatrixSensingLoss:
     """Matrix sensing: mean over b of penalty(<W, A_b> - y_b) for factors of order 2.
 
@@ -131,10 +133,11 @@ def matrix_sensing_loss(
       penalty, threshold: as in `completion_loss`.
 
     Returns:
-      A pytree, callable on factors; data are cast to the factors' dtype on call.
+      A pytree, callable on factors; data are cast as those of `completion_loss`.
 
     Raises:
-      TypeError, ValueError: arrays of other shapes, non-finite data, no observations.
+      TypeError, ValueError: arrays of other shapes, masked, complex or non-finite data, no
+        observations, a bad penalty or threshold.
 
     Source: arXiv:2201.11729, matrix sensing.
 
@@ -145,11 +148,9 @@ def matrix_sensing_loss(
       >>> float(loss(zero))
       1.0
     """
-    if np.ndim(matrices) != 3:
-        raise ValueError(
-            f"`matrices` has shape {np.shape(matrices)}, expected (B, D_0, D_1)."
-        )
     array = _checks.finite("matrices", matrices)
+    if array.ndim != 3:
+        raise ValueError(f"`matrices` has shape {array.shape}, expected (B, D_0, D_1).")
     targets, threshold = check_data(targets, len(array), penalty, threshold)
     return MatrixSensingLoss(array, targets, threshold, penalty)
 
@@ -161,7 +162,7 @@ def minibatch_loss(loss: ObservationLoss, batch_size: int) -> MinibatchLoss:
     a `key` to `continue_descent`.
 
     Raises:
-      TypeError: `loss` is no observation loss.
+      TypeError: `loss` is not an observation loss.
       ValueError: a batch size below 1 or above the number of observations.
 
     Example:
@@ -184,10 +185,10 @@ def residuals(loss: ObservationLoss, factors: Factors) -> jax.Array:
     """Predicted minus target values of an observation loss.
 
     Returns:
-      (B,), dtype of the factors.
+      (B,), dtype of the factors, float32 where that has 16 bits.
 
     Raises:
-      TypeError: `loss` is no observation loss.
+      TypeError: `loss` is not an observation loss.
       ValueError: factors of another tree or other mode dimensions than the loss has.
 
     Example:
@@ -198,7 +199,9 @@ def residuals(loss: ObservationLoss, factors: Factors) -> jax.Array:
       [-1.0, 1.0]
     """
     _check_observation_loss(loss)
-    return _predict(loss, factors) - loss.targets.astype(_factors.dtype(factors))
+    predictions = _predict(loss, factors)
+    dtype = working(predictions.dtype)
+    return predictions.astype(dtype) - _checks.cast("targets", loss.targets, dtype)
 
 
 def _check_axes(vectors: Any, targets: Any) -> None:
@@ -226,7 +229,8 @@ def _predict(loss: ObservationLoss, factors: Factors) -> jax.Array:
             f"dimensions {dims}."
         )
     matrix = _contraction.end_tensor(factors)
-    measurements = loss.matrices.astype(matrix.dtype).reshape(-1, matrix.size)
+    held = _checks.cast("matrices", loss.matrices, matrix.dtype)
+    measurements = held.reshape(-1, matrix.size)
     return jnp.matmul(measurements, matrix.reshape(-1), precision="highest")
 
 

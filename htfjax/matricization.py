@@ -6,8 +6,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from htfjax import _numerics
+from htfjax import _checks, _numerics
 from htfjax import factors as _factors
 from htfjax.contraction import singular
 from htfjax.factors import Factors, GroupedFactors
@@ -15,6 +16,7 @@ from htfjax.node_values import node_values
 from htfjax.rank_bounds import check_modes
 
 __all__ = [
+    "count_above",
     "effective_rank",
     "entanglement_entropy",
     "matricize",
@@ -24,7 +26,7 @@ __all__ = [
 ]
 
 
-def matricize(tensor: jax.Array, row_modes: Sequence[int]) -> jax.Array:
+def matricize(tensor: Any, row_modes: Sequence[int]) -> jax.Array:
     """The matricization whose rows are indexed by `row_modes`.
 
     Args:
@@ -36,6 +38,7 @@ def matricize(tensor: jax.Array, row_modes: Sequence[int]) -> jax.Array:
       (product of the rows' dimensions, product of the others).
 
     Raises:
+      TypeError: masked values, or not numbers.
       ValueError: a mode that the tensor does not have, or a repeated one.
 
     Source: arXiv:2201.11729, section 2 (matricization).
@@ -45,6 +48,11 @@ def matricize(tensor: jax.Array, row_modes: Sequence[int]) -> jax.Array:
       >>> htf.matricize(jnp.zeros((2, 3, 4)), (0, 2)).shape
       (8, 3)
     """
+    is_key = isinstance(tensor, jax.Array) and jnp.issubdtype(
+        tensor.dtype, jax.dtypes.extended
+    )
+    if is_key or not isinstance(tensor, jax.Array):
+        tensor = jnp.asarray(_checks.array("tensor", tensor))
     rows = check_modes("row_modes", row_modes, tensor.ndim)
     columns = [mode for mode in range(tensor.ndim) if mode not in rows]
     height = math.prod(tensor.shape[mode] for mode in rows)
@@ -69,6 +77,7 @@ def weight_singular_values(
       >>> htf.weight_singular_values(deep)[2].tolist()
       [0.5, 0.5, 0.5]
     """
+    _factors.check(factors)
     if isinstance(factors, GroupedFactors):
         held = zip(factors.groups, _factors.stacks_with_constants(factors), strict=True)
         groups = {k: singular.singular_values(s) for k, s in held if s is not None}
@@ -81,7 +90,7 @@ def weight_singular_values(
     }
 
 
-def effective_rank(s: jax.Array, floor: float | None = None) -> jax.Array:
+def effective_rank(s: Any, floor: Any = None) -> jax.Array:
     """exp of the entropy of s / sum s: between 1 and the rank, equal to it if s is flat.
 
     Args:
@@ -92,6 +101,10 @@ def effective_rank(s: jax.Array, floor: float | None = None) -> jax.Array:
     Returns:
       (...,); 0 for all zeros, where derivatives are finite; NaN where s is not finite.
 
+    Raises:
+      TypeError: values that are not real numbers. ValueError: no values, negative ones, a
+        floor that is negative or not finite.
+
     Source: Roy and Vetterli 2007; law D7.
 
     Example:
@@ -99,15 +112,15 @@ def effective_rank(s: jax.Array, floor: float | None = None) -> jax.Array:
       >>> round(float(htf.effective_rank(jnp.array([2.0, 2.0, 0.0]))), 5)
       2.0
     """
-    s = _cut(s, floor)
+    s = _cut(*_checked(s, "floor", floor))
     entropy, zero = _entropy(s)
     return jnp.where(zero, jnp.zeros_like(entropy), jnp.exp(entropy))
 
 
-def entanglement_entropy(s: jax.Array, floor: float | None = None) -> jax.Array:
+def entanglement_entropy(s: Any, floor: Any = None) -> jax.Array:
     """Entropy of s^2 / sum s^2 in nats: 0 for rank one, log K for K equal values.
 
-    Args, returns: as `effective_rank`, without the exponential.
+    Args, returns, raises: as `effective_rank`, without the exponential.
 
     Source: Schmidt decomposition across the matricization's two sides.
 
@@ -116,28 +129,38 @@ def entanglement_entropy(s: jax.Array, floor: float | None = None) -> jax.Array:
       >>> round(float(htf.entanglement_entropy(jnp.array([3.0, 3.0]))), 5)
       0.69315
     """
-    return _entropy(jnp.square(_cut(s, floor)))[0]
+    return _entropy(jnp.square(_cut(*_checked(s, "floor", floor))))[0]
 
 
-def numerical_rank(s: jax.Array, rtol: float | jax.Array | None = None) -> jax.Array:
+def numerical_rank(s: Any, rtol: Any = None) -> jax.Array:
     """How many singular values exceed `rtol` times the largest, by default K epsilon.
 
     Args:
       s: (..., K) singular values.
+      rtol: a number, or an array that broadcasts against s.
 
     Returns:
       (...,) int32; -1 where s is not finite.
+
+    Raises:
+      TypeError, ValueError: as `effective_rank`.
 
     Example:
       >>> import htfjax as htf, jax.numpy as jnp
       >>> int(htf.numerical_rank(jnp.array([3.0, 1e-3, 1e-9]), 1e-6))
       2
     """
+    s, rtol = _checked(s, "rtol", rtol)
+    return count_above(s, rtol)
+
+
+def count_above(s: jax.Array, rtol: Any) -> jax.Array:
+    """`numerical_rank` of values that are known to be singular values."""
     rank = jnp.sum(_cut(s, rtol) > 0, axis=-1, dtype=jnp.int32)
     return jnp.where(jnp.all(jnp.isfinite(s), axis=-1), rank, jnp.int32(-1))
 
 
-def rank_within(s: jax.Array, error: float | jax.Array) -> jax.Array:
+def rank_within(s: Any, error: Any) -> jax.Array:
     """The least rank of a matrix within Frobenius distance `error` (Eckart-Young).
 
     The smallest r with sqrt(sum_{k>r} s_k^2) <= error.
@@ -149,19 +172,38 @@ def rank_within(s: jax.Array, error: float | jax.Array) -> jax.Array:
     Returns:
       (...,) int32; -1 where s is not finite.
 
+    Raises:
+      TypeError, ValueError: as `effective_rank`; values that are not descending.
+
     Example:
       >>> import htfjax as htf, jax.numpy as jnp
       >>> int(htf.rank_within(jnp.array([5.0, 0.4, 0.3]), 0.6))
       1
     """
-    s = jnp.asarray(s)
+    s, _ = _checked(s, "error", None)
+    error = _checks.tolerance("error", error, s.dtype)
+    if _checks.concrete(s) and np.any(np.asarray(s)[..., 1:] > np.asarray(s)[..., :-1]):
+        raise ValueError(f"`s` must be descending, got {_checks.spell(s)}.")
     largest = _largest(s)
     scale = jnp.where(largest == 0, jnp.ones_like(largest), largest)
     scaled = s / scale
     tails = jnp.sqrt(jnp.cumsum(jnp.square(scaled[..., ::-1]), axis=-1))
-    above = tails > jnp.asarray(error, s.dtype) / scale
+    above = tails > error / scale
     rank = jnp.sum(above, axis=-1, dtype=jnp.int32)
     return jnp.where(jnp.all(jnp.isfinite(s), axis=-1), rank, jnp.int32(-1))
+
+
+def _checked(s: Any, name: str, cut: Any) -> tuple[jax.Array, jax.Array | None]:
+    """Singular values and what is cut off them, checked where they can be seen."""
+    s = _checks.floating("s", s)
+    if not s.ndim or not s.shape[-1]:
+        raise ValueError(f"`s` has shape {s.shape}, expected (..., K) singular values.")
+    if _checks.concrete(s) and np.any(np.asarray(s) < 0):
+        raise ValueError(
+            f"`s` has negative values, got {_checks.spell(s)}; singular values are zero or "
+            "more."
+        )
+    return s, None if cut is None else _checks.tolerance(name, cut, s.dtype)
 
 
 def _cut(s: jax.Array, floor: Any) -> jax.Array:
@@ -171,7 +213,6 @@ def _cut(s: jax.Array, floor: Any) -> jax.Array:
     that diverged has no rank. A power of two goes first: second derivatives of a quotient
     divide by the third power of its divisor.
     """
-    s = jnp.asarray(s)
     rows = s.reshape(-1, s.shape[-1])
     s = jax.vmap(_numerics.normalized)(rows)[0].reshape(s.shape)
     if floor is None:

@@ -35,7 +35,7 @@ class ModeTree:
         leaf.
 
     Raises:
-      TypeError: children that are no ints.
+      TypeError: children that are not integers.
       ValueError: the children are not a tree in post-order over modes 0..N-1.
 
     Source: arXiv:2201.11729, section 3 (mode tree); any arity as in section 5.
@@ -57,7 +57,9 @@ class ModeTree:
     children: Children
 
     def __post_init__(self) -> None:
-        _check_post_order(self.children)
+        children = _node_ids(self.children)
+        _check_post_order(children)
+        object.__setattr__(self, "children", children)
 
     @classmethod
     def from_nested(cls, nested: Any) -> "ModeTree":
@@ -76,7 +78,7 @@ class ModeTree:
           >>> ModeTree.from_nested(((0,), 1)).children
           ((), (), (0,), (2, 1))
         """
-        if not isinstance(nested, tuple | list):
+        if not _holds_nodes(nested):
             raise TypeError(
                 f"`nested` must be a tuple of modes, got {nested!r}; "
                 "the tree of a tensor of order one is `(0,)`."
@@ -90,7 +92,7 @@ class ModeTree:
             node, done = stack[-1]
             if len(done) < len(node):
                 child = node[len(done)]
-                if isinstance(child, tuple | list):
+                if _holds_nodes(child):
                     stack.append((child, []))
                 else:
                     done.append(operator.index(child))
@@ -182,12 +184,17 @@ def _strokes() -> tuple[str, str, str]:
     return strokes
 
 
+def _holds_nodes(value: Any) -> bool:
+    """Whether a value is a list of modes and subtrees, in any form that has an order."""
+    return isinstance(value, tuple | list | range) or getattr(value, "ndim", 0) > 0
+
+
 def _leaves(nested: Any) -> list[Any]:
     leaves, stack = [], [nested]
     while stack:
         node = stack.pop()
-        if isinstance(node, tuple | list):
-            if not node:
+        if _holds_nodes(node):
+            if len(node) == 0:
                 raise ValueError("`nested` holds an empty tuple; drop it.")
             stack.extend(node)
         else:
@@ -208,10 +215,14 @@ def _check_modes(leaves: list[Any]) -> int:
     return len(modes)
 
 
+def _node_ids(children: Any) -> Children:
+    if not _holds_nodes(children) or not all(map(_holds_nodes, children)):
+        raise TypeError(f"`children` must hold tuples of node ids, got {children!r}.")
+    return tuple(tuple(at_least("children", c, 0) for c in kids) for kids in children)
+
+
 def _check_post_order(children: Children) -> None:
     """The flat list must be exactly what `from_nested` numbers."""
-    if not all(type(c) is int for kids in children for c in kids):
-        raise TypeError("`children` must hold node ids: tuples of ints.")
     order = next((k for k, kids in enumerate(children) if kids), 0)
     if order == 0 or any(not kids for kids in children[order:]):
         raise ValueError("`children` must list the leaves first, then interior nodes.")

@@ -6,6 +6,8 @@ from typing import Any
 
 import jax
 
+from htfjax._integers import at_least
+
 __all__ = ["NodeValues", "node_values"]
 
 
@@ -16,7 +18,8 @@ class NodeValues(Mapping[int, Any]):
 
     What instruments return for grouped factors: a program that records it has as many
     outputs as the tree has groups, not nodes. A node's value is sliced off when it is
-    read. Axes that `vmap`, `scan` or a recording put in front stay in front.
+    read, an unknown one is a KeyError. Axes that `vmap`, `scan` or a recording put in
+    front stay in front.
 
     Attributes:
       stacks: for every group a pytree whose arrays end in (number of nodes, *value).
@@ -36,6 +39,10 @@ class NodeValues(Mapping[int, Any]):
     groups: tuple[tuple[int, ...], ...] = dataclasses.field(metadata={"static": True})
 
     def __getitem__(self, node: int) -> Any:
+        try:
+            node = at_least("node", node, 0)
+        except (TypeError, ValueError) as error:
+            raise KeyError(str(error)) from None
         for stack, axes, nodes in zip(self.stacks, self.axes, self.groups, strict=True):
             if node in nodes:
                 place = nodes.index(node)
@@ -44,7 +51,7 @@ class NodeValues(Mapping[int, Any]):
                     x[(..., place, *[slice(None)] * n)]
                     for x, n in zip(arrays, axes, strict=True)
                 )
-        raise KeyError(node)
+        raise KeyError(f"`node={node}` has no value here; nodes are {sorted(self)[:10]}...")
 
     def __iter__(self) -> Iterator[int]:
         return iter(sorted(node for nodes in self.groups for node in nodes))

@@ -42,7 +42,9 @@ def random_indices(
       (count, N) int32.
 
     Raises:
-      ValueError: more observations than entries, or none.
+      TypeError: a key that is not a typed key, counts that are not integers.
+      ValueError: more observations than entries, or none; an int for `mode_dims` without
+        `order`, or dimensions in another number.
 
     Example:
       >>> import htfjax as htf, jax
@@ -51,7 +53,7 @@ def random_indices(
     """
     _checks.key("key", key)
     count = _checks.at_least("count", count, 1)
-    dims = _checks.mode_dims(_order(mode_dims, order), mode_dims)
+    dims = _dims(mode_dims, order)
     size = math.prod(dims)
     if count > size:
         raise ValueError(
@@ -74,36 +76,60 @@ def random_indices(
     return jnp.stack(jnp.unravel_index(chosen, dims), axis=1).astype(jnp.int32)
 
 
-def unobserved_indices(indices: Any, mode_dims: Sequence[int]) -> np.ndarray:
+def unobserved_indices(indices: Any, mode_dims: int | Sequence[int]) -> np.ndarray:
     """All entries of a tensor that are not among `indices`, in C order, (M, N) int32.
 
+    Args:
+      indices: (B, N) integers.
+      mode_dims: D_n for every mode, or one int for all N.
+
     Raises:
-      TypeError, ValueError: indices that `entries` would refuse.
+      TypeError, ValueError: indices that `entries` would refuse, a tensor of more than
+        2**30 entries.
 
     Example:
       >>> import htfjax as htf
       >>> htf.unobserved_indices([[0, 0], [1, 1]], (2, 2)).tolist()
       [[0, 1], [1, 0]]
     """
-    dims = _checks.mode_dims(len(mode_dims), mode_dims)
+    found = _checks.integer_array("indices", indices)
+    if not _checks.concrete(found):
+        raise TypeError("`indices` must be concrete: how many are left depends on them.")
+    order = found.shape[1] if found.ndim == 2 else None
+    dims = _dims(mode_dims, order if _is_one(mode_dims) else None)
+    size = math.prod(dims)
+    if size > LARGEST_DISTINCT:
+        raise ValueError(f"`mode_dims={dims}` has {size} entries, too many to list.")
     free = np.ones(dims, bool)
-    if len(indices):
-        free[tuple(np.asarray(check_indices(indices, dims)).T)] = False
+    if found.size:
+        free[tuple(np.asarray(check_indices(found, dims)).T)] = False
     return np.argwhere(free).astype(np.int32)
 
 
 def random_vectors(
-    key: jax.Array, mode_dims: Sequence[int], count: int, dtype: Any = None
+    key: jax.Array,
+    mode_dims: int | Sequence[int],
+    count: int,
+    dtype: Any = None,
+    *,
+    order: int | None = None,
 ) -> tuple[jax.Array, ...]:
     """Gaussian rank-one measurements with E <x^0 (x) ... , W>^2 = ||W||^2 / prod D.
 
     Entries are N(0, 1) times (prod D)^(-1/(2N)).
 
+    Args:
+      key: typed random key.
+      mode_dims: D_n for every mode; one int with `order` for all.
+      count: number of measurements.
+      dtype: floating dtype, by default JAX's.
+      order: number of modes when `mode_dims` is one int.
+
     Returns:
       N arrays (count, D_n).
 
     Raises:
-      TypeError, ValueError: no typed key, bad dimensions, count below 1.
+      TypeError, ValueError: a key that is not a typed key, bad dimensions, count below 1.
 
     Source: arXiv:2201.11729, inputs of its sensing experiments.
 
@@ -113,11 +139,7 @@ def random_vectors(
       [(5, 3), (5, 4)]
     """
     _checks.key("key", key)
-    if not isinstance(_checks.as_sequence(mode_dims), Sequence):
-        raise TypeError(f"`mode_dims` must be a sequence of ints, got {mode_dims!r}.")
-    if len(mode_dims) == 0:
-        raise ValueError("`mode_dims` is empty: give one dimension per mode.")
-    dims = _checks.mode_dims(len(mode_dims), mode_dims)
+    dims = _dims(mode_dims, order)
     count = _checks.at_least("count", count, 1)
     dtype = _checks.float_dtype("dtype", dtype)
     # By logarithms: the product of many dimensions overflows a float.
@@ -130,7 +152,7 @@ def random_vectors(
 
 
 def random_matrices(
-    key: jax.Array, mode_dims: Sequence[int], count: int, dtype: Any = None
+    key: jax.Array, mode_dims: int | Sequence[int], count: int, dtype: Any = None
 ) -> jax.Array:
     """Gaussian matrices over sqrt(D_0 D_1): E <A, W>^2 = ||W||^2 / (D_0 D_1).
 
@@ -138,7 +160,7 @@ def random_matrices(
       (count, D_0, D_1).
 
     Raises:
-      TypeError, ValueError: no typed key, bad dimensions, count below 1.
+      TypeError, ValueError: a key that is not a typed key, bad dimensions, count below 1.
 
     Source: arXiv:2201.11729, matrix sensing.
 
@@ -167,9 +189,24 @@ def _draw_distinct(key: jax.Array, size: int, count: int) -> jax.Array:
     return jnp.asarray(drawn[:count])
 
 
-def _order(mode_dims: int | Sequence[int], order: int | None) -> int:
-    if isinstance(mode_dims, Sequence):
-        return len(mode_dims)
+def _dims(mode_dims: Any, order: int | None) -> tuple[int, ...]:
+    """One dimension per mode, where only `order` may say how many modes there are."""
+    if not _is_one(mode_dims):
+        count = len(_checks.as_sequence(mode_dims))
+        if count == 0:
+            raise ValueError("`mode_dims` is empty: give one dimension per mode.")
+        if order is not None and _checks.at_least("order", order, 1) != count:
+            raise ValueError(
+                f"`order={order}` beside {count} `mode_dims`; leave `order` out."
+            )
+        return _checks.mode_dims(count, mode_dims)
+    dim = _checks.at_least("mode_dims", mode_dims, 1)
     if order is None:
         raise ValueError("`order` is needed when `mode_dims` is one int for all modes.")
-    return _checks.at_least("order", order, 1)
+    return (dim,) * _checks.at_least("order", order, 1)
+
+
+def _is_one(mode_dims: Any) -> bool:
+    """Whether `mode_dims` is no list: one dimension for all modes, or something wrong."""
+    found = _checks.as_sequence(mode_dims)
+    return not isinstance(found, Sequence) or isinstance(found, str | bytes)

@@ -2,13 +2,14 @@
 
 import dataclasses
 import math
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 
 from htfjax import _checks, _numerics
 from htfjax import factors as _factors
-from htfjax.contraction.inner import METHODS, scaled_squared_distance
+from htfjax.contraction.inner import METHODS, check_pair, scaled_squared_distance
 from htfjax.factors import Factors, GroupedFactors
 
 __all__ = ["PopulationLoss", "population_loss"]
@@ -20,12 +21,14 @@ class PopulationLoss:
     """Mean squared error over all entries; made by `population_loss`."""
 
     target: Factors | GroupedFactors
-    method: str = dataclasses.field(metadata={"static": True})
+    method: Literal["gram", "qr"] = dataclasses.field(metadata={"static": True})
 
     def __call__(self, factors: Factors | GroupedFactors) -> jax.Array:
         """The loss of the factors, ()."""
+        _factors.check(factors)
         dtype = _factors.dtype(factors)
         target = jax.tree.map(lambda x: jax.lax.stop_gradient(x.astype(dtype)), self.target)
+        check_pair(factors, target, ("factors", "target_factors"))
         square, exponent = scaled_squared_distance(factors, target, self.method)
         mantissa, bits = split_integer(math.prod(_factors.mode_dims(factors)))
         mean = square / jnp.asarray(mantissa, dtype)
@@ -33,7 +36,7 @@ class PopulationLoss:
 
 
 def population_loss(
-    target_factors: Factors | GroupedFactors, method: str = "gram"
+    target_factors: Factors | GroupedFactors, method: Literal["gram", "qr"] = "gram"
 ) -> PopulationLoss:
     """Infinite data: ||W - W*||_F^2 / prod_n D_n, without either tensor.
 
@@ -61,7 +64,7 @@ def population_loss(
       >>> bool(loss(target) == 0)
       True
     """
-    _factors.check(target_factors)
+    _factors.check(target_factors, "target_factors")
     _checks.one_of("method", method, METHODS)
     return PopulationLoss(target_factors, method)
 

@@ -60,9 +60,8 @@ def rank_bound(factors: Factors | GroupedFactors, modes: Sequence[int]) -> int:
 
 def check_modes(name: str, modes: Sequence[int], order: int) -> tuple[int, ...]:
     """Distinct modes between 0 and order - 1, in the order given."""
-    if not isinstance(_checks.as_sequence(modes), Sequence):
-        raise TypeError(f"`{name}` must be a sequence of modes, got {modes!r}.")
-    found = tuple(_checks.at_least(name, mode, 0) for mode in _checks.as_sequence(modes))
+    listed = _checks.sequence(name, modes, "modes")
+    found = tuple(_checks.at_least(name, mode, 0) for mode in listed)
     if len(set(found)) != len(found) or any(mode >= order for mode in found):
         raise ValueError(
             f"`{name}={found}` must be distinct modes of a tensor of order {order}, "

@@ -12,13 +12,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from htfjax import _numerics
+from htfjax import _checks, _numerics
 from htfjax import factors as _factors
 from htfjax.contraction.gram import log2_squares, scaled_inner_product
 from htfjax.contraction.stacks import children_of, homes, normalized
 from htfjax.factors import Factors, GroupedFactors
 from htfjax.grouping import stacked_alike, ungroup
-from htfjax.losses import ObservationLoss, penalize, residuals
+from htfjax.losses import ObservationLoss, residuals
+from htfjax.penalty import mean_penalty, working
 from htfjax.population import PopulationLoss, split_integer
 
 __all__ = [
@@ -92,6 +93,7 @@ class ScaledLoss:
 
     def __call__(self, factors: Either) -> jax.Array:
         """The loss of the factors, ()."""
+        _factors.check(factors)
         return _value(self.loss, factors)
 
 
@@ -297,9 +299,9 @@ def _observed_slopes(
     """Loss and pulled-back slopes of predictions 2^total times those of `small`."""
     bare = dataclasses.replace(loss, targets=jnp.zeros_like(loss.targets))
     predictions, pull = jax.vjp(lambda f: residuals(bare, f), small)
-    targets = loss.targets.astype(predictions.dtype)
+    targets = _checks.cast("targets", loss.targets, working(predictions.dtype))
     gaps = _numerics.shifted(predictions, total) - targets
-    value, slopes = jax.value_and_grad(penalize)(gaps, loss.penalty, loss.threshold)
+    value, slopes = jax.value_and_grad(mean_penalty)(gaps, loss.penalty, loss.threshold)
     return value, pull(slopes)[0]
 
 

@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from htfjax import _checks
+
 __all__ = ["Stop", "Trajectory", "find_stop", "join"]
 
 
@@ -84,6 +86,7 @@ def join(pieces: Sequence[Trajectory]) -> Trajectory:
     where it was computed inside the scan like all others.
 
     Raises:
+      TypeError: not a list of trajectories.
       ValueError: no pieces, or one that does not start where the previous one ended.
 
     Example:
@@ -98,8 +101,14 @@ def join(pieces: Sequence[Trajectory]) -> Trajectory:
       >>> htf.join(pieces).steps.tolist()
       [0, 2, 4, 6, 8]
     """
+    if not isinstance(pieces, Sequence):
+        raise TypeError(f"`pieces` must be a list, got {_checks.spell(pieces)}.")
     if not pieces:
         raise ValueError("`pieces` is empty: nothing was recorded.")
+    for i, piece in enumerate(pieces):
+        _checks.instance(f"pieces[{i}]", piece, Trajectory, "`continue_descent` gives one")
+        if jax.tree.structure(piece) != jax.tree.structure(pieces[0]):
+            raise ValueError(f"`pieces[{i}]` has records of another kind than the first.")
     for before, after in itertools.pairwise(pieces):
         if int(before.steps[-1]) != int(after.steps[0]):
             raise ValueError(
@@ -123,14 +132,28 @@ def find_stop(
     Diverged: the loss is not finite, or above `divergence` times the first one (if that
     is not zero).
 
+    Args:
+      losses: (K,) at least one.
+      tolerance: zero or more.
+      patience: records, zero or more.
+      divergence: above zero; infinite for none.
+
     Raises:
-      Nothing: any losses (K,) will do.
+      TypeError: not real numbers, a `patience` that is not an integer.
+      ValueError: losses of another shape, numbers below their least.
 
     Example:
       >>> find_stop(np.array([1.0, 0.01, 0.01, 0.01]), tolerance=0.1, patience=2)
       Stop(reason='converged', record=3)
     """
-    losses = np.asarray(losses)
+    losses = np.asarray(_checks.real_array("losses", losses))
+    _checks.shape("losses", losses, (None,), "(K,)")
+    if not losses.size:
+        raise ValueError("`losses` is empty: nothing was recorded.")
+    _checks.positive("tolerance", tolerance)
+    patience = _checks.at_least("patience", patience, 0)
+    _checks.real("divergence", divergence, least=0, strict=True, infinite=True)
+    tolerance, divergence = float(tolerance), float(divergence)
     with np.errstate(invalid="ignore"):
         wild = ~np.isfinite(losses) | (losses > divergence * losses[0]) & (losses[0] > 0)
         below = losses < tolerance

@@ -2,9 +2,9 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
-from htfjax._integers import at_least
+from htfjax._integers import at_least, spell
 from htfjax.mode_tree import ModeTree
 
 __all__ = [
@@ -93,7 +93,14 @@ def square_patches(side: int, patch: int = 2) -> ModeTree:
     return pooled(side * side, patch * patch, "square")
 
 
-def pooled(order: int, window: int | Sequence[int], pattern: str = "adjacent") -> ModeTree:
+Pattern = Literal[
+    "adjacent", "half", "square", "checkerboard", "interleaved", "checkerboard_sq"
+]
+
+
+def pooled(
+    order: int, window: int | Sequence[int], pattern: Pattern = "adjacent"
+) -> ModeTree:
     """The level-wise rule: reorder a level by the pattern, then group `window` nodes.
 
     A level that `window` does not divide ends with one smaller group; a group of one
@@ -109,6 +116,7 @@ def pooled(order: int, window: int | Sequence[int], pattern: str = "adjacent") -
         used elsewhere for these three are understood.
 
     Raises:
+      TypeError: a window or order that is not an integer.
       ValueError: an unknown pattern, a window too small, a list that ends before one
         node is left, or "square" with a window or a level that is no square number.
 
@@ -119,10 +127,12 @@ def pooled(order: int, window: int | Sequence[int], pattern: str = "adjacent") -
       ((0, 1, 2), (3, 4, 5))
     """
     order = at_least("order", order, 1)
-    if pattern not in _GROUPINGS:
-        raise ValueError(f"`pattern={pattern!r}` is none of {sorted(_GROUPINGS)}.")
+    if not isinstance(pattern, str) or pattern not in _GROUPINGS:
+        kind = ValueError if isinstance(pattern, str) else TypeError
+        raise kind(f"`pattern={spell(pattern)}` is none of {sorted(_GROUPINGS)}.")
     group = _GROUPINGS[pattern]
-    if hasattr(window, "__len__"):  # a sequence or a NumPy array
+    listed = isinstance(window, Sequence) and not isinstance(window, str | bytes)
+    if listed or getattr(window, "ndim", 0) == 1:
         level: list[Any] = list(range(order))
         for size in window:  # type: ignore[union-attr]
             level = _grouped(level, group(len(level), at_least("window", size, 1)))

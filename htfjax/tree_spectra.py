@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,7 @@ from htfjax.contraction.sweep_costs import dense_cost, gram_cost, qr_cost
 from htfjax.contraction.sweeps import read_off_cores
 from htfjax.factors import Factors, GroupedFactors
 from htfjax.grouping import stacked_alike
-from htfjax.matricization import matricize, numerical_rank
+from htfjax.matricization import count_above, matricize
 from htfjax.node_values import NodeValues, node_values
 from htfjax.rank_bounds import check_modes, rank_bound
 
@@ -36,8 +36,8 @@ __all__ = [
     "spectrum",
 ]
 
-ROUTES = ("dense", "qr", "gram")
-METHODS = ("auto", *ROUTES)
+Method = Literal["auto", "dense", "qr", "gram"]
+METHODS = get_args(Method)
 LARGEST_DENSE = 2**31  # entries
 AFFORDABLE = 10**10  # operations of the dense route
 
@@ -70,7 +70,7 @@ jax.tree_util.register_pytree_node(
 def singular_values(
     factors: Factors | GroupedFactors,
     node_or_modes: int | Sequence[int],
-    method: str = "auto",
+    method: Method = "auto",
 ) -> jax.Array:
     """Singular values of a matricization of the end tensor, descending.
 
@@ -104,7 +104,7 @@ def spectrum(
     factors: Factors | GroupedFactors,
     node_or_modes: int | Sequence[int],
     accuracy: float | None = None,
-    method: str = "auto",
+    method: Method = "auto",
 ) -> Spectrum:
     """Singular values of a matricization, the route taken and its accuracy.
 
@@ -155,7 +155,9 @@ def spectrum(
 
 
 def spectra(
-    factors: Factors | GroupedFactors, accuracy: float | None = None, method: str = "auto"
+    factors: Factors | GroupedFactors,
+    accuracy: float | None = None,
+    method: Method = "auto",
 ) -> NodeValues:
     """Spectra of the matricizations by all nodes but the root, in one sweep.
 
@@ -224,7 +226,7 @@ def nuclear_norm(
 
 
 def hierarchical_rank(
-    factors: Factors | GroupedFactors, rtol: float | None = None, method: str = "auto"
+    factors: Factors | GroupedFactors, rtol: float | None = None, method: Method = "auto"
 ) -> NodeValues:
     """Numerical rank of the end tensor's matricization by every node but the root.
 
@@ -248,9 +250,11 @@ def hierarchical_rank(
       >>> int(htf.hierarchical_rank(factors, 1e-4)[4])
       3
     """
+    if rtol is not None:
+        _checks.positive("rtol", rtol)
     found = spectra(factors, method=method)
     ranks = [
-        numerical_rank(s.values, jnp.maximum(_cut(s.values, rtol), s.accuracy[:, None]))
+        count_above(s.values, jnp.maximum(_cut(s.values, rtol), s.accuracy[:, None]))
         for s in found.stacks
     ]
     return node_values(ranks, found.groups)
@@ -259,7 +263,7 @@ def hierarchical_rank(
 def _cut(values: jax.Array, rtol: float | None) -> jax.Array:
     """What counts at least, relative to the largest: by default K epsilon."""
     least = values.shape[-1] * float(jnp.finfo(values.dtype).eps)
-    return jnp.asarray(least if rtol is None else rtol, values.dtype)
+    return _checks.tolerance("rtol", least if rtol is None else rtol, values.dtype)
 
 
 def _choose(
@@ -275,6 +279,8 @@ def _choose(
     promised = _promises(factors)
     if accuracy is not None:
         _checks.positive("accuracy", accuracy)
+        if not _checks.concrete(accuracy):
+            raise TypeError("`accuracy` must be known while tracing: it picks the route.")
         best = promised["gram"] if method == "gram" else promised["qr"]
         if accuracy < best:
             raise ValueError(
@@ -406,13 +412,8 @@ def _resolve(
     tree = factors.tree
     node_or_modes = _checks.as_sequence(node_or_modes)
     counts = _node_counts(factors)
-    if not isinstance(node_or_modes, Sequence):
-        node = _checks.at_least("node_or_modes", node_or_modes, 0)
-        if node > tree.root:
-            raise ValueError(
-                f"`node_or_modes={node}` is no node of the tree; nodes are "
-                f"0..{tree.root}, a mode set is a tuple."
-            )
+    if not isinstance(node_or_modes, Sequence) or isinstance(node_or_modes, str):
+        node = _checks.node("node_or_modes", tree, node_or_modes)
         return node, tree.modes[node], counts[node]
     modes = check_modes("node_or_modes", node_or_modes, tree.order)
     either = {tuple(sorted(modes)), tuple(sorted(set(range(tree.order)) - set(modes)))}

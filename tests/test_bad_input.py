@@ -361,7 +361,7 @@ MISTAKES = [
         "index_ragged",
         lambda: htf.entries(factors(), [[0, 1, 2, 0], [1]]),
         ValueError,
-        "`indices` (B, 4)",
+        "`indices` rectangular",
     ),
     (
         "sense_batch_first",
@@ -443,8 +443,8 @@ MISTAKES = [
     (
         "vectors_dims",
         lambda: htf.random_vectors(key(), 3, 5),
-        TypeError,
-        "`mode_dims",
+        ValueError,
+        "`order` `mode_dims` one int",
     ),
     ("vectors_empty", lambda: htf.random_vectors(key(), (), 5), ValueError, "`mode_dims"),
     (

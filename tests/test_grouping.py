@@ -22,7 +22,7 @@ TREES = {
 }
 
 
-def problem(name: str, root: str = "trained", batch: int = 90) -> tuple[Any, Any]:
+def problem(name: str, root: Any = "trained", batch: int = 90) -> tuple[Any, Any]:
     """Factors and a completion loss."""
     tree, dims = TREES[name]
     factors = htf.gaussian_factors(jax.random.key(0), tree, dims, 4, 0.8, root=root)
@@ -53,7 +53,7 @@ def test_round_trip(name: str, root: str) -> None:
 @pytest.mark.parametrize("force", [None, "rows", "table", "gather"])
 @pytest.mark.parametrize("root", ["trained", "ones"])
 @pytest.mark.parametrize("name", TREES)
-def test_completion(name: str, root: str, force: str | None) -> None:
+def test_completion(name: str, root: str, force: Any) -> None:
     """Value and gradient of every route equal those of single matrices."""
     factors, loss = problem(name, root)
     if force is not None:

@@ -53,7 +53,7 @@ def start(name: str, root: str, *, balanced: bool = False) -> htf.Factors:
 
 
 @functools.cache
-def balanced_start(name: str, root: str, widths: tuple[int, ...]) -> htf.Factors:
+def balanced_start(name: str, root: Any, widths: tuple[int, ...]) -> htf.Factors:
     nested = helpers.TREES[name]
     tree, dims = htf.ModeTree.from_nested(nested), helpers.default_dims(nested)
     key = jax.random.key(2)

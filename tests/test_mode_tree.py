@@ -129,7 +129,7 @@ def test_is_frozen():
     ],
 )
 def test_children_that_are_no_tree_in_post_order_are_refused(children):
-    with pytest.raises(ValueError, match="`children`"):
+    with pytest.raises(ValueError, match="`children"):
         htf.ModeTree(children)
 
 

@@ -54,7 +54,7 @@ CASES = {
 
 @pytest.mark.parametrize("force", [None, *FORCES])
 @pytest.mark.parametrize("case", CASES)
-def test_value_and_gradient_of_every_route(case: str, force: str | None) -> None:
+def test_value_and_gradient_of_every_route(case: str, force: Any) -> None:
     """Equal to plain rows to 1e-12, repeated indices included."""
     factors, indices, targets = problem(*CASES[case], batch=70)
     tree, dims = factors.tree, htf.mode_dims(factors)

@@ -148,8 +148,8 @@ def test_float32_and_a_number_of_entries_beyond_64_bits():
     ("call", "error", "words"),
     [
         (lambda a, b: htf.inner_product(a, b), ValueError, "one tree"),
-        (lambda a, b: htf.distance(a, a, "dense"), ValueError, "`method='dense'`"),
-        (lambda a, b: htf.population_loss(a, "fast"), ValueError, "`method='fast'`"),
+        (lambda a, b: htf.distance(a, a, "dense"), ValueError, "`method='dense'`"),  # pyright: ignore[reportArgumentType]
+        (lambda a, b: htf.population_loss(a, "fast"), ValueError, "`method='fast'`"),  # pyright: ignore[reportArgumentType]
         (
             lambda a, b: htf.population_loss(None),  # pyright: ignore[reportArgumentType]
             TypeError,

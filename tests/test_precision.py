@@ -48,7 +48,8 @@ def kernels(name: str) -> dict[str, Any]:
         "population": jax.grad(htf.population_loss(factors)),
         "scaled": lambda f: htf.scaled_value_and_grad(completion, f),
     }
-    for route in ("dense", "qr", "gram"):
+    routes: tuple[Any, ...] = ("dense", "qr", "gram")
+    for route in routes:
         found[f"spectra, {route}"] = lambda f, r=route: htf.spectra(f, method=r)
     shape = (tree, dims, htf.widths(factors)[tree.order :], 20)
     for force in ("rows", "table", "gather", "dense", "masked"):

@@ -316,7 +316,7 @@ SMALL = helpers.random_factors("binary4")
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda: htf.spectrum(SMALL, 4, method="fast"), ["`method='fast'`", "gram"]),
+        (lambda: htf.spectrum(SMALL, 4, method="fast"), ["`method='fast'`", "gram"]),  # pyright: ignore[reportArgumentType]
         (lambda: htf.spectrum(SMALL, 4, 1e-17), ["`accuracy=1e-17`", "every route"]),
         (lambda: htf.spectra(SMALL, 1e-17), ["`accuracy=1e-17`", "float64"]),
         (lambda: htf.spectrum(SMALL, 4, -1.0), ["`accuracy=-1.0`"]),

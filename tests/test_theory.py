@@ -444,7 +444,7 @@ BAD = [
     (lambda: htf.theory.direction_tensors(BINARY, 0), "`node=0` has no local components"),
     (lambda: htf.theory.direction_tensors(BINARY, 9), "`node=9`"),
     (lambda: htf.theory.truncate(BINARY, -1), "`ranks"),
-    (lambda: htf.theory.truncate(BINARY, {1: 2}), "`node=1`"),
+    (lambda: htf.theory.truncate(BINARY, {1: 2}), "`ranks=1`"),
     (
         lambda: htf.theory.truncate(
             htf.Factors(tree=FLAT.tree, weights=FLAT.weights, fixed=(0, 1, 2, 3)), 1

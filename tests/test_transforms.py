@@ -29,7 +29,7 @@ def inputs(factors: htf.Factors) -> list[jax.Array]:
     return [jnp.asarray(x, factors.weights[0].dtype) for x in vectors]
 
 
-def completion(penalty: str, count: int = 40) -> Kernel:
+def completion(penalty: Any, count: int = 40) -> Kernel:
     def loss(factors: htf.Factors) -> jax.Array:
         dims = htf.mode_dims(factors)
         indices = helpers.random_indices(dims, count)

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from htfjax import _checks
 from htfjax import factors as _factors
 from htfjax.contraction.plan import cheapest_cut
 from htfjax.factors import Factors, GroupedFactors
@@ -44,6 +45,8 @@ def end_tensor(
       >>> htf.end_tensor(factors).shape
       (2, 3, 4)
     """
+    _factors.check(factors)
+    _checks.precision("precision", precision)
     values, axes = permuted_end_tensor(factors, precision=precision)
     dims = _factors.mode_dims(factors)
     tensor = values.reshape([dims[mode] for mode in axes])
@@ -108,7 +111,7 @@ def _check_size(dims: tuple[int, ...]) -> None:
     size = math.prod(dims)
     if size > LARGEST_SIZE:
         raise ValueError(
-            f"the end tensor of mode dimensions {dims} has {size} entries, at least "
-            f"{4 * size} bytes, and {LARGEST_SIZE} entries are allowed: read single values "
-            "with `entries` or `sense`, and singular values with method='qr'."
+            f"`factors`: the end tensor of mode dimensions {dims} has {size} entries, at "
+            f"least {4 * size} bytes, and {LARGEST_SIZE} entries are allowed: read single "
+            "values with `entries` or `sense`, and singular values with method='qr'."
         )

@@ -52,18 +52,21 @@ def entries(
       (2,)
     """
     _factors.check(factors)
-    dims, widths = _factors.mode_dims(factors), _factors.widths(factors)
+    _checks.precision("precision", precision)
+    widths = _factors.widths(factors)
+    dims = widths[: factors.tree.order]
     checked = check_indices(indices, dims)
     wanted = (factors.tree, dims, widths[factors.tree.order :], checked.shape[0])
     if plan is None:
         plan = contraction_plan(*wanted)
-    elif (plan.tree, plan.mode_dims, plan.widths, plan.batch) != wanted:
+    _checks.instance("plan", plan, Plan, "`contraction_plan` makes one")
+    if (plan.tree, plan.mode_dims, plan.widths, plan.batch) != wanted:
         raise ValueError(
             f"`plan` is for mode dimensions {plan.mode_dims}, widths {plan.widths} and "
             f"{plan.batch} indices, got {dims}, {wanted[2]} and {wanted[3]}, or it is for "
             "another tree."
         )
-    elif "dedup" in plan.routes:
+    if "dedup" in plan.routes:
         raise ValueError("`plan` has 'dedup' routes, which only a loss prepares.")
     if isinstance(factors, GroupedFactors) and plan.root == "gather":
         return grouped_entries(plan, factors, checked, precision)
@@ -73,12 +76,8 @@ def entries(
 
 def check_indices(indices: Any, dims: tuple[int, ...]) -> jax.Array:
     """Indices as an int32 array (B, N) within the mode dimensions."""
-    try:
-        indices = indices if hasattr(indices, "dtype") else np.asarray(indices)
-    except ValueError as error:
-        raise ValueError(
-            f"`indices` must be a rectangular (B, {len(dims)}) array: {error}."
-        ) from error
+    if not isinstance(indices, jax.Array):
+        indices = _checks.integer_array("indices", indices)
     shape = np.shape(indices)
     if not jnp.issubdtype(indices.dtype, jnp.integer):
         raise TypeError(f"`indices` must be integers, got {indices.dtype}.")

@@ -49,13 +49,13 @@ def grouped_entries(
 def grouped_sense(
     factors: GroupedFactors, vectors: Sequence[jax.Array] | jax.Array, precision: Any
 ) -> jax.Array:
-    """Inner products with rank-one tensors, (B,)."""
+    """Inner products with rank-one tensors of the factors' dtype, (B,)."""
     tree, stacks = factors.tree, _factors.stacks_with_constants(factors)
-    home, dtype = homes(factors), _factors.dtype(factors)
+    home = homes(factors)
     held: list[jax.Array] = []
     for nodes, stack in zip(factors.groups, stacks, strict=True):
         if not tree.children[nodes[0]]:
-            joint = _vectors_of(vectors, nodes, dtype)
+            joint = _vectors_of(vectors, nodes)
         else:
             joint = _numerics.product(
                 [pick(held[g], places) for _, g, places in slots(factors, nodes, home)]
@@ -67,12 +67,12 @@ def grouped_sense(
 
 
 def _vectors_of(
-    vectors: Sequence[jax.Array] | jax.Array, modes: Sequence[int], dtype: Any
+    vectors: Sequence[jax.Array] | jax.Array, modes: Sequence[int]
 ) -> jax.Array:
     """The vectors of some modes, (G, B, D)."""
     if isinstance(vectors, Sequence):
-        return jnp.stack([jnp.asarray(vectors[n], dtype) for n in modes])
-    return pick(jnp.asarray(vectors, dtype), list(modes))
+        return jnp.stack([vectors[n] for n in modes])
+    return pick(vectors, list(modes))
 
 
 def _table(parts: Sequence[jax.Array]) -> jax.Array:

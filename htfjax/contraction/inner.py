@@ -1,7 +1,7 @@
 """Norms, inner products and distances of end tensors that are never formed."""
 
 import dataclasses
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ from htfjax.factors import Factors, GroupedFactors
 from htfjax.grouping import stacked_alike
 
 __all__ = [
+    "check_pair",
     "difference",
     "distance",
     "inner_product",
@@ -49,6 +50,8 @@ def squared_norm(
       >>> round(float(htf.squared_norm(cube)), 4)
       3.0
     """
+    _factors.check(factors)
+    _checks.precision("precision", precision)
     return _numerics.shifted(*scaled_inner_product(factors, factors, precision=precision))
 
 
@@ -79,14 +82,15 @@ def inner_product(
       >>> round(float(htf.inner_product(small, large)), 4)
       2.0
     """
-    _check_pair(one, other)
+    check_pair(one, other)
+    _checks.precision("precision", precision)
     return _numerics.shifted(*scaled_inner_product(one, other, precision=precision))
 
 
 def distance(
     one: Factors | GroupedFactors,
     other: Factors | GroupedFactors,
-    method: str = "qr",
+    method: Literal["qr", "gram"] = "qr",
     *,
     precision: Any = "highest",
 ) -> jax.Array:
@@ -117,7 +121,9 @@ def distance(
       >>> round(float(htf.distance(small, large)), 4)
       1.0
     """
+    check_pair(one, other)
     _checks.one_of("method", method, METHODS)
+    _checks.precision("precision", precision)
     square, exponent = scaled_squared_distance(one, other, method, precision=precision)
     odd = exponent % jnp.int32(2)
     square = square * _numerics.two_to(odd, square.dtype)
@@ -133,8 +139,7 @@ def scaled_squared_distance(
     *,
     precision: Any = "highest",
 ) -> Scaled:
-    """||W - W'||^2 as mantissa, zero or more, and exponent."""
-    _check_pair(one, other)
+    """||W - W'||^2 of a checked pair as mantissa, zero or more, and exponent."""
     if method == "qr":
         gap = difference(one, other)
         root = [gap.tree.root]
@@ -188,17 +193,19 @@ def _squared_core(cores: list[tuple[tuple[int, ...], Core]]) -> Scaled:
     return squares[0] * squares[1], 2 * core.exponents[0]
 
 
-def _check_pair(one: Factors | GroupedFactors, other: Factors | GroupedFactors) -> None:
-    _factors.check(one)
-    _factors.check(other)
+def check_pair(one: Any, other: Any, names: tuple[str, str] = ("one", "other")) -> None:
+    """Two factorizations on one tree, with the same mode dimensions and dtype."""
+    _factors.check(one, names[0])
+    _factors.check(other, names[1])
+    both = f"`{names[0]}` and `{names[1]}`"
     if one.tree != other.tree or _factors.mode_dims(one) != _factors.mode_dims(other):
         raise ValueError(
-            "both factorizations must have one tree and the same mode dimensions, got "
+            f"{both} must have one tree and the same mode dimensions, got "
             f"{_factors.mode_dims(one)} on the tree\n{one.tree}\nand "
             f"{_factors.mode_dims(other)} on the tree\n{other.tree}"
         )
     if _factors.dtype(one) != _factors.dtype(other):
         raise TypeError(
-            f"both factorizations must have one dtype, got {_factors.dtype(one)} and "
+            f"{both} must have one dtype, got {_factors.dtype(one)} and "
             f"{_factors.dtype(other)}; cast one of them."
         )

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from htfjax import _numerics
+from htfjax import _checks, _numerics
 from htfjax.contraction.end_tensor import contract_root, khatri_rao
 from htfjax.contraction.plan import Costs, Plan
 from htfjax.contraction.timing import seconds_inside, with_gradient
@@ -31,7 +31,7 @@ def measure_plan(plan: Plan, *, repeats: int = 9) -> Costs:
       What `plan.costs` holds, measured; `plan.explain(measured)` prints both.
 
     Raises:
-      ValueError: `repeats` below 1.
+      TypeError, ValueError: no plan, `repeats` below 1.
 
     Example:
       >>> import htfjax as htf
@@ -39,8 +39,8 @@ def measure_plan(plan: Plan, *, repeats: int = 9) -> Costs:
       >>> "measured" in plan.explain(htf.measure_plan(plan, repeats=1))
       True
     """
-    if repeats < 1:
-        raise ValueError(f"`repeats={repeats}` must be at least 1.")
+    _checks.instance("plan", plan, Plan, "`contraction_plan` makes one")
+    repeats = _checks.at_least("repeats", repeats, 1)
     return tuple(
         tuple((route, _alternative(plan, k, route, repeats)) for route, _ in costs)
         for k, costs in enumerate(plan.costs)

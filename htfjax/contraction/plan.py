@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from htfjax import _checks
 from htfjax.contraction.rates import Rates, device_rates
@@ -57,6 +57,26 @@ class Plan:
     costs: Costs
     distinct: tuple[int, ...] | None = None
 
+    def __post_init__(self) -> None:
+        _checks.tree(self.tree)
+        count = self.tree.num_nodes
+        for name, value, length in (
+            ("mode_dims", self.mode_dims, self.tree.order),
+            ("widths", self.widths, count - self.tree.order),
+            ("routes", self.routes, count - 1),
+            ("costs", self.costs, count),
+            ("distinct", (0,) * count if self.distinct is None else self.distinct, count),
+        ):
+            if not isinstance(value, tuple) or len(value) != length:
+                raise ValueError(
+                    f"`{name}={_checks.spell(value)}` must be a tuple of {length}."
+                )
+        _checks.at_least("batch", self.batch, 0)
+        for route in set(self.routes):
+            _checks.one_of("routes", route, NODE_ROUTES)
+        _checks.one_of("root", self.root, ROOT_ROUTES)
+        _check_costs("costs", self.costs, (*self.routes, self.root))
+
     @property
     def seconds(self) -> float:
         """Predicted seconds of value and gradient."""
@@ -67,10 +87,13 @@ class Plan:
 
     def width(self, node: int) -> int:
         """R_k: the mode dimension of a leaf, the width of a node inside."""
+        node = _checks.node("node", self.tree, node)
         return (*self.mode_dims, *self.widths)[node]
 
     def count(self, node: int, route: str) -> int:
         """Rows that a node holds under a route: P_k, distinct sub-tuples, or B."""
+        node = _checks.node("node", self.tree, node)
+        _checks.one_of("route", route, (*NODE_ROUTES, *ROOT_ROUTES))
         if route == "dedup" and self.distinct is not None:
             return self.distinct[node]
         if route == "rows":
@@ -84,6 +107,8 @@ class Plan:
         Args:
           measured: from `measure_plan`, to stand beside what was predicted.
         """
+        if measured is not None:
+            _check_costs("measured", measured, (*self.routes, self.root))
         what = "predicted ms" if measured is None else "predicted / measured ms"
         lines = [f"{'node':>6}  {'modes':<16} alternatives, {what} (* chosen)"]
         chosen = (*self.routes, self.root)
@@ -107,13 +132,13 @@ class Plan:
 def contraction_plan(
     tree: ModeTree,
     mode_dims: int | Sequence[int],
-    widths: Sequence[int],
+    widths: int | Sequence[int],
     batch: int,
     *,
     distinct: Sequence[int] | None = None,
     masked: bool = False,
     rates: Rates | None = None,
-    force: str | None = None,
+    force: Literal["table", "dedup", "rows", "gather", "dense", "masked"] | None = None,
 ) -> Plan:
     """The cheapest plan by predicted time of value and gradient.
 
@@ -124,7 +149,7 @@ def contraction_plan(
 
     Args:
       tree, mode_dims: of the factors.
-      widths: R_v of every interior node, ascending.
+      widths: R_v: one int, one per interior node, ascending, or one per height.
       batch: number of observations B.
       distinct: number of distinct observed sub-tuples for every node, which allows
         "dedup"; None where it is not known.
@@ -134,7 +159,8 @@ def contraction_plan(
         root route.
 
     Raises:
-      ValueError: an unknown `force`, or one that the data or the size do not allow.
+      TypeError, ValueError: dimensions, widths or counts in the wrong number or below
+        their least; an unknown `force`, or one that the data or the size do not allow.
 
     Source: cost formulas of our own; `benchmarks/README.md` has predicted and measured.
 
@@ -145,11 +171,44 @@ def contraction_plan(
       >>> plan.routes[4], plan.root
       ('table', 'dense')
     """
+    _checks.tree(tree)
     dims = _checks.mode_dims(tree.order, mode_dims)
-    counts = None if distinct is None else tuple(distinct)
-    return _plan(
-        tree, dims, tuple(widths), batch, counts, masked, rates or device_rates(), force
-    )
+    sizes = _checks.node_widths(tree, widths)
+    batch = _checks.at_least("batch", batch, 0)
+    counts = None if distinct is None else _check_distinct(tree, distinct)
+    masked = _checks.flag("masked", masked)
+    if rates is None:
+        rates = device_rates()
+    _checks.instance("rates", rates, Rates, "`device_rates` measures them")
+    if force is not None:
+        _checks.one_of("force", force, (*NODE_ROUTES, *ROOT_ROUTES))
+    return _plan(tree, dims, sizes, batch, counts, masked, rates, force)
+
+
+def _check_distinct(tree: ModeTree, distinct: Any) -> tuple[int, ...]:
+    counts = _checks.sequence("distinct", distinct, "counts")
+    if len(counts) != tree.num_nodes:
+        raise ValueError(
+            f"`distinct` has {len(counts)} counts, the tree {tree.num_nodes} nodes."
+        )
+    return tuple(_checks.at_least("distinct", count, 0) for count in counts)
+
+
+def _check_costs(name: str, costs: Any, chosen: tuple[str, ...]) -> None:
+    """Seconds of the alternatives of every node, the chosen ones among them."""
+    try:
+        held = [dict(node) for node in costs]
+        sound = all(0 <= float(x) < math.inf for node in held for x in node.values())
+    except (TypeError, ValueError):
+        held, sound = [], False
+    if len(held) != len(chosen) or not sound:
+        raise ValueError(
+            f"`{name}` must hold pairs of a route and its seconds for each of the "
+            f"{len(chosen)} nodes, got {_checks.spell(costs)}."
+        )
+    for k, (node, route) in enumerate(zip(held, chosen, strict=True)):
+        if route not in node:
+            raise ValueError(f"`{name}[{k}]` has no seconds of the chosen {route!r}.")
 
 
 @functools.lru_cache(maxsize=1024)
@@ -164,8 +223,6 @@ def _plan(
     force: str | None,
 ) -> Plan:
     rows = (*dims, *widths)
-    if force is not None and force not in (*NODE_ROUTES, *ROOT_ROUTES):
-        raise ValueError(f"`force={force!r}` is none of {(*NODE_ROUTES, *ROOT_ROUTES)}.")
     sizes = [math.prod(dims[m] for m in modes) for modes in tree.modes]
     work = _Work(tree, rows, sizes, batch, distinct, rates)
     node_costs = [work.node_costs(k) for k in range(tree.root)]

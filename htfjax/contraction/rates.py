@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import platformdirs
 
-from htfjax import _files, _locks
+from htfjax import _checks, _files, _locks
 from htfjax.contraction.timing import seconds_inside, with_gradient
 
 __all__ = ["Rates", "device_rates", "measure_rates"]
@@ -30,6 +30,10 @@ class Rates:
       step_seconds: cost of one more operation, however small.
       row_seconds: cost of one more row gathered and scattered, however short.
 
+    Raises:
+      TypeError, ValueError: rates that are not above zero, seconds below zero, numbers
+        that are not finite.
+
     Example:
       >>> Rates(flops=1e11, stream_bytes=1e10, gather_bytes=2e9, step_seconds=2e-6).flops
       100000000000.0
@@ -40,6 +44,12 @@ class Rates:
     gather_bytes: float
     step_seconds: float
     row_seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("flops", "stream_bytes", "gather_bytes"):
+            _checks.positive(name, getattr(self, name), strict=True)
+        for name in ("step_seconds", "row_seconds"):
+            _checks.positive(name, getattr(self, name))
 
 
 def device_rates() -> Rates:

@@ -5,7 +5,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from htfjax import _checks
 from htfjax import factors as _factors
@@ -48,60 +47,67 @@ def sense(
       (5,)
     """
     _factors.check(factors)
-    check_vectors(vectors, _factors.mode_dims(factors))
-    if isinstance(factors, GroupedFactors):
-        return grouped_sense(factors, vectors, precision)
-    factors = _factors.with_constants(factors)
+    _checks.precision("precision", precision)
     dtype = _factors.dtype(factors)
+    held = check_vectors(vectors, _factors.mode_dims(factors), dtype)
+    if isinstance(factors, GroupedFactors):
+        return grouped_sense(factors, held, precision)
+    factors = _factors.with_constants(factors)
     leaf_rows = [
-        jnp.matmul(jnp.asarray(x, dtype), factors.weights[n], precision=precision)
-        for n, x in enumerate(vectors)
+        jnp.matmul(x, factors.weights[n], precision=precision) for n, x in enumerate(held)
     ]
     return contract_rows(factors, leaf_rows, precision)
 
 
-def check_vectors(vectors: Any, dims: tuple[int, ...] | None = None) -> None:
-    """N arrays (B, D_n) with one B, or one array (N, B, D); for modes of `dims`."""
+def check_vectors(
+    vectors: Any, dims: tuple[int, ...] | None = None, dtype: Any = None
+) -> tuple[jax.Array, ...] | jax.Array:
+    """N arrays (B, D_n) with one B, or one array (N, B, D); for modes of `dims`.
+
+    Returns:
+      They as floating arrays, of `dtype` if given.
+    """
     if hasattr(vectors, "ndim"):
-        _check_array(vectors, dims)
-        return
-    if not isinstance(vectors, Sequence):
+        return _check_array(vectors, dims, dtype)
+    if not isinstance(vectors, Sequence) or isinstance(vectors, str | bytes):
         raise TypeError(
             "`vectors` must be a list of one (B, D_n) array per mode, or one array (N, B, "
             f"D), got {type(vectors).__name__}."
         )
     if not vectors:
         raise ValueError("`vectors` is empty: give one array per mode.")
-    if dims is None:
-        dims = tuple(np.shape(x)[-1] if np.ndim(x) else 0 for x in vectors)
-    if len(vectors) != len(dims):
+    if dims is not None and len(vectors) != len(dims):
         raise ValueError(
             f"`vectors` holds {len(vectors)} arrays, the tensor has {len(dims)} modes."
         )
-    batch = np.shape(vectors[0])[0] if np.ndim(vectors[0]) else 0
-    for n, (x, dim) in enumerate(zip(vectors, dims, strict=True)):
-        _checks.real_array(f"vectors[{n}]", x)
-        if np.shape(x) != (batch, dim):
+    held = tuple(_checks.floating(f"vectors[{n}]", x, dtype) for n, x in enumerate(vectors))
+    if dims is None:
+        dims = tuple(x.shape[-1] if x.ndim else 0 for x in held)
+    batch = held[0].shape[0] if held[0].ndim else 0
+    for n, (x, dim) in enumerate(zip(held, dims, strict=True)):
+        if x.shape != (batch, dim):
             raise ValueError(
-                f"`vectors[{n}]` has shape {np.shape(x)}, expected ({batch}, {dim})."
+                f"`vectors[{n}]` has shape {x.shape}, expected ({batch}, {dim})."
             )
+    return held
 
 
-def _check_array(vectors: Any, dims: tuple[int, ...] | None) -> None:
-    _checks.real_array("vectors", vectors)
-    if vectors.ndim != 3 or not len(vectors):
+def _check_array(vectors: Any, dims: tuple[int, ...] | None, dtype: Any) -> jax.Array:
+    held = _checks.floating("vectors", vectors, dtype)
+    if held.ndim != 3 or not len(held):
         raise ValueError(
-            f"`vectors` has shape {vectors.shape}, expected (N, B, D), modes first."
+            f"`vectors` has shape {held.shape}, expected (N, B, D), modes first."
         )
     if dims is None:
-        return
+        return held
     if len(set(dims)) > 1:
         raise ValueError(
-            f"`vectors` is one array of shape {vectors.shape}, the modes have dimensions "
+            f"`vectors` is one array of shape {held.shape}, the modes have dimensions "
             f"{dims}; give a list of one (B, D_n) array per mode."
         )
-    if vectors.shape[::2] != (len(dims), dims[0]):
+    if held.shape[::2] != (len(dims), dims[0]):
         raise ValueError(
-            f"`vectors` has shape {vectors.shape}, expected (N, B, D) = ({len(dims)}, B, "
+            f"`vectors` has shape {held.shape}, expected (N, B, D) = ({len(dims)}, B, "
             f"{dims[0]}), modes first; `jnp.moveaxis(x, 1, 0)` turns (B, N, D) into it."
         )
+    return held

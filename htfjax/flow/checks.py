@@ -19,9 +19,8 @@ ROUNDINGS = 16
 
 def parameter_dtype(params: Any) -> np.dtype:
     """The one floating dtype of the parameters."""
+    _checks.parameters("params", params)
     leaves = jax.tree.leaves(params)
-    if not leaves:
-        raise TypeError("`params` holds no arrays.")
     dtypes = {jnp.result_type(x) for x in leaves}
     if len(dtypes) > 1 or not jnp.issubdtype(next(iter(dtypes)), jnp.floating):
         raise TypeError(
@@ -29,7 +28,7 @@ def parameter_dtype(params: Any) -> np.dtype:
             f"{sorted(map(str, dtypes))}."
         )
     if isinstance(params, Factors | GroupedFactors):
-        _factors.check(params)
+        _factors.check(params, "params")
     return dtypes.pop()
 
 
@@ -70,12 +69,7 @@ def check_tolerances(params: Any, rtol: Any, atol: Any, dtype: np.dtype) -> None
 
 def check_start(loss: Any, params: Any) -> None:
     """A scalar loss, finite with its gradient at the start."""
-    shape = jax.eval_shape(loss, params)
-    if not hasattr(shape, "shape") or shape.shape != ():
-        raise TypeError(
-            "`loss` must return a scalar, got "
-            + (f"shape {shape.shape}." if hasattr(shape, "shape") else f"{shape}.")
-        )
+    jax.eval_shape(_checks.scalar_valued("loss", loss), params)
     if not all(map(_checks.concrete, jax.tree.leaves((loss, params)))):
         return
     value, finite = _look_at_start(params, loss)

@@ -3,7 +3,7 @@
 import functools
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import diffrax
 import equinox as eqx
@@ -46,7 +46,7 @@ def gradient_flow(
     atol: Any,
     observe: Callable[[Any], Any] | None = None,
     integrate: Callable[[Any], Any] | None = None,
-    clock: str = "time",
+    clock: Literal["time", "arc", "rescaled"] = "time",
     solver: Any = "auto",
     stop_loss: Any = None,
     stop_grad_norm: Any = None,
@@ -128,9 +128,12 @@ def gradient_flow(
       True
     """
     dtype = checks.parameter_dtype(params)
-    if not callable(loss):
-        raise TypeError(f"`loss` must be callable, got {type(loss).__name__}.")
-    _checks.one_of("clock", clock, CLOCKS)
+    _checks.function("loss", loss)
+    for name, function in (("observe", observe), ("integrate", integrate)):
+        if function is not None:
+            _checks.function(name, function)
+    interpolate = _checks.flag("interpolate", interpolate)
+    hand: Any = _checks.one_of("clock", clock, CLOCKS)
     max_steps = _checks.at_least("max_steps", max_steps, 1)
     times = checks.check_times(times, dtype)
     checks.check_tolerances(params, rtol, atol, dtype)
@@ -152,7 +155,7 @@ def gradient_flow(
         )
     )
     plan = _Plan(
-        observe, integrate, clock, chosen, interpolate, max_steps, MODES[differentiate]
+        observe, integrate, hand, chosen, interpolate, max_steps, MODES[differentiate]
     )
     try:
         return _run(params, loss, times, limits, plan)

@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from htfjax import _checks
 
@@ -28,15 +29,16 @@ def rank_one_scale(time: Any, start: Any, norm: Any, num_matrices: int) -> jax.A
 
     Args:
       time: (...,) zero or more.
-      start: s(0), above zero.
-      norm: ||A||_F.
+      start: s(0), above zero, (...,).
+      norm: ||A||_F, zero or more, (...,).
       num_matrices: m, the degree of the factors.
 
     Returns:
       (...,); infinite from the blow-up time on.
 
     Raises:
-      ValueError: `start` not above zero, `num_matrices` below 1.
+      TypeError: arguments that are not real numbers. ValueError: `start` not above zero, a
+        negative `time` or `norm`, anything not finite, `num_matrices` below 1.
 
     Source: law F10.
 
@@ -45,9 +47,8 @@ def rank_one_scale(time: Any, start: Any, norm: Any, num_matrices: int) -> jax.A
       >>> round(float(htf.theory.rank_one_scale(0.25, 1.0, 2.0, 3)), 6)
       2.0
     """
-    _checks.positive("start", start, strict=True)
     count = _checks.at_least("num_matrices", num_matrices, 1)
-    time, start, norm = _floats(time, start, norm)
+    time, start, norm = _floats(time=time, start=start, norm=norm)
     return _pulled(time, start, norm, count)
 
 
@@ -70,9 +71,8 @@ def rank_one_blow_up_time(start: Any, norm: Any, num_matrices: int) -> jax.Array
       >>> float(htf.theory.rank_one_blow_up_time(1.0, 2.0, 3))
       0.5
     """
-    _checks.positive("start", start, strict=True)
     count = _checks.at_least("num_matrices", num_matrices, 1)
-    start, norm = _floats(start, norm)
+    start, norm = _floats(start=start, norm=norm)
     return _escape_time(start, norm, count)
 
 
@@ -82,7 +82,7 @@ def rank_one_limit(norm: Any, num_matrices: int) -> jax.Array:
     The same factors as in `rank_one_scale`; ds/dt = s^(m-1) (||A|| - s^m).
 
     Raises:
-      ValueError: `num_matrices` below 1.
+      TypeError, ValueError: as `rank_one_scale`.
 
     Source: law F10.
 
@@ -92,7 +92,7 @@ def rank_one_limit(norm: Any, num_matrices: int) -> jax.Array:
       2.0
     """
     count = _checks.at_least("num_matrices", num_matrices, 1)
-    (norm,) = _floats(norm)
+    (norm,) = _floats(norm=norm)
     return norm ** (1 / count)
 
 
@@ -108,15 +108,16 @@ def constant_force_norm(time: Any, start: Any, force: Any, length: int) -> jax.A
 
     Args:
       time: (...,) zero or more.
-      start: sigma(0), above zero.
-      force: gamma.
+      start: sigma(0), above zero, (...,).
+      force: gamma, of either sign, (...,).
       length: L, the number of vectors of a component.
 
     Returns:
       (...,); infinite from the blow-up time on, zero once sigma reached zero (L = 1).
 
     Raises:
-      ValueError: `start` not above zero, `length` below 1.
+      TypeError: arguments that are not real numbers. ValueError: `start` not above zero, a
+        negative `time`, anything not finite, `length` below 1.
 
     Source: law F11.
 
@@ -125,9 +126,8 @@ def constant_force_norm(time: Any, start: Any, force: Any, length: int) -> jax.A
       >>> round(float(htf.theory.constant_force_norm(0.5, 1.0, 1.0, 3)), 6)
       8.0
     """
-    _checks.positive("start", start, strict=True)
     count = _checks.at_least("length", length, 1)
-    time, start, force = _floats(time, start, force)
+    time, start, force = _floats(time=time, start=start, force=force)
     # Each of the L vectors is sigma^(1/L) long and is pulled like the matrices of F10.
     each = _pulled(time, start ** (1 / count), force, count)
     return jnp.maximum(each, 0) if count == 1 else each**count
@@ -148,9 +148,8 @@ def blow_up_time(start: Any, force: Any, length: int) -> jax.Array:
       >>> float(htf.theory.blow_up_time(1.0, 0.5, 3))
       2.0
     """
-    _checks.positive("start", start, strict=True)
     count = _checks.at_least("length", length, 1)
-    start, force = _floats(start, force)
+    start, force = _floats(start=start, force=force)
     pushed = force > 0
     found = _escape_time(start ** (1 / count), jnp.where(pushed, force, 1), count)
     return jnp.where(pushed, found, jnp.inf)
@@ -174,11 +173,33 @@ def _escape_time(start: jax.Array, force: jax.Array, count: int) -> jax.Array:
     return start ** (2 - count) / ((count - 2) * force)
 
 
-def _floats(*values: Any) -> list[jax.Array]:
-    """Arrays of one floating dtype and one shape: that of the widest argument."""
-    arrays = [jnp.asarray(v) for v in values]
-    kinds = [a.dtype for a in arrays if jnp.issubdtype(a.dtype, jnp.floating)]
-    strong = [a.dtype for a in arrays if a.ndim or not a.weak_type]
-    strong = [d for d in strong if jnp.issubdtype(d, jnp.floating)]
-    dtype = (strong or kinds or [jnp.result_type(float)])[0]
-    return list(jnp.broadcast_arrays(*[a.astype(dtype) for a in arrays]))
+def _floats(**values: Any) -> list[jax.Array]:
+    """Arrays of one floating dtype and one shape: those of the widest argument."""
+    arrays = {
+        name: value if isinstance(value, jax.Array) else _checks.real_array(name, value)
+        for name, value in values.items()
+    }
+    kinds = [
+        a.dtype
+        for name, a in arrays.items()
+        if jnp.issubdtype(a.dtype, jnp.floating) and not _is_weak(values[name])
+    ]
+    default = jnp.result_type(float)
+    dtype = max(kinds, key=lambda kind: kind.itemsize, default=default)
+    if not 4 <= dtype.itemsize <= default.itemsize:  # half precision is too coarse
+        dtype = default if dtype.itemsize > 4 else np.dtype(np.float32)
+    checked = []
+    for name, array in arrays.items():
+        strict = name == "start"
+        least = -np.inf if name == "force" else 0
+        checked.append(_checks.bounded(name, array, dtype, least=least, strict=strict))
+    try:
+        return list(jnp.broadcast_arrays(*checked))
+    except ValueError as error:
+        names = " and ".join(f"`{name}`" for name in values)
+        raise ValueError(f"{names} do not broadcast: {error}.") from error
+
+
+def _is_weak(value: Any) -> bool:
+    """Whether a value follows the dtype of the others, as Python's numbers do."""
+    return not hasattr(value, "dtype") or getattr(value, "weak_type", False)

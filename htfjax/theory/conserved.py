@@ -89,10 +89,14 @@ def drift(before: Any, after: Any) -> jax.Array:
       >>> float(htf.theory.drift(factors, factors))
       0.0
     """
-    _factors.check(before)
-    _factors.check(after)
+    _factors.check(before, "before")
+    _factors.check(after, "after")
     if before.tree != after.tree:
         raise ValueError("`before` and `after` are factors of two different trees.")
+    if _factors.widths(before) != _factors.widths(after):
+        raise ValueError("`before` and `after` are factors of different shapes.")
+    if _factors.dtype(before) != _factors.dtype(after):
+        raise TypeError("`before` and `after` are factors of different dtypes.")
     one, other = conserved_quantities(before), conserved_quantities(after)
     moved = [jnp.max(jnp.abs(other[v] - x), initial=0) for v, x in one.items()]
     scale = jnp.maximum(conserved_scale(before), conserved_scale(after))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from htfjax import _numerics
+from htfjax import _checks, _numerics
 from htfjax import factors as _factors
 from htfjax.contraction import end_tensor
 from htfjax.factors import Factors, GroupedFactors
@@ -70,7 +70,7 @@ def component_forces(
       node id -> (R_v,) for every interior node.
 
     Raises:
-      TypeError, ValueError: malformed factors.
+      TypeError, ValueError: malformed factors, a loss that is not a scalar function.
 
     Source: arXiv:2201.11729, theorem on the growth of local component norms; law E2.
 
@@ -82,6 +82,7 @@ def component_forces(
       (4,)
     """
     factors = _factors.with_constants(factors)
+    loss = _checks.scalar_valued("loss", _checks.function("loss", loss))
     norms = local_component_norms(factors)
     forces = {}
     for v in factors.tree.interior:

@@ -48,7 +48,7 @@ def exact_growth(factors: Factors, loss: Loss) -> dict[int, jax.Array]:
       node id -> (R_v,), norm per unit of flow time.
 
     Raises:
-      TypeError, ValueError: malformed factors.
+      TypeError, ValueError: malformed factors, a loss that is not a scalar function.
 
     Source: law F5, exact form of the theorem of arXiv:2201.11729.
 
@@ -138,8 +138,7 @@ def growth_bounds(factors: Factors, loss: Loss, eps: Any = None) -> GrowthBounds
     if eps is None:
         eps = unbalancedness(factors)
     else:
-        _checks.positive("eps", eps)
-        eps = jnp.asarray(eps, _factors.dtype(factors))
+        eps = _checks.scalar("eps", eps, _factors.dtype(factors), least=0)
     forces, norms = component_forces(factors, loss), local_component_norms(factors)
     lower, upper = {}, {}
     for v, squares in squared_norms(factors).items():

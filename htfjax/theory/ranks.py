@@ -2,13 +2,15 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from htfjax import _checks
 from htfjax import factors as _factors
 from htfjax.factors import Factors, GroupedFactors
-from htfjax.matricization import numerical_rank
+from htfjax.matricization import count_above
 from htfjax.rank_bounds import check_modes
 from htfjax.theory.vectors import whole_norms
 
@@ -16,7 +18,7 @@ __all__ = ["nested_rank_bound", "node_rank_bounds"]
 
 
 def node_rank_bounds(
-    factors: Factors | GroupedFactors, rtol: float | None = None
+    factors: Factors | GroupedFactors, rtol: Any = None
 ) -> dict[int, jax.Array]:
     """rank [W; v] <= this, for every node v below the root.
 
@@ -34,7 +36,7 @@ def node_rank_bounds(
       node id -> () int32.
 
     Raises:
-      TypeError, ValueError: malformed factors.
+      TypeError, ValueError: malformed factors, an `rtol` that is negative or not finite.
 
     Source: laws D2 and D3.
 
@@ -45,6 +47,9 @@ def node_rank_bounds(
       {0: 3, 1: 3, 2: 3, 3: 3, 4: 3, 5: 3}
     """
     factors = _factors.with_constants(factors)
+    if rtol is not None:
+        _checks.real("rtol", rtol, least=0)
+        rtol = _checks.tolerance("rtol", rtol, _factors.dtype(factors))
     tree, dims = factors.tree, _factors.mode_dims(factors)
     alive = {}
     for v, sizes in whole_norms(factors).items():
@@ -55,7 +60,7 @@ def node_rank_bounds(
         weight = factors.weights[v]
         inside = math.prod(dims[n] for n in tree.modes[v])
         sides = min(inside, math.prod(dims) // inside, 2**31 - 1)
-        found = [numerical_rank(jnp.linalg.svd(weight, compute_uv=False), rtol)]
+        found = [count_above(jnp.linalg.svd(weight, compute_uv=False), rtol)]
         found += [alive[u] for u in (v, tree.parent[v]) if u in alive]
         bounds[v] = jnp.min(jnp.stack([*found, jnp.int32(sides)]))
     return bounds

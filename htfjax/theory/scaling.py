@@ -59,7 +59,7 @@ def normalize(factors: Factors | GroupedFactors, norm: Any) -> Factors:
       4.0
     """
     factors = _factors.with_constants(factors)
-    _checks.positive("norm", norm)
+    wanted = _checks.scalar("norm", norm, _factors.dtype(factors), least=0)
     power = degree(factors)
     if not power:
         raise ValueError("`factors` has no trained matrix that could be scaled.")
@@ -68,7 +68,6 @@ def normalize(factors: Factors | GroupedFactors, norm: Any) -> Factors:
     zero = mantissa <= 0
     two = jnp.asarray(math.log(2), dtype)
     log_norm = (jnp.log(jnp.where(zero, 1, mantissa)) + exponent.astype(dtype) * two) / 2
-    wanted = jnp.asarray(norm, dtype)
     none = wanted == 0
     ratio = jnp.exp((jnp.log(jnp.where(none, 1, wanted)) - log_norm) / power)
     scale = jnp.where(none, 0, jnp.where(zero, 1, ratio))
@@ -115,17 +114,22 @@ def rescale_component(
         raise ValueError(f"`component={component}`: node {node} has {width} of them.")
     weights = list(factors.weights)
     places = [k for k in (node, *factors.tree.children[node]) if weights[k] is not None]
-    if len(scales) != len(places):
+    given = _checks.sequence("scales", scales, "numbers")
+    if len(given) != len(places):
         raise ValueError(
-            f"`scales` has {len(scales)} numbers, component {component} of node {node} "
+            f"`scales` has {len(given)} numbers, component {component} of node {node} "
             f"has {len(places)} vectors: nodes {places}."
         )
-    if all(map(_checks.concrete, scales)):
-        product = math.prod(float(s) for s in scales)
+    held = [
+        _checks.scalar(f"scales[{i}]", scale, weights[0].dtype)
+        for i, scale in enumerate(given)
+    ]
+    if all(map(_checks.concrete, given)):
+        product = math.prod(float(s) for s in given)
         slack = 100 * float(jnp.finfo(weights[0].dtype).eps)
         if not abs(product - 1) <= slack:
             raise ValueError(f"`scales` multiply to {product}, expected one.")
-    for k, scale in zip(places, scales, strict=True):
+    for k, scale in zip(places, held, strict=True):
         at = (component,) if k == node else (slice(None), component)
-        weights[k] = weights[k].at[at].multiply(jnp.asarray(scale, weights[k].dtype))
+        weights[k] = weights[k].at[at].multiply(scale)
     return dataclasses.replace(factors, weights=tuple(weights))

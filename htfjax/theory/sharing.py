@@ -28,8 +28,9 @@ def to_factors(tree: ModeTree, matrices: Sequence[Any]) -> Factors:
       `Factors` on the tree.
 
     Raises:
-      TypeError: `tree` is no mode tree.
-      ValueError: levels that do not line up, matrices in the wrong number.
+      TypeError: `tree` is not a mode tree, matrices that are not arrays of real numbers.
+      ValueError: matrices whose shapes do not chain, levels that do not line up, matrices
+        in the wrong number.
 
     Source: Cohen and Shashua 2017, arXiv:1605.06743 (convolutional arithmetic circuits);
     law F9.
@@ -40,7 +41,7 @@ def to_factors(tree: ModeTree, matrices: Sequence[Any]) -> Factors:
       >>> htf.end_tensor(htf.theory.to_factors(htf.perfect(4), shared)).shape
       (3, 3, 3, 3)
     """
-    _check_levels(tree, matrices)
+    matrices = _levels(tree, matrices)
     weights = tuple(matrices[tree.height[k]] for k in range(tree.num_nodes))
     return Factors(tree=tree, weights=weights)
 
@@ -70,7 +71,7 @@ def shared_conserved_quantities(
       >>> htf.theory.shared_conserved_quantities(htf.perfect(4), shared)[2].tolist()
       [0.0, 0.0, 0.0, 0.0]
     """
-    _check_levels(tree, matrices)
+    matrices = _levels(tree, matrices)
     found = {}
     for l in range(1, len(matrices)):
         arities = {len(tree.children[k]) for k in tree.interior if tree.height[k] == l}
@@ -87,7 +88,8 @@ def shared_conserved_quantities(
     return found
 
 
-def _check_levels(tree: ModeTree, matrices: Sequence[Any]) -> None:
+def _levels(tree: ModeTree, matrices: Any) -> list[Any]:
+    """One checked matrix per height, the root's None if it is fixed to ones."""
     _checks.tree(tree)
     uneven = [
         k for k in tree.interior if len({tree.height[c] for c in tree.children[k]}) > 1
@@ -98,8 +100,22 @@ def _check_levels(tree: ModeTree, matrices: Sequence[Any]) -> None:
             "be shared by level only where they agree."
         )
     levels = tree.height[tree.root] + 1
-    if len(matrices) != levels:
+    given = _checks.sequence("matrices", matrices, "matrices")
+    if len(given) != levels:
         raise ValueError(
-            f"`matrices` holds {len(matrices)}, the tree has {levels} levels: one matrix "
+            f"`matrices` holds {len(given)}, the tree has {levels} levels: one matrix "
             "each, the leaves' first."
         )
+    trained = given[:-1] if given[-1] is None else given
+    held = [_checks.floating(f"matrices[{l}]", matrix) for l, matrix in enumerate(trained)]
+    for l, matrix in enumerate(held):
+        _checks.shape(f"matrices[{l}]", matrix, (None, None), "(R_l, R_l+1)")
+        if not matrix.size:
+            raise ValueError(f"`matrices[{l}]` is empty: {matrix.shape}.")
+    columns = [matrix.shape[0] for matrix in held[1:]] + [1] * (len(held) == levels)
+    for l, width in enumerate(columns):
+        axes = "(R_l, R_l+1), where the root has one column"
+        _checks.shape(f"matrices[{l}]", held[l], (None, width), axes)
+    if len({matrix.dtype for matrix in held}) > 1:
+        raise TypeError("`matrices` mix dtypes; cast them to one.")
+    return [*held, *given[len(held) :]]

@@ -118,7 +118,7 @@ def _kept(factors: Factors, ranks: int | Mapping[int, int]) -> dict[int, jax.Arr
     norms = local_component_norms(factors)
     kept = {}
     for node, count in ranks.items():
-        v = interior_node(tree, node)
+        v = interior_node(tree, node, "ranks")
         count = _checks.at_least(f"ranks[{v}]", count, 0)
         order = jnp.argsort(-jax.lax.stop_gradient(norms[v]), stable=True)
         places = jnp.argsort(order, stable=True)

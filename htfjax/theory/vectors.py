@@ -13,12 +13,12 @@ from htfjax.mode_tree import ModeTree
 __all__ = ["interior_node", "squared_norms", "whole_norms"]
 
 
-def interior_node(tree: ModeTree, node: Any) -> int:
+def interior_node(tree: ModeTree, node: Any, name: str = "node") -> int:
     """The id of an interior node."""
-    node = _checks.at_least("node", node, 0)
+    node = _checks.at_least(name, node, 0)
     if node not in tree.interior:
         raise ValueError(
-            f"`node={node}` has no local components; interior nodes are "
+            f"`{name}={node}` has no local components; interior nodes are "
             f"{tree.interior[0]}..{tree.root}."
         )
     return node

@@ -1,0 +1,1 @@
+"""A fuzz over every public name: the kinds of their parameters, and the loop."""
