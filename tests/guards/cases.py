@@ -32,9 +32,7 @@ class Case:
 def all_cases() -> list[Case]:
     """Every case tree in both dtypes; five of them also as grouped factors."""
     plain = [(tree, root, "plain") for tree, root in helpers.CASES]
-    grouped = [
-        (tree, root, "grouped") for tree, root in helpers.CASES if tree in GROUPED
-    ]
+    grouped = [(tree, root, "grouped") for tree, root in helpers.CASES if tree in GROUPED]
     return [
         Case(*case, dtype) for case in plain + grouped for dtype in ("float64", "float32")
     ]

@@ -16,7 +16,6 @@ from tests.guards.registry import alone
 from tests.guards.tensor_calls import course
 
 LEFT, RIGHT = locality.Patch(1, 0, 2, 2), locality.Patch(2, 4, 2, 2)
-SMALL = {"widths": (3, 4), "strides": (2, 1)}
 
 
 def _smooth(x: jax.Array) -> jax.Array:
@@ -154,7 +153,7 @@ def _network(network: locality.Network, images: jax.Array, dtype: str) -> Any:
 
 @alone("locality.strided_net", "locality.Network", "locality.count_parameters")
 def strided_net(dtype: str) -> Any:
-    return _network(locality.strided_net(**SMALL), _images(dtype, 3, 8, 8, 1), dtype)
+    return _network(locality.strided_net((3, 4), (2, 1)), _images(dtype, 3, 8, 8, 1), dtype)
 
 
 @alone("locality.residual_net", slow=True, double=1e-11, single=1e-4)
@@ -357,7 +356,7 @@ def training(dtype: str) -> Any:
 
     A step takes all images, so their order is rounding only.
     """
-    network = locality.strided_net(**SMALL)
+    network = locality.strided_net((3, 4), (2, 1))
     params, statistics = _filled(network, dtype)
     found = locality.ArrayExamples(_images(dtype, 6, 8, 8, 1), _labels(dtype, 6))
     loss = locality.training_loss(

@@ -62,7 +62,9 @@ def chosen_cases(call: Call) -> list[Case]:
         fitting = [c for c in all_cases() if c.form == form and call.takes(c)]
         names = list(dict.fromkeys((c.tree, c.root) for c in fitting))
         apart = max(len(names) // count, 1)
-        met = {names[(start + i * apart) % len(names)] for i in range(count if names else 0)}
+        met = {
+            names[(start + i * apart) % len(names)] for i in range(count if names else 0)
+        }
         cases += [c for c in fitting if (c.tree, c.root) in met]
     return cases
 
@@ -82,7 +84,7 @@ def measure(item: Item) -> dict[str, Any]:
     if not call.traced:
         return {"value": call.compute(inputs)}
 
-    def both(factors: Any) -> tuple[jax.Array, Any]:
+    def both(factors: Any) -> tuple[Any, Any]:
         value = call.compute(inputs.on(factors))
         return records.contracted(value) if call.gradient else 0.0, value
 

@@ -60,9 +60,18 @@ def call(
     def register(compute: Callable[[Given], Any]) -> Callable[[Given], Any]:
         _add(
             Call(
-                name, _covered(name, covers), compute, False, traced, gradient and traced,
-                grouped, slow, where, double, single,
-            )  # fmt: skip
+                name,
+                _covered(name, covers),
+                compute,
+                False,
+                traced,
+                gradient and traced,
+                grouped,
+                slow,
+                where,
+                double,
+                single,
+            )
         )
         return compute
 
@@ -77,9 +86,18 @@ def alone(
     def register(compute: Callable[[str], Any]) -> Callable[[str], Any]:
         _add(
             Call(
-                name, _covered(name, covers), compute, True, False, False,
-                False, slow, lambda tree: True, double, single,
-            )  # fmt: skip
+                name,
+                _covered(name, covers),
+                compute,
+                True,
+                False,
+                False,
+                False,
+                slow,
+                lambda tree: True,
+                double,
+                single,
+            )
         )
         return compute
 

@@ -44,7 +44,9 @@ def mode_tree(given: Given) -> Any:
     return {name: getattr(tree, name) for name in names} | {"equal": tree == given.tree}
 
 
-@alone("builders", "perfect", "flat", "caterpillar", "interleaved", "square_patches", "pooled")
+@alone(
+    "builders", "perfect", "flat", "caterpillar", "interleaved", "square_patches", "pooled"
+)
 def builders(dtype: str) -> Any:
     del dtype
     return {
@@ -79,7 +81,9 @@ def grouped(given: Given) -> Any:
 
 @call("ungroup")
 def ungrouped(given: Given) -> Any:
-    return htf.ungroup(htf.group(given.other) if given.case.form == "plain" else given.factors)
+    return htf.ungroup(
+        htf.group(given.other) if given.case.form == "plain" else given.factors
+    )
 
 
 @call("collapse_chains", grouped=False)
@@ -255,7 +259,9 @@ def vector_norms(given: Given) -> Any:
 
 for _kind in ("components", "matrix"):
 
-    @call(f"unbalancedness({_kind})", where=any_tree if _kind == "components" else has_chain)
+    @call(
+        f"unbalancedness({_kind})", where=any_tree if _kind == "components" else has_chain
+    )
     def unbalancedness(given: Given, kind: str = _kind) -> Any:
         return htf.unbalancedness(given.factors, kind)
 
@@ -393,12 +399,13 @@ def descend(given: Given) -> Any:
 )  # fmt: skip
 def continue_descent(given: Given) -> Any:
     loss, optimizer = _completion(given), optax.sgd(0.05, momentum=0.9)
-    state = htf.start_descent(given.factors, optimizer)
-    pieces = []
-    for state, piece in htf.descend_in_chunks(
-        state, loss, optimizer, num_steps=8, record_every=2, chunk_steps=4
-    ):
-        pieces.append(piece)
+    start = htf.start_descent(given.factors, optimizer)
+    chunks = list(
+        htf.descend_in_chunks(
+            start, loss, optimizer, num_steps=8, record_every=2, chunk_steps=4
+        )
+    )
+    state, pieces = chunks[-1][0], [piece for _, piece in chunks]
     full = htf.minibatch_loss(loss, len(given.targets))
     state, last = htf.continue_descent(
         state, full, optimizer, num_steps=2, record_every=1, key=jax.random.key(0)

@@ -33,9 +33,12 @@ def blow_up_time(dtype: str) -> Any:
 def constant_force_norm(dtype: str) -> Any:
     return [
         _slopes(
-            lambda t, s, g, n=n: theory.constant_force_norm(t, s, g, n), 0.5, 0.3, -0.7,
+            lambda t, s, g, n=n: theory.constant_force_norm(t, s, g, n),
+            0.5,
+            0.3,
+            -0.7,
             dtype=dtype,
-        )  # fmt: skip
+        )
         for n in (2, 3, 4)
     ]
 
