@@ -1,6 +1,7 @@
 """Reads golden trajectories, printed by an independent implementation, into our types."""
 
 import ast
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,35 +11,59 @@ import numpy as np
 import htfjax as htf
 
 HERE = Path(__file__).parent / "data"
-SHARED = Path(__file__).parents[2] / "shared" / "golden"
+HIERARCHICAL = (
+    "ht_order4_dim6_sgd",
+    "ht_order4_dim8_completion",
+    "ht_order5_odd_tree_completion",
+    "ht_order8_half_pattern_completion",
+    "ht_order9_pool3_sensing",
+)
+FLAT = ("mf_depth3", "cp_order3")
+NETWORKS = ("igc_relu_batchnorm", "igc_softplus")
+
+
+class Arrays(dict[str, np.ndarray]):
+    """Arrays by name, and the names that were read: a test can say that all were."""
+
+    def __init__(self, arrays: Mapping[str, np.ndarray]) -> None:
+        super().__init__(arrays)
+        self.read: set[str] = set()
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        self.read.add(name)
+        return super().__getitem__(name)
+
+    @property
+    def unread(self) -> list[str]:
+        """Names that nothing has asked for."""
+        return sorted(self.keys() - self.read)
 
 
 class Golden(NamedTuple):
     """One file of hierarchical factors, and the node of each matrix stored in it."""
 
-    arrays: dict[str, np.ndarray]
+    arrays: Arrays
     meta: dict[str, Any]
     levels: list[list[tuple[int, ...]]]
     tree: htf.ModeTree
     nodes: dict[str, int]  # stored name, such as "layer1_0", to node id
 
 
-def find(name: str) -> Path | None:
-    """A golden file: our copy, else the shared one, else None."""
-    return next((d / name for d in (HERE, SHARED) if (d / name).is_file()), None)
+def read_arrays(name: str) -> Arrays:
+    """All arrays of a file."""
+    with np.load(HERE / f"{name}.npz", allow_pickle=False) as archive:
+        return Arrays(archive)
 
 
-def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """All arrays of a file, and its settings."""
-    with np.load(path, allow_pickle=False) as archive:
-        arrays = {name: archive[name] for name in archive.files}
-    return arrays, ast.literal_eval(str(arrays.pop("meta")))
+def read_literal(arrays: Arrays, name: str) -> Any:
+    """What an array spells as a Python literal."""
+    return ast.literal_eval(str(arrays[name]))
 
 
-def read(path: Path) -> Golden:
+def read(name: str) -> Golden:
     """A file of hierarchical factors."""
-    arrays, meta = read_arrays(path)
-    levels = ast.literal_eval(str(arrays.pop("tree")))
+    arrays = read_arrays(name)
+    meta, levels = read_literal(arrays, "meta"), read_literal(arrays, "tree")
     spelled: dict[tuple[int, tuple[int, ...]], Any] = {
         (0, modes): modes[0] for modes in levels[0]
     }
@@ -69,7 +94,7 @@ def factors(golden: Golden, prefix: str) -> htf.Factors:
     return htf.Factors(tree=golden.tree, weights=ordered)
 
 
-def steps(arrays: dict[str, np.ndarray]) -> list[int]:
+def steps(arrays: Arrays) -> list[int]:
     """The steps after which weights are stored, ascending."""
     stored = {name.split("/")[0] for name in arrays if name.startswith("step")}
     return sorted(int(name.removeprefix("step")) for name in stored)
