@@ -19,6 +19,7 @@ ORDER = [
     "_integers",
     "_numerics",
     "_files",
+    "_archives",
     "_digests",
     "_locks",
     "_signals",
