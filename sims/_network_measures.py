@@ -24,6 +24,11 @@ def exists(folder: Path, name: str) -> bool:
     return (folder / FOLDER / f"{name}{SUFFIX}").exists()
 
 
+def label(run: str) -> str:
+    """What the measures of a run are labelled with, unlike its records."""
+    return f"{run} measures"
+
+
 def save(
     folder: Path, name: str, label: str, network: Any, states: dict[str, Any], task: Any,
     key: Any,

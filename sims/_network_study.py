@@ -156,7 +156,8 @@ def measures(points: list, runs: Path, config: Any) -> dict[Any, xr.Dataset]:
     found = {}
     for point in points:
         path = runs / _network_measures.FOLDER / f"{point.name}{SUFFIX}"
-        dataset = read_records(path, label_of(point, config))
+        label = _network_measures.label(label_of(point, config))
+        dataset = read_records(path, label)
         if dataset is not None:
             found[point] = dataset
     return found

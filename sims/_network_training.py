@@ -155,7 +155,7 @@ def _train(
     htf.save_results(folder / f"{point.name}{SUFFIX}", dataset)
     if is_measured(point, config, outcome.status):
         both = {"before": (params, statistics), "after": (weights, course.statistics)}
-        label = label_of(point, config)
+        label = _network_measures.label(label_of(point, config))
         _network_measures.save(folder, point.name, label, network, both, task, for_measures)
     return outcome.status
 
