@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from htfjax import _files
+
 __all__ = ["read_npz"]
 
 # Deflate gives at most 1032 bytes for one.
@@ -21,23 +23,39 @@ def read_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """All arrays of an npz file. Nothing is unpickled.
 
     Raises:
-      Any of `_files.DAMAGE`: it is no such archive, or the sizes that it states do not fit
-        its own size.
+      FileNotFoundError: no such file.
+      ValueError: it is no such archive, or the sizes that it states do not fit its own.
+
+    Example:
+      >>> import tempfile
+      >>> path = os.path.join(tempfile.mkdtemp(), "pair.npz")
+      >>> np.savez(path, a=np.arange(3), b=np.ones(2))
+      >>> {name: x.tolist() for name, x in read_npz(path).items()}
+      {'a': [0, 1, 2], 'b': [1.0, 1.0]}
     """
-    with open(path, "rb") as file, zipfile.ZipFile(file) as archive:
-        size = os.fstat(file.fileno()).st_size
-        entries = archive.infolist()
-        names = [entry.filename for entry in entries]
-        if len(set(names)) < len(names):
-            raise ValueError("it names an array twice")
-        if sum(entry.compress_size for entry in entries) > size:
-            raise ValueError("its entries are larger than the file")
-        for entry in entries:
-            _check_entry(entry)
-        return {
-            entry.filename.removesuffix(".npy"): _read_array(archive, entry)
-            for entry in entries
-        }
+    try:
+        with open(path, "rb") as file, zipfile.ZipFile(file) as archive:
+            size = os.fstat(file.fileno()).st_size
+            return _read_all(archive, size)
+    except FileNotFoundError:
+        raise
+    except _files.DAMAGE as error:  # one kind for whatever a damaged file may raise
+        raise ValueError(str(error) or type(error).__name__) from error
+
+
+def _read_all(archive: zipfile.ZipFile, size: int) -> dict[str, np.ndarray]:
+    entries = archive.infolist()
+    names = [entry.filename for entry in entries]
+    if len(set(names)) < len(names):
+        raise ValueError("it names an array twice")
+    if sum(entry.compress_size for entry in entries) > size:
+        raise ValueError("its entries are larger than the file")
+    for entry in entries:
+        _check_entry(entry)
+    return {
+        entry.filename.removesuffix(".npy"): _read_array(archive, entry)
+        for entry in entries
+    }
 
 
 def _check_entry(entry: zipfile.ZipInfo) -> None:

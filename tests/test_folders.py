@@ -375,6 +375,27 @@ def test_other_images_in_the_store_are_noticed(tmp_path: Path) -> None:
         locality.stored_pathfinder(tmp_path / "mine", mine, settings, 4)
 
 
+# Numbers that a resume must not change
+
+
+@pytest.mark.xfail(
+    strict=True, raises=AssertionError, reason="plans follow rates measured on the machine"
+)
+def test_a_resume_with_other_rates_keeps_every_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_figures: None
+) -> None:
+    """Another cpu set, or a lost cache of rates."""
+    gathers = htf.Rates(1e3, 1e15, 1e15, 1e-12)
+    multiplies = htf.Rates(1e15, 1e3, 1e3, 1e-12)
+    for name, both in (("one", (gathers, gathers)), ("two", (gathers, multiplies))):
+        for steps, rates in zip((200, 600), both, strict=True):
+            monkeypatch.setattr(
+                "htfjax.contraction.plan.device_rates", lambda rates=rates: rates
+            )
+            incremental_rank.run(small(tmp_path / name, num_steps=steps))
+    assert_same_results(tmp_path / "one", tmp_path / "two")
+
+
 # How commands end
 
 
