@@ -74,12 +74,27 @@ def read_config(path: Path) -> dict[str, Any] | None:
     Raises:
       FolderError: the file is damaged.
     """
+    return read_entry(path, "config")
+
+
+def read_entry(path: Path, name: str) -> Any:
+    """One entry of a sealed JSON file; None if there is no file.
+
+    Raises:
+      FolderError: the file is damaged, or another one.
+    """
     try:
-        return htf.runs.read_sealed(path)["config"]
+        values = htf.runs.read_sealed(path)
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError) as error:
+    except (ValueError, OSError) as error:
         raise FolderError(str(error)) from error
+    if name not in values:
+        raise FolderError(
+            f"{path} holds no `{name}`: it is another file; restore it from a copy, or "
+            "choose another `--out`."
+        )
+    return values[name]
 
 
 def _refuse_others(

@@ -15,7 +15,7 @@ from sims._command import INTERRUPTED
 from sims._drive import SUFFIX, read_records
 from sims._errors import FolderError, SettingError
 from sims._figures import save
-from sims._folder import CONFIG, open_folder, read_config, write_json
+from sims._folder import CONFIG, open_folder, read_config, read_entry, write_json
 from sims._network_options import (
     AXES,
     MAY_DIFFER,
@@ -115,17 +115,13 @@ def _refuse_other_images(folder: Path, digests: dict[str, str]) -> None:
       FolderError: other images, or none say which they were.
     """
     path = folder / "images.json"
-    try:
-        before = htf.runs.read_sealed(path)["images"]
-    except FileNotFoundError:
-        if any((folder / "runs").glob(f"*{SUFFIX}")):
-            raise FolderError(
-                f"{path} is missing, so nothing says which images the runs beside it were "
-                "trained on; restore it from a copy, or choose another `--out`."
-            ) from None
-        before = {}
-    except (ValueError, KeyError) as error:
-        raise FolderError(str(error)) from error
+    before = read_entry(path, "images")
+    if before is None and any((folder / "runs").glob(f"*{SUFFIX}")):
+        raise FolderError(
+            f"{path} is missing, so nothing says which images the runs beside it were "
+            "trained on; restore it from a copy, or choose another `--out`."
+        )
+    before = before or {}
     for name, digest in digests.items():
         if before.get(name, digest) != digest:
             raise FolderError(
