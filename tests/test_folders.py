@@ -539,7 +539,7 @@ def started_study(out: Path) -> subprocess.Popen:
         env=os.environ | {"PYTHONPATH": str(REPOSITORY), "TF_CPP_MIN_LOG_LEVEL": "3"},
     )  # fmt: skip
     end = time.monotonic() + 300
-    while len(list((out / "runs").glob("*.nc"))) < 2:
+    while len(list((out / "runs").glob("[!.]*.nc"))) < 2:
         assert process.poll() is None
         assert time.monotonic() < end
         time.sleep(0.05)
@@ -570,7 +570,7 @@ def test_sigterm_to_a_study_saves_and_leaves_no_worker(
     process = started_study(tmp_path)
     children = psutil.Process(process.pid).children(recursive=True)
     steps = {p.name: int(htf.load_results(p).step[-1])
-             for p in (tmp_path / "runs").glob("*.nc")}  # fmt: skip
+             for p in (tmp_path / "runs").glob("[!.]*.nc")}  # fmt: skip
     if to_all:
         os.killpg(process.pid, signal.SIGTERM)
     else:
