@@ -1,15 +1,17 @@
-"""Atomic file writes, and paths in the forms that users type."""
+"""Atomic file writes, full disks, and paths in the forms that users type."""
 
 import contextlib
+import errno
 import os
 import secrets
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-__all__ = ["DAMAGE", "absolute", "atomic_write"]
+__all__ = ["DAMAGE", "absolute", "atomic_write", "name_full_disk"]
 
 # What reading a damaged npz file, or one of something else, may raise.
 DAMAGE = (
@@ -24,9 +26,17 @@ DAMAGE = (
     SyntaxError,
     TypeError,
     ValueError,
+    tokenize.TokenError,
     zipfile.BadZipFile,
     zlib.error,
 )
+
+FULL_NUMBERS = {
+    getattr(errno, name)
+    for name in ("ENOSPC", "EDQUOT", "EFBIG")
+    if hasattr(errno, name)  # Windows has no quota error
+}
+FULL_WORDS = ("No space left", "File too large", "Disk quota")
 
 
 def absolute(name: str, path: Any) -> Path:
@@ -67,12 +77,38 @@ def atomic_write(path: str | os.PathLike, name: str = "path") -> Iterator[Path]:
         raise ValueError(f"`{name}={path}` is {kind}; choose the name of a file.")
     # Made by `open`, so that the file has the permissions that the user's umask gives.
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{path.suffix}")
-    with open(temporary, "xb"):
-        pass
+    with name_full_disk(path):
+        with open(temporary, "xb"):
+            pass
+        try:
+            yield temporary
+            with open(temporary, "rb+") as file:  # a rename must not reach the disk first
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def name_full_disk(path: Path) -> Iterator[None]:
+    """Raises one plain error where the disk is full, whoever noticed it and how.
+
+    Raises:
+      OSError: with the path and what to do; other errors pass.
+    """
     try:
-        yield temporary
-        with open(temporary, "rb+") as file:  # a rename must not reach the disk first
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        yield
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None:
+            number = cause.errno if isinstance(cause, OSError) else None
+            if number in FULL_NUMBERS or any(w in str(cause) for w in FULL_WORDS):
+                break
+            cause = cause.__cause__ or cause.__context__
+        if cause is None:
+            raise
+        raise OSError(
+            errno.ENOSPC,
+            f"the disk is full: {path} could not be written, what it held before is "
+            "intact; make room and do the same again",
+        ) from error

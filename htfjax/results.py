@@ -1,12 +1,16 @@
 """Labelled results on disk: xarray datasets in netCDF-4 files with checksums."""
 
 import hashlib
+import io
 import os
 from pathlib import Path
 from typing import Any
 
+import h5netcdf
+import h5py
 import numpy as np
 import xarray as xr
+from xarray.backends import H5NetCDFStore
 
 from htfjax import _files
 from htfjax.ensemble import view
@@ -16,6 +20,8 @@ __all__ = ["load_results", "save_results"]
 FORMAT = 1
 SUFFIX = ".nc"
 SEAL = b"htfjax sha256 digest of all before:"
+# Deflate gives at most 1032 bytes for one.
+RATIO, SLACK = 1032, 1024
 
 
 def save_results(path: str | os.PathLike, dataset: xr.Dataset) -> None:
@@ -40,11 +46,13 @@ def save_results(path: str | os.PathLike, dataset: xr.Dataset) -> None:
         if variable.ndim and np.issubdtype(variable.dtype, np.number)
     }
     labelled = dataset.assign_attrs(htfjax_format=FORMAT)
+    # Made in memory: HDF5 that meets a full disk ends the process with a fault.
+    buffer = io.BytesIO()
+    with h5netcdf.File(buffer, "w") as netcdf:
+        labelled.dump_to_store(H5NetCDFStore(netcdf), encoding=encoding)
+    content = buffer.getvalue()
     with _files.atomic_write(path) as temporary:
-        labelled.to_netcdf(temporary, engine="h5netcdf", encoding=encoding)
-        digest = hashlib.sha256(temporary.read_bytes()).digest()
-        with open(temporary, "ab") as file:
-            file.write(SEAL + digest)
+        temporary.write_bytes(content + SEAL + hashlib.sha256(content).digest())
 
 
 def load_results(path: str | os.PathLike, group: str | None = None) -> xr.Dataset:
@@ -69,7 +77,7 @@ def load_results(path: str | os.PathLike, group: str | None = None) -> xr.Datase
     Traceback (most recent call last):
     FileNotFoundError: no results at missing
     """
-    path = Path(path)
+    given, path = path, _files.absolute("path", path)
     if view.is_ensemble(path):
         return view.open_records(path, group)
     if path.is_file():
@@ -79,7 +87,7 @@ def load_results(path: str | os.PathLike, group: str | None = None) -> xr.Datase
     files = {file.stem: file for file in sorted(path.glob(f"*{SUFFIX}"))}
     files = {name: file for name, file in files.items() if not name.startswith(".")}
     if not files:
-        raise FileNotFoundError(f"no results at {path}")
+        raise FileNotFoundError(f"no results at {given}")
     if group is not None:
         if group not in files:
             raise FileNotFoundError(f"no group {group!r} in {path}, only {list(files)}")
@@ -105,19 +113,49 @@ def _with_coordinates(dataset: xr.Dataset) -> xr.Dataset:
     return dataset.assign_coords({dim: np.arange(dataset.sizes[dim]) for dim in bare})
 
 
-def _check_seal(path: Path) -> None:
+def _unsealed(path: Path) -> bytes:
+    """What stands before the digest.
+
+    Raises:
+      ValueError: it does not fit the digest.
+    """
     content = path.read_bytes()
     end = len(content) - len(SEAL) - hashlib.sha256().digest_size
     if end < 0 or content[end : end + len(SEAL)] != SEAL:
         raise ValueError("its end is missing")
     if hashlib.sha256(content[:end]).digest() != content[end + len(SEAL) :]:
         raise ValueError("its digest does not fit")
+    return content[:end]
+
+
+def _refuse_outside(group: h5py.Group) -> None:
+    """All that is read must lie in the file itself, whoever sealed it.
+
+    Raises:
+      ValueError: data in another file, or sizes without data.
+    """
+    for name in group:
+        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+            raise ValueError(f"{name} is a link to somewhere else")
+        entry = group[name]
+        if isinstance(entry, h5py.Group):
+            _refuse_outside(entry)
+        elif isinstance(entry, h5py.Dataset):
+            if entry.external or entry.is_virtual:
+                raise ValueError(f"the values of {name} lie in another file")
+            label = entry.attrs.get("NAME", b"")
+            bare = isinstance(label, bytes) and label.startswith(b"This is a netCDF dim")
+            stored = entry.id.get_storage_size()
+            if not bare and entry.nbytes > RATIO * stored + SLACK:
+                raise ValueError(f"{name} states {entry.nbytes} bytes and takes {stored}")
 
 
 def _read(path: Path) -> xr.Dataset:
     try:
-        _check_seal(path)
-        dataset = xr.load_dataset(path, engine="h5netcdf")
+        content = _unsealed(path)
+        with h5py.File(io.BytesIO(content)) as file:
+            _refuse_outside(file)
+        dataset = xr.load_dataset(io.BytesIO(content), engine="h5netcdf")
         version = int(dataset.attrs["htfjax_format"])
     except Exception as error:  # HDF5, netCDF and xarray each raise their own kinds
         raise ValueError(

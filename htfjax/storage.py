@@ -2,14 +2,13 @@
 
 import json
 import os
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from htfjax import _files
+from htfjax import _archives, _files
 from htfjax import factors as _factors
 from htfjax.factors import Factors
 from htfjax.mode_tree import ModeTree
@@ -67,12 +66,12 @@ def load_factors(path: str | os.PathLike) -> Factors:
     Traceback (most recent call last):
     FileNotFoundError: no factors at missing.npz
     """
-    if not Path(path).is_file():
+    file = _files.absolute("path", path)
+    if not file.is_file():
         raise FileNotFoundError(f"no factors at {path}")
     try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-            header = json.loads(str(archive["header"]))
-            arrays = {name: archive[name] for name in archive.files if name != "header"}
+        arrays = _archives.read_npz(file)
+        header = json.loads(str(arrays["header"]))
         if header["format"] > FORMAT:
             raise _NewerFormatError(header["format"])
         dtype = jnp.dtype(header["dtype"])

@@ -1,12 +1,15 @@
-"""What every command does around its work: options, a terminal, errors in one line."""
+"""What every command does around its work: options, signals, errors in one line."""
 
+import dataclasses
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import tyro
 from rich.console import Console
 
+import htfjax as htf
 from sims._errors import SimError
 
 WIDTH = 140  # of tables where the output is no terminal
@@ -25,21 +28,40 @@ def command(
       name: of the module in `sims`.
       options: dataclass of the options; its docstring is the help text.
       run: options -> what came out.
-      report: (what came out, options, console) -> exit code; None is 0.
+      report: (what came out, options, console) -> exit code; None is 0, `INTERRUPTED`
+        that a signal stopped it.
 
     Returns:
-      The exit code: 2 after an error, 130 after Ctrl-C, each said in one line.
+      The exit code: 2 after an error, 130 after Ctrl-C, 143 after SIGTERM or SIGUSR1,
+      each with a message of one line.
     """
     asked = tyro.cli(options, prog=f"python -m sims.{name}")
     console = Console()
     if not console.is_terminal:
         console = Console(width=WIDTH)
-    try:
-        found = run(asked)
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted: the same command goes on from what was saved\n")
-        return INTERRUPTED
-    except (SimError, ValueError, TypeError, OSError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    return report(found, asked, console) or 0
+    with htf.runs.stop_signals() as signals:
+        try:
+            asked = _expanded(asked)
+            try:
+                found = run(asked)
+            except (SimError, ValueError, TypeError, OSError) as error:
+                sys.stderr.write(f"error: {error}\n")
+                return 2
+            code = report(found, asked, console) or 0
+        except KeyboardInterrupt:
+            sys.stderr.write("interrupted: the same command goes on from what was saved\n")
+            code = INTERRUPTED
+        return signals.exit_code if code == INTERRUPTED else code
+
+
+def _expanded(options: Any) -> Any:
+    """`~` in paths, which a shell leaves alone in `--out=~/runs`."""
+
+    def expand(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(map(expand, value))
+        return value.expanduser() if isinstance(value, Path) else value
+
+    names = [field.name for field in dataclasses.fields(options)]
+    changes = {name: expand(getattr(options, name)) for name in names}
+    return dataclasses.replace(options, **changes)

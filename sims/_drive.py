@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ import rich.progress
 import xarray as xr
 
 import htfjax as htf
+from sims._errors import RunError
 
 SUFFIX = ".nc"
 SECONDS_BETWEEN_LINES = 20.0
@@ -24,6 +24,7 @@ class Job:
     """One descent: what `htfjax.descend_in_chunks` needs, and how to read it."""
 
     name: str
+    label: str  # of the run, in every file: name and a digest of what was asked
     start: Any
     loss: Any
     optimizer: Any
@@ -63,14 +64,19 @@ def drive(
       progress: a rich display, or something with its `add_task`, `update`, `disable` and
         `console`.
       checkpoint_seconds: between checkpoints.
-      interrupted: says when to save and leave; by default Ctrl-C does.
+      interrupted: says when to save and leave; by default a signal does.
       keep_good: a diverged run does not replace its last checkpoint.
 
     Records go to `folder/NAME.nc` and the state to `folder/checkpoints/NAME`, records
     first, so a kill between the two is mended by dropping the surplus records, and with
-    them what they said of the end.
+    them what they said of the end. Where one of the two was lost, the run is computed
+    anew, with a message.
+
+    Raises:
+      RunError, ValueError: a file that is damaged, or of another run; it is named.
+      OSError: records or state cannot be written.
     """
-    state, dataset = _resume(job, folder, keep_good)
+    state, dataset = _resume(job, folder, keep_good, progress)
     done = int(state.step)
     if dataset is not None and dataset.attrs["status"] in ("converged", "diverged"):
         return Outcome(dataset.attrs["status"], state, dataset)
@@ -80,7 +86,11 @@ def drive(
     seconds = _Seconds(dataset)
     saved = said = time.monotonic()
     status = "capped"
-    guard = interruptible() if interrupted is None else contextlib.nullcontext(interrupted)
+    guard = (
+        htf.runs.stop_requested()
+        if interrupted is None
+        else contextlib.nullcontext(interrupted)
+    )
     with guard as interrupted, seconds.measured():
         chunks = htf.descend_in_chunks(
             state,
@@ -111,11 +121,11 @@ def drive(
                 status = "interrupted"
                 break
             if time.monotonic() - saved > checkpoint_seconds:
-                _save(job, folder, state, seconds.label(dataset, "running"))
+                _save(job, folder, state, seconds.label(dataset, "running", job.label))
                 saved = time.monotonic()
     if dataset is None:
         raise ValueError(f"`num_steps={job.num_steps}` leaves nothing to do.")
-    dataset = seconds.label(dataset, status)
+    dataset = seconds.label(dataset, status, job.label)
     if keep_good and status == "diverged":
         htf.save_results(folder / f"{job.name}{SUFFIX}", dataset)
     else:
@@ -123,28 +133,22 @@ def drive(
     return Outcome(status, state, dataset)
 
 
-@contextlib.contextmanager
-def interruptible() -> Iterator[Callable[[], bool]]:
-    """Within the block the first Ctrl-C only sets a flag; a second one ends the program.
+def read_records(path: Path, label: str) -> xr.Dataset | None:
+    """Records of a run; None if there are none.
 
-    Yields:
-      A function that says whether Ctrl-C was pressed.
+    Raises:
+      RunError: they are of another run. ValueError: a damaged file.
     """
-    pressed = []
-
-    def note(signum: int, frame: Any) -> None:
-        pressed.append(signum)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    try:
-        before = signal.signal(signal.SIGINT, note)
-    except ValueError:  # not in the main thread, where signals do not arrive anyway
-        yield lambda: False
-        return
-    try:
-        yield lambda: bool(pressed)
-    finally:
-        signal.signal(signal.SIGINT, before)
+    if not path.exists():
+        return None
+    dataset = htf.load_results(path)
+    found = dataset.attrs.get("run")
+    if found != label:
+        raise RunError(
+            f"{path} holds records of another run ({found!r}, expected {label!r}); restore "
+            "the right file, or delete it and run the same command again."
+        )
+    return dataset
 
 
 def progress_display() -> rich.progress.Progress:
@@ -200,28 +204,54 @@ class _Seconds:
     def total(self) -> float:
         return self.wall + time.monotonic() - self.begun
 
-    def label(self, dataset: xr.Dataset, status: str) -> xr.Dataset:
+    def label(self, dataset: xr.Dataset, status: str, run: str) -> xr.Dataset:
         return dataset.assign_attrs(
-            status=status, wall_seconds=self.total(), compile_seconds=self.compile
+            status=status,
+            run=run,
+            wall_seconds=self.total(),
+            compile_seconds=self.compile,
         )
 
 
 def _resume(
-    job: Job, folder: Path, keep_good: bool
+    job: Job, folder: Path, keep_good: bool, progress: Any
 ) -> tuple[htf.DescentState, xr.Dataset | None]:
-    state = htf.start_descent(job.start, job.optimizer)
+    """The last state and the records up to it; the start and None in a fresh folder."""
+    start = htf.start_descent(job.start, job.optimizer)
     checkpoint, records = folder / "checkpoints" / job.name, folder / f"{job.name}{SUFFIX}"
+    dataset = read_records(records, job.label)
     try:
-        state = htf.load_state(checkpoint, like=state)
+        state = htf.load_state(checkpoint, like=start, label=job.label)
     except FileNotFoundError:
-        return state, None
-    dataset = htf.load_results(records)
+        state = None
+    if state is None and dataset is None:
+        return start, None
+    lost = None
+    if dataset is None:
+        lost = f"{records} is missing"
+    elif state is None:
+        lost = f"{checkpoint} is missing"
+    elif not _reaches(dataset, int(state.step), job.record_every):
+        lost = f"{records} does not reach step {int(state.step)} of its checkpoint"
+    if lost is not None or dataset is None or state is None:
+        text = f"{job.name}: {lost}; computed anew from step 0"
+        progress.console.print(text)
+        return start, None
     ahead = int(dataset.step[-1]) > int(state.step)
     if ahead and not (keep_good and dataset.attrs["status"] == "diverged"):
         dataset = dataset.assign_attrs(status="running")
         dataset.attrs.pop("stop_step", None)
     recorded = [name for name in dataset if "step" in dataset[name].dims]
     return state, dataset[recorded].isel(step=dataset.step <= int(state.step))
+
+
+def _reaches(dataset: xr.Dataset, step: int, every: int) -> bool:
+    """Whether there is a record for every one that the state has seen."""
+    steps = set(dataset.step.values.tolist())
+    first = min(steps, default=0)
+    stop = dataset.attrs.get("stop_step", step)
+    last = min(step, int(stop))
+    return first <= every and set(range(first, last + 1, every)) <= steps
 
 
 def _append(dataset: xr.Dataset | None, piece: xr.Dataset) -> xr.Dataset:
@@ -243,4 +273,4 @@ def _append(dataset: xr.Dataset | None, piece: xr.Dataset) -> xr.Dataset:
 def _save(job: Job, folder: Path, state: htf.DescentState, dataset: xr.Dataset) -> None:
     htf.save_results(folder / f"{job.name}{SUFFIX}", dataset)
     (folder / "checkpoints").mkdir(exist_ok=True)
-    htf.save_state(folder / "checkpoints" / job.name, state)
+    htf.save_state(folder / "checkpoints" / job.name, state, label=job.label)

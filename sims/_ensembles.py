@@ -1,8 +1,9 @@
 """Runs a grid with one progress display, Ctrl-C and a word about what to do next."""
 
+import contextlib
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import rich.console
 import rich.progress
 
 import htfjax as htf
-from sims._drive import SECONDS_BETWEEN_LINES, interruptible
+from sims._drive import SECONDS_BETWEEN_LINES
+from sims._folder import locked_folder
 
 
 def on_all_cores(run: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -30,12 +32,24 @@ def on_all_cores(run: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return wide
 
 
-def drive_grid(grid: Any, out: Path, **options: Any) -> Any:
-    """Runs a grid into a folder until it is finished or Ctrl-C is pressed.
+@contextlib.contextmanager
+def drive_grid(grid: Any, out: Path, **options: Any) -> Iterator[Any]:
+    """Runs a grid into a folder until it is finished or a signal asks it to save and end.
 
-    Returns:
+    Other commands are kept out of the folder until the block ends, in which summary and
+    figures are written.
+
+    Yields:
       The last `Progress`.
     """
+    with htf.runs.stop_requested() as requested:
+        session = htf.ensemble.run(grid, out, interrupted=requested, **options)
+        with locked_folder(out), contextlib.closing(session):
+            yield _follow(session, len(grid.runs()))
+
+
+def _follow(session: Any, runs: int) -> Any:
+    """Shows the progress of a session to its end; the last one."""
     console = rich.console.Console(stderr=True)
     display = rich.progress.Progress(
         rich.progress.TextColumn("{task.description}"),
@@ -48,9 +62,9 @@ def drive_grid(grid: Any, out: Path, **options: Any) -> Any:
     )
     said = 0.0
     last = None
-    with interruptible() as interrupted, display:
-        task = display.add_task(f"{len(grid.runs())} runs", note="compiling")
-        for last in htf.ensemble.run(grid, out, interrupted=interrupted, **options):
+    with display:
+        task = display.add_task(f"{runs} runs", note="compiling")
+        for last in session:
             note = headline(last)
             display.update(task, total=last.steps_in_all, completed=last.steps, note=note)
             for message in last.messages:

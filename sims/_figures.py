@@ -140,9 +140,13 @@ def standard(runs: dict[str, xr.Dataset], view: View) -> dict[str, Any]:
 
 
 def save(fig: Any, folder: Path, name: str) -> None:
-    """Writes a figure as PNG and SVG and closes it."""
-    fig.savefig(folder / f"{name}.png", dpi=160)
-    fig.savefig(folder / f"{name}.svg", metadata={"Date": None})
+    """Writes a figure as PNG and SVG, each whole or not at all, and closes it."""
+    options: dict[str, dict[str, Any]] = {
+        "png": {"dpi": 160}, "svg": {"metadata": {"Date": None}},
+    }  # fmt: skip
+    for suffix, chosen in options.items():
+        with htf.runs.atomic_write(folder / f"{name}.{suffix}") as temporary:
+            fig.savefig(temporary, **chosen)
     plt.close(fig)
 
 

@@ -24,9 +24,15 @@ def exists(folder: Path, name: str) -> bool:
     return (folder / FOLDER / f"{name}{SUFFIX}").exists()
 
 
+def label(run: str) -> str:
+    """What the measures of a run are labelled with, unlike its records."""
+    return f"{run} measures"
+
+
 def save(
-    folder: Path, name: str, network: Any, states: dict[str, Any], task: Any, key: Any
-) -> None:
+    folder: Path, name: str, label: str, network: Any, states: dict[str, Any], task: Any,
+    key: Any,
+) -> None:  # fmt: skip
     """Measures a network in each state, in eval mode, and writes `measures/NAME.nc`.
 
     - mean |cos| of input gradients against the distance of two patches, on canvases filled
@@ -68,7 +74,7 @@ def save(
         },
         coords={"state": list(states), "patch_distance": distances,
                 "index": np.arange(1, num + 1)},
-        attrs={"patch_size": side},
+        attrs={"patch_size": side, "run": label},
     )  # fmt: skip
     (folder / FOLDER).mkdir(exist_ok=True)
     htf.save_results(folder / FOLDER / f"{name}{SUFFIX}", dataset)

@@ -72,8 +72,11 @@ class NetworkOptions:
     """Seconds between checkpoints."""
 
 
+# What a folder may be given more of, where images lie, and what changes no number. Which
+# images they are is compared by digest.
 MAY_DIFFER = ("workers", "samples_only", "checkpoint_seconds", "measure", "epochs",
-              "seeds", "coefficients", "controls")  # fmt: skip
+              "seeds", "coefficients", "controls", "distances", "path_lengths", "data",
+              "image_folder", "images_note")  # fmt: skip
 STRENGTHS = {"two_passes": 1e-6, "train_and_test": 0.0, "dropout": 0.2,
              "weight_decay": 1e-3, "gradient_norm": 0.01}  # fmt: skip
 

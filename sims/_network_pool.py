@@ -1,11 +1,14 @@
 """Many training runs: one after another here, or side by side in processes."""
 
+import contextlib
 import multiprocessing
+import multiprocessing.connection
 import os
 import queue
 import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +16,15 @@ import jax
 import rich.console
 import rich.progress
 
+import htfjax as htf
 from sims import _network_training
-from sims._drive import SECONDS_BETWEEN_LINES, interruptible
+from sims._drive import SECONDS_BETWEEN_LINES
 from sims._ensembles import spell_seconds
 from sims._errors import RunError, SimError
 from sims._network_options import Point, cost
 
+STOP = {getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1")
+        if hasattr(signal, name)}  # fmt: skip
 SINGLE_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 
 
@@ -42,7 +48,7 @@ def run_all(points: list[Point], config: Any, build: Callable, folder: Path) -> 
       folder: of the runs.
 
     Returns:
-      Whether all are done; False after Ctrl-C, with everything saved.
+      Whether all are done; False after a signal, with everything saved.
 
     Raises:
       RunError: a run failed; the others are saved.
@@ -53,7 +59,7 @@ def run_all(points: list[Point], config: Any, build: Callable, folder: Path) -> 
     if not left:
         return True
     workers = choose_workers(config, len(left))
-    with interruptible() as interrupted, board.display:
+    with htf.runs.stop_requested() as interrupted, board.display:
         if workers == 1:
             return _here(left, config, build, folder, board, interrupted)
         return _side_by_side(left, config, build, folder, board, interrupted, workers)
@@ -86,29 +92,26 @@ def _side_by_side(
     for job in [*enumerate(left), *[None] * workers]:
         jobs.put(job)
     processes = [
-        context.Process(
-            target=_work, args=(jobs, said, stop, config, build, folder, os.getpid())
-        )
+        context.Process(target=_work, args=(jobs, said, stop, config, build, folder))
         for _ in range(workers)
     ]
-    before = os.environ.get("XLA_FLAGS")
-    os.environ["XLA_FLAGS"] = f"{before or ''} {SINGLE_THREAD}".strip()
     try:
+        with _for_workers():
+            for process in processes:
+                process.start()
+        while any(process.is_alive() for process in processes) or not said.empty():
+            if interrupted() or board.errors:
+                stop.set()
+            try:
+                board.hear(said.get(timeout=0.2))
+            except queue.Empty:
+                continue
+    finally:  # whatever happened here, no worker outlives this process
+        jobs.cancel_join_thread()  # jobs that nobody took must not keep it either
         for process in processes:
-            process.start()
-    finally:
-        if before is None:
-            del os.environ["XLA_FLAGS"]
-        else:
-            os.environ["XLA_FLAGS"] = before
-    while any(process.is_alive() for process in processes) or not said.empty():
-        if interrupted() or board.errors:
-            stop.set()
-        try:
-            board.hear(said.get(timeout=0.2))
-        except queue.Empty:
-            continue
-    jobs.cancel_join_thread()  # jobs that nobody took must not keep this process
+            if process.is_alive():
+                process.kill()
+                process.join()
     lost = [process.exitcode for process in processes if process.exitcode]
     if lost and not board.errors:
         board.errors.append(
@@ -120,28 +123,60 @@ def _side_by_side(
     return board.done == len(board.points)
 
 
+@contextlib.contextmanager
+def _for_workers() -> Iterator[None]:
+    """What processes started within the block inherit: one thread, and no stop signals.
+
+    Signals that reach all processes of a job are held back until a worker ignores them.
+    """
+    before = os.environ.get("XLA_FLAGS")
+    os.environ["XLA_FLAGS"] = f"{before or ''} {SINGLE_THREAD}".strip()
+    can_mask = hasattr(signal, "pthread_sigmask")
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOP) if can_mask else set()
+    try:
+        yield
+    finally:
+        if can_mask:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if before is None:
+            del os.environ["XLA_FLAGS"]
+        else:
+            os.environ["XLA_FLAGS"] = before
+
+
 def _work(
-    jobs: Any, said: Any, stop: Any, config: Any, build: Callable, folder: Path, parent: int
+    jobs: Any, said: Any, stop: Any, config: Any, build: Callable, folder: Path
 ) -> None:
     """The life of a worker process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent says when to stop
-
-    def interrupted() -> bool:
-        return stop.is_set() or os.getppid() != parent
-
-    while not interrupted():
+    for number in STOP:  # the parent says when to stop
+        signal.signal(number, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP)
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    while not stop.is_set():
         job = jobs.get()
         if job is None:
             break
         number, point = job
         try:
             status = _network_training.train(
-                point, config, build, folder, _Relay(number, said.put), interrupted
+                point, config, build, folder, _Relay(number, said.put), stop.is_set
             )
         except (SimError, ValueError, OSError) as error:
             said.put(("error", number, f"{point.name}: {error}"))
             break
         said.put(("status", number, status))
+
+
+def _die_with_parent() -> None:
+    """Ends this process at once when the parent is gone: another command may take over.
+
+    Every file is written whole or not at all, so this is as safe as any kill.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
 
 
 class _Relay:

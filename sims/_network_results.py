@@ -8,9 +8,9 @@ import numpy as np
 import xarray as xr
 from scipy import stats
 
-import htfjax as htf
-from sims._drive import SUFFIX
+from sims._drive import SUFFIX, read_records
 from sims._network_options import AXES, Point
+from sims._network_training import label_of
 
 # Test examples are the same for every seed, so new seeds do not undo a choice made on them.
 UNCHOSEN = (
@@ -26,10 +26,15 @@ SCALARS = ("train_accuracy", "test_accuracy", "validation_accuracy", "test_loss"
            "change_test", "change_at_start", "epochs")  # fmt: skip
 
 
-def collect(points: list[Point], folder: Path, axis: str, arms: list[str]) -> xr.Dataset:
+def collect(
+    points: list[Point], folder: Path, axis: str, arms: list[str], config: Any
+) -> xr.Dataset:
     """Dataset over (axis, arm, train_size, canvas, network, seed), epochs beside it.
 
     Runs that are missing, or not at their end, are NaN, but for their epochs so far.
+
+    Raises:
+      RunError: a file of another run. ValueError: a damaged file.
     """
     labels = {axis: sorted({p.value for p in points})} | {
         name: list(dict.fromkeys(_label(p, name) for p in points)) for name in AXES
@@ -40,13 +45,13 @@ def collect(points: list[Point], folder: Path, axis: str, arms: list[str]) -> xr
     shape = tuple(len(x) for x in labels.values())
     found = {}
     for point in points:
-        path = folder / f"{point.name}{SUFFIX}"
-        if path.exists():
+        run = read_records(folder / f"{point.name}{SUFFIX}", label_of(point, config))
+        if run is not None:
             place = tuple(
                 x.index(point.value if name == axis else _label(point, name))
                 for name, x in labels.items()
             )
-            found[place] = htf.load_results(path)
+            found[place] = run
     length = max((len(run.step) for run in found.values()), default=1)
     ends = {name: np.full(shape, np.nan) for name in SCALARS}
     course = {name: np.full((*shape, length), np.nan)

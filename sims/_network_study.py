@@ -1,7 +1,6 @@
 """The frame that both simulations of trained networks hang in."""
 
 import dataclasses
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,10 @@ from rich.table import Table
 import htfjax as htf
 from sims import _network_figures, _network_measures, _network_results, _network_samples
 from sims._command import INTERRUPTED
-from sims._drive import SUFFIX
+from sims._drive import SUFFIX, read_records
 from sims._errors import FolderError, SettingError
 from sims._figures import save
-from sims._folder import open_folder, read_json, write_json
+from sims._folder import CONFIG, open_folder, read_config, read_entry, write_json
 from sims._network_options import (
     AXES,
     MAY_DIFFER,
@@ -26,6 +25,7 @@ from sims._network_options import (
     with_preset,
 )
 from sims._network_pool import run_all
+from sims._network_training import label_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Study:
     figure: Callable[[xr.Dataset, str], Any]
     words: tuple[str, str]  # what label 0 and label 1 mean
     prepare: Callable[[], Any] = lambda: None  # before the first run
-    digest: Callable[[], str | None] = lambda: None  # of images from outside the folder
+    digests: Callable[[], dict[str, str]] = dict  # SHA-256 of every set of images
     extra: Callable[[], dict[str, Any]] = dict  # for the summary
 
 
@@ -64,19 +64,22 @@ def run(config: Any, study: Study) -> dict[str, Any]:
         if len(set(values)) < len(values) or not values:
             raise SettingError(f"`{name}` values {values}: none, or one twice.")
     points = points_of(config, study.values, study.canvases)
-    may_differ = (*MAY_DIFFER, "distances", "path_lengths", "data", "image_folder",
-                  "images_note")  # fmt: skip
     _refuse_fewer_epochs(config)
-    folder = open_folder(config.out, config, may_differ=may_differ)
+    with open_folder(config.out, config, may_differ=MAY_DIFFER) as folder:
+        study.prepare()
+        _refuse_other_images(folder, study.digests())
+        save(_samples(points, config, study), folder, "samples")
+        if config.samples_only:
+            return {"state": "sampled"}
+        return _train_all(points, config, study, folder)
+
+
+def _train_all(points: list, config: Any, study: Study, folder: Path) -> dict[str, Any]:
+    """Trains what is missing; writes results, summary and figures of what there is."""
     runs = folder / "runs"
-    study.prepare()
-    _refuse_other_images(folder, study.digest())
-    save(_samples(points, config, study), folder, "samples")
-    if config.samples_only:
-        return {"state": "sampled"}
     done = run_all(points, config, study.build, runs)
     arms = [arm.label for arm in arms_of(config)]
-    data = _network_results.collect(points, runs, study.axis, arms)
+    data = _network_results.collect(points, runs, study.axis, arms, config)
     htf.save_results(folder / f"results{SUFFIX}", data)
     summary = _network_results.summarize(data, study.axis, config)
     summary |= study.extra()
@@ -84,19 +87,20 @@ def run(config: Any, study: Study) -> dict[str, Any]:
     write_json(folder / "summary.json", summary)
     save(study.figure(data, study.axis), folder, study.axis)
     save(_network_figures.courses(data, study.axis), folder, "training")
-    measured = measures(sorted(points, key=lambda p: arms.index(p.arm.label)), runs)
+    ordered = sorted(points, key=lambda p: arms.index(p.arm.label))
+    measured = measures(ordered, runs, config)
     if measured:
         save(_network_figures.locality_measures(measured, study.axis), folder, "locality")
     return summary
 
 
 def _refuse_fewer_epochs(config: Any) -> None:
-    """Runs that are done would have trained longer than the new ones."""
-    path = config.out / "config.json"
-    try:
-        before = json.loads(path.read_text())["config"]["epochs"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return  # `open_folder` says what is wrong
+    """Runs that are done would have trained longer than the new ones.
+
+    Raises:
+      SettingError: with both numbers. FolderError: config.json is damaged.
+    """
+    before = (read_config(config.out / CONFIG) or {}).get("epochs")
     if isinstance(before, int) and config.epochs < before:
         raise SettingError(
             f"`--epochs {config.epochs}`: runs in {config.out} had {before}; a folder can "
@@ -104,21 +108,28 @@ def _refuse_fewer_epochs(config: Any) -> None:
         )
 
 
-def _refuse_other_images(folder: Path, digest: str | None) -> None:
-    """Runs of one folder are compared, so they must have seen the same images."""
+def _refuse_other_images(folder: Path, digests: dict[str, str]) -> None:
+    """Runs of one folder are compared, so they must have seen the same images.
+
+    Raises:
+      FolderError: other images, or none say which they were.
+    """
     path = folder / "images.json"
-    if digest is None:
-        return
-    if not path.exists():
-        write_json(path, {"sha256": digest})
-        return
-    before = read_json(path, "sha256")
-    if before != digest:
+    before = read_entry(path, "images")
+    if before is None and any((folder / "runs").glob(f"*{SUFFIX}")):
         raise FolderError(
-            f"`--data` holds other images than those the runs in {folder} were trained on "
-            f"(SHA-256 {digest[:12]}, there {before[:12]}). Choose another `--out`, or the "
-            "folder of the first run."
+            f"{path} is missing, so nothing says which images the runs beside it were "
+            "trained on; restore it from a copy, or choose another `--out`."
         )
+    before = before or {}
+    for name, digest in digests.items():
+        if before.get(name, digest) != digest:
+            raise FolderError(
+                f"{name}: other images than those the runs in {folder} were trained on "
+                f"(SHA-256 {digest[:12]}, there {before[name][:12]}). Choose another "
+                "`--out`, or the images of the first run."
+            )
+    htf.runs.write_sealed(path, {"images": before | digests})
 
 
 def _samples(points: list, config: Any, study: Study) -> Any:
@@ -132,13 +143,19 @@ def _samples(points: list, config: Any, study: Study) -> Any:
     return _network_samples.sheet(tasks, study.axis, study.words)
 
 
-def measures(points: list, runs: Path) -> dict[Any, xr.Dataset]:
-    """What `--measure` left of each run."""
+def measures(points: list, runs: Path, config: Any) -> dict[Any, xr.Dataset]:
+    """What `--measure` left of each run.
+
+    Raises:
+      RunError: a file of another run. ValueError: a damaged file.
+    """
     found = {}
     for point in points:
         path = runs / _network_measures.FOLDER / f"{point.name}{SUFFIX}"
-        if path.exists():
-            found[point] = htf.load_results(path)
+        label = _network_measures.label(label_of(point, config))
+        dataset = read_records(path, label)
+        if dataset is not None:
+            found[point] = dataset
     return found
 
 

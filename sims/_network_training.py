@@ -15,9 +15,10 @@ import xarray as xr
 import htfjax as htf
 from htfjax import locality
 from sims import _network_measures
-from sims._drive import SUFFIX, Job, drive
+from sims._drive import SUFFIX, Job, drive, read_records
 from sims._errors import SettingError
-from sims._network_options import Point
+from sims._folder import run_label
+from sims._network_options import MAY_DIFFER, Point
 
 EPOCHS_PER_CHUNK = 10  # of small networks; a large one saves and listens every epoch
 FINISHED = ("converged", "capped", "diverged")
@@ -38,12 +39,11 @@ def is_finished(point: Point, config: Any, folder: Path) -> bool:
     """Whether the folder holds the end of this run.
 
     Raises:
-      ValueError: a damaged file; it is named.
+      RunError: records of another run. ValueError: a damaged file; it is named.
     """
-    path = folder / f"{point.name}{SUFFIX}"
-    if not path.exists():
+    found = read_records(folder / f"{point.name}{SUFFIX}", label_of(point, config))
+    if found is None:
         return False
-    found = htf.load_results(path)
     status = found.attrs["status"]
     if "test_accuracy" not in found or status not in FINISHED:
         return False
@@ -52,6 +52,11 @@ def is_finished(point: Point, config: Any, folder: Path) -> bool:
     ):
         return False
     return status != "capped" or int(found.attrs["epochs_asked"]) >= config.epochs
+
+
+def label_of(point: Point, config: Any) -> str:
+    """What every file of a run is labelled with."""
+    return run_label(point.name, config, MAY_DIFFER)
 
 
 def is_measured(point: Point, config: Any, status: str) -> bool:
@@ -116,6 +121,7 @@ def _train(
     steps = locality.steps_per_epoch(examples.count, config.batch_size)
     job = Job(
         name=point.name,
+        label=label_of(point, config),
         start=locality.start_training(params, statistics, examples),
         loss=loss,
         optimizer=make_optimizer(point, config),
@@ -149,7 +155,8 @@ def _train(
     htf.save_results(folder / f"{point.name}{SUFFIX}", dataset)
     if is_measured(point, config, outcome.status):
         both = {"before": (params, statistics), "after": (weights, course.statistics)}
-        _network_measures.save(folder, point.name, network, both, task, for_measures)
+        label = _network_measures.label(label_of(point, config))
+        _network_measures.save(folder, point.name, label, network, both, task, for_measures)
     return outcome.status
 
 

@@ -2,8 +2,6 @@
 
 import dataclasses
 import math
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -165,9 +163,8 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise SettingError(f"`--observations {path}`: no such file.")
     try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        return htf.runs.read_npz(path)
+    except (OSError, ValueError) as error:
         raise SettingError(
             f"`--observations {path}` is damaged or no npz file of plain arrays ({error})."
         ) from error

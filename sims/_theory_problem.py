@@ -1,13 +1,13 @@
 """The completion problem that the theory's simulations share, and their small parts."""
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
 import htfjax as htf
+from sims._figures import save as save_figure
 
 # Distinguishable in grey: dark to light, with a line style each.
 STYLES = ("-", "--", "-.", ":")
@@ -66,12 +66,6 @@ def top_singular_values(count: int, modes: tuple[int, ...]) -> Any:
         return htf.singular_values(factors, modes)[:count]
 
     return observe
-
-
-def save_figure(fig: Any, folder: Path, name: str) -> None:
-    """PNG and SVG."""
-    fig.savefig(folder / f"{name}.png", dpi=160)
-    fig.savefig(folder / f"{name}.svg", metadata={"Date": None})
 
 
 def finite(values: Any) -> Any:

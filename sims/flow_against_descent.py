@@ -62,7 +62,11 @@ class Config:
 
 def run(config: Config) -> dict[str, Any]:
     """Runs and returns the summary; figures and `summary.json` go to `config.out`."""
-    folder = open_folder(config.out, config, may_differ=())
+    with open_folder(config.out, config, may_differ=()) as folder:
+        return _compute(config, folder)
+
+
+def _compute(config: Config, folder: Path) -> dict[str, Any]:
     with jax.enable_x64(True):
         keys = jax.random.split(jax.random.key(config.seed), 2)
         tree = htf.perfect(4)

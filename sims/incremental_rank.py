@@ -19,7 +19,7 @@ import htfjax as htf
 from sims import _figures, _records
 from sims._command import INTERRUPTED, command
 from sims._drive import Job, drive, progress_display
-from sims._folder import open_folder, write_json
+from sims._folder import open_folder, run_label, write_json
 from sims._problem import Problem, make_problem
 from sims._settings import (
     MAY_DIFFER,
@@ -49,20 +49,30 @@ def run(config: Config) -> dict[str, Any]:
             _job(config, setting, problem)
             for setting, problem in zip(settings, problems, strict=True)
         ]
-        folder = open_folder(config.out, config, may_differ=MAY_DIFFER)
-        summary: dict[str, Any] = {}
-        with progress_display() as progress:
-            for job, setting, problem in zip(jobs, settings, problems, strict=True):
-                outcome = drive(job, folder, progress, config.checkpoint_seconds)
-                dataset = _records.finish(outcome.dataset, outcome.state.params, setting)
-                htf.save_results(folder / f"{job.name}.nc", dataset)
-                summary[job.name] = _records.summarize(
-                    dataset, outcome.state, config, problem
-                )
-                if outcome.status == "interrupted":
-                    break
-    write_json(folder / "summary.json", summary)
-    draw(folder, _figures.View(top=config.top, marks=_is_paper(config)))
+        with open_folder(config.out, config, may_differ=MAY_DIFFER) as folder:
+            summary = _drive_all(config, folder, jobs, settings, problems)
+            write_json(folder / "summary.json", summary)
+            draw(folder, _figures.View(top=config.top, marks=_is_paper(config)))
+    return summary
+
+
+def _drive_all(
+    config: Config,
+    folder: Path,
+    jobs: list[Job],
+    settings: list[Setting],
+    problems: list[Problem],
+) -> dict[str, Any]:
+    """Panel after panel; one row each."""
+    summary: dict[str, Any] = {}
+    with progress_display() as progress:
+        for job, setting, problem in zip(jobs, settings, problems, strict=True):
+            outcome = drive(job, folder, progress, config.checkpoint_seconds)
+            dataset = _records.finish(outcome.dataset, outcome.state.params, setting)
+            htf.save_results(folder / f"{job.name}.nc", dataset)
+            summary[job.name] = _records.summarize(dataset, outcome.state, config, problem)
+            if outcome.status == "interrupted":
+                break
     return summary
 
 
@@ -115,6 +125,7 @@ def main() -> int:
 def _job(config: Config, setting: Setting, problem: Problem) -> Job:
     return Job(
         name=setting.panel,
+        label=run_label(setting.panel, config, MAY_DIFFER),
         start=problem.start,
         loss=problem.step_loss,
         optimizer=problem.optimizer,

@@ -53,7 +53,11 @@ class Config:
 
 def run(config: Config) -> dict[str, Any]:
     """Runs and returns the summary; figures and `summary.json` go to `config.out`."""
-    folder = open_folder(config.out, config, may_differ=())
+    with open_folder(config.out, config, may_differ=()) as folder:
+        return _compute(config, folder)
+
+
+def _compute(config: Config, folder: Path) -> dict[str, Any]:
     tree, rows, curves = htf.perfect(4), {}, {}
     look = top_singular_values(4, (0, 1))
     with jax.enable_x64(True):

@@ -100,7 +100,7 @@ def run(asked: Config) -> dict[str, Any]:
         canvases=config.canvases,
         build=build,
         words=("different", "same class"),
-        digest=functools.partial(_digest, config),
+        digests=functools.partial(_digests, config),
         figure=functools.partial(
             _network_figures.accuracies, paper=paper, note=note if paper else "",
             label="free columns between the images",
@@ -155,14 +155,15 @@ def _images(name: str, data: Path | None, split: str, held_out: bool) -> localit
     )  # fmt: skip
 
 
-def _digest(config: Any) -> str:
+def _digests(config: Any) -> dict[str, str]:
     """SHA-256 of all pixels and labels."""
     found = hashlib.sha256()
     for split in ("train", "test"):
         images = _images(config.images, config.data, split, False)
         found.update(np.asarray(images.pixels).tobytes())
         found.update(np.asarray(images.labels).tobytes())
-    return found.hexdigest()
+    name = "`--data`" if config.images == "cifar10" else "the digits"
+    return {name: found.hexdigest()}
 
 
 def main() -> int:

@@ -50,7 +50,11 @@ class Config:
 
 def run(config: Config) -> dict[str, Any]:
     """Runs and returns the summary; figures and `summary.json` go to `config.out`."""
-    folder = open_folder(config.out, config, may_differ=())
+    with open_folder(config.out, config, may_differ=()) as folder:
+        return _compute(config, folder)
+
+
+def _compute(config: Config, folder: Path) -> dict[str, Any]:
     target_tree = htf.perfect(4)
     trees = {
         "matching": target_tree,

@@ -7,6 +7,7 @@ above chance and their positions more, so only what exceeds that baseline follow
 
 import dataclasses
 import functools
+import hashlib
 import sys
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,7 @@ def run(asked: Config) -> dict[str, Any]:
         build=build,
         words=("two paths", "one path"),
         prepare=functools.partial(_draw_all, config),
+        digests=functools.partial(_digests, config),
         figure=functools.partial(_draw, config=config),
         extra=functools.partial(_extra, config),
     )
@@ -164,6 +166,18 @@ def _draw_all(config: Any) -> None:
     for canvas in config.canvases:
         for length in config.path_lengths:
             _images(config, length, canvas)
+
+
+def _digests(config: Any) -> dict[str, str]:
+    """SHA-256 of the pixels and labels of every path length and canvas."""
+    found = {}
+    for canvas in config.canvases:
+        for length in config.path_lengths:
+            images = _images(config, length, canvas)
+            content = images.pixels.tobytes() + images.labels.tobytes()
+            name = f"path length {length} on {canvas}"
+            found[name] = hashlib.sha256(content).hexdigest()
+    return found
 
 
 def baselines(config: Any, canvas: str) -> dict[int, float]:

@@ -87,7 +87,7 @@ def run(config: Config) -> dict[str, Any]:
         "model": config.models, "target_rank": config.target_ranks, "ratio": config.ratios,
     }  # fmt: skip
     base = Cell(widths=config.widths, init_scale=config.init_scale)
-    last = drive_grid(
+    with drive_grid(
         htf.ensemble.Grid(base, seeds_from(config.seed, config.num_seeds), axes),
         config.out,
         build=cell_lane,
@@ -98,12 +98,13 @@ def run(config: Config) -> dict[str, Any]:
         patience=config.patience,
         batching=config.batching,
         checkpoint_seconds=config.checkpoint_seconds,
-    )
-    data = htf.load_results(config.out)
-    summary = {"rows": summarize(data), "state": last.state}
-    write_json(config.out / "summary.json", summary)
-    write_json(config.out / "config.json", dataclasses.asdict(config) | {"out": None})
-    save(_ensemble_figures.phase(data, summary), config.out, "phase_diagram")
+    ) as last:
+        data = htf.load_results(config.out)
+        summary = {"rows": summarize(data), "state": last.state}
+        write_json(config.out / "summary.json", summary)
+        options = dataclasses.asdict(config) | {"out": None}
+        htf.runs.write_sealed(config.out / "config.json", options)
+        save(_ensemble_figures.phase(data, summary), config.out, "phase_diagram")
     return summary
 
 

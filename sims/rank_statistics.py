@@ -85,7 +85,7 @@ def run(config: Config) -> dict[str, Any]:
     config = resolve(config)
     check_multiple(config.num_steps, config.record_every)
     grid = grid_of(config)
-    last = drive_grid(
+    with drive_grid(
         grid,
         config.out,
         build=model_lane,
@@ -95,17 +95,18 @@ def run(config: Config) -> dict[str, Any]:
         patience=config.patience,
         batching=config.batching,
         checkpoint_seconds=config.checkpoint_seconds,
-    )
-    data = htf.load_results(config.out)
-    found = _rises.rises(
-        data[["loss", "chord", "singular_value"]], target_values(data, config)
-    )
-    summary = summarize(data, found, config) | {"state": last.state}
-    write_json(config.out / "summary.json", summary)
-    options = dataclasses.asdict(config) | {"out": None}
-    write_json(config.out / "config.json", options)
-    for name, figure in _ensemble_figures.rank_statistics(data, found, summary).items():
-        save(figure, config.out, name)
+    ) as last:
+        data = htf.load_results(config.out)
+        found = _rises.rises(
+            data[["loss", "chord", "singular_value"]], target_values(data, config)
+        )
+        summary = summarize(data, found, config) | {"state": last.state}
+        write_json(config.out / "summary.json", summary)
+        options = dataclasses.asdict(config) | {"out": None}
+        htf.runs.write_sealed(config.out / "config.json", options)
+        figures = _ensemble_figures.rank_statistics(data, found, summary)
+        for name, figure in figures.items():
+            save(figure, config.out, name)
     return summary
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import tyro
 from rich.console import Console
 
+import htfjax as htf
 from sims._command import command
 from sims._ensembles import headline, spell_seconds
 
@@ -30,15 +31,20 @@ def read(folder: Path) -> dict[str, Any]:
     Raises:
       FileNotFoundError: no ensemble there. ValueError: a damaged file.
     """
-    import htfjax as htf
-
     path = folder / "status.json"
     if not path.exists():
         raise FileNotFoundError(f"no ensemble in {folder}")
+    wanted = {f.name for f in dataclasses.fields(htf.ensemble.Progress)} | {"time", "pid"}
     try:
-        found = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged ({error})") from error
+        found = json.loads(path.read_text(encoding="utf-8"))
+        missing = sorted(wanted - set(found))
+        if missing or not isinstance(found, dict):
+            raise ValueError(f"it lacks {', '.join(missing)}")
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ValueError(
+            f"{path} is damaged ({error}); the next chunk of the run, or the same command "
+            "again, writes it anew"
+        ) from error
     return found | {"at_work": htf.ensemble.is_locked(folder)}
 
 

@@ -104,11 +104,11 @@ def run_into_folder(config: Config) -> list[dict[str, Any]]:
 
     Raises: as `run`. FolderError: the folder cannot be used.
     """
-    if config.out is not None:
-        open_folder(config.out, config, may_differ=tuple(vars(config)))
-    rows = run(config)
-    if config.out is not None:
-        write_json(config.out / "summary.json", {"laws": rows, "jax": jax.__version__})
+    if config.out is None:
+        return run(config)
+    with open_folder(config.out, config, may_differ=tuple(vars(config))) as folder:
+        rows = run(config)
+        write_json(folder / "summary.json", {"laws": rows, "jax": jax.__version__})
     return rows
 
 

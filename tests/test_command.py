@@ -1,11 +1,14 @@
 """The frame of every command: options, errors in one line, exit codes."""
 
 import dataclasses
+import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
+import htfjax as htf
 from sims._command import INTERRUPTED, command
 from sims._errors import FolderError, RunError, SettingError
 
@@ -70,3 +73,48 @@ def test_faults_of_ours_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with pytest.raises(ZeroDivisionError):
         run_with(monkeypatch, work)
+
+
+@pytest.mark.parametrize(
+    ("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGUSR1", 143)]
+)
+@pytest.mark.parametrize("listening", [True, False])
+def test_signals_have_their_exit_codes(
+    name: str, code: int, listening: bool, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:  # fmt: skip
+    """Saved and reported where a run listens, one line elsewhere."""
+    before = signal.getsignal(getattr(signal, name))
+
+    def work(options: Options) -> str:
+        if not listening:
+            signal.raise_signal(getattr(signal, name))
+        with htf.runs.stop_requested() as requested:
+            signal.raise_signal(getattr(signal, name))
+            assert requested()
+        return "saved"
+
+    assert run_with(monkeypatch, work, INTERRUPTED) == code
+    out, err = capsys.readouterr()
+    assert ("saved" in out) == listening
+    assert len(err.splitlines()) == (0 if listening else 1)
+    assert signal.getsignal(getattr(signal, name)) is before
+
+
+def test_home_folders_are_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shell leaves `--out=~/runs` alone."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Places:
+        """Paths in every form."""
+
+        out: Path
+        more: tuple[Path, ...] = ()
+        none: Path | None = None
+
+    found = []
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr("sys.argv", ["test", "--out=~/runs", "--more", "~/a", "b"])
+    command("test", Places, found.append, lambda *_: 0)
+    assert (found[0].out, found[0].more) == (tmp_path / "runs", (tmp_path / "a", Path("b")))
+    assert found[0].none is None

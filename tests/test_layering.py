@@ -21,6 +21,7 @@ ORDER = [
     "_callables",
     "_pytrees",
     "_files",
+    "_archives",
     "_digests",
     "_locks",
     "_signals",

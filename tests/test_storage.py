@@ -1,8 +1,12 @@
 """Files: what is written comes back bit for bit, damage is named, nothing is unpickled."""
 
 import dataclasses
+import hashlib
 import io
 import json
+import os
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -467,15 +471,14 @@ def test_results_of_a_newer_format_are_refused(tmp_path, monkeypatch):
 def test_an_interrupted_write_leaves_the_old_results(tmp_path, monkeypatch):
     path = tmp_path / "run.nc"
     htf.save_results(path, results(0))
-    targets = []
+    write, targets = Path.write_bytes, []
 
-    def stop_in_the_middle(_, target, **options):
-        del options
-        targets.append(Path(target))
-        Path(target).write_bytes(b"half of")
+    def stop_in_the_middle(target, content):
+        targets.append(target)
+        write(target, content[: len(content) // 2])
         raise Interrupted
 
-    monkeypatch.setattr(xr.Dataset, "to_netcdf", stop_in_the_middle)
+    monkeypatch.setattr(Path, "write_bytes", stop_in_the_middle)
     with pytest.raises(Interrupted):
         htf.save_results(path, results(1))
     monkeypatch.undo()
@@ -556,7 +559,7 @@ def test_an_interrupted_checkpoint_leaves_the_old_one(getkey, tmp_path, monkeypa
     def stop(*_, **__):
         raise Interrupted
 
-    monkeypatch.setattr(ocp.StandardCheckpointer, "save", stop)
+    monkeypatch.setattr(ocp.Checkpointer, "save", stop)
     with pytest.raises(Interrupted):
         htf.save_state(tmp_path / "state", new)
     monkeypatch.undo()
@@ -619,3 +622,233 @@ def test_a_plain_folder_is_no_checkpoint(tmp_path):
     (tmp_path / "state").mkdir()
     with pytest.raises(ValueError, match=r"`path=.*state`"):
         htf.load_state(tmp_path / "state", like={"x": jnp.ones(3)})
+
+
+def seal(path: Path) -> None:
+    """Gives a file the end that makes it one of ours."""
+    content = path.read_bytes()
+    digest = hashlib.sha256(content).digest()
+    path.write_bytes(content + b"htfjax sha256 digest of all before:" + digest)
+
+
+def external_storage(file, secret: Path) -> None:
+    file.create_dataset("x", (4,), "u1", external=[(str(secret), 0, 4)])
+
+
+def external_link(file, secret: Path) -> None:
+    import h5py
+
+    with h5py.File(secret.with_suffix(".h5"), "w") as other:
+        other["x"] = np.arange(4)
+    file["x"] = h5py.ExternalLink(str(secret.with_suffix(".h5")), "/x")
+
+
+def external_group(file, secret: Path) -> None:
+    external_link(file.create_group("inner"), secret)
+
+
+def soft_link(file, secret: Path) -> None:
+    import h5py
+
+    file["y"] = np.arange(4)
+    file["x"] = h5py.SoftLink("/y")
+
+
+def virtual_dataset(file, secret: Path) -> None:
+    import h5py
+
+    with h5py.File(secret.with_suffix(".h5"), "w") as other:
+        other["x"] = np.arange(4)
+    layout = h5py.VirtualLayout((4,), "i8")
+    layout[:] = h5py.VirtualSource(str(secret.with_suffix(".h5")), "x", (4,))
+    file.create_virtual_dataset("x", layout)
+
+
+def huge(file, secret: Path) -> None:
+    file.create_dataset("x", (10**15,), "f8", chunks=(1000,))
+
+
+HOSTILE = (
+    external_storage,
+    external_link,
+    external_group,
+    soft_link,
+    virtual_dataset,
+    huge,
+)
+
+
+@pytest.mark.parametrize("make", HOSTILE, ids=lambda make: make.__name__)
+def test_sealed_files_that_read_other_files_are_refused(tmp_path, make):
+    import h5py
+
+    secret, path = tmp_path / "secret", tmp_path / "hostile.nc"
+    secret.write_bytes(b"abcd")
+    htf.save_results(path, xr.Dataset({"fine": ("k", [1.0])}))
+    path.write_bytes(path.read_bytes()[:-67])
+    with h5py.File(path, "a") as file:
+        make(file, secret)
+    seal(path)
+    with pytest.raises(ValueError, match=r"hostile\.nc` is damaged or holds no results"):
+        htf.load_results(path)
+
+
+def test_a_sealed_file_of_our_own_is_read(tmp_path):
+    """The seal of these tests is the library's."""
+    path = tmp_path / "run.nc"
+    htf.save_results(path, results())
+    path.write_bytes(path.read_bytes()[:-67])
+    seal(path)
+    assert_same_results(htf.load_results(path), results())
+
+
+def test_results_of_nothing_but_dimensions(tmp_path):
+    dataset = xr.Dataset({"empty": (("a", "b"), np.zeros((0, 3)))})
+    htf.save_results(tmp_path / "run.nc", dataset)
+    assert htf.load_results(tmp_path / "run.nc")["empty"].shape == (0, 3)
+    constant = xr.Dataset({"x": ("a", np.zeros(10**6))})
+    htf.save_results(tmp_path / "run.nc", constant)
+    assert htf.load_results(tmp_path / "run.nc").sizes["a"] == 10**6
+
+
+def test_paths_in_the_home_folder_and_after_a_change_of_folder(
+    getkey, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    factors = factors_for(getkey())
+    htf.save_factors("~/f.npz", factors)
+    assert_bit_equal(htf.load_factors("~/f.npz"), factors)
+    htf.save_results("~/run.nc", results())
+    assert_same_results(htf.load_results("~/run.nc"), results())
+    assert {p.name for p in tmp_path.iterdir()} == {"f.npz", "run.nc"}
+    monkeypatch.chdir(tmp_path)
+    assert_same_results(htf.load_results("run.nc"), results())
+
+
+@pytest.mark.parametrize("write", ["factors", "results"])
+@pytest.mark.parametrize("kind", ["folder", "device"])
+def test_only_files_are_replaced(getkey, tmp_path, write, kind):
+    path = tmp_path / "there" if kind == "folder" else Path(os.devnull)
+    if kind == "folder":
+        path.mkdir()
+        (path / "notes").write_text("mine")
+    save, value = (
+        (htf.save_factors, factors_for(getkey()))
+        if write == "factors"
+        else (htf.save_results, results())
+    )
+    with pytest.raises(ValueError, match=r"`path=.* choose the name of a file"):
+        save(path, value)
+    assert kind == "device" or (path / "notes").read_text() == "mine"
+
+
+FULL = """
+import resource, sys
+import numpy as np, xarray as xr
+import htfjax as htf
+numbers = np.random.default_rng(0).random(200_000)
+tree = htf.flat(1)
+few = htf.Factors(tree=tree, weights=(numbers[:, None], None))
+htf.save_results("run.nc", xr.Dataset({"x": ("k", numbers[:100])}))
+htf.save_factors("f.npz", htf.Factors(tree=tree, weights=(numbers[:9, None], None)))
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+for write in (
+    lambda: htf.save_results("run.nc", xr.Dataset({"x": ("k", numbers)})),
+    lambda: htf.save_factors("f.npz", few),
+):
+    try:
+        write()
+    except OSError as error:
+        print(error)
+"""
+
+
+def test_a_full_disk_is_one_error_and_loses_nothing(tmp_path):
+    pytest.importorskip("resource")
+    done = subprocess.run(
+        [sys.executable, "-c", FULL], cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [("the disk is full" in line) for line in done.stdout.splitlines()] == [True] * 2
+    assert {p.name for p in tmp_path.iterdir()} == {"f.npz", "run.nc"}
+    assert htf.load_results(tmp_path / "run.nc").sizes["k"] == 100
+
+
+def npy(shape: tuple, dtype: str = "<f8", content: bytes = b"") -> bytes:
+    """An array file whose header says what it likes."""
+    header = repr({"descr": dtype, "fortran_order": False, "shape": shape})
+    return raw_npy(header, content)
+
+
+def raw_npy(header: str, content: bytes = b"") -> bytes:
+    text = header.encode().ljust(117) + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + content
+
+
+HOSTILE_ARRAYS = {
+    "huge": npy((10**15,)),
+    "huge_product": npy((10**9, 10**9)),
+    "negative": npy((-1, 3)),
+    "short": npy((3, 2), content=bytes(40)),
+    "long": npy((3, 2), content=bytes(56)),
+    "object": npy((1,), "|O", bytes(8)),
+    "open_bracket": raw_npy("{'descr': '<f8', 'fortran_order': False, 'shape': (3,"),
+    "no_shape": raw_npy("{'descr': '<f8', 'fortran_order': False}"),
+    "call": raw_npy("__import__('os').abort()"),
+    "deep": raw_npy("(" * 110),
+    "none": b"",
+    "magic_only": b"\x93NUMPY\x03\x00",
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE_ARRAYS)
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_hostile_arrays_take_no_memory_and_name_the_file(tmp_path, name, method):
+    path = tmp_path / "hostile.npz"
+    header = io.BytesIO()
+    text = json.dumps({"format": 1, "children": CHILDREN, "fixed": [], "dtype": "float64"})
+    np.save(header, np.array(text))
+    fine = io.BytesIO()
+    np.save(fine, np.ones((3, 2)))
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("header.npy", header.getvalue())
+        archive.writestr("weight_0.npy", fine.getvalue())
+        archive.writestr("weight_1.npy", HOSTILE_ARRAYS[name])
+    with pytest.raises(ValueError, match=r"`path=.*hostile\.npz` is damaged"):
+        htf.load_factors(path)
+    with zipfile.ZipFile(path, "w", method) as archive:  # the rest of it is fine
+        archive.writestr("header.npy", header.getvalue())
+        archive.writestr("weight_0.npy", fine.getvalue())
+        archive.writestr("weight_1.npy", fine.getvalue())
+    assert htf.load_factors(path).weights[1] is not None
+
+
+@pytest.mark.parametrize("field", ["file_size", "compress_size"])
+def test_sizes_of_zip_entries_are_checked_against_the_file(getkey, tmp_path, field):
+    path = tmp_path / "hostile.npz"
+    htf.save_factors(path, factors_for(getkey()))
+    content = bytearray(path.read_bytes())
+    entry = content.rindex(b"PK\x01\x02")
+    place = entry + (24 if field == "file_size" else 20)
+    content[place : place + 4] = (0x7FFFFFFF).to_bytes(4, "little")
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"`path=.*hostile\.npz` is damaged"):
+        htf.load_factors(path)
+
+
+def test_an_encrypted_or_repeated_entry_is_refused(getkey, tmp_path):
+    path = tmp_path / "hostile.npz"
+    htf.save_factors(path, factors_for(getkey()))
+    whole = bytearray(path.read_bytes())
+    content = whole.copy()
+    content[content.rindex(b"PK\x01\x02") + 8] |= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="is encrypted"):
+        htf.load_factors(path)
+    path.write_bytes(whole)
+    with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning, match="Duplic"):
+        archive.writestr("weight_0.npy", b"")
+    with pytest.raises(ValueError, match="names an array twice"):
+        htf.load_factors(path)

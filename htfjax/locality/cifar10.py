@@ -1,18 +1,21 @@
 """CIFAR-10 from its official binary files. No pickle is ever read."""
 
+import contextlib
 import hashlib
+import http.client
 import os
 import tarfile
 import tempfile
+import time
 import urllib.error
 import urllib.request
 import zlib
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
-from htfjax import _checks, _files
+from htfjax import _checks, _digests, _files
 from htfjax.locality.images import Images
 
 __all__ = ["download_cifar10", "load_cifar10"]
@@ -27,6 +30,7 @@ FILES = {
 RECORDS = 10_000  # a file
 RECORD = 1 + 3 * 32 * 32  # a label, then the red, green and blue planes
 FOLDER = "cifar-10-batches-bin"  # inside the archive
+DIGESTS = "htfjax-cifar-10.json"  # beside that folder: SHA-256 of what was unpacked, sealed
 MEAN, STD = (0.491, 0.482, 0.446), (0.247, 0.243, 0.261)
 BLOCK = 1 << 20
 
@@ -49,21 +53,25 @@ def load_cifar10(
 
     Raises:
       FileNotFoundError: a file is missing. ValueError: it is truncated or too long, holds
-      labels above 9, or another split is asked for. The file, the size expected and where
-      to get it are said.
+      labels above 9, is not the one that `download_cifar10` unpacked there, or another
+      split is asked for. The message names the file, the size expected and where to get
+      it.
 
     Source: https://www.cs.toronto.edu/~kriz/cifar.html (binary version).
 
     Example:
-      >>> load_cifar10("nowhere", "test")  # doctest: +ELLIPSIS
+      >>> load_cifar10("/nowhere", "test")  # doctest: +ELLIPSIS
       Traceback (most recent call last):
-      FileNotFoundError: nowhere/test_batch.bin is missing: ...
+      FileNotFoundError: /nowhere/test_batch.bin is missing: ...
     """
     _checks.one_of("split", split, tuple(FILES))
-    where = Path(folder)
+    where = _files.absolute("folder", folder)
     if not (where / FILES[split][0]).exists() and (where / FOLDER).is_dir():
         where = where / FOLDER
-    records = np.concatenate([_records(where / file) for file in FILES[split]])
+    known = _unpacked_digests(where)
+    records = np.concatenate(
+        [_records(where / file, known.get(file)) for file in FILES[split]]
+    )
     planes = records[:, 1:].reshape(-1, 3, 32, 32)
     pixels = np.ascontiguousarray(planes.transpose(0, 2, 3, 1))
     return Images(pixels, records[:, 0].copy(), name, mean=MEAN, std=STD)
@@ -76,25 +84,29 @@ def download_cifar10(
     md5: str = MD5,
     size: int = SIZE,
     timeout: float = 60.0,
+    deadline: float = 3600.0,
 ) -> Path:
     """Fetches the official binary archive, checks its md5 and unpacks its six data files.
 
-    Nothing is unpacked from an archive with another checksum. A finished folder is left
-    alone. 170 MB are fetched, 184 MB unpacked.
+    Nothing is unpacked from an archive with another checksum, and no file of others is
+    replaced. The SHA-256 of every file unpacked is kept in `htfjax-cifar-10.json`; a
+    folder whose files fit it is left alone. 170 MB are fetched, 184 MB unpacked.
 
     Args:
       folder: where to put `cifar-10-batches-bin`; made if it does not exist.
       url: another place for the same archive (https, http or file).
       md5: the archive's checksum.
-      size: the archive's bytes, to tell a broken transfer from another file.
+      size: the archive's bytes; no more are read.
       timeout: seconds without an answer before it gives up.
+      deadline: seconds for the whole transfer before it gives up.
 
     Returns:
       The folder for `load_cifar10`.
 
     Raises:
-      ValueError: an archive of another size or checksum, or without the files.
-      OSError: the address cannot be read; it is said.
+      ValueError: an archive of another size or checksum, or without the files; or another
+        file stands where one of them would go.
+      OSError: the address cannot be read, or not in time; the message names it.
 
     Source: https://www.cs.toronto.edu/~kriz/cifar.html (binary version).
 
@@ -105,19 +117,37 @@ def download_cifar10(
       Traceback (most recent call last):
       OSError: file:///nowhere.gz cannot be read ...
     """
-    target = Path(folder) / FOLDER
+    _checks.positive("timeout", timeout, strict=True)
+    _checks.positive("deadline", deadline, strict=True)
+    size = _checks.at_least("size", size, 1)
+    above = _files.absolute("folder", folder)
+    target = above / FOLDER
     names = [name for split in FILES.values() for name in split]
-    if all(_complete(target / name) for name in names):
+    known = {}
+    with contextlib.suppress(ValueError):  # a damaged list: all is fetched and compared
+        known = _unpacked_digests(target)
+    if known and all(known[n] == _digests.file_digest(target / n) for n in names):
         return target
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".cifar-10.", dir=folder) as scratch:
+    above.mkdir(parents=True, exist_ok=True)
+    with (
+        _files.name_full_disk(target),
+        tempfile.TemporaryDirectory(prefix=".cifar-10.", dir=above) as scratch,
+    ):
         archive = Path(scratch) / "archive.tar.gz"
-        _fetch(url, archive, md5, size, timeout)
-        _unpack(archive, target, names)
+        _fetch(url, archive, md5, size, timeout, deadline)
+        _unpack(archive, target, names, known)
     return target
 
 
-def _records(path: Path) -> np.ndarray:
+def _unpacked_digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of each file, if `download_cifar10` filled the folder; otherwise nothing."""
+    try:
+        return _digests.read_sealed(folder.parent / DIGESTS)["files"]
+    except FileNotFoundError:
+        return {}
+
+
+def _records(path: Path, digest: str | None) -> np.ndarray:
     """One file as (10000, 3073) bytes."""
     expected = RECORDS * RECORD
     advice = (
@@ -130,6 +160,11 @@ def _records(path: Path) -> np.ndarray:
     if found != expected:
         wrong = "truncated" if found < expected else "too long"
         raise ValueError(f"{path} is {wrong}, {found} bytes: {advice}.")
+    if digest is not None and _digests.file_digest(path) != digest:
+        raise ValueError(
+            f"{path} has changed since it was unpacked; delete it and call "
+            "`download_cifar10` again."
+        )
     records = np.fromfile(path, np.uint8).reshape(RECORDS, RECORD)
     if records[:, 0].max() > 9:
         row = int(np.argmax(records[:, 0] > 9))
@@ -140,27 +175,35 @@ def _records(path: Path) -> np.ndarray:
     return records
 
 
-def _complete(path: Path) -> bool:
-    return path.is_file() and path.stat().st_size == RECORDS * RECORD
-
-
-def _fetch(url: str, path: Path, md5: str, size: int, timeout: float) -> None:
+def _fetch(
+    url: str, path: Path, md5: str, size: int, timeout: float, deadline: float
+) -> None:
     """Writes what lies at `url` to `path`, and refuses it if it is something else."""
     digest, found = hashlib.md5(usedforsecurity=False), 0
+    end = time.monotonic() + deadline
     try:
         with (
-            urllib.request.urlopen(url, timeout=timeout) as source,
+            urllib.request.urlopen(url, timeout=min(timeout, deadline)) as source,
             path.open("wb") as file,
         ):
-            while block := source.read(BLOCK):
+            # `read1` returns what has come, so that a slow sender is noticed.
+            while found <= size and (block := source.read1(BLOCK)):
+                if time.monotonic() > end:
+                    raise TimeoutError(f"{found} bytes in {deadline:g} s")
                 digest.update(block)
                 file.write(block)
                 found += len(block)
-    except (OSError, urllib.error.URLError) as error:
+    except (OSError, urllib.error.URLError, http.client.HTTPException) as error:
+        if isinstance(error, OSError) and error.errno in _files.FULL_NUMBERS:
+            raise
         raise OSError(
             f"{url} cannot be read ({error}); fetch the archive elsewhere, and give the "
             "unpacked folder to `load_cifar10`."
         ) from error
+    if found > size:
+        raise ValueError(
+            f"{url} gives more than {size} bytes: another file; nothing was unpacked."
+        )
     if found != size:
         raise ValueError(
             f"{url} gave {found} bytes, expected {size}: a broken transfer or another "
@@ -173,7 +216,7 @@ def _fetch(url: str, path: Path, md5: str, size: int, timeout: float) -> None:
         )
 
 
-def _unpack(archive: Path, target: Path, names: list[str]) -> None:
+def _unpack(archive: Path, target: Path, names: list[str], known: dict[str, str]) -> None:
     """The named members of the archive, by their last path component, and nothing else."""
     try:
         with tarfile.open(archive, "r:gz") as tar:
@@ -181,16 +224,25 @@ def _unpack(archive: Path, target: Path, names: list[str]) -> None:
             missing = sorted(set(names) - set(members))
             if missing:
                 raise ValueError(f"the archive lacks {', '.join(missing)}.")
+            for name in names:
+                if members[name].size != RECORDS * RECORD:
+                    raise ValueError(f"the archive's {name} has another size.")
             target.mkdir(exist_ok=True)
+            digests = {}
             for name in names:
                 source: Any = tar.extractfile(members[name])
+                content = source.read()
+                digests[name] = hashlib.sha256(content).hexdigest()
+                present = _digests.file_digest(target / name)
+                if present == digests[name]:
+                    continue
+                if present != "missing" and name not in known:
+                    raise ValueError(
+                        f"{target / name} is not the official file, and was not unpacked "
+                        "here; move it away or choose another folder."
+                    )
                 with _files.atomic_write(target / name) as path:
-                    _copy(source, path)
+                    path.write_bytes(content)
     except (tarfile.TarError, zlib.error, EOFError) as error:
         raise ValueError(f"the archive is damaged ({error}).") from error
-
-
-def _copy(source: IO[bytes], path: Path) -> None:
-    with path.open("wb") as file:
-        while block := source.read(BLOCK):
-            file.write(block)
+    _digests.write_sealed(target.parent / DIGESTS, {"files": digests})

@@ -1,5 +1,6 @@
 """Durable runs: locks, stop signals and digests shared by all that writes to disk."""
 
+from htfjax._archives import read_npz
 from htfjax._digests import file_digest, json_digest, read_sealed, write_sealed
 from htfjax._files import absolute, atomic_write
 from htfjax._locks import exclusive_lock, lock_holder
@@ -13,6 +14,7 @@ __all__ = [
     "file_digest",
     "json_digest",
     "lock_holder",
+    "read_npz",
     "read_sealed",
     "stop_requested",
     "stop_signals",

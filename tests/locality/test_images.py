@@ -1,7 +1,12 @@
 """CIFAR-10 files, the archive, and the digits: what is read, and what is refused."""
 
+import contextlib
 import hashlib
+import http.server
 import tarfile
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -73,8 +78,12 @@ def test_the_archive_is_unpacked_only_if_it_is_the_right_one(
     options = pack(tmp_path, batch, FILES)
     with pytest.raises(ValueError, match=r"expected 0000.*nothing was unpacked"):
         locality.download_cifar10(tmp_path / "out", **{**options, "md5": "0000"})
-    with pytest.raises(ValueError, match="bytes, expected 5"):
+    with pytest.raises(ValueError, match="more than 5 bytes"):
         locality.download_cifar10(tmp_path / "out", **{**options, "size": 5})
+    with pytest.raises(ValueError, match=f"bytes, expected {options['size'] + 1}"):
+        locality.download_cifar10(
+            tmp_path / "out", **{**options, "size": options["size"] + 1}
+        )
     assert list((tmp_path / "out").iterdir()) == []
     folder = locality.download_cifar10(tmp_path / "out", **options)
     assert sorted(p.name for p in folder.iterdir()) == sorted(FILES)
@@ -82,6 +91,85 @@ def test_the_archive_is_unpacked_only_if_it_is_the_right_one(
     # A finished folder is left alone, whatever the address.
     again = locality.download_cifar10(tmp_path / "out", url="file:///nowhere")
     assert again == folder
+    # One flipped bit in a file of the right size is noticed, and mended.
+    path = folder / "data_batch_2.bin"
+    content = bytearray(path.read_bytes())
+    content[5000] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"data_batch_2\.bin has changed"):
+        locality.load_cifar10(folder, "train")
+    with pytest.raises(OSError, match="cannot be read"):
+        locality.download_cifar10(tmp_path / "out", url="file:///nowhere")
+    locality.download_cifar10(tmp_path / "out", **options)
+    locality.load_cifar10(tmp_path / "out", "train")
+    # Files that were not unpacked here are compared, and left alone if they differ.
+    (tmp_path / "out" / "htfjax-cifar-10.json").unlink()
+    locality.download_cifar10(tmp_path / "out", **options)
+    (tmp_path / "out" / "htfjax-cifar-10.json").unlink()
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"data_batch_2\.bin is not the official file"):
+        locality.download_cifar10(tmp_path / "out", **options)
+    assert path.read_bytes() == content
+
+
+@contextlib.contextmanager
+def served(answer: Callable[[Any], None]) -> Iterator[str]:
+    """The address of a server on this machine that answers every request so."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                answer(self.wfile)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/archive.tar.gz"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def test_a_slow_server_is_given_up_after_the_deadline(tmp_path: Path) -> None:
+    """Each byte comes in time, the whole never does."""
+
+    def drip(file: Any) -> None:
+        for _ in range(600):
+            file.write(b"x")
+            time.sleep(0.05)
+
+    begun = time.monotonic()
+    with served(drip) as url, pytest.raises(OSError, match=r"cannot be read.*bytes in"):
+        locality.download_cifar10(tmp_path / "out", url=url, timeout=5.0, deadline=0.5)
+    assert time.monotonic() - begun < 4.0
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_an_endless_body_stops_at_the_known_size(tmp_path: Path) -> None:
+    sent = []
+
+    def pour(file: Any) -> None:
+        while True:
+            file.write(bytes(1 << 16))
+            sent.append(1 << 16)
+
+    with served(pour) as url, pytest.raises(ValueError, match="more than 100000 bytes"):
+        locality.download_cifar10(tmp_path / "out", url=url, size=100_000)
+    assert sum(sent) < 100e6
+
+
+def test_another_answer_is_no_archive(tmp_path: Path) -> None:
+    with served(lambda file: file.write(b"<html>")) as url:
+        with pytest.raises(ValueError, match="gave 6 bytes, expected 170052171"):
+            locality.download_cifar10(tmp_path / "out", url=url)
 
 
 def test_an_archive_without_a_file_is_refused(tmp_path: Path, batch: np.ndarray) -> None:

@@ -211,8 +211,8 @@ def test_baselines_are_named_by_what_they_are_of(
 def test_a_folder_of_other_options_is_refused(tmp_path: Path) -> None:
     """The option that differs is named."""
     asked = config(tmp_path)
-    (tmp_path / "config.json").write_text(
-        json.dumps({"config": {"learning_rate": 0.5}, "versions": {}})
+    htf.runs.write_sealed(
+        tmp_path / "config.json", {"config": {"learning_rate": 0.5}, "versions": {}}
     )
     with pytest.raises(FolderError, match="--learning-rate"):
         is_same_class.run(asked)
@@ -377,7 +377,7 @@ def test_every_control_trains(tmp_path: Path, control: str) -> None:
 
 def test_fewer_epochs_in_an_old_folder_are_refused(tmp_path: Path) -> None:
     """Its runs trained longer than new ones would."""
-    (tmp_path / "config.json").write_text(json.dumps({"config": {"epochs": 9}}))
+    htf.runs.write_sealed(tmp_path / "config.json", {"config": {"epochs": 9}})
     with pytest.raises(SettingError, match="only be given more"):
         is_same_class.run(config(tmp_path))
 

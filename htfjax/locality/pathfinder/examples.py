@@ -1,17 +1,15 @@
 """Pathfinder images as examples of a task, and as one file a setting."""
 
 import dataclasses
-import hashlib
 import json
 import os
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from htfjax import _checks, _files
+from htfjax import _archives, _checks, _digests, _files
 from htfjax.locality import streams
 from htfjax.locality.examples import check_rows
 from htfjax.locality.pathfinder.draw import (
@@ -166,17 +164,17 @@ def stored_pathfinder(
         "count": count,
         "format": FORMAT,
     }
-    digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:12]
-    name = f"pathfinder_{settings.output_size}_{settings.contour_length}_{digest}.npz"
-    path = Path(folder) / name
+    digest = _digests.json_digest(asked)
+    name = f"pathfinder_{settings.output_size}_{settings.contour_length}_{digest[:12]}.npz"
+    path = _files.absolute("folder", folder) / name
     if path.exists():
-        images = load_pathfinder(path)
-        if len(images.labels) == count and images.settings == settings:
+        images, header = _read(path)
+        if header.get("asked") == digest and len(images.labels) == count:
             return images
         raise ValueError(f"{path} holds other images than its name says; delete it.")
     path.parent.mkdir(parents=True, exist_ok=True)
     images = draw_pathfinder(key, settings, count, processes=processes)
-    save_pathfinder(path, images)
+    _write(path, images, {"asked": digest})
     return images
 
 
@@ -197,7 +195,11 @@ def save_pathfinder(path: str | os.PathLike, images: PathfinderImages) -> None:
     """
     if not isinstance(images, PathfinderImages):
         raise TypeError(f"`images` must be PathfinderImages, got {type(images).__name__}.")
-    header = {
+    _write(path, images, {})
+
+
+def _write(path: str | os.PathLike, images: PathfinderImages, more: dict[str, str]) -> None:
+    header = more | {
         "format": FORMAT,
         "settings": settings_text(images.settings),
         "drawn": images.drawn,
@@ -221,23 +223,27 @@ def load_pathfinder(path: str | os.PathLike) -> PathfinderImages:
     Traceback (most recent call last):
     FileNotFoundError: no Pathfinder images at missing.npz
     """
-    if not Path(path).is_file():
+    if not _files.absolute("path", path).is_file():
         raise FileNotFoundError(f"no Pathfinder images at {path}")
+    return _read(path)[0]
+
+
+def _read(path: str | os.PathLike) -> tuple[PathfinderImages, dict[str, Any]]:
+    """Images and header of a file."""
     try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-            header = json.loads(str(archive["header"]))
-            newer, images = header["format"] > FORMAT, None
-            if not newer:
-                arrays = [archive[name] for name in ARRAYS]
-                margins = tuple(header["settings"].pop("margins"))
-                settings = PathfinderSettings(margins=margins, **header["settings"])
-                images = PathfinderImages(
-                    *arrays,
-                    drawn=header["drawn"],
-                    thrown_away=header["thrown_away"],
-                    settings=settings,
-                )
-                _check(images)
+        arrays = _archives.read_npz(_files.absolute("path", path))
+        header = json.loads(str(arrays["header"]))
+        newer, images = header["format"] > FORMAT, None
+        if not newer:
+            margins = tuple(header["settings"].pop("margins"))
+            settings = PathfinderSettings(margins=margins, **header["settings"])
+            images = PathfinderImages(
+                *(arrays[name] for name in ARRAYS),
+                drawn=header["drawn"],
+                thrown_away=header["thrown_away"],
+                settings=settings,
+            )
+            _check(images)
     except _files.DAMAGE as error:
         raise ValueError(
             f"`path={path}` is damaged or holds no Pathfinder images ({error}); delete it "
@@ -248,7 +254,7 @@ def load_pathfinder(path: str | os.PathLike) -> PathfinderImages:
             f"`path={path}` has format {header['format']}, this htfjax reads up to "
             f"{FORMAT}; upgrade htfjax."
         )
-    return images
+    return images, header
 
 
 def _check(images: PathfinderImages) -> None:
