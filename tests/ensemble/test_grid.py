@@ -1,6 +1,7 @@
 """Grids: what is asked, what shares a program, what is refused; stops and arrangements."""
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,11 @@ def test_bad_seeds(seeds: Any, kind: type, words: str) -> None:
 def test_seeds_that_are_not_seeds(seeds: Any, kind: type, words: str) -> None:
     with pytest.raises(kind, match=words):
         Grid(Completion(), seeds)
+
+
+def without_addresses(value: Any) -> str:
+    """The same name of a test in every worker."""
+    return re.sub(r" at 0x[0-9a-f]+", "", str(value))[:40]
 
 
 FORMS: list[Any] = [
@@ -200,7 +206,7 @@ class Loose:
         (Anything(rate=1j), r"`base\.rate=1j` has the wrong type"),  # type: ignore[arg-type]
         (Anything(rate="1"), r"`base\.rate='1'` has the wrong type"),  # type: ignore[arg-type]
     ],
-    ids=lambda x: str(x)[:40],
+    ids=without_addresses,
 )
 def test_bad_bases(base: Any, words: str) -> None:
     """Also fields that a folder could not tell apart."""
@@ -263,7 +269,7 @@ def test_bad_meshes(devices: Any, kind: type) -> None:
         ((LANE, SETTING, 2**40), r"`seed` must be below 2\*\*32"),
         ((LANE, SETTING, 0, 3), "`rates` must be a Rates"),
     ],
-    ids=lambda x: str(x)[:40],
+    ids=without_addresses,
 )
 def test_bad_lanes(arguments: Any, words: str) -> None:
     with pytest.raises((TypeError, ValueError), match=words):
