@@ -43,6 +43,7 @@ __all__ = [
     "real_array",
     "scalar",
     "scalar_valued",
+    "seen",
     "sequence",
     "shape",
     "spell",
@@ -307,6 +308,21 @@ def bounded(
             f"{_bounds(least, np.inf, strict)}."
         )
     return found
+
+
+def seen(name: str, values: Any) -> np.ndarray:
+    """Real numbers whose values decide what Python does, as NumPy array.
+
+    Raises:
+      As `real_array`; TypeError: traced values, which have no values yet.
+    """
+    found = real_array(name, values)
+    if not concrete(found):
+        raise TypeError(
+            f"`{name}` must be concrete, got {found.aval} while tracing; call this on "
+            "results, outside jax.jit, jax.vmap and jax.grad."
+        )
+    return np.asarray(found)
 
 
 def integer_array(name: str, values: Any) -> Any:

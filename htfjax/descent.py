@@ -26,6 +26,9 @@ __all__ = [
 ]
 
 
+MOST_STEPS = np.iinfo(np.int32).max  # steps are counted in int32
+
+
 class Carrying(NamedTuple):
     """Parameters beside what steps hand on but do not train: a pytree.
 
@@ -131,7 +134,8 @@ def continue_descent(
       TypeError: `key` is not a typed key, `state` is not a descent state or not one of
         this optimizer, `loss` is not a scalar function, or what it carries on is not like
         what it was given.
-      ValueError: `num_steps` or `record_every` below 1, or not a multiple.
+      ValueError: `num_steps` or `record_every` below 1, not a multiple, or more steps than
+        int32 counts.
 
     Source: gradient descent as in arXiv:2201.11729, experiments.
 
@@ -152,6 +156,8 @@ def continue_descent(
             f"use {num_steps - num_steps % record_every} or "
             f"{num_steps + record_every - num_steps % record_every} steps."
         )
+    if num_steps > MOST_STEPS:
+        raise ValueError(f"`num_steps={num_steps}` must be at most {MOST_STEPS} (int32).")
     check_state(state)
     _checks.function("loss", loss)
     _checks.optimizer("optimizer", optimizer)
@@ -188,10 +194,12 @@ def descend(
     num_steps: int,
     record_every: int,
     observe: Callable[[Any], Any] | None = None,
+    key: jax.Array | None = None,
 ) -> tuple[Any, Trajectory]:
     """Descent from `params`: `start_descent` and one call of `continue_descent`.
 
-    Args, raises: as `continue_descent`.
+    Args, raises: as `continue_descent`; with `key` the loss of step t is
+      `loss(params, fold_in(key, t))`.
 
     Returns:
       The final parameters and the trajectory.
@@ -218,6 +226,7 @@ def descend(
         num_steps=num_steps,
         record_every=record_every,
         observe=observe,
+        key=key,
     )
     return state.params, trajectory
 

@@ -57,7 +57,7 @@ def crossings(positions: ArrayLike, values: ArrayLike, levels: ArrayLike) -> np.
       array([15., nan])
     """
     x, y = _records("positions", positions, values)
-    levels = np.asarray(_checks.real_array("levels", levels), float)
+    levels = np.asarray(_checks.seen("levels", levels), float)
     if levels.ndim:
         _checks.shape("levels", levels, y.shape[1:], "(M,)")
     levels = np.broadcast_to(levels, y.shape[1:])
@@ -110,11 +110,11 @@ def rise_times(
       >>> rise_times(steps, np.stack([rise, 0 * rise], axis=1)).take_off.round(6)
       array([30., nan])
     """
-    x, y = _records("steps", steps, np.abs(_checks.real_array("values", values)))
+    x, y = _records("steps", steps, np.abs(_checks.seen("values", values)))
     if np.any(np.diff(x) <= 0):
         raise ValueError("`steps` must increase from record to record.")
     _checks.real("active", active, least=0, most=1)
-    ends = y[-1] if final is None else np.abs(_checks.real_array("final", final))
+    ends = y[-1] if final is None else np.abs(_checks.seen("final", final))
     _checks.shape("final", ends, y.shape[1:], "(M,)")
     ends = np.asarray(ends, float)
     largest = np.max(ends, initial=0.0, where=~np.isnan(ends))  # NaN pads ragged sizes
@@ -166,8 +166,8 @@ def incrementality(rise: RiseTimes) -> float:
 
 def _records(name: str, positions: Any, values: Any) -> tuple[np.ndarray, np.ndarray]:
     """Positions (K,) and values (K, M) as float64."""
-    x = np.asarray(_checks.real_array(name, positions), float)
-    y = np.asarray(_checks.real_array("values", values), float)
+    x = np.asarray(_checks.seen(name, positions), float)
+    y = np.asarray(_checks.seen("values", values), float)
     if x.ndim != 1 or y.ndim != 2 or len(x) != len(y) or not len(x):
         raise ValueError(
             f"`{name}` has shape {x.shape} and `values` {y.shape}, expected (K,) and "

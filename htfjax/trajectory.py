@@ -146,7 +146,7 @@ def find_stop(
       >>> find_stop(np.array([1.0, 0.01, 0.01, 0.01]), tolerance=0.1, patience=2)
       Stop(reason='converged', record=3)
     """
-    losses = np.asarray(_checks.real_array("losses", losses))
+    losses = _checks.seen("losses", losses)
     _checks.shape("losses", losses, (None,), "(K,)")
     if not losses.size:
         raise ValueError("`losses` is empty: nothing was recorded.")

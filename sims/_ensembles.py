@@ -13,7 +13,7 @@ import rich.progress
 
 import htfjax as htf
 from sims._drive import SECONDS_BETWEEN_LINES
-from sims._folder import locked_folder
+from sims._folder import locked_folder, refuse_lost
 
 
 def on_all_cores(run: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -42,6 +42,8 @@ def drive_grid(grid: Any, out: Path, **options: Any) -> Iterator[Any]:
     Yields:
       The last `Progress`.
     """
+    folder = htf.runs.absolute("--out", out)
+    refuse_lost(folder, folder / "manifest.json")
     with htf.runs.stop_requested() as requested:
         session = htf.ensemble.run(grid, out, interrupted=requested, **options)
         with locked_folder(out), contextlib.closing(session):

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import math
 import platform
 import tempfile
 from collections.abc import Iterator
@@ -13,11 +14,11 @@ from typing import Any
 import jax
 
 import htfjax as htf
-from sims._errors import FolderError
+from sims._errors import FolderError, SimError
 
 CONFIG, LOCK = "config.json", ".lock"
-# What an earlier run computed; config.json says what it is.
-RESULTS = ("*.nc", "checkpoints", "runs/*.nc")
+# What an earlier run wrote, or a user; config.json says whose it is.
+RESULTS = ("*.nc", "checkpoints", "runs/*.nc", "summary.json", "*.png", "*.svg")
 
 
 @contextlib.contextmanager
@@ -63,9 +64,16 @@ def open_folder(out: Path, config: Any, *, may_differ: tuple[str, ...]) -> Itera
         if present is not None:
             _refuse_others(out, present, wanted, may_differ)
         else:
-            _refuse_lost(folder, path)
+            refuse_lost(folder, path)
         htf.runs.write_sealed(path, {"config": wanted, "versions": versions()})
-        yield folder
+        try:
+            yield folder
+        except (SimError, ValueError, TypeError):
+            # A command that was refused has left nothing that others would have to fit.
+            others = [p for p in folder.iterdir() if not p.name.startswith((CONFIG, LOCK))]
+            if present is None and not others:
+                path.unlink()
+            raise
 
 
 def read_config(path: Path) -> dict[str, Any] | None:
@@ -116,8 +124,14 @@ def _refuse_others(
         )
 
 
-def _refuse_lost(folder: Path, path: Path) -> None:
-    """Results of which nobody knows what was asked."""
+def refuse_lost(folder: Path, path: Path) -> None:
+    """Results of which nobody knows what was asked: they would be written over.
+
+    Raises:
+      FolderError: there are some, and no file `path` that says what they are.
+    """
+    if path.exists():
+        return
     left = [p for pattern in RESULTS for p in sorted(folder.glob(pattern))]
     if left:
         raise FolderError(
@@ -147,10 +161,20 @@ def run_label(name: str, config: Any, may_differ: tuple[str, ...]) -> str:
 
 
 def write_json(path: Path, values: Any) -> None:
-    """Writes JSON, replacing the file only when all is written."""
-    text = json.dumps(values, indent=2, allow_nan=False) + "\n"
+    """Writes JSON, replacing the file only when all is written; NaN becomes null."""
+    text = json.dumps(_finite(values), indent=2, allow_nan=False) + "\n"
     with htf.runs.atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def _finite(values: Any) -> Any:
+    """JSON knows neither NaN nor infinity: a run must not fail over them at its end."""
+    if isinstance(values, dict):
+        return {name: _finite(value) for name, value in values.items()}
+    if isinstance(values, list | tuple):
+        return [_finite(value) for value in values]
+    lost = isinstance(values, float) and not math.isfinite(values)
+    return None if lost else values
 
 
 def versions() -> dict[str, str]:

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 import htfjax as htf
+from sims._errors import SettingError
 from sims._figures import save as save_figure
 
 # Distinguishable in grey: dark to light, with a line style each.
@@ -33,7 +34,17 @@ def completion(
     norm: float,
     observed: int,
 ) -> Completion:
-    """Entries of a Gaussian low-rank target, for factors on `model_tree`."""
+    """Entries of a Gaussian low-rank target, for factors on `model_tree`.
+
+    Raises:
+      SettingError: more observations than there are entries.
+    """
+    entries = dim**target_tree.order
+    if observed > entries:
+        raise SettingError(
+            f"`--dim {dim}` gives {entries} entries, and {observed} are to be observed; "
+            "use a larger `--dim`, or observe fewer."
+        )
     keys = jax.random.split(key, 2)
     factors = htf.gaussian_factors(keys[0], target_tree, dim, rank, 1.0)
     target = htf.end_tensor(htf.theory.normalize(factors, norm))
@@ -42,6 +53,16 @@ def completion(
     values = target[tuple(indices.T)]
     loss = htf.completion_loss(model_tree, dim, indices, values)
     return Completion(target, loss, indices)
+
+
+def check_given(option: str, values: tuple[Any, ...]) -> None:
+    """An option of several values has at least one.
+
+    Raises:
+      SettingError: none.
+    """
+    if not values:
+        raise SettingError(f"`--{option}` is empty; give at least one value.")
 
 
 def share_crossings(positions: Any, values: Any, share: float = 0.1) -> np.ndarray:
@@ -79,6 +100,7 @@ __all__ = [
     "GREYS",
     "STYLES",
     "Completion",
+    "check_given",
     "completion",
     "finite",
     "interpolated_loss",

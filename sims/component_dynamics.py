@@ -114,7 +114,7 @@ def _compare(start: Any, loss: Any, config: Config, balanced: bool) -> tuple[Any
         integrate=laws,
         stop_loss=config.stop_loss,
     )
-    count = int(np.sum(path.reached))
+    count = max(int(np.sum(path.reached)), 1)
     seen = {k: np.asarray(v[root])[:count] for k, v in path.observed.items()}
     sums = {
         k: {v: np.diff(np.asarray(x)[:count], axis=0) for v, x in each.items()}
@@ -131,13 +131,13 @@ def _compare(start: Any, loss: Any, config: Config, balanced: bool) -> tuple[Any
         for form in worst:
             error = np.abs(change - sums[form][v]) / size
             error = np.where(kinks & (v == root), 0.0, error)
-            worst[form] = max(worst[form], float(np.max(error)))
+            worst[form] = float(np.maximum(worst[form], np.max(error)))
         rate, low, high = (
             np.asarray(path.observed[k][v])[:count] for k in ("rate", "lower", "upper")
         )
         scale = np.maximum(np.abs(low), np.abs(high)) + 1e-12 * np.max(np.abs(rate))
         over = np.maximum(low - rate, rate - high) / scale
-        outside = max(outside, float(np.max(over)))
+        outside = float(np.maximum(outside, np.max(over)))
     row = {
         "status": path.status,
         "intervals": count - 1,

@@ -23,6 +23,7 @@ from sims._folder import open_folder, write_json
 from sims._theory_problem import (
     COLOURS,
     STYLES,
+    check_given,
     completion,
     finite,
     interpolated_loss,
@@ -67,6 +68,7 @@ def run(config: Config) -> dict[str, Any]:
 
 
 def _compute(config: Config, folder: Path) -> dict[str, Any]:
+    check_given("learning-rates", config.learning_rates)
     with jax.enable_x64(True):
         keys = jax.random.split(jax.random.key(config.seed), 2)
         tree = htf.perfect(4)
@@ -114,7 +116,7 @@ def _flow(start: Any, loss: Any, look: Any, config: Config, rtol: float) -> dict
         stop_loss=config.stop_loss,
         interpolate=rtol > 1e-5,
     )
-    count = int(np.sum(path.reached))
+    count = max(int(np.sum(path.reached)), 1)  # a start below `--stop-loss` is one
     taken = int(path.num_evaluations) + int(path.num_steps) - int(path.num_rejected)
     return {
         "losses": np.asarray(path.losses)[:count],
@@ -163,20 +165,25 @@ def _positions(run: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
 
 def _row(run: dict[str, Any], truth: tuple[np.ndarray, np.ndarray]) -> dict[str, Any]:
     losses, lengths = _positions(run)
-    count = int(np.sum(~np.isnan(truth[0])))
+    seen = ~np.isnan(truth[0])
     steps = share_crossings(run["evaluations"], run["values"])
     return {
         "status": run["status"],
         "evaluations": int(run["evaluations"][-1]),
-        "take_off_evaluations": finite(steps[:count]),
-        "take_off_loss": finite(losses[:count]),
-        "take_off_path": finite(lengths[:count]),
-        "worst_loss_error": float(np.max(np.abs(losses / truth[0] - 1)[:count])),
-        "worst_path_error": float(np.max(np.abs(lengths / truth[1] - 1)[:count])),
-        "order": np.argsort(lengths[:count]).tolist(),
+        "take_off_evaluations": finite(steps[seen]),
+        "take_off_loss": finite(losses[seen]),
+        "take_off_path": finite(lengths[seen]),
+        "worst_loss_error": _worst(losses[seen], truth[0][seen]),
+        "worst_path_error": _worst(lengths[seen], truth[1][seen]),
+        "order": np.argsort(lengths[seen])[: np.sum(~np.isnan(lengths[seen]))].tolist(),
         "eps_phase_steps": run.get("eps_phase_steps"),
         "drift": run.get("drift"),
     }
+
+
+def _worst(found: np.ndarray, truth: np.ndarray) -> float | None:
+    """Largest relative error; None where nothing took off, or something did not."""
+    return finite(np.max(np.abs(found / truth - 1)))[0] if len(truth) else None
 
 
 def _convergence(start: Any, loss: Any) -> dict[str, Any]:
@@ -203,7 +210,8 @@ def _convergence(start: Any, loss: Any) -> dict[str, Any]:
         ]
         found[str(count)] = float(np.sqrt(sum(squares)))
     errors = list(found.values())
-    order = float(np.log2(errors[-2] / errors[-1]))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        order = float(np.log2(np.divide(errors[-2], errors[-1])))
     return {"steps_and_distance": found, "span": float(span), "order": order}
 
 
@@ -249,11 +257,12 @@ def draw(flow: dict[str, Any], runs: dict[str, Any], orders: dict[str, Any]) -> 
 def report(summary: dict[str, Any], config: Config, console: Console) -> None:
     """A line for each run, and both ways compared."""
     for name, row in summary["runs"].items():
-        console.print(
-            f"{name}: {row['evaluations']} gradients, take-offs off by at most "
-            f"{row['worst_loss_error']:.1%} in loss and {row['worst_path_error']:.1%} in "
-            f"path length, order {row['order']}, {row['status']}"
-        )
+        off = [row["worst_loss_error"], row["worst_path_error"]]
+        said = "not all of the reference's take-offs, or none to compare"
+        if None not in off:
+            said = f"take-offs off by at most {off[0]:.1%} in loss and {off[1]:.1%} in path"
+            said += f" length, order {row['order']}"
+        console.print(f"{name}: {row['evaluations']} gradients, {said}, {row['status']}")
     console.print(
         f"flow over descent: {summary['evaluations_ratio']:.2f} in gradients; order of "
         f"convergence {summary['convergence']['order']:.2f}; results in {config.out}"

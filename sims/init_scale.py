@@ -21,6 +21,7 @@ from sims._command import command
 from sims._folder import open_folder, write_json
 from sims._theory_problem import (
     COLOURS,
+    check_given,
     completion,
     finite,
     save_figure,
@@ -58,6 +59,8 @@ def run(config: Config) -> dict[str, Any]:
 
 
 def _compute(config: Config, folder: Path) -> dict[str, Any]:
+    check_given("stds", config.stds)
+    check_given("seeds", config.seeds)
     tree, rows, curves = htf.perfect(4), {}, {}
     look = top_singular_values(4, (0, 1))
     with jax.enable_x64(True):
@@ -77,7 +80,7 @@ def _compute(config: Config, folder: Path) -> dict[str, Any]:
                     stop_loss=config.stop_loss,
                     interpolate=True,
                 )
-                count = int(np.sum(path.reached))
+                count = max(int(np.sum(path.reached)), 1)
                 unit = std ** -(htf.theory.degree(start) - 2)
                 tau = np.asarray(path.times)[:count] / unit
                 values = np.asarray(path.observed)[:count]
@@ -99,7 +102,7 @@ def _row(tau: np.ndarray, values: np.ndarray, path: Any) -> dict[str, Any]:
         "separation": finite(gaps),
         "separation_over_width": finite(gaps / widths[1:]),
         # Of the first transition: how long it takes beside how long one waits for it.
-        "first_width_over_wait": float(widths[0] / half[0]),
+        "first_width_over_wait": finite(widths[0] / half[0])[0],
         "evaluations": int(path.num_evaluations),
     }
 
@@ -125,8 +128,9 @@ def draw(config: Config, curves: dict[Any, Any]) -> Any:
             ax.set_xscale("log")
             ax.set_xlim(0.5, max(2.0, 1.2 * tau[-1] / half[0]))
             ax.grid(alpha=0.25)
-            ax.text(0.97, 0.5, f"first half-rise\nat tau = {half[0]:.2g}", fontsize=8,
-                    ha="right", transform=ax.transAxes)  # fmt: skip
+            first = f"first half-rise\nat tau = {half[0]:.2g}"
+            said = first if np.isfinite(half[0]) else "no rise"
+            ax.text(0.97, 0.5, said, fontsize=8, ha="right", transform=ax.transAxes)
             if i == 0:
                 ax.set_title(f"std {std:g}", fontsize=10)
             if i == rows - 1:
@@ -170,10 +174,9 @@ def report(rows: dict[str, Any], config: Config, console: Console) -> None:
     """A line for each model."""
     for name, row in rows.items():
         halves = " ".join("-" if x is None else f"{x:.3g}" for x in row["half_rise"])
-        console.print(
-            f"{name}: half-rises at tau = {halves}; first width over wait "
-            f"{row['first_width_over_wait']:.3f}"
-        )
+        share = row["first_width_over_wait"]
+        said = "unknown" if share is None else f"{share:.3f}"
+        console.print(f"{name}: half-rises at tau = {halves}; first width over wait {said}")
     console.print(f"figures and summary.json are in {config.out}", soft_wrap=True)
 
 

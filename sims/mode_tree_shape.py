@@ -19,7 +19,7 @@ from rich.console import Console
 import htfjax as htf
 from sims._command import command
 from sims._folder import open_folder, write_json
-from sims._theory_problem import STYLES, completion, save_figure
+from sims._theory_problem import STYLES, check_given, completion, save_figure
 
 MODES = ((0, 1), (0, 2))
 
@@ -55,6 +55,7 @@ def run(config: Config) -> dict[str, Any]:
 
 
 def _compute(config: Config, folder: Path) -> dict[str, Any]:
+    check_given("seeds", config.seeds)
     target_tree = htf.perfect(4)
     trees = {
         "matching": target_tree,
@@ -102,9 +103,15 @@ def _learn(start: htf.Factors, problem: Any, config: Config) -> htf.Trajectory:
         problem.loss,
         htf.group_rmsprop(config.learning_rate),
         num_steps=config.num_steps,
-        record_every=config.num_steps // 300,
+        record_every=_record_every(config.num_steps),
         observe=observe,
     )[1]
+
+
+def _record_every(num_steps: int) -> int:
+    """The largest divisor that gives 300 records or more, where there are so many steps."""
+    most = max(num_steps // 300, 1)
+    return max(d for d in range(1, most + 1) if num_steps % d == 0)
 
 
 def _row(path: htf.Trajectory, problem: Any) -> dict[str, Any]:

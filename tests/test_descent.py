@@ -177,6 +177,23 @@ def test_minibatches_resume_exactly() -> None:
     assert float(value) != float(batches(start, jax.random.fold_in(key, 1)))
 
 
+def test_descend_hands_its_key_on() -> None:
+    start, loss = problem()
+    batches, optimizer = htf.minibatch_loss(loss, 16), htf.group_rmsprop(1e-2)
+    options: dict[str, Any] = {"num_steps": 6, "record_every": 2, "key": jax.random.key(7)}
+    final, trajectory = htf.descend(start, batches, optimizer, **options)
+    state = htf.start_descent(start, optimizer)
+    state, expected = htf.continue_descent(state, batches, optimizer, **options)
+    assert_identical(final, state.params)
+    assert_identical(trajectory, expected)
+
+
+def test_more_steps_than_are_counted() -> None:
+    start, loss = problem()
+    with pytest.raises(ValueError, match="`num_steps=4294967296` must be at most"):
+        htf.descend(start, loss, optax.sgd(0.1), num_steps=2**32, record_every=2**32)
+
+
 def test_minibatch_is_without_replacement_and_unbiased() -> None:
     """All of them is the whole loss; the mean over keys is, too."""
     start, loss = problem()

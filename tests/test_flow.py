@@ -422,3 +422,19 @@ def test_float32_resolves_less():
         htf.gradient_flow(
             jnp.ones(2, np.float32), jnp.sum, times=[1.0], rtol=1e-7, atol=0.0
         )
+
+
+def test_the_arc_clock_moves_where_squares_of_the_gradient_underflow() -> None:
+    """A slope of 5e-26 in float32: a quarter of length takes 5e24 of time."""
+    slope = jnp.array([3e-26, 4e-26], jnp.float32)
+    final, found = htf.gradient_flow(
+        jnp.ones(2, jnp.float32),
+        lambda x: slope @ x,
+        times=[0.25],
+        rtol=1e-3,
+        atol=0.0,
+        clock="arc",
+    )
+    np.testing.assert_allclose(final, 1 - 0.25 * np.array([0.6, 0.8]), rtol=1e-5)
+    np.testing.assert_allclose(found.times, [0.25 / 5e-26], rtol=1e-5)
+    np.testing.assert_allclose(found.grad_norms, [5e-26], rtol=1e-6)

@@ -39,6 +39,25 @@ def test_reverse_mode_by_an_explicit_solver():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("clock", ["time", "rescaled"])
+@pytest.mark.parametrize("std", [1e-15, 0.0])
+def test_reverse_mode_from_a_tiny_start(std, clock):
+    """Squares of the gradient underflow; the flow moves by less than rounding."""
+    tree = htf.flat(2)
+    loss = htf.completion_loss(tree, 3, [[0, 0], [1, 1]], [1.0, 2.0])
+    start = htf.gaussian_factors(jax.random.key(0), tree, 3, 2, std, dtype=jnp.float32)
+    options = {"times": [1e-6], "rtol": 1e-3, "atol": 1e-6, "solver": "explicit"}
+
+    def last(params):
+        flow = htf.gradient_flow(params, loss, clock=clock, **options)
+        return flow[1].losses[-1]
+
+    found, expected = jax.grad(last)(start), jax.grad(loss)(start)
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", ["stabilized", "explicit", "implicit"])
 def test_forward_mode_by_every_solver(solver):
     found = push(lambda x: end(x, solver=solver, differentiate="forward"))(START)

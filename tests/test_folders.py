@@ -30,8 +30,8 @@ from sims import (
     status,
     verify,
 )
-from sims._errors import FolderError, RunError
-from sims._folder import open_folder
+from sims._errors import FolderError, RunError, SettingError
+from sims._folder import open_folder, write_json
 from sims._settings import Config
 
 mpl.use("Agg")
@@ -276,6 +276,48 @@ def test_folders_of_the_user_are_left_alone(tmp_path: Path, name: str) -> None:
     with pytest.raises((FolderError, ValueError, OSError), match=name):
         incremental_rank.run(small(tmp_path))
     assert mine.read_text() == "years of work"
+
+
+@pytest.mark.parametrize("name", ["summary.json", "dynamics.png", "mine.svg", "a.nc"])
+@pytest.mark.parametrize("command", ["rank", "theory", "ensemble"])
+def test_files_of_the_user_are_left_alone(tmp_path: Path, command: str, name: str) -> None:
+    """A folder that no command began: its results would be written over."""
+    mine = tmp_path / name
+    mine.write_text("years of work")
+    run = {
+        "rank": lambda: incremental_rank.run(small(tmp_path)),
+        "theory": lambda: init_scale.run(init_scale.Config(out=tmp_path)),
+        "ensemble": lambda: rank_statistics.run(
+            rank_statistics.Config(out=tmp_path, num_seeds=1, num_steps=100)
+        ),
+    }[command]
+    with pytest.raises(FolderError, match=f"is missing, so nothing .*{name}"):
+        run()
+    assert mine.read_text() == "years of work"
+
+
+def test_numbers_that_are_not_finite_are_null(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"a": [np.nan, 1.0], "b": (np.float64("inf"), 2)})
+    assert json.loads((tmp_path / "a.json").read_text()) == {
+        "a": [None, 1.0],
+        "b": [None, 2],
+    }
+
+
+def test_a_refused_command_leaves_no_config(tmp_path: Path) -> None:
+    """So that the corrected command may use the folder."""
+    wrong = [
+        ("`--dim 3` gives 81 entries", init_scale, {"dim": 3}),
+        ("`widths=0`", init_scale, {"widths": 0}),
+        ("`--dim 2` gives 16 entries", mode_tree_shape, {"dim": 2}),
+        ("`--seeds` is empty", mode_tree_shape, {"seeds": ()}),
+        ("`--stds` is empty", init_scale, {"stds": ()}),
+        ("`num_steps=0`", mode_tree_shape, {"num_steps": 0, "widths": 2, "dim": 5}),
+    ]
+    for words, command, options in wrong:
+        with pytest.raises((SettingError, ValueError), match=words):
+            command.run(command.Config(out=tmp_path, **options))
+        assert not (tmp_path / "config.json").exists()
 
 
 def test_a_checkpoint_folder_of_the_user_is_left_alone(tmp_path: Path) -> None:

@@ -5,7 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import pytest
+
+import htfjax as htf
 
 ROOT = Path(__file__).parent.parent
 
@@ -122,3 +125,14 @@ def test_commands_start_under_a_notebook_and_an_ascii_terminal(command, tmp_path
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "usage" in done.stdout.lower()
+
+
+@pytest.mark.xfail(
+    strict=True, raises=AssertionError, reason="the issue on reaching people: one line"
+)
+def test_factors_are_shown_in_one_line() -> None:
+    """Notebooks and pipes print 17 kB for factors of the paper's size."""
+    factors = htf.gaussian_factors(jax.random.key(0), htf.perfect(4), 8, 64, 0.1)
+    for shown in (factors, htf.group(factors)):
+        assert "\n" not in repr(shown)
+        assert len(repr(shown)) < 300

@@ -56,7 +56,7 @@ CONTRACT = {
     "continue_descent": "state loss optimizer "
     "* num_steps record_every observe=None key=None",
     "Trajectory": None,
-    "descend": "params loss optimizer * num_steps record_every observe=None",
+    "descend": "params loss optimizer * num_steps record_every observe=None key=None",
     "gradient_flow": "params loss * times rtol atol observe=None",
     "load_results": "path group=None",
 }

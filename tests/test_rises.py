@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -135,3 +137,16 @@ def test_one_rise_has_no_index():
 def test_wrong_calls(call, kind, words):
     with pytest.raises(kind, match=words):
         call()
+
+
+def test_traced_values_are_refused_by_name():
+    traced = jnp.ones((4, 1))
+    for call in (
+        lambda x: RISE(range(4), x),
+        lambda x: CROSS(range(4), x, 0.5),
+        lambda x: CROSS(range(4), np.ones((4, 1)), x[:1, 0]),
+        lambda x: RISE(range(4), np.ones((4, 1)), final=x[:1, 0]),
+        lambda x: htf.find_stop(x[:, 0], 0.1, 1),
+    ):
+        with pytest.raises(TypeError, match=r"`(values|levels|final|losses)` .* concrete"):
+            jax.jit(call)(traced)

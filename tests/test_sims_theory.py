@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from rich.console import Console
 
 from sims import (
     component_dynamics,
@@ -77,6 +78,39 @@ def test_flow_and_descent_take_off_together(tmp_path):
     assert summary["runs"]["flow, rtol 0.0001"]["worst_path_error"] <= 0.02
     assert summary["evaluations_ratio"] < 0.5 * 46_200 / 12_340
     assert summary["convergence"]["order"] == pytest.approx(1.0, abs=0.1)
+
+
+@pytest.mark.slow
+def test_what_does_not_take_off_is_null_and_said(tmp_path, capsys):
+    config = flow_against_descent.Config(
+        out=tmp_path,
+        widths=4,
+        dim=3,
+        observed=60,
+        num_steps=100,
+        chord_steps=10,
+        stop_loss=1,
+        learning_rates=(1e-2,),
+    )
+    summary = flow_against_descent.run(config)
+    flow_against_descent.report(summary, config, Console(width=200))
+    written = json.loads((tmp_path / "summary.json").read_text())
+    assert written["runs"]["lr 0.01"]["worst_path_error"] is None
+    assert "not all of the reference's take-offs" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("num_steps", [7, 700])
+def test_any_number_of_steps_has_records(tmp_path, num_steps):
+    config = mode_tree_shape.Config(
+        out=tmp_path, seeds=(0,), widths=2, dim=3, observed=60, num_steps=num_steps
+    )
+    assert len(mode_tree_shape.run(config)) == 2
+
+
+def test_records_divide_the_steps():
+    wanted = {0: 1, 7: 1, 100: 1, 700: 2, 10_007: 1, 30_000: 100}
+    assert {n: mode_tree_shape._record_every(n) for n in wanted} == wanted
 
 
 @pytest.mark.slow

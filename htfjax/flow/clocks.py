@@ -37,7 +37,7 @@ def rescaled_unit(params: Any) -> jax.Array:
         trained = _factors.trained(factors)
         leaves = [w for w, t in zip(factors.weights, trained, strict=True) if t]
     size, power = sum(x.size for x in leaves), len(leaves) - 2
-    rms = jnp.sqrt(_numerics.sum_squares(leaves) / max(size, 1))
+    rms = _numerics.safe_sqrt(_numerics.sum_squares(leaves) / max(size, 1))
     still = (rms == 0) | (power <= 0)
     return jnp.where(still, 1, jnp.where(still, 1, rms) ** (-max(power, 0)))
 

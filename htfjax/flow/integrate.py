@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from htfjax import _callables, _checks
+from htfjax import _callables, _checks, _numerics
 from htfjax.descent import freeze
 from htfjax.factors import Factors, GroupedFactors
 from htfjax.flow import checks, records
@@ -238,7 +238,7 @@ def _run(
     def slope(flat: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         value, grads = jax.value_and_grad(loss)(unflatten(flat))
         grads = ravel_pytree(freeze(grads))[0]
-        return value, grads, jnp.linalg.norm(grads)
+        return value, grads, _numerics.safe_norm(grads, axis=0)
 
     def velocity(_: Any, state: FlowState, __: Any) -> FlowState:
         _, grads, norm = slope(state.params)

@@ -3,8 +3,10 @@
 from typing import Any
 
 import diffrax
+import jax
 import jax.numpy as jnp
 
+from htfjax import _numerics
 from htfjax.flow.stabilized import FlowState
 
 __all__ = ["WholeNormController"]
@@ -33,8 +35,9 @@ class WholeNormController(diffrax.AbstractAdaptiveStepSizeController):
     def norm(error: Any) -> Any:
         """Of the parameters, or the other clock's if that is larger."""
         if not isinstance(error, FlowState):
-            return jnp.linalg.norm(error)
-        return jnp.maximum(jnp.linalg.norm(error.params), jnp.abs(error.other))
+            return _numerics.safe_norm(error, axis=0)
+        size = _numerics.safe_norm(error.params, axis=0)
+        return jnp.maximum(size, jnp.abs(error.other))
 
     def wrap(self, direction: Any) -> "WholeNormController":
         """Passes the direction of time on."""
@@ -53,11 +56,12 @@ class WholeNormController(diffrax.AbstractAdaptiveStepSizeController):
     ) -> tuple:
         """A first step over which the slope moves a share of the tolerance."""
         if dt0 is None:
-            slope = jnp.linalg.norm(func(terms, t0, y0, args).params)
+            slope = _numerics.safe_norm(func(terms, t0, y0, args).params, axis=0)
             reach = jnp.sqrt(self._allowed(y0, y0) * self._size(y0))
             still = slope == 0
             dt0 = jnp.where(still, t1 - t0, reach / jnp.where(still, 1, slope))
-            dt0 = jnp.minimum(dt0, t1 - t0)
+            # A step size is chosen, not differentiated.
+            dt0 = jax.lax.stop_gradient(jnp.minimum(dt0, t1 - t0))
         begin, state = self.inner.init(terms, t0, t1, y0, dt0, args, func, error_order)
         return begin, (state, jnp.zeros((), jnp.int32))
 
@@ -92,7 +96,7 @@ class WholeNormController(diffrax.AbstractAdaptiveStepSizeController):
         return (keep, *place, (state, calls), result)
 
     def _size(self, y: FlowState) -> Any:
-        return jnp.linalg.norm(y.params)
+        return _numerics.safe_norm(y.params, axis=0)
 
     def _allowed(self, one: FlowState, other: FlowState) -> Any:
         size = jnp.maximum(self._size(one), self._size(other))

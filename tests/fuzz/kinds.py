@@ -1409,8 +1409,9 @@ DESCENT_CALLS = {
             "num_steps": 4,
             "record_every": 2,
             "observe": None,
+            "key": None,
         },
-        DESCENT | {"params": PARAMS},
+        DESCENT | {"params": PARAMS, "key": KEY.or_none()},
         slow=True,
     ),
     "descend_in_chunks": Call(

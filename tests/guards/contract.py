@@ -67,7 +67,7 @@ CALLS: dict[str, tuple[str, str]] = {
         "state loss optimizer",
         "num_steps record_every observe key",
     ),
-    "descend": ("params loss optimizer", "num_steps record_every observe"),
+    "descend": ("params loss optimizer", "num_steps record_every observe key"),
     "gradient_flow": ("params loss", "times rtol atol observe"),
     "load_results": ("path group", ""),
 }
@@ -145,6 +145,7 @@ def check_parameters() -> None:
         ("group_rmsprop", "decay"): 0.99,
         ("group_rmsprop", "eps"): 1e-6,
         ("descend", "observe"): None,
+        ("descend", "key"): None,
         ("continue_descent", "key"): None,
         ("load_results", "group"): None,
     }
