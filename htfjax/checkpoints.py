@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import itertools
 import logging
 import os
 import shutil
@@ -329,7 +330,6 @@ def _refuse_foreign(folder: Path) -> None:
     if not folder.is_dir():
         kind = "a file" if folder.is_file() else "neither a file nor a folder"
         raise ValueError(f"`path`: {folder} is {kind}; choose another name.")
-    present = {p.relative_to(folder).as_posix() for p in folder.rglob("*")}
     try:
         mark = _digests.read_sealed(folder / MARK)
         ours = {MARK, *mark.get("files", ())}
@@ -337,15 +337,18 @@ def _refuse_foreign(folder: Path) -> None:
     except (FileNotFoundError, ValueError, TypeError):
         ours, unfinished = set(), False
     ours |= {p.as_posix() for name in ours for p in Path(name).parents}
-    foreign = sorted(
+    names = (p.relative_to(folder).as_posix() for p in folder.rglob("*"))
+    foreign = (
         name
-        for name in present - ours
+        for name in names
+        if name not in ours
         # A write that was killed leaves parts of which there is no list.
-        if not (unfinished and name.startswith(ARRAYS))
+        and not (unfinished and name.startswith(ARRAYS))
         and not (name.startswith(f".{MARK}.") and len(name) == len(MARK) + 15)
     )
-    if foreign:
-        listed = ", ".join(foreign[:5]) + (", ..." if len(foreign) > 5 else "")
+    found = list(itertools.islice(foreign, 6))  # a home folder is not searched to its end
+    if found:
+        listed = ", ".join(sorted(found)[:5]) + (", ..." if len(found) > 5 else "")
         raise ValueError(
             f"`path`: {folder} holds {listed}, which no checkpoint of ours lists; choose "
             "another folder, or move it away. Nothing was touched."

@@ -175,6 +175,21 @@ def test_a_folder_of_other_files_is_left_alone(tmp_path):
     assert files_of(tmp_path) == before
 
 
+def test_a_large_folder_is_not_searched_to_its_end(tmp_path, monkeypatch):
+    """A home folder has millions of files; the first few are enough to refuse it."""
+    looked = []
+
+    def files(folder, pattern):
+        for i in range(10**9):
+            looked.append(i)
+            yield folder / f"{i}.txt"
+
+    monkeypatch.setattr(type(tmp_path), "rglob", files)
+    with pytest.raises(ValueError, match=r"holds 0\.txt, 1\.txt, .*, \.\.\., which no"):
+        htf.save_state(tmp_path, jnp.ones(3))
+    assert len(looked) < 20
+
+
 @pytest.mark.parametrize("place", ["", ".", "..", "/", "~", "./", "sub/.."])
 def test_the_current_folder_and_those_above_it_are_left_alone(tmp_path, monkeypatch, place):
     here = tmp_path / "home" / "work"

@@ -233,6 +233,25 @@ def test_rates_are_measured_once_and_cached(tmp_path: Any, monkeypatch: Any) -> 
     rates.cached_rates.cache_clear()
 
 
+def test_rates_are_measured_with_jit_whatever_the_process_does(
+    tmp_path: Any, monkeypatch: Any
+) -> None:
+    """JAX_DISABLE_JIT makes programs 1,600 times slower; later processes read the file."""
+    from htfjax.contraction import rates
+
+    def measured() -> htf.Rates:
+        assert not jax.config.jax_disable_jit
+        return SLOW_GEMM
+
+    monkeypatch.setenv("HTFJAX_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(rates, "measure_rates", measured)
+    rates.cached_rates.cache_clear()
+    with jax.disable_jit():
+        assert jax.config.jax_disable_jit
+        assert htf.device_rates() == SLOW_GEMM
+    rates.cached_rates.cache_clear()
+
+
 MEASURING = """
 import random, time
 from htfjax.contraction import rates
