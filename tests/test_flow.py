@@ -425,16 +425,16 @@ def test_float32_resolves_less():
 
 
 def test_the_arc_clock_moves_where_squares_of_the_gradient_underflow() -> None:
-    """A slope of 5e-26 in float32: a quarter of length takes 5e24 of time."""
-    slope = jnp.array([3e-26, 4e-26], jnp.float32)
+    """A bowl of curvature 1e-26 in float32: a length of 0.25 takes 5e24 of time."""
+    curvature = jnp.float32(1e-26)
     final, found = htf.gradient_flow(
-        jnp.ones(2, jnp.float32),
-        lambda x: slope @ x,
+        jnp.array([3.0, 4.0], jnp.float32),
+        lambda x: 0.5 * curvature * (x @ x),
         times=[0.25],
-        rtol=1e-3,
+        rtol=1e-4,
         atol=0.0,
         clock="arc",
     )
-    np.testing.assert_allclose(final, 1 - 0.25 * np.array([0.6, 0.8]), rtol=1e-5)
-    np.testing.assert_allclose(found.times, [0.25 / 5e-26], rtol=1e-5)
-    np.testing.assert_allclose(found.grad_norms, [5e-26], rtol=1e-6)
+    np.testing.assert_allclose(final, [0.95 * 3, 0.95 * 4], rtol=1e-4)
+    np.testing.assert_allclose(found.times, [np.log(1 / 0.95) * 1e26], rtol=1e-3)
+    np.testing.assert_allclose(found.grad_norms, [4.75e-26], rtol=1e-4)

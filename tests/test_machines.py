@@ -40,7 +40,7 @@ def sysconf(name):
     return real(name)
 os.sysconf = sysconf
 """,
-    "without os.sysconf": "import os; del os.sysconf",
+    "without os.sysconf": "import os, psutil; del os.sysconf",  # psutil asks on Linux
     "without sched_getaffinity": "import os; del os.sched_getaffinity",
     "without a home": """
 import os, pwd
@@ -75,7 +75,7 @@ def python(*arguments: str, cwd: Path, **environment: str) -> subprocess.Complet
 
 
 # All that can be missing at once; each by itself in `make test-all`.
-MACHINES["with nothing of it"] = "".join(
+MACHINES["with nothing of it"] = "\n".join(
     MACHINES[name]
     for name in ("without a home", "without os.sysconf", "without sched_getaffinity",
                  "without fcntl")
