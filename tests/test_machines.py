@@ -72,7 +72,7 @@ def python(*arguments: str, cwd: Path, **environment: str) -> subprocess.Complet
 
 
 # All that can be missing at once; each by itself in `make test-all`.
-MACHINES["with nothing of it"] = "".join(
+MACHINES["with nothing of it"] = "\n".join(
     MACHINES[name]
     for name in ("without a home", "without os.sysconf", "without sched_getaffinity",
                  "without fcntl")
