@@ -37,7 +37,6 @@ def sysconf(name):
     return real(name)
 os.sysconf = sysconf
 """,
-    "without os.sysconf": "import os; del os.sysconf",
     "without sched_getaffinity": "import os; del os.sched_getaffinity",
     "without a home": """
 import os, pwd
@@ -74,7 +73,7 @@ def python(*arguments: str, cwd: Path, **environment: str) -> subprocess.Complet
 # All that can be missing at once; each by itself in `make test-all`.
 MACHINES["with nothing of it"] = "\n".join(
     MACHINES[name]
-    for name in ("without a home", "without os.sysconf", "without sched_getaffinity",
+    for name in ("without a home", "without SC_AVPHYS_PAGES", "without sched_getaffinity",
                  "without fcntl")
 )  # fmt: skip
 
