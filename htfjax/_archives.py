@@ -1,5 +1,6 @@
 """npz archives whose sizes are checked against the file before memory is taken."""
 
+import errno
 import math
 import os
 import zipfile
@@ -23,7 +24,7 @@ def read_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """All arrays of an npz file. Nothing is unpickled.
 
     Raises:
-      FileNotFoundError: no such file.
+      TypeError: not a path. FileNotFoundError: no such file.
       ValueError: it is no such archive, or the sizes that it states do not fit its own.
 
     Example:
@@ -33,14 +34,16 @@ def read_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
       >>> {name: x.tolist() for name, x in read_npz(path).items()}
       {'a': [0, 1, 2], 'b': [1.0, 1.0]}
     """
+    path = _files.absolute("path", path)
     try:
         with open(path, "rb") as file, zipfile.ZipFile(file) as archive:
             size = os.fstat(file.fileno()).st_size
             return _read_all(archive, size)
-    except FileNotFoundError:
-        raise
+    except FileNotFoundError as error:
+        raise FileNotFoundError(errno.ENOENT, "no such file", str(path)) from error
     except _files.DAMAGE as error:  # one kind for whatever a damaged file may raise
-        raise ValueError(str(error) or type(error).__name__) from error
+        problem = str(error) or type(error).__name__
+        raise ValueError(f"{path} is not a whole npz archive: {problem}") from error
 
 
 def _read_all(archive: zipfile.ZipFile, size: int) -> dict[str, np.ndarray]:

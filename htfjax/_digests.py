@@ -1,8 +1,9 @@
 """SHA-256 digests of files, and JSON files sealed by one."""
 
+import errno
 import hashlib
 import json
-from pathlib import Path
+import os
 from typing import Any
 
 from htfjax import _files
@@ -12,13 +13,19 @@ __all__ = ["file_digest", "json_digest", "read_sealed", "text_digest", "write_se
 SEAL = "sha256"
 
 
-def file_digest(path: Path) -> str:
+def file_digest(path: str | os.PathLike) -> str:
     """SHA-256 of a file, "missing" if there is none.
 
+    Raises:
+      TypeError, ValueError: not a path, or that of a folder.
+
     Example:
-      >>> file_digest(Path("no such file"))
+      >>> file_digest("no such file")
       'missing'
     """
+    path = _files.absolute("path", path)  # an integer would be a file that is open
+    if path.is_dir():
+        raise ValueError(f"`path={path}` is a folder; give the path of a file.")
     try:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -40,28 +47,42 @@ def text_digest(text: str | bytes) -> str:
 def json_digest(values: Any) -> str:
     """SHA-256 of JSON values, whatever the order of keys.
 
+    Raises:
+      TypeError, ValueError: values that JSON does not hold.
+
     Example:
       >>> json_digest({"a": 1, "b": 2}) == json_digest({"b": 2, "a": 1})
       True
     """
-    return text_digest(json.dumps(values, sort_keys=True, separators=(",", ":")))
+    return text_digest(_as_text(values, sort_keys=True, separators=(",", ":")))
 
 
-def write_sealed(path: Path, values: dict[str, Any]) -> None:
+def _as_text(values: Any, **options: Any) -> str:
+    try:
+        return json.dumps(values, **options)
+    except (TypeError, ValueError, RecursionError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"`values` cannot be written as JSON: {error}.") from error
+
+
+def write_sealed(path: str | os.PathLike, values: dict[str, Any]) -> None:
     """Writes a JSON object together with its digest, replacing the file at once.
 
     Raises:
-      ValueError: values that JSON does not hold (NaN), or a bad path.
+      TypeError, ValueError: not a dictionary, values that JSON does not hold (NaN), or a
+        bad path.
 
     Example: see `read_sealed`.
     """
-    plain = json.loads(json.dumps(values, allow_nan=False))
+    if not isinstance(values, dict):
+        raise TypeError(f"`values` must be a dictionary, got a {type(values).__name__}.")
+    plain = json.loads(_as_text(values, allow_nan=False))
     text = json.dumps(plain | {SEAL: json_digest(plain)}, indent=1)
     with _files.atomic_write(path) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
 
 
-def read_sealed(path: Path) -> dict[str, Any]:
+def read_sealed(path: str | os.PathLike) -> dict[str, Any]:
     """Reads what `write_sealed` wrote, without the digest.
 
     Raises:
@@ -69,19 +90,20 @@ def read_sealed(path: Path) -> dict[str, Any]:
       ValueError: a byte of it was changed or is missing; the file is named.
 
     Example:
-      >>> import tempfile
-      >>> path = Path(tempfile.mkdtemp()) / "options.json"
+      >>> import os, tempfile
+      >>> path = os.path.join(tempfile.mkdtemp(), "options.json")
       >>> write_sealed(path, {"seed": 0})
       >>> read_sealed(path)
       {'seed': 0}
     """
+    path = _files.absolute("path", path)
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         seal = values.pop(SEAL)
         if json_digest(values) != seal:
             raise ValueError("its content does not fit its digest")
-    except FileNotFoundError:
-        raise
+    except FileNotFoundError as error:
+        raise FileNotFoundError(errno.ENOENT, "no such file", str(path)) from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
         problem = "it has no digest" if isinstance(e, KeyError) else str(e)
         raise ValueError(

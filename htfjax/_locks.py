@@ -11,7 +11,7 @@ from pathlib import Path
 
 import filelock
 
-from htfjax import _files
+from htfjax import _checks, _files
 
 __all__ = ["exclusive_lock", "lock_holder"]
 
@@ -21,7 +21,9 @@ SECONDS = 0.5
 
 
 @contextlib.contextmanager
-def exclusive_lock(path: Path, what: str, *, seconds: float = SECONDS) -> Iterator[None]:
+def exclusive_lock(
+    path: str | os.PathLike, what: str, *, seconds: float = SECONDS
+) -> Iterator[None]:
     """Keeps all other processes, and other threads of this one, out of the block.
 
     Where the file system cannot lock, the existence of the file is the lock; one left by
@@ -34,11 +36,19 @@ def exclusive_lock(path: Path, what: str, *, seconds: float = SECONDS) -> Iterat
 
     Raises:
       BlockingIOError: it is in use; process and host are named.
+      TypeError, ValueError: not a path, a folder that does not exist, `what` not a
+        text, `seconds` not a number or below zero.
     """
+    path = _files.absolute("path", path)
+    if not isinstance(what, str):
+        raise TypeError(f"`what` must be a text, got a {type(what).__name__}.")
+    _checks.real("seconds", seconds, least=0)
+    if not path.parent.is_dir():
+        raise ValueError(f"`path={path}`: the folder {path.parent} does not exist.")
     with warnings.catch_warnings():
         # filelock says that it falls back to the existence of a file, which is fine.
         warnings.simplefilter("ignore", UserWarning)
-        lock = _acquire(path, seconds)
+        lock = _acquire(path, float(seconds))
     if lock is None:
         raise BlockingIOError(
             f"{what} is in use by {_read_holder(path) or 'another process'}; wait for it, "
@@ -55,12 +65,14 @@ def exclusive_lock(path: Path, what: str, *, seconds: float = SECONDS) -> Iterat
         lock.release()
 
 
-def lock_holder(path: Path) -> str | None:
+def lock_holder(path: str | os.PathLike) -> str | None:
     """Who holds the lock now, as "process 12 on host a"; None if nobody does.
 
     Raises:
+      TypeError, ValueError: not a path.
       OSError: it cannot be looked at, in a folder that this user may only read.
     """
+    path = _files.absolute("path", path)
     if not (path.exists() or _holder_file(path).exists()):
         return None
     with warnings.catch_warnings():

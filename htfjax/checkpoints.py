@@ -107,6 +107,8 @@ def load_state(
     """
     target = _files.absolute("path", path)
     cast = _checks.flag("cast", cast)
+    if label is not None and not isinstance(label, str):
+        raise TypeError(f"`label` must be a text, got {_checks.spell(label)}.")
     folder = target if target.is_dir() else _neighbours(target)[1]
     if not folder.is_dir():
         raise FileNotFoundError(f"no checkpoint at {path}")

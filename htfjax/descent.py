@@ -87,8 +87,7 @@ def start_descent(params: Any, optimizer: optax.GradientTransformation) -> Desce
     """
     _checks.optimizer("optimizer", optimizer)
     _checks.parameters("params", _trained(params))
-    # Python's numbers have no dtype that a compiled loop could keep.
-    params = jax.tree.map(lambda x: x if hasattr(x, "dtype") else jnp.asarray(x), params)
+    params = jax.tree.map(lambda leaf: _array_of("params", leaf), params)
     return DescentState(params, optimizer.init(_trained(params)), jnp.zeros((), jnp.int32))
 
 
@@ -181,7 +180,7 @@ def continue_descent(
             num_records=num_steps // record_every,
             record_every=record_every,
         )
-    except TypeError:
+    except (TypeError, ValueError):
         _check_leaves(state)
         raise
 
@@ -245,8 +244,15 @@ def check_state(state: Any) -> None:
 def _check_leaves(state: DescentState) -> None:
     """Arrays at all leaves; asked only where a program refused the state."""
     for leaf in jax.tree.leaves(state):
-        if not hasattr(leaf, "dtype") and not isinstance(leaf, float | int | complex):
-            raise TypeError(f"`state` must hold arrays, got {_checks.spell(leaf)}.")
+        _array_of("state", leaf)
+
+
+def _array_of(name: str, leaf: Any) -> Any:
+    """A leaf as an array: Python's numbers have no dtype that a loop could keep."""
+    if isinstance(leaf, jax.Array):
+        return leaf
+    found = _checks.array(name, leaf)
+    return leaf if hasattr(leaf, "dtype") else jnp.asarray(found)
 
 
 def _check_structure(state: DescentState, optimizer: Any) -> None:

@@ -193,7 +193,9 @@ def _check(factors: Factors, name: str) -> None:
     _check_widths(factors, name)
     fixed = _part(name, "fixed")
     if not isinstance(factors.fixed, tuple):
-        raise TypeError(f"{fixed} must be a tuple of node ids, got {factors.fixed!r}.")
+        raise TypeError(
+            f"{fixed} must be a tuple of node ids, got {_checks.spell(factors.fixed)}."
+        )
     nodes = range(tree.num_nodes)
     unknown = [k for k in factors.fixed if type(k) is not int or k not in nodes]
     if unknown:
@@ -225,7 +227,8 @@ def _check_groups(factors: GroupedFactors, name: str) -> None:
     stacks, groups, fixed = factors.stacks, factors.groups, factors.fixed
     if not isinstance(fixed, tuple):
         raise TypeError(
-            f"{_part(name, 'fixed')} must be a tuple of node ids, got {fixed!r}."
+            f"{_part(name, 'fixed')} must be a tuple of node ids, got "
+            f"{_checks.spell(fixed)}."
         )
     if not isinstance(stacks, tuple) or not isinstance(groups, tuple):
         raise TypeError(

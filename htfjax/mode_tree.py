@@ -11,7 +11,7 @@ import operator
 import sys
 from typing import Any
 
-from htfjax._integers import at_least
+from htfjax._integers import at_least, spell
 
 __all__ = ["ModeTree"]
 
@@ -80,7 +80,7 @@ class ModeTree:
         """
         if not _holds_nodes(nested):
             raise TypeError(
-                f"`nested` must be a tuple of modes, got {nested!r}; "
+                f"`nested` must be a tuple of modes, got {spell(nested)}; "
                 "the tree of a tensor of order one is `(0,)`."
             )
         order = _check_modes(_leaves(nested))
@@ -217,7 +217,7 @@ def _check_modes(leaves: list[Any]) -> int:
 
 def _node_ids(children: Any) -> Children:
     if not _holds_nodes(children) or not all(map(_holds_nodes, children)):
-        raise TypeError(f"`children` must hold tuples of node ids, got {children!r}.")
+        raise TypeError(f"`children` must hold tuples of node ids, got {spell(children)}.")
     return tuple(tuple(at_least("children", c, 0) for c in kids) for kids in children)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 from xarray.backends import H5NetCDFStore
 
-from htfjax import _files
+from htfjax import _checks, _files
 from htfjax.ensemble import view
 
 __all__ = ["load_results", "save_results"]
@@ -31,7 +31,7 @@ def save_results(path: str | os.PathLike, dataset: xr.Dataset) -> None:
     pass over; `load_results` checks it before it lets HDF5 at the file.
 
     Raises:
-      ValueError: the folder of `path` does not exist.
+      TypeError: not a dataset. ValueError: the folder of `path` does not exist.
 
     Example:
       >>> import htfjax as htf, xarray as xr, tempfile, os
@@ -40,6 +40,7 @@ def save_results(path: str | os.PathLike, dataset: xr.Dataset) -> None:
       >>> htf.load_results(path).loss.values.tolist()
       [1.0, 0.5]
     """
+    _checks.instance("dataset", dataset, xr.Dataset, "xarray.Dataset makes one of arrays")
     encoding: dict[str, dict[str, Any]] = {
         str(name): {"zlib": True, "complevel": 1}
         for name, variable in dataset.variables.items()
@@ -69,6 +70,7 @@ def load_results(path: str | os.PathLike, group: str | None = None) -> xr.Datase
         `panel`.
 
     Raises:
+      TypeError: not a path, `group` not a name.
       FileNotFoundError: nothing at `path`, or no such group (the others are listed).
       ValueError: a damaged file or one of a newer format; it is named.
 
@@ -78,11 +80,13 @@ def load_results(path: str | os.PathLike, group: str | None = None) -> xr.Datase
     FileNotFoundError: no results at missing
     """
     given, path = path, _files.absolute("path", path)
+    if group is not None and not isinstance(group, str):
+        raise TypeError(f"`group` must be a name, got {_checks.spell(group)}.")
     if view.is_ensemble(path):
         return view.open_records(path, group)
     if path.is_file():
         if group is not None:
-            raise FileNotFoundError(f"{path} is one file and has no group {group!r}")
+            raise FileNotFoundError(f"{path} is one file and has no `group={group}`")
         return _read(path)
     files = {file.stem: file for file in sorted(path.glob(f"*{SUFFIX}"))}
     files = {name: file for name, file in files.items() if not name.startswith(".")}
@@ -90,7 +94,7 @@ def load_results(path: str | os.PathLike, group: str | None = None) -> xr.Datase
         raise FileNotFoundError(f"no results at {given}")
     if group is not None:
         if group not in files:
-            raise FileNotFoundError(f"no group {group!r} in {path}, only {list(files)}")
+            raise FileNotFoundError(f"no `group={group}` in {path}, only {list(files)}")
         return _read(files[group])
     datasets = {name: _read(file) for name, file in files.items()}
     if len(datasets) == 1:

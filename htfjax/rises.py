@@ -49,7 +49,8 @@ def crossings(positions: ArrayLike, values: ArrayLike, levels: ArrayLike) -> np.
       good, has no crossing.
 
     Raises:
-      TypeError, ValueError: other shapes, negative values, positions that are not finite.
+      TypeError, ValueError: other shapes, negative values, positions that are not finite,
+        levels that are not above zero.
 
     Example:
       >>> values = [[1.0, 5.0], [4.0, 5.0], [16.0, 5.0]]
@@ -60,18 +61,9 @@ def crossings(positions: ArrayLike, values: ArrayLike, levels: ArrayLike) -> np.
     levels = np.asarray(_checks.seen("levels", levels), float)
     if levels.ndim:
         _checks.shape("levels", levels, y.shape[1:], "(M,)")
-    levels = np.broadcast_to(levels, y.shape[1:])
-    with np.errstate(invalid="ignore", divide="ignore"):
-        above = y > levels
-        up = ~above[:-1] & above[1:] & ~np.isnan(y[:-1])
-        ends_above = _last_seen(above, y)
-        found = np.full(levels.shape, np.nan)
-        for i in np.flatnonzero(up.any(axis=0) & ends_above):
-            k = int(np.flatnonzero(up[:, i])[-1])
-            low, high = np.log(y[k, i]), np.log(y[k + 1, i])
-            part = 1.0 if np.isinf(low) else (np.log(levels[i]) - low) / (high - low)
-            found[i] = x[k] + part * (x[k + 1] - x[k])
-    return found
+    if np.any(levels <= 0):
+        raise ValueError("`levels` must be above zero, or NaN where there are none.")
+    return _crossings(x, y, np.broadcast_to(levels, y.shape[1:]))
 
 
 def rise_times(
@@ -114,12 +106,13 @@ def rise_times(
     if np.any(np.diff(x) <= 0):
         raise ValueError("`steps` must increase from record to record.")
     _checks.real("active", active, least=0, most=1)
+    active = float(active)
     ends = y[-1] if final is None else np.abs(_checks.seen("final", final))
     _checks.shape("final", ends, y.shape[1:], "(M,)")
     ends = np.asarray(ends, float)
     largest = np.max(ends, initial=0.0, where=~np.isnan(ends))  # NaN pads ragged sizes
     counted = ends > active * largest
-    low, half, high = (crossings(x, y, np.where(counted, s * ends, np.nan))
+    low, half, high = (_crossings(x, y, np.where(counted, s * ends, np.nan))
                        for s in (0.1, 0.5, 0.9))  # fmt: skip
     with np.errstate(invalid="ignore"):
         beyond = (x[:, None] >= low) & (y > HIGHEST * ends)
@@ -144,7 +137,7 @@ def incrementality(rise: RiseTimes) -> float:
       NaN with fewer than two rises, or where no width is known.
 
     Raises:
-      TypeError: not `RiseTimes`.
+      TypeError: not `RiseTimes`. ValueError: fields that are not (M,).
 
     Source: definition of our own.
 
@@ -156,12 +149,31 @@ def incrementality(rise: RiseTimes) -> float:
       6.83
     """
     _checks.instance("rise", rise, RiseTimes, "`rise_times` makes one")
-    come = np.isfinite(rise.half_rise)
-    order = np.argsort(rise.half_rise[come], kind="stable")
-    half, width = rise.half_rise[come][order], rise.width[come][order]
+    half = np.asarray(_checks.real_array("rise.half_rise", rise.half_rise), float)
+    width = np.asarray(_checks.real_array("rise.width", rise.width), float)
+    _checks.shape("rise.half_rise", half, (None,), "(M,)")
+    _checks.shape("rise.width", width, half.shape, "(M,)")
+    come = np.isfinite(half)
+    order = np.argsort(half[come], kind="stable")
+    half, width = half[come][order], width[come][order]
     ratios = np.diff(half) / width[:-1]
     known = ratios[np.isfinite(ratios)]
     return float(np.median(known)) if len(known) else float("nan")
+
+
+def _crossings(x: np.ndarray, y: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    """`crossings` of (K,), (K, M) and (M,)."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        above = y > levels
+        up = ~above[:-1] & above[1:] & ~np.isnan(y[:-1])
+        ends_above = _last_seen(above, y)
+        found = np.full(levels.shape, np.nan)
+        for i in np.flatnonzero(up.any(axis=0) & ends_above):
+            k = int(np.flatnonzero(up[:, i])[-1])
+            low, high = np.log(y[k, i]), np.log(y[k + 1, i])
+            part = 1.0 if np.isinf(low) else (np.log(levels[i]) - low) / (high - low)
+            found[i] = x[k] + part * (x[k + 1] - x[k])
+    return found
 
 
 def _records(name: str, positions: Any, values: Any) -> tuple[np.ndarray, np.ndarray]:

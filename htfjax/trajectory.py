@@ -87,7 +87,8 @@ def join(pieces: Sequence[Trajectory]) -> Trajectory:
 
     Raises:
       TypeError: not a list of trajectories.
-      ValueError: no pieces, or one that does not start where the previous one ended.
+      ValueError: no pieces, one that does not start where the previous one ended, or
+        arrays of other lengths than `steps`.
 
     Example:
       >>> import htfjax as htf, jax.numpy as jnp
@@ -107,6 +108,7 @@ def join(pieces: Sequence[Trajectory]) -> Trajectory:
         raise ValueError("`pieces` is empty: nothing was recorded.")
     for i, piece in enumerate(pieces):
         _checks.instance(f"pieces[{i}]", piece, Trajectory, "`continue_descent` gives one")
+        _check_piece(f"pieces[{i}]", piece)
         if jax.tree.structure(piece) != jax.tree.structure(pieces[0]):
             raise ValueError(f"`pieces[{i}]` has records of another kind than the first.")
     for before, after in itertools.pairwise(pieces):
@@ -117,6 +119,26 @@ def join(pieces: Sequence[Trajectory]) -> Trajectory:
             )
     heads = [jax.tree.map(lambda x: x[:-1], piece) for piece in pieces[:-1]]
     return jax.tree.map(lambda *xs: np.concatenate(xs), *heads, pieces[-1])
+
+
+def _check_piece(name: str, piece: Trajectory) -> None:
+    """Records of descent, one number each."""
+    if type(piece) is not Trajectory:
+        raise TypeError(
+            f"`{name}` is a {type(piece).__name__}; only trajectories of descent are "
+            "joined, a flow records all its `times` in one run."
+        )
+    steps = _checks.integer_array(f"{name}.steps", piece.steps)
+    _checks.shape(f"{name}.steps", steps, (None,), "(K,)")
+    for field in ("losses", "grad_norms", "step_lengths", "chords", "durations"):
+        values = _checks.real_array(f"{name}.{field}", getattr(piece, field))
+        _checks.shape(f"{name}.{field}", values, steps.shape, "(K,)")
+    for leaf in jax.tree.leaves(piece.observed):
+        if np.shape(leaf)[:1] != steps.shape:
+            raise ValueError(
+                f"`{name}.observed` has an array of shape {np.shape(leaf)} for "
+                f"{len(steps)} records."
+            )
 
 
 def find_stop(

@@ -732,7 +732,7 @@ MISTAKES = [
         "steps_decrease",
         lambda: htf.rise_times([2, 1], np.ones((2, 1))),
         ValueError,
-        "`steps` decrease",
+        "`steps` increase",
     ),
     (
         "steps_words",
@@ -750,7 +750,7 @@ MISTAKES = [
         "active_negative",
         lambda: htf.rise_times([0, 1], np.ones((2, 1)), -1),
         ValueError,
-        "`active=-1` zero or more",
+        "`active=-1` from 0 to 1",
     ),
     ("join_one", lambda: htf.join(trajectory()), TypeError, "`pieces` list"),
     ("join_numbers", lambda: htf.join([1, 2]), TypeError, "`pieces[0]` Trajectory"),

@@ -15,7 +15,8 @@ import pandas as pd
 import pytest
 
 import htfjax as htf
-from tests.fuzz.kinds import CALLS, difference
+from tests.fuzz.kinds import CALLS
+from tests.fuzz.outcomes import same
 
 DATA = [
     ("completion_loss", "targets"),
@@ -63,15 +64,15 @@ def test_forms(name, parameter):
     assert len(forms) > 1
     for form in forms:
         found = call(**{parameter: form.make(value)})
-        wrong = difference(canonical, found, exact=form.exact)
-        assert wrong is None, f"{form.label}: {wrong}"
+        wrong = same(found, canonical, form.exact)
+        assert not wrong, f"{form.label}: {wrong}"
 
 
 KEY = jax.random.key(0)
 
 
 def assert_same(one, other):
-    assert difference(one, other, exact=True) is None
+    assert same(one, other, exact=True) == ""
 
 
 def test_dimensions_as_an_array():

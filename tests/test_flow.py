@@ -396,11 +396,11 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"stop_loss": -1.0}, "`stop_loss"),
     ({"stop_grad_norm": math.nan}, "`stop_grad_norm"),
     ({"max_steps": 0}, "`max_steps"),
-    ({"loss": lambda x: x}, "`loss` must return a scalar"),
+    ({"loss": lambda x: x}, "`loss` must return one floating scalar"),
     ({"loss": lambda x: jnp.sum(x) * jnp.nan}, "`loss` is nan at the start"),
     ({"loss": lambda x: jnp.sum(jnp.sqrt(x * 0))}, "gradient is not finite"),
     ({"loss": 3.0}, "`loss` must be callable"),
-    ({"params": jnp.arange(3)}, "`params` must be floating"),
+    ({"params": jnp.arange(3)}, "`params` must be a floating array"),
     ({"params": {}}, "`params` holds no arrays"),
     (
         {"params": (jnp.ones(2), jnp.ones(2, np.float32)), "loss": lambda x: x[0].sum()},

@@ -303,7 +303,7 @@ def test_workflow_runs_the_promised_pythons():
         pytest.skip(".github/workflows does not exist yet")
     text = "\n".join(path.read_text(encoding="utf-8") for path in workflows)
     run = set(re.findall(r"python(?:-version)?:\s*\"(3\.\d+)\"", text))
-    assert run == classified_pythons()
+    assert run >= classified_pythons()  # and newer ones, before they are promised
 
 
 def test_readme_names_the_oldest_python():

@@ -385,7 +385,7 @@ def test_results_by_group(tmp_path):
 def test_an_unknown_group_lists_the_others(tmp_path):
     for name in ("a", "b"):
         htf.save_results(tmp_path / f"{name}.nc", results())
-    with pytest.raises(FileNotFoundError, match=r"'c'.*\['a', 'b'\]"):
+    with pytest.raises(FileNotFoundError, match=r"`group=c`.*\['a', 'b'\]"):
         htf.load_results(tmp_path, group="c")
 
 

@@ -161,9 +161,10 @@ def _cache_file() -> Path:
     device = jax.devices()[0]
     kind = "".join(c if c.isalnum() else "-" for c in device.device_kind)
     name = f"rates-4-{device.platform}-{kind}-{_cores()}-jax{jax.__version__}.json"
-    folder = os.getenv("HTFJAX_CACHE") or platformdirs.user_cache_dir("htfjax")
-    if not Path(folder).is_absolute():  # a user without a home: "~" stays as it is
-        raise OSError(f"no cache folder: {folder} is not absolute")
+    try:
+        folder = os.getenv("HTFJAX_CACHE") or platformdirs.user_cache_dir("htfjax")
+    except RuntimeError as error:  # a user without a home
+        raise OSError(f"there is no cache folder: {error}") from error
     return Path(folder) / name
 
 

@@ -32,7 +32,8 @@ def lane_mesh(devices: Sequence[Any] | None = None) -> Mesh:
       ('lanes',)
     """
     listed = jax.devices() if devices is None else devices
-    if isinstance(listed, str) or not isinstance(listed, Sequence | np.ndarray):
+    single = isinstance(listed, np.ndarray) and not listed.ndim
+    if single or isinstance(listed, str) or not isinstance(listed, Sequence | np.ndarray):
         raise TypeError(
             f"`devices` must be a list of devices, got {_checks.spell(devices)}."
         )

@@ -94,9 +94,11 @@ class Grid:
         """The setting of one run."""
         advice = "`runs` lists those of the grid"
         _checks.instance("run", run, Run, advice)
-        if len(run.point) != len(self.axes):
+        values = [values for _, values in self.axes]
+        there = isinstance(run.point, tuple) and len(run.point) == len(values)
+        if not there or not all(map(_is_among, run.point, values)):
             raise ValueError(
-                f"`run={run}` has {len(run.point)} values for {len(self.axes)} axes; "
+                f"`run={_checks.spell(run)}` is not a point of the axes {self.axes}; "
                 f"{advice}."
             )
         changed = dict(zip(self.names, run.point, strict=True))
@@ -296,6 +298,11 @@ def _plain(name: str, value: Any) -> Any:
     if isinstance(value, np.generic) or hasattr(value, "__array__"):
         return _plain(name, _checks.array(name, value).tolist())
     return value
+
+
+def _is_among(value: Any, values: tuple[Any, ...]) -> bool:
+    """Whether one of the values is equal and of the same type, whatever `==` says."""
+    return any(type(value) is type(v) and value == v for v in values)
 
 
 def _fits(value: Any, hint: Any) -> bool:

@@ -82,8 +82,7 @@ def make_lane(build: Build, setting: Any, seed: int, rates: Rates | None = None)
     if rates is not None:
         _checks.instance("rates", rates, Rates, "`device_rates` gives those of the device")
     static, numbers = _split(setting)
-    lane = _builder(build, static, rates or device_rates())(numbers, jax.random.key(seed))
-    return _checked(lane)
+    return _builder(build, static, rates or device_rates())(numbers, jax.random.key(seed))
 
 
 def check_build(build: Any) -> None:
@@ -107,7 +106,7 @@ def lane_shapes(build: Build, setting: Any, rates: Rates) -> Lane:
     """The lane of a setting with shapes in place of arrays."""
     static, numbers = _split(setting)
     key = jax.eval_shape(jax.random.key, 0)
-    return _checked(jax.eval_shape(_builder(build, static, rates), numbers, key))
+    return jax.eval_shape(_builder(build, static, rates), numbers, key)
 
 
 def _split(setting: Any) -> tuple[Any, dict[str, float]]:
@@ -120,15 +119,43 @@ def _split(setting: Any) -> tuple[Any, dict[str, float]]:
 
 
 def _checked(lane: Any) -> Lane:
+    """A lane that can be run, looked at while it is traced: jax names no fields."""
     if not isinstance(lane, Lane):
-        raise TypeError(f"`build` must return a Lane, got {type(lane).__name__}.")
+        raise TypeError(f"`build` must return a Lane, got {_checks.spell(lane)}.")
+    advice = "`start_descent` makes one"
+    _checks.instance("build.state", lane.state, DescentState, advice)
+    _checks.function("build.loss", lane.loss)
+    if lane.observe is not None:
+        _checks.function("build.observe", lane.observe)
+    if lane.key is not None:
+        _checks.key("build.key", lane.key)
+    _checks.optimizer("build.optimizer", lane.optimizer)
+    _check_pairs("build.dims", lane.dims)
+    _check_pairs("build.coords", lane.coords)
     return lane
+
+
+def _check_pairs(name: str, pairs: Any) -> None:
+    """Names, each with some words."""
+    if not isinstance(pairs, tuple) or not all(map(_is_pair, pairs)):
+        raise TypeError(
+            f"`{name}` must be pairs of a name and a tuple of texts such as "
+            f"(('norm', ('component',)),), got {_checks.spell(pairs)}."
+        )
+
+
+def _is_pair(pair: Any) -> bool:
+    if not isinstance(pair, tuple) or len(pair) != 2:
+        return False
+    name, words = pair
+    texts = isinstance(words, tuple) and all(isinstance(word, str) for word in words)
+    return isinstance(name, str) and texts
 
 
 @functools.lru_cache(maxsize=512)
 def _builder(build: Build, static: Any, rates: Rates) -> Any:
     def make(numbers: dict[str, Any], key: jax.Array) -> Lane:
-        return build(dataclasses.replace(static, **numbers), key, rates)
+        return _checked(build(dataclasses.replace(static, **numbers), key, rates))
 
     return jax.jit(make)
 

@@ -47,7 +47,7 @@ def open_records(folder: Path, group: str | None = None) -> xr.Dataset:
     """
     folder = folder.expanduser().absolute()
     if group is not None:
-        raise FileNotFoundError(f"{folder} is one ensemble and has no group {group!r}")
+        raise FileNotFoundError(f"{folder} is one ensemble and has no `group={group}`")
     manifest = read_manifest(folder)
     if manifest is None:
         raise FileNotFoundError(

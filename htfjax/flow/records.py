@@ -4,8 +4,8 @@ import dataclasses
 from typing import Any
 
 import jax
-import numpy as np
 
+from htfjax import _checks
 from htfjax.trajectory import Trajectory
 
 __all__ = ["ENDINGS", "FlowTrajectory"]
@@ -84,8 +84,15 @@ class FlowTrajectory(Trajectory):
 
     @property
     def status(self) -> str:
-        """How the run ended, in words (of one run, not under `vmap`)."""
-        return ENDINGS[int(np.asarray(self.ending))]
+        """How the run ended, in words (of one run, not under `vmap`).
+
+        Raises:
+          TypeError, ValueError: `ending` is not one of the codes.
+        """
+        code = _checks.at_least("ending", self.ending, 0)
+        if code >= len(ENDINGS):
+            raise ValueError(f"`ending={code}` must be from 0 to {len(ENDINGS) - 1}.")
+        return ENDINGS[code]
 
     @property
     def failed(self) -> jax.Array:

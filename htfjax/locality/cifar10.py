@@ -65,6 +65,7 @@ def load_cifar10(
       FileNotFoundError: /nowhere/test_batch.bin is missing: ...
     """
     _checks.one_of("split", split, tuple(FILES))
+    _checks.instance("name", name, str, "any text")
     where = _files.absolute("folder", folder)
     if not (where / FILES[split][0]).exists() and (where / FOLDER).is_dir():
         where = where / FOLDER
@@ -117,6 +118,8 @@ def download_cifar10(
       Traceback (most recent call last):
       OSError: file:///nowhere.gz cannot be read ...
     """
+    _checks.instance("url", url, str, "the address of the archive")
+    _checks.instance("md5", md5, str, "32 hexadecimal digits")
     _checks.positive("timeout", timeout, strict=True)
     _checks.positive("deadline", deadline, strict=True)
     size = _checks.at_least("size", size, 1)

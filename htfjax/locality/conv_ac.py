@@ -397,7 +397,9 @@ def grid_tensor(
 
 def _checked_templates(templates: Any) -> list[jax.Array]:
     """Arrays (M_n, ...) of numbers."""
-    if isinstance(templates, str | bytes | dict) or not isinstance(templates, Iterable):
+    single = isinstance(templates, np.ndarray) and not templates.ndim
+    words = isinstance(templates, str | bytes | dict)
+    if words or single or not isinstance(templates, Iterable):
         raise TypeError(
             f"`templates` must be N arrays (M_n, ...), got {_checks.spell(templates)}."
         )

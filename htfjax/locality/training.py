@@ -378,7 +378,22 @@ def _checked_params(params: Any) -> Carrying:
         raise TypeError(
             f"`params` must be what `start_training` gives, got {_checks.spell(params)}."
         )
+    _check_course("params.carried", params.carried)
     return params
+
+
+def _check_course(name: str, course: Course) -> None:
+    """Shapes and dtypes of what epochs are read off."""
+    order = _checks.integer_array(f"{name}.order", course.order)
+    _checks.shape(f"{name}.order", order, (None,), "(N,)")
+    epochs = _checks.integer_array(f"{name}.epochs", course.epochs)
+    _checks.shape(f"{name}.epochs", epochs, (), "()")
+    for part in ("current", "last"):
+        sums = getattr(course, part)
+        _checks.instance(f"{name}.{part}", sums, EpochSums, "`start_training` makes one")
+        for field, value in sums._asdict().items():
+            number = _checks.real_array(f"{name}.{part}.{field}", value)
+            _checks.shape(f"{name}.{part}.{field}", number, (), "()")
 
 
 def _stay(weights: Any) -> Callable:

@@ -291,7 +291,7 @@ def wide_lane(setting: toy.Toy, key: jax.Array, rates: Any) -> Any:
 
 
 def test_an_ensemble_has_no_groups(whole: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="is one ensemble and has no group 'p000'"):
+    with pytest.raises(FileNotFoundError, match="is one ensemble and has no `group=p000`"):
         htf.load_results(whole, "p000")
 
 

@@ -14,7 +14,7 @@ import dataclasses
 import fractions
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,16 @@ import optax
 import pandas as pd
 
 import htfjax as htf
+from tests.fuzz.calls import (
+    Call,
+    Form,
+    Kind,
+    Make,
+    Unreadable,
+    Wrong,
+    always,
+    names_parameter,
+)
 
 __all__ = [
     "CALLS",
@@ -33,123 +43,10 @@ __all__ = [
     "Form",
     "Kind",
     "Wrong",
-    "difference",
     "names_parameter",
 ]
 
-Make = Callable[[Any], Any]
-
-
-@dataclasses.dataclass(frozen=True)
-class Form:
-    """Another right value.
-
-    Attributes:
-      exact: an equal one gives the same bits; else the same numbers to 1e-6.
-    """
-
-    label: str
-    make: Make
-    exact: bool = True
-
-
-@dataclasses.dataclass(frozen=True)
-class Wrong:
-    """A wrong value, made from the right one.
-
-    Attributes:
-      says: what the message may name in backticks in place of the parameter.
-      kinds: exceptions that answer it.
-    """
-
-    label: str
-    make: Make
-    says: tuple[str, ...] = ()
-    kinds: tuple[type[Exception], ...] = (TypeError, ValueError)
-
-
-@dataclasses.dataclass(frozen=True)
-class Kind:
-    """What a parameter takes."""
-
-    name: str
-    wrong: tuple[Wrong, ...] = ()
-    equal: tuple[Form, ...] = ()
-    right: tuple[Form, ...] = ()
-
-    def but(self, *, without: str = "", wrong: tuple[Wrong, ...] = ()) -> "Kind":
-        """This kind without some wrong values (labels, spaced) and with others."""
-        left = tuple(w for w in self.wrong if w.label not in without.split())
-        return dataclasses.replace(self, wrong=(*left, *wrong))
-
-    def or_none(self) -> "Kind":
-        return self.but(without="none")
-
-
-@dataclasses.dataclass(frozen=True)
-class Call:
-    """A right call: a function, fresh arguments by name, and the kind of each.
-
-    Attributes:
-      read: what is done with the result, to have all of it.
-      slow: seconds rather than milliseconds a call.
-    """
-
-    function: Callable[..., Any]
-    arguments: Callable[[], dict[str, Any]]
-    kinds: Mapping[str, Kind]
-    read: Callable[[Any], Any] = lambda result: (
-        dict(result) if isinstance(result, Mapping) else result
-    )
-    slow: bool = False
-
-    def __call__(self, **changed: Any) -> Any:
-        """The call with some arguments changed."""
-        return self.read(self.function(**(self.arguments() | changed)))
-
-
-def names_parameter(message: str, parameter: str, wrong: Wrong) -> bool:
-    """Whether a message names the parameter (or what may stand for it) in backticks."""
-    return any(f"`{name}" in message for name in (parameter, *wrong.says))
-
-
-def difference(result: Any, other: Any, *, exact: bool) -> str | None:
-    """How two results differ, None where they agree: in every bit, or to 1e-6."""
-    leaves, structure = jax.tree.flatten(result)
-    others, found = jax.tree.flatten(other)
-    if len(leaves) != len(others) or (exact and structure != found):
-        return f"{structure} and {found}"
-    for one, two in zip(leaves, others, strict=True):
-        if not isinstance(one, jax.Array | np.ndarray | np.generic | float | int):
-            # What is neither array nor number is a description: equal as written.
-            if exact and repr(one) != repr(two):
-                return f"{one!r} and {two!r}"
-            continue
-        a, b = np.asarray(one), np.asarray(two)
-        if a.shape != b.shape:
-            return f"shapes {a.shape} and {b.shape}"
-        if exact and (a.dtype != b.dtype or a.tobytes() != b.tobytes()):
-            return f"{a.dtype} {a.ravel()[:5]} and {b.dtype} {b.ravel()[:5]}"
-        a, b = a.astype(float), b.astype(float)
-        size = np.max(np.abs(a), initial=0.0, where=np.isfinite(a))
-        if not np.allclose(a, b, rtol=1e-6, atol=1e-6 * size, equal_nan=True):
-            return f"{a.ravel()[:5]} and {b.ravel()[:5]}"
-    return None
-
-
 # Values of any kind that are hardly ever right
-
-
-class Unreadable:
-    """An object that is nothing, and whose repr fails."""
-
-    def __repr__(self) -> str:
-        raise RuntimeError("no repr")
-
-
-def always(value: Any) -> Make:
-    return lambda _: value
-
 
 NONE = Wrong("none", always(None))
 OBJECT = Wrong("object", lambda _: Unreadable())
@@ -1270,6 +1167,13 @@ INSTRUMENT_CALLS = {
     ),
 }
 
+# Their accuracy is that of the dtype.
+for _name in ("spectrum", "spectra"):
+    INSTRUMENT_CALLS[_name] = dataclasses.replace(
+        INSTRUMENT_CALLS[_name],
+        kinds={**INSTRUMENT_CALLS[_name].kinds, "factors": FLOAT64_FACTORS},
+    )
+
 DESCENT = {
     "loss": SCALAR_LOSS,
     "optimizer": OPTIMIZER,
@@ -1452,6 +1356,7 @@ DESCENT_CALLS = {
             "stop_grad_norm": 0.0,
             "interpolate": False,
             "max_steps": 16,
+            "differentiate": "reverse",
         },
         {
             "params": PARAMS,
@@ -1468,6 +1373,7 @@ DESCENT_CALLS = {
             "stop_loss": number(0).or_none(),
             "stop_grad_norm": number(0).or_none(),
             "interpolate": FLAG,
+            "differentiate": choice("reverse", "forward"),
             "max_steps": whole(1),
         },
         slow=True,

@@ -165,7 +165,7 @@ def _dtype(name: str) -> str:
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--write", action="store_true", help="replace the stored file")
+    parser.add_argument("--write", action="store_true", help="replace what is stored")
     parser.add_argument("--only", default="", help="names that hold this text")
     options = parser.parse_args()
     jax.config.update("jax_enable_x64", True)
@@ -178,7 +178,14 @@ def main() -> int:
             for item in chosen
             for part, result in measure(item).items()
         }
-        write(taken(measured))
+        fresh = taken(measured)
+        if options.only:  # the rest stays as it is
+            kept, names = read(), {item.name for item in chosen}
+            stays = {n for n in kept.types if n.rpartition("/")[0] not in names}
+            types = {n: kept.types[n] for n in stays} | fresh.types
+            numbers = {n: kept.numbers[n] for n in stays} | fresh.numbers
+            fresh = Snapshot(dict(sorted(types.items())), numbers)
+        write(fresh)
         return 0
     stored = read()
     wrong = [line for item in chosen for line in compare(item, measure(item), stored)]

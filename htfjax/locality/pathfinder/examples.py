@@ -99,7 +99,7 @@ def pathfinder_examples(
       >>> x.shape, round(abs(float(x.mean())), 2), round(float(x.std()), 2), test.count
       ((8, 150, 150, 1), 0.0, 1.0, 4)
     """
-    check_images("images", images)
+    images = _checked_bytes("images", images)
     if like is not None:
         advice = "the training examples, made by `pathfinder_examples`"
         _checks.instance("like", like, PathfinderExamples, advice)
@@ -116,6 +116,19 @@ def pathfinder_examples(
         mean, std = like.mean, like.std
     return PathfinderExamples(
         jnp.asarray(chosen.pixels), jnp.asarray(chosen.labels), mean, std
+    )
+
+
+def _checked_bytes(name: str, images: Any) -> PathfinderImages:
+    """Images whose pixels and labels are bytes, and fit each other."""
+    check_images(name, images)
+    pixels = _checks.integer_array(f"{name}.pixels", images.pixels)
+    _checks.shape(f"{name}.pixels", pixels, (None, None, None), "(N, s, s)")
+    if pixels.dtype != np.uint8 and (np.any(pixels < 0) or np.any(pixels > 255)):
+        raise ValueError(f"`{name}.pixels` must be from 0 to 255.")
+    labels = _checks.labels(f"{name}.labels", images.labels, len(pixels), 2)
+    return images._replace(
+        pixels=np.asarray(pixels, np.uint8), labels=np.asarray(labels, np.uint8)
     )
 
 
@@ -156,7 +169,9 @@ def stored_pathfinder(
       True
     """
     if not isinstance(settings, PathfinderSettings):
-        raise TypeError(f"`settings` must be PathfinderSettings, got {settings!r}.")
+        raise TypeError(
+            f"`settings` must be PathfinderSettings, got {_checks.spell(settings)}."
+        )
     count = _checks.at_least("count", count, 1)
     asked = {
         "settings": settings_text(settings),

@@ -1,0 +1,67 @@
+"""Names: all that is public, the calls that reach each, and those without a call."""
+
+import inspect
+import re
+from types import ModuleType
+from typing import Any
+
+import htfjax as htf
+import htfjax.locality  # not imported by the package
+from tests.fuzz import (
+    kinds,
+    kinds_containers,
+    kinds_ensemble,
+    kinds_files,
+    kinds_locality,
+)
+
+__all__ = ["CALLS", "NOT_CALLED", "PUBLIC", "calls_of", "public_name"]
+
+MODULES = ("theory", "locality", "ensemble", "runs")
+
+
+def _listed(module: ModuleType) -> list[str]:
+    """Functions and classes that a module offers, in order."""
+    names = getattr(module, "__all__", vars(module))
+    found = {name: getattr(module, name) for name in names if not name.startswith("_")}
+    return [n for n, value in found.items() if inspect.isroutine(value) or callable(value)]
+
+
+def _public() -> list[str]:
+
+    inside = {name: getattr(htf, name) for name in MODULES}
+    return [
+        *htf.__all__,
+        *(f"{name}.{n}" for name, module in inside.items() for n in _listed(module)),
+    ]
+
+
+PUBLIC = _public()
+
+CALLS: dict[str, Any] = (
+    kinds.CALLS
+    | {f"locality.{name}": call for name, call in kinds_locality.CALLS.items()}
+    | kinds_containers.CALLS
+    | kinds_containers.LOCALITY_CALLS
+    | kinds_files.CALLS
+    | kinds_ensemble.CALLS
+)
+
+# Pure results: no function takes them back, so that there is no door to knock at.
+NOT_CALLED: dict[str, str] = kinds_containers.RESULTS
+
+
+def public_name(call: str) -> str:
+    """The public name that a call is of.
+
+    Example:
+      >>> public_name("ModeTree.from_nested"), public_name("locality.fit_loss of classes")
+      ('ModeTree', 'locality.fit_loss')
+    """
+    parts = re.split(r" ", call)[0].split(".")
+    return ".".join(parts[:2]) if parts[0] in MODULES else parts[0]
+
+
+def calls_of(name: str) -> dict[str, Any]:
+    """The calls of a public name."""
+    return {call: CALLS[call] for call in CALLS if public_name(call) == name}
