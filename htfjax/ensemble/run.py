@@ -306,7 +306,7 @@ def _prepare(
 
 def _check_unused(out: Path) -> None:
     """Nothing of an ensemble may lie in a folder without manifest: whose would it be?"""
-    for name in (store.RECORDS, "checkpoints", JOURNAL):
+    for name in (store.RECORDS, "checkpoints", "status.json", JOURNAL):
         path = out / name
         opened = name == JOURNAL and path.exists() and path.read_bytes().count(b"\n") < 2
         if path.exists() and not opened:

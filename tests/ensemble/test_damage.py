@@ -397,3 +397,12 @@ def test_every_file_damaged(
             assert str(out) in words, (file, words)
             assert "restore" in words or "put back" in words, (file, words)
         shutil.rmtree(out)
+
+
+def test_a_status_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
+    """In a folder that no grid has begun."""
+    path = tmp_path / "status.json"
+    path.write_text("mine")
+    with pytest.raises(ValueError, match=r"holds status\.json"):
+        list(htf.ensemble.run(toy.grid(1), tmp_path, **toy.DEFAULTS))
+    assert path.read_text() == "mine"
