@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-__all__ = ["DAMAGE", "absolute", "atomic_write", "name_full_disk"]
+__all__ = ["DAMAGE", "absolute", "atomic_write", "is_full_disk", "name_full_disk"]
 
 # What reading a damaged npz file, or one of something else, may raise.
 DAMAGE = (
@@ -99,16 +99,20 @@ def name_full_disk(path: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        cause: BaseException | None = error
-        while cause is not None:
-            number = cause.errno if isinstance(cause, OSError) else None
-            if number in FULL_NUMBERS or any(w in str(cause) for w in FULL_WORDS):
-                break
-            cause = cause.__cause__ or cause.__context__
-        if cause is None:
+        if not is_full_disk(error):
             raise
         raise OSError(
             errno.ENOSPC,
             f"the disk is full: {path} could not be written, what it held before is "
             "intact; make room and do the same again",
         ) from error
+
+
+def is_full_disk(error: BaseException | None) -> bool:
+    """Whether an error, or one that it came from, says that the disk is full."""
+    while error is not None:
+        number = error.errno if isinstance(error, OSError) else None
+        if number in FULL_NUMBERS or any(w in str(error) for w in FULL_WORDS):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

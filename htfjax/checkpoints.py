@@ -40,7 +40,7 @@ def save_state(path: str | os.PathLike, state: Any, *, label: str = "") -> None:
 
     Raises:
       TypeError: leaves of other kinds. ValueError: the parent folder does not exist, or
-        something that is no checkpoint stands at `path`.
+        something other than a checkpoint stands at `path`.
       OSError: the disk is full; an earlier checkpoint is intact.
 
     Example:

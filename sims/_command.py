@@ -1,4 +1,4 @@
-"""What every command does around its work: options, signals, errors in one line."""
+"""Command line shared by the simulations: options, signals, errors in one line."""
 
 import dataclasses
 import sys
@@ -49,7 +49,7 @@ def command(
                 return 2
             code = report(found, asked, console) or 0
         except KeyboardInterrupt:
-            sys.stderr.write("interrupted: the same command goes on from what was saved\n")
+            sys.stderr.write("interrupted: the same command resumes from what was saved\n")
             code = INTERRUPTED
         return signals.exit_code if code == INTERRUPTED else code
 

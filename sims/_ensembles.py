@@ -75,7 +75,7 @@ def _follow(session: Any, runs: int) -> Any:
                 said = last.wall_seconds
                 console.print(note, soft_wrap=True, highlight=False)
     if last is not None and last.state == "interrupted":
-        console.print("interrupted and saved: the same command goes on from here")
+        console.print("interrupted and saved: the same command resumes from here")
     return last
 
 

@@ -116,7 +116,7 @@ def _side_by_side(
     if lost and not board.errors:
         board.errors.append(
             f"a worker process ended with code {lost[0]} (out of memory? try `--workers "
-            "1`); the same command goes on from the last checkpoints"
+            "1`); the same command resumes from the last checkpoints"
         )
     if board.errors:
         raise RunError(board.errors[0])

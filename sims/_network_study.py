@@ -229,7 +229,7 @@ def report(summary: dict[str, Any], config: Any, console: Console) -> int:
         console.print(f"{canvas}: the marks' positions alone reach {each}")
     console.print(f"figures, results and summary.json are in {config.out}", soft_wrap=True)
     if summary["state"] == "interrupted":
-        console.print("interrupted and saved: the same command goes on from here")
+        console.print("interrupted and saved: the same command resumes from here")
         return INTERRUPTED
     return 0
 

@@ -112,7 +112,7 @@ def report(summary: dict[str, Any], config: Config, console: Console) -> int:
     console.print(table)
     console.print(f"figures, results and summary.json are in {config.out}", soft_wrap=True)
     if any(row["status"] == "interrupted" for row in summary.values()):
-        console.print("interrupted: the same command goes on from here")
+        console.print("interrupted: the same command resumes from here")
         return INTERRUPTED
     return 0
 

@@ -151,7 +151,7 @@ def target_values(data: xr.Dataset, config: Config) -> np.ndarray:
     found = np.full(shape, np.nan)
     for m, model in enumerate(config.models):
         setting = Model(
-            model=str(model), target_rank=config.target_rank, widths=1, observed=1
+            model=model, target_rank=config.target_rank, widths=1, observed=1
         )
         for s, seed in enumerate(data.seed.values):
             found[m, 0, s] = target_singular_values(setting, int(seed), top)

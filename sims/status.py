@@ -53,9 +53,9 @@ def sentence(found: dict[str, Any]) -> str:
     if found["at_work"]:
         return "running"
     if found["state"] == "running":
-        return "dead: its process ended without a word; the same command goes on"
+        return "dead: its process ended without a word; the same command resumes"
     if found["state"] == "interrupted":
-        return "interrupted: the same command goes on"
+        return "interrupted: the same command resumes"
     return "finished"
 
 

@@ -62,7 +62,7 @@ def test_an_interrupt_is_one_line(
         raise KeyboardInterrupt
 
     assert run_with(monkeypatch, work) == INTERRUPTED
-    assert capsys.readouterr().err.startswith("interrupted: the same command goes on")
+    assert capsys.readouterr().err.startswith("interrupted: the same command resumes")
 
 
 def test_faults_of_ours_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -561,7 +561,7 @@ def test_signals_end_a_theory_command_with_one_line(tmp_path: Path, name: str) -
         process.kill()
     assert process.returncode == (130 if name == "SIGINT" else 143), said
     assert said.splitlines() == [
-        "interrupted: the same command goes on from what was saved"
+        "interrupted: the same command resumes from what was saved"
     ]
     config = component_dynamics.Config(out=tmp_path)
     with open_folder(tmp_path, config, may_differ=()):

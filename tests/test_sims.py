@@ -400,7 +400,7 @@ def test_interrupt_saves_and_the_same_command_goes_on(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         said, _ = process.communicate(timeout=60)
     assert process.returncode == 130, said
-    assert "the same command goes on" in said
+    assert "the same command resumes" in said
     reached = json.loads((out / "summary.json").read_text())["htf"]["steps"]
     assert reached == int(htf.load_results(out).step[-1]) > 0
     again = subprocess.run(

@@ -41,7 +41,7 @@ def load_checkpoint(path: Path, owner: dict[str, Any], like: Any) -> Any:
     """What `save_checkpoint` wrote, in the structure and dtypes of `like`; None if absent.
 
     Raises:
-      ValueError: a damaged checkpoint, or one of something else (it is named).
+      ValueError: a damaged checkpoint, or one of something else; the message names it.
     """
     if not path.exists():
         return None

@@ -181,32 +181,22 @@ def named_errors(folder: Path) -> Iterator[None]:
     Raises:
       OSError: with the folder and what to do, however deep the cause lies.
     """
-    full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    words = ("No space left", "File too large", "Disk quota")
     try:
         yield
     except Exception as error:
-        for cause in _causes(error):
-            number = cause.errno if isinstance(cause, OSError) else None
-            if number in full or any(w in str(cause) for w in words):
-                # `from None`: what zarr says about it is long and says no more.
-                raise OSError(
-                    errno.ENOSPC,
-                    f"the disk is full: `out={folder}` could not be written. Everything "
-                    "finished is intact; make room and run the same command again",
-                ) from None
+        if _files.is_full_disk(error):
+            # `from None`: what zarr says about it is long and says no more.
+            raise OSError(
+                errno.ENOSPC,
+                f"the disk is full: `out={folder}` could not be written. Everything "
+                "finished is intact; make room and run the same command again",
+            ) from None
         if isinstance(error, FileNotFoundError) or not folder.is_dir():
             raise FileNotFoundError(
                 f"`out={folder}` was moved, removed or changed while the run was at work "
                 f"({error}); put it back and run the same command again"
             ) from None
         raise
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
 
 
 def process_zero() -> bool:

@@ -79,7 +79,7 @@ def program_metadata(
 
 
 def metadata_of(program: str, name: str) -> str:
-    """Where the metadata of a quantity lie, from the folder on."""
+    """Where the metadata of a quantity lie, relative to the folder."""
     return f"{RECORDS}/{program}/{name}/zarr.json"
 
 
@@ -141,7 +141,7 @@ class _InPlace(ThreadPoolExecutor):
 
 
 def chunk_file(program: str, name: str, block: int, chunk: int, extra: int) -> str:
-    """Where a chunk of a quantity lies, from the folder on; `extra` axes follow records."""
+    """Path of a chunk of a quantity within the folder; `extra` axes follow records."""
     place = "/".join(map(str, (block, chunk, *[0] * extra)))
     return f"{RECORDS}/{program}/{name}/c/{place}"
 

@@ -103,7 +103,7 @@ class ConvAC(nnx.Module):
             ]
             whole = to_factors(tree, given)
         _factors.check(whole)
-        _inputs.check_precision("precision", precision)
+        _checks.precision("precision", precision)
         if not shared and tree is not None and tree != whole.tree:
             raise ValueError("`tree` is another one than that of `factors`.")
         _checks.one_of("representation", representation, REPRESENTATIONS)

@@ -69,7 +69,7 @@ def convolve(
     x, kernel = x.astype(dtype), kernel.astype(dtype)
     stride = _checks.at_least("stride", stride, 1)
     padding = _checks.at_least("padding", padding, 0)
-    _inputs.check_precision("precision", precision)
+    _checks.precision("precision", precision)
     if x.shape[3] != kernel.shape[3]:
         raise ValueError(
             f"`kernel` takes {kernel.shape[3]} channels, `x` has {x.shape[3]}: shapes "

@@ -15,7 +15,6 @@ from htfjax import _checks
 
 __all__ = [
     "check_logits",
-    "check_precision",
     "drawing_function",
     "examples_pytree",
     "floating_dtype",
@@ -29,8 +28,6 @@ __all__ = [
     "whole_labels",
     "widest",
 ]
-
-PRECISIONS = ("default", "high", "highest")
 
 
 def numbers(name: str, values: Any) -> jax.Array:
@@ -245,17 +242,3 @@ def widest(dtypes: Sequence[Any]) -> Any:
     """The dtype that others are promoted to, also where jax is told to promote nothing."""
     with jax.numpy_dtype_promotion("standard"):
         return functools.reduce(jnp.promote_types, dtypes)
-
-
-def check_precision(name: str, value: Any) -> None:
-    """Something that jax takes as precision of a product."""
-    if value is None or (isinstance(value, str) and value in PRECISIONS):
-        return
-    one = jax.ShapeDtypeStruct((1, 1), jnp.float32)
-    try:
-        jax.eval_shape(lambda x, y: jnp.matmul(x, y, precision=value), one, one)
-    except Exception as error:  # whatever jax says of it
-        raise ValueError(
-            f"`{name}={_checks.spell(value)}` is not a precision; use None or one of "
-            f"{list(PRECISIONS)}."
-        ) from error

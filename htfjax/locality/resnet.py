@@ -96,7 +96,7 @@ def check_options(
     if share >= 1:
         raise ValueError(f"`dropout={_checks.spell(dropout)}` must be in [0, 1).")
     _checks.one_of("method", method, METHODS)
-    _inputs.check_precision("precision", precision)
+    _checks.precision("precision", precision)
     channels = _checks.at_least("channels", channels, 1)
     return channels, _checks.at_least("num_logits", num_logits, 1), share
 

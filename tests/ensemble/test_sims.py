@@ -75,7 +75,7 @@ def test_status_reads_a_folder(finished: Path, tmp_path: Path) -> None:
     assert (found["done"], found["runs"]) == (6, 6)
     assert status.sentence(found | {"at_work": True}) == "running"
     assert "dead" in status.sentence(found | {"state": "running"})
-    assert "goes on" in status.sentence(found | {"state": "interrupted"})
+    assert "resumes" in status.sentence(found | {"state": "interrupted"})
     said = _module("sims.status", str(finished))
     assert said.returncode == 0
     assert "6 of 6 runs done" in said.stdout
@@ -278,7 +278,7 @@ def test_interrupt_saves_and_the_same_command_goes_on(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         said, _ = process.communicate(timeout=300)
     assert process.returncode == 130, said
-    assert "the same command goes on" in said
+    assert "the same command resumes" in said
     reached = int(htf.load_results(out).steps.max())
     assert status.sentence(status.read(out)).startswith("interrupted")
     assert 0 < reached < 1_000_000
