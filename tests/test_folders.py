@@ -161,7 +161,8 @@ def test_other_observations_of_the_same_name_are_another_run(
     for steps in (100, 200):
         with pytest.raises(FolderError, match="holds another run") as error:
             incremental_rank.run(small(out, observations=file, num_steps=steps))
-        for word in ("--observations", "measured.npz", first[:12], second[:12]):
+        words = ("config.json", "--observations", "measured.npz", first[:12], second[:12])
+        for word in words:
             assert word in str(error.value)
 
 
