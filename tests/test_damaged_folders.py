@@ -110,8 +110,8 @@ def _component_dynamics(out: Path, seed: int, _: int) -> Any:
 def _flow_against_descent(out: Path, seed: int, _: int) -> Any:
     return flow_against_descent.run(
         flow_against_descent.Config(
-            out=out, widths=3, dim=3, observed=40, num_steps=100, init_std=0.3,
-            learning_rates=(1e-2,), seed=seed,
+            out=out, widths=8, dim=4, observed=200, num_steps=2000, init_std=0.1,
+            learning_rates=(1e-2,), rtol=1e-3, seed=seed,
         )
     )  # fmt: skip
 
@@ -190,6 +190,7 @@ def one_computation() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name in ("gradient_flow", "descend"):
             patch.setattr(htf, name, remembered(getattr(htf, name)))
+        patch.setattr(component_dynamics, "TREES", {"flat": htf.flat(4)})
         yield
 
 
