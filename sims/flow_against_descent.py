@@ -171,12 +171,22 @@ def _row(run: dict[str, Any], truth: tuple[np.ndarray, np.ndarray]) -> dict[str,
         "take_off_evaluations": finite(steps[:count]),
         "take_off_loss": finite(losses[:count]),
         "take_off_path": finite(lengths[:count]),
-        "worst_loss_error": float(np.max(np.abs(losses / truth[0] - 1)[:count])),
-        "worst_path_error": float(np.max(np.abs(lengths / truth[1] - 1)[:count])),
+        "worst_loss_error": _worst(losses[:count], truth[0][:count]),
+        "worst_path_error": _worst(lengths[:count], truth[1][:count]),
         "order": np.argsort(lengths[:count]).tolist(),
         "eps_phase_steps": run.get("eps_phase_steps"),
         "drift": run.get("drift"),
     }
+
+
+def _worst(values: np.ndarray, truth: np.ndarray) -> float | None:
+    """Largest relative error; None where a take-off is not there to compare."""
+    errors = np.abs(values / truth - 1)
+    return float(errors.max()) if errors.size and np.isfinite(errors).all() else None
+
+
+def _share(error: float | None) -> str:
+    return "an unknown share (not all took off)" if error is None else f"{error:.1%}"
 
 
 def _convergence(start: Any, loss: Any) -> dict[str, Any]:
@@ -251,8 +261,9 @@ def report(summary: dict[str, Any], config: Config, console: Console) -> None:
     for name, row in summary["runs"].items():
         console.print(
             f"{name}: {row['evaluations']} gradients, take-offs off by at most "
-            f"{row['worst_loss_error']:.1%} in loss and {row['worst_path_error']:.1%} in "
-            f"path length, order {row['order']}, {row['status']}"
+            f"{_share(row['worst_loss_error'])} in loss and "
+            f"{_share(row['worst_path_error'])} in path length, "
+            f"order {row['order']}, {row['status']}"
         )
     console.print(
         f"flow over descent: {summary['evaluations_ratio']:.2f} in gradients; order of "
