@@ -117,7 +117,8 @@ def load_state(
     if label is not None and mark["label"] != label:
         raise ValueError(
             f"`path={path}` is the checkpoint of another run: its label is "
-            f"{mark['label']!r}, expected {label!r}."
+            f"{mark['label']!r}, expected {label!r}; restore the right one from a copy, "
+            "or choose another path."
         )
     stored = {leaf["name"]: leaf for leaf in mark["leaves"]}
     differ = _differences(stored, {leaf.name: leaf for leaf in leaves}, cast)

@@ -119,8 +119,8 @@ def _refuse_others(
             for name, (old, new) in sorted(differ.items())
         )
         raise FolderError(
-            f"`--out {out}` holds another run: {listed}. Choose another folder, or "
-            "repeat the options of the first run to continue it."
+            f"`--out {out}` holds another run ({CONFIG}): {listed}. Choose another "
+            "folder, or repeat the options of the first run to continue it."
         )
 
 

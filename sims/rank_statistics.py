@@ -150,9 +150,7 @@ def target_values(data: xr.Dataset, config: Config) -> np.ndarray:
     shape = (data.sizes["model"], 1, data.sizes["seed"], top)
     found = np.full(shape, np.nan)
     for m, model in enumerate(config.models):
-        setting = Model(
-            model=model, target_rank=config.target_rank, widths=1, observed=1
-        )
+        setting = Model(model=model, target_rank=config.target_rank, widths=1, observed=1)
         for s, seed in enumerate(data.seed.values):
             found[m, 0, s] = target_singular_values(setting, int(seed), top)
     return np.broadcast_to(found, (shape[0], data.sizes["init_scale"], *shape[2:]))

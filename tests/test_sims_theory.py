@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -126,3 +127,15 @@ def test_a_mismatching_tree_needs_more_rank(tmp_path):
     good, bad = rows["seed 0, matching tree"], rows["seed 0, mismatching tree"]
     assert good["rank_0,1"] <= bad["rank_0,1"]
     assert good["relative_error"] < 0.3 * bad["relative_error"]
+
+
+def test_a_take_off_that_is_missing_leaves_a_summary() -> None:
+    """A short descent has fewer of them than the flow; NaN is no JSON."""
+    rise = np.linspace(0.0, 1.0, 11)[:, None] * np.array([1.0, 1e-3])
+    run = {"losses": np.linspace(1.0, 0.1, 11), "values": rise, "path": np.arange(11.0),
+           "evaluations": np.arange(11), "status": "finished"}  # fmt: skip
+    row = flow_against_descent._row(run, (np.array([0.5, 0.2]), np.array([1.0, 2.0])))
+    assert row["worst_loss_error"] is row["worst_path_error"] is None
+    json.dumps(row, allow_nan=False)
+    row = flow_against_descent._row(run, (np.array([0.5, np.nan]), np.array([1.0, 2.0])))
+    assert row["worst_path_error"] == pytest.approx(0.0, abs=1e-9)

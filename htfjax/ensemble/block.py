@@ -270,7 +270,8 @@ class _Block:
                     self._flush(buffer, record, stops, on_device, order)
                 raise
         if fresh and last:
-            self._flush(buffer, record, stops, None, order)
+            whole = jax.tree.unflatten(treedef, states)
+            self._flush(buffer, record, stops, whole, order)
             yield Chunk(stops, np.array([]), 0, 0.0, (), self.changed)
 
     def _snapshot(
@@ -297,15 +298,14 @@ class _Block:
 
     def _flush(
         self, buffer: dict[str, np.ndarray], record: int, stops: Stops,
-        on_device: Any, order: np.ndarray,
+        states: Any, order: np.ndarray,
     ) -> None:  # fmt: skip
         """Writes the open chunk too, with the last record of every lane."""
         more: dict[str, Any] = {"flushed": True}
-        if on_device is not None:
-            slow = _slow_steps(on_device)
-            if slow is not None:
-                back = np.argsort(order)[: self.count]
-                more["slow"] = batch.fetch(slow)[back].tolist()
+        slow = _slow_steps(states)
+        if slow is not None:
+            back = np.argsort(order)[: self.count]
+            more["slow"] = batch.fetch(slow)[back].tolist()
         self._write(buffer, record // self.session.chunk_records, stops, more)
 
     def _write(

@@ -289,6 +289,32 @@ def test_journal_lines(copy: Path, whole: Path, change: str) -> None:
 
 
 @pytest.mark.durable
+def test_slow_steps_outlive_the_line_that_held_them(tmp_path: Path) -> None:
+    """The checkpoint counts them too; without the journal they were not known."""
+    setting = htf.ensemble.Completion(
+        tree=((0,), 1),
+        mode_dims=4,
+        widths=2,
+        target_rank=1,
+        observed=8,
+        root="ones",
+        track_modes=((0,),),
+    )
+    chosen = htf.ensemble.Grid(setting, range(2))
+    options = {"num_steps": 20, "build": htf.ensemble.completion_lane}
+    toy.finish(tmp_path, chosen, **options)
+    before = htf.load_results(tmp_path).slow_steps.values
+    assert (before >= 0).all()
+    for change in ("lost", "headless"):
+        edit_lines(tmp_path / "journal.jsonl", CHANGES[change])
+        toy.finish(tmp_path, chosen, **options)
+        np.testing.assert_array_equal(htf.load_results(tmp_path).slow_steps, before)
+    remove(tmp_path / "journal.jsonl")
+    toy.finish(tmp_path, chosen, **options)
+    np.testing.assert_array_equal(htf.load_results(tmp_path).slow_steps, before)
+
+
+@pytest.mark.durable
 def test_journal_lines_of_another_folder(copy: Path, whole: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     toy.finish(other, toy.grid(4, size=(2, 4)), **OPTIONS)
