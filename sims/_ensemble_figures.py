@@ -175,7 +175,7 @@ def incrementality(summary: dict[str, Any], data: xr.Dataset) -> Any:
     fitted = sum(row["runs"].get("converged", 0) for row in summary["rows"])
     fig.supxlabel(
         f"medians with exact 95 % intervals; {fitted} of {total} runs converged, {dropped} "
-        f"have no index (fewer than two rises), {coarse} rises too few records",
+        f"have no index (fewer than two rises), {coarse} rises have too few records",
         fontsize=9,
     )
     left.grid(alpha=0.25)
