@@ -1,6 +1,7 @@
 """Which part may know which, read from the import statements."""
 
 import ast
+import functools
 import os
 import subprocess
 import sys
@@ -152,10 +153,12 @@ LIBRARY = [path for path in files("htfjax") if module_name(path)]
 SCRIPTS = [path for folder in ("sims", "benchmarks") for path in files(folder)]
 
 
+@functools.cache
 def tree_of(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
+@functools.cache
 def imported(path: Path) -> set[str]:
     """Dotted names of everything a file imports, `from a import b` as "a.b"."""
     names: set[str] = set()
@@ -186,6 +189,7 @@ def spellings(parts: list[str]) -> list[str]:
 KNOWN = {module_name(path) for path in LIBRARY} | {"unknown"}
 
 
+@functools.cache
 def calls(path: Path) -> list[tuple[str, ast.Call]]:
     """Dotted name and node of every call by name, docstrings not included."""
     return [
