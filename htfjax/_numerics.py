@@ -28,7 +28,9 @@ def safe_norm(x: jax.Array, axis: int) -> jax.Array:
     Scaled by the largest entry, so that tiny vectors do not vanish when squared.
     """
     largest = jax.lax.stop_gradient(jnp.max(jnp.abs(x), axis=axis, keepdims=True))
-    scale = jnp.where(largest == 0, jnp.ones_like(largest), largest)
+    # Infinity is no scale: over itself it is NaN, and the norm would be too.
+    plain = (largest == 0) | jnp.isinf(largest)
+    scale = jnp.where(plain, jnp.ones_like(largest), largest)
     root = safe_sqrt(jnp.sum(jnp.square(x / scale), axis=axis))
     return jnp.squeeze(scale, axis=axis) * root
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import htfjax as htf
+from htfjax import _numerics
 from tests import helpers
 
 CURVATURES = (0.5, 2.0, 40.0)
@@ -23,6 +24,13 @@ def bowl(x):
 
 def bowl_at(t):
     return np.asarray(START) * np.exp(-np.asarray(CURVATURES) * np.asarray(t)[..., None])
+
+
+def test_norms_of_infinite_vectors_are_infinite():
+    """An implicit step that fails has such an error, and must be tried again shorter."""
+    vectors = jnp.array([[jnp.inf, 1.0], [-jnp.inf, 0.0], [3.0, 4.0], [jnp.nan, 1.0]])
+    found = _numerics.safe_norm(vectors, axis=1)
+    np.testing.assert_allclose(found, [np.inf, np.inf, 5.0, np.nan])
 
 
 # Exact solutions
