@@ -79,7 +79,7 @@ def program_metadata(
 
 
 def metadata_of(program: str, name: str) -> str:
-    """Where the metadata of a quantity lie, relative to the folder."""
+    """Path of the metadata of a quantity within the folder."""
     return f"{RECORDS}/{program}/{name}/zarr.json"
 
 
