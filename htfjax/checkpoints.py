@@ -17,7 +17,7 @@ import orbax.checkpoint as ocp
 
 from htfjax import _checks, _digests, _files
 
-__all__ = ["load_state", "save_state"]
+__all__ = ["check_state", "load_state", "save_state"]
 
 FORMAT = 1
 MARK = "checkpoint.json"  # shapes, dtypes and the digest of every file, sealed
@@ -105,21 +105,10 @@ def load_state(
 
     Example: see `save_state`.
     """
-    target = _files.absolute("path", path)
     cast = _checks.flag("cast", cast)
-    if label is not None and not isinstance(label, str):
-        raise TypeError(f"`label` must be a text, got {_checks.spell(label)}.")
-    folder = target if target.is_dir() else _neighbours(target)[1]
-    if not folder.is_dir():
-        raise FileNotFoundError(f"no checkpoint at {path}")
+    folder = _folder_of(path)
     leaves = [_describe("like", name, leaf) for name, leaf in _named(like)]
-    mark = _read_mark(folder, path)
-    if label is not None and mark["label"] != label:
-        raise ValueError(
-            f"`path={path}` is the checkpoint of another run: its label is "
-            f"{mark['label']!r}, expected {label!r}; restore the right one from a copy, "
-            "or choose another path."
-        )
+    mark = _labelled_mark(folder, path, label)
     stored = {leaf["name"]: leaf for leaf in mark["leaves"]}
     differ = _differences(stored, {leaf.name: leaf for leaf in leaves}, cast)
     if differ:
@@ -135,6 +124,26 @@ def load_state(
         for leaf, x in zip(leaves, values, strict=True)
     ]
     return jax.tree.unflatten(treedef, restored)
+
+
+def check_state(path: str | os.PathLike, *, label: str | None = None) -> None:
+    """Looks whether `load_state` would find every byte that `save_state` wrote.
+
+    Args:
+      path, label: as in `load_state`.
+
+    Raises:
+      FileNotFoundError: no checkpoint at `path`.
+      ValueError: a damaged checkpoint, or one with another label.
+
+    Example:
+      >>> import htfjax as htf, jax.numpy as jnp, tempfile, os
+      >>> path = os.path.join(tempfile.mkdtemp(), "state")
+      >>> htf.save_state(path, jnp.ones(3))
+      >>> check_state(path)
+    """
+    folder = _folder_of(path)
+    _check_digests(folder, _labelled_mark(folder, path, label)["files"], path)
 
 
 # Leaves
@@ -388,6 +397,28 @@ def _write(folder: Path, leaves: list[_Leaf], arrays: list[np.ndarray], label: s
             },
         },
     )
+
+
+def _folder_of(path: str | os.PathLike) -> Path:
+    """Where the checkpoint is: a kill may have left it under its other name."""
+    target = _files.absolute("path", path)
+    folder = target if target.is_dir() else _neighbours(target)[1]
+    if not folder.is_dir():
+        raise FileNotFoundError(f"no checkpoint at {path}")
+    return folder
+
+
+def _labelled_mark(folder: Path, path: Any, label: str | None) -> dict[str, Any]:
+    if label is not None and not isinstance(label, str):
+        raise TypeError(f"`label` must be a text, got {_checks.spell(label)}.")
+    mark = _read_mark(folder, path)
+    if label is not None and mark["label"] != label:
+        raise ValueError(
+            f"`path={path}` is the checkpoint of another run: its label is "
+            f"{mark['label']!r}, expected {label!r}; restore the right one from a copy, "
+            "or choose another path."
+        )
+    return mark
 
 
 def _read_mark(folder: Path, path: Any) -> dict[str, Any]:

@@ -151,6 +151,11 @@ def read_records(path: Path, label: str) -> xr.Dataset | None:
     return dataset
 
 
+def checkpoint_of(folder: Path, name: str) -> Path:
+    """Where the state of a run is kept."""
+    return folder / "checkpoints" / name
+
+
 def progress_display() -> rich.progress.Progress:
     """Bars with time left; without a terminal, a plain line now and then."""
     console = rich.console.Console(stderr=True)
@@ -218,7 +223,7 @@ def _resume(
 ) -> tuple[htf.DescentState, xr.Dataset | None]:
     """The last state and the records up to it; the start and None in a fresh folder."""
     start = htf.start_descent(job.start, job.optimizer)
-    checkpoint, records = folder / "checkpoints" / job.name, folder / f"{job.name}{SUFFIX}"
+    checkpoint, records = checkpoint_of(folder, job.name), folder / f"{job.name}{SUFFIX}"
     dataset = read_records(records, job.label)
     try:
         state = htf.load_state(checkpoint, like=start, label=job.label)
@@ -272,5 +277,6 @@ def _append(dataset: xr.Dataset | None, piece: xr.Dataset) -> xr.Dataset:
 
 def _save(job: Job, folder: Path, state: htf.DescentState, dataset: xr.Dataset) -> None:
     htf.save_results(folder / f"{job.name}{SUFFIX}", dataset)
-    (folder / "checkpoints").mkdir(exist_ok=True)
-    htf.save_state(folder / "checkpoints" / job.name, state, label=job.label)
+    place = checkpoint_of(folder, job.name)
+    place.parent.mkdir(exist_ok=True)
+    htf.save_state(place, state, label=job.label)

@@ -97,8 +97,8 @@ def _measure(
 
     def in_units(values: jax.Array) -> jax.Array:
         """Divided by the first: how many values share the interaction."""
-        first = jnp.maximum(values[:, :1], jnp.finfo(values.dtype).tiny)
-        return jnp.mean(values / first, axis=0)
+        first = values[:, :1]
+        return jnp.mean(values / jnp.where(first > 0, first, 1), axis=0)
 
     return curve.change, in_units(spectrum.centred[None]), in_units(spectrum.null)
 

@@ -56,6 +56,9 @@ def run_all(points: list[Point], config: Any, build: Callable, folder: Path) -> 
     folder.mkdir(exist_ok=True)
     left = [p for p in points if not _network_training.is_finished(p, config, folder)]
     board = _Board(points, left, config)
+    for point in points:
+        if point not in left:
+            _say_if_it_cannot_go_on(point, config, folder, board.display.console)
     if not left:
         return True
     workers = choose_workers(config, len(left))
@@ -63,6 +66,18 @@ def run_all(points: list[Point], config: Any, build: Callable, folder: Path) -> 
         if workers == 1:
             return _here(left, config, build, folder, board, interrupted)
         return _side_by_side(left, config, build, folder, board, interrupted, workers)
+
+
+def _say_if_it_cannot_go_on(point: Point, config: Any, folder: Path, console: Any) -> None:
+    """A finished run needs its checkpoint only when more epochs are asked for."""
+    try:
+        _network_training.check_checkpoint(point, config, folder)
+    except (OSError, ValueError) as error:
+        text = (
+            f"{point.name}: {error}; the run is finished, and only more epochs need it: "
+            "restore it from a copy, or leave it"
+        )
+        console.print(text, soft_wrap=True, highlight=False)
 
 
 def _here(

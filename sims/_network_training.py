@@ -15,7 +15,7 @@ import xarray as xr
 import htfjax as htf
 from htfjax import locality
 from sims import _network_measures
-from sims._drive import SUFFIX, Job, drive, read_records
+from sims._drive import SUFFIX, Job, checkpoint_of, drive, read_records
 from sims._errors import SettingError
 from sims._folder import run_label
 from sims._network_options import MAY_DIFFER, Point
@@ -52,6 +52,19 @@ def is_finished(point: Point, config: Any, folder: Path) -> bool:
     ):
         return False
     return status != "capped" or int(found.attrs["epochs_asked"]) >= config.epochs
+
+
+def check_checkpoint(point: Point, config: Any, folder: Path) -> None:
+    """Looks at the state of a run, from which more epochs would go on.
+
+    Raises:
+      FileNotFoundError: there is none. ValueError: it is damaged, or of another run.
+    """
+    records = read_records(folder / f"{point.name}{SUFFIX}", label_of(point, config))
+    # A diverged run goes no further, and may have come to its end without a checkpoint.
+    if records is not None and records.attrs["status"] != "diverged":
+        place = checkpoint_of(folder, point.name)
+        htf.runs.check_state(place, label=label_of(point, config))
 
 
 def label_of(point: Point, config: Any) -> str:

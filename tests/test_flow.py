@@ -29,8 +29,26 @@ def bowl_at(t):
 def test_norms_of_infinite_vectors_are_infinite():
     """An implicit step that fails has such an error, and must be tried again shorter."""
     vectors = jnp.array([[jnp.inf, 1.0], [-jnp.inf, 0.0], [3.0, 4.0], [jnp.nan, 1.0]])
-    found = _numerics.safe_norm(vectors, axis=1)
-    np.testing.assert_allclose(found, [np.inf, np.inf, 5.0, np.nan])
+    for norm in (_numerics.safe_norm, jax.jit(_numerics.safe_norm, static_argnums=1)):
+        np.testing.assert_allclose(norm(vectors, 1), [np.inf, np.inf, 5.0, np.nan])
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+def test_norms_at_the_ends_of_a_dtype(dtype):
+    """Subnormal numbers, which processors take for zero, were divided by themselves."""
+    info = jnp.finfo(dtype)
+    ends = [0.0, info.smallest_subnormal, info.tiny / 2, info.tiny, info.max / 2]
+    vectors = np.array([[end, 0.0] for end in ends], dtype)
+
+    def norms(x):
+        return _numerics.safe_norm(x, axis=1)
+
+    for found in (norms(vectors), jax.jit(norms)(vectors)):
+        found = np.asarray(found, float)
+        np.testing.assert_array_equal(found[[0, 3, 4]], vectors[[0, 3, 4], 0].astype(float))
+        assert np.all((found[1:3] == 0) | (found[1:3] == vectors[1:3, 0].astype(float)))
+    slopes = jax.grad(lambda x: norms(x).astype("float32").sum())(jnp.asarray(vectors))
+    assert np.all(np.isfinite(np.asarray(slopes, float)))
 
 
 # Exact solutions

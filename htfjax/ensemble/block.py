@@ -16,7 +16,11 @@ from htfjax._digests import file_digest
 from htfjax.chunks import chunk_lengths
 from htfjax.contraction.rates import Rates
 from htfjax.ensemble import batch, folder, store
-from htfjax.ensemble.checkpoint import load_checkpoint, save_checkpoint
+from htfjax.ensemble.checkpoint import (
+    check_checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+)
 from htfjax.ensemble.grid import Grid
 from htfjax.ensemble.journal import JOURNAL, Journal
 from htfjax.ensemble.lanes import Build, make_lane
@@ -89,7 +93,8 @@ def run_block(
     lost = files.lost(range(files.count)) if session.journal else {}
     if _agree(info is not None and not lost and _finished(info, session.num_steps)):
         assert info is not None
-        yield Chunk(_stops_of(info), np.array([]), 0, 0.0, (), 0)
+        said = files.said_of_checkpoint() if session.journal else ()
+        yield Chunk(_stops_of(info), np.array([]), 0, 0.0, said, 0)
         return
     lanes = [
         make_lane(session.build, setting_of(session.grid, r), r[-1], session.rates)
@@ -171,6 +176,17 @@ class _Files:
         if found is None and at_least:
             return start, [f"the checkpoint {self.checkpoint} is missing; {again}"]
         return (start if found is None else found), []
+
+    def said_of_checkpoint(self) -> tuple[str, ...]:
+        """What is wrong with that of a finished block, which nothing needs just now."""
+        try:
+            check_checkpoint(self.checkpoint, self.owner)
+        except ValueError as error:
+            return (
+                f"{error}; its runs are finished, and only more steps need it: restore it "
+                "from a copy, or those are computed again from their start",
+            )
+        return ()
 
     def save(self, snapshot: Snapshot) -> None:
         """Replaces the checkpoint."""

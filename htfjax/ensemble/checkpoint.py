@@ -14,7 +14,7 @@ import numpy as np
 
 from htfjax._files import DAMAGE, atomic_write
 
-__all__ = ["load_checkpoint", "save_checkpoint"]
+__all__ = ["check_checkpoint", "load_checkpoint", "save_checkpoint"]
 
 LABEL = "label"
 
@@ -46,40 +46,55 @@ def load_checkpoint(path: Path, owner: dict[str, Any], like: Any) -> Any:
     if not path.exists():
         return None
     leaves, treedef = jax.tree.flatten(like)
+    found = _arrays(path, owner)
+    kinds, wanted = (
+        [f"{x.dtype}{list(x.shape)}" for x in map(np.asarray, arrays)]
+        for arrays in (found, leaves)
+    )
+    if kinds != wanted:
+        differ = [pair for pair in zip(kinds, wanted, strict=False) if pair[0] != pair[1]]
+        said = "{}, expected {}".format(*(differ or [(len(kinds), len(wanted))])[0])
+        raise ValueError(f"the checkpoint {path} is damaged (it holds {said})")
+    return jax.tree.unflatten(treedef, found)
+
+
+def check_checkpoint(path: Path, owner: dict[str, Any]) -> None:
+    """Looks whether every byte that `save_checkpoint` wrote is there.
+
+    Raises:
+      ValueError: it is missing or damaged, or of something else; the message names it.
+    """
+    if not path.exists():
+        raise ValueError(f"the checkpoint {path} is missing")
+    _arrays(path, owner)
+
+
+def _arrays(path: Path, owner: dict[str, Any]) -> list[np.ndarray]:
+    """The arrays of a checkpoint, each with the digest that it was written with."""
     try:
         with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
             label = json.loads(str(file[LABEL][()]))
             if label["owner"] != owner:
                 raise _AnotherOwner
-            arrays = [
-                _read(file, f"{i:04d}", np.asarray(x), label["arrays"])
-                for i, x in enumerate(leaves)
-            ]
+            arrays = []
+            for name, seal in sorted(label["arrays"].items()):
+                stored = file[name]
+                # npz knows no bfloat16: it comes back as bytes of that size.
+                kind = np.dtype(seal[0]) if stored.dtype.kind == "V" else stored.dtype
+                arrays.append(stored.view(kind))
+                if _seal(arrays[-1]) != seal:
+                    raise ValueError(f"array {name} does not fit its digest")
+            return arrays
     except _AnotherOwner:
         raise ValueError(
             f"the checkpoint {path} belongs to another block or folder"
         ) from None
     except DAMAGE as error:
         raise ValueError(f"the checkpoint {path} is damaged ({error})") from error
-    return jax.tree.unflatten(treedef, arrays)
 
 
 class _AnotherOwner(Exception):
     """The checkpoint is whole, and not the one that is wanted."""
-
-
-def _read(file: Any, name: str, like: np.ndarray, seals: dict[str, Any]) -> np.ndarray:
-    stored = file[name]
-    # npz knows no bfloat16: it comes back as bytes of that size.
-    found = stored.view(like.dtype) if stored.dtype.kind == "V" else stored
-    if found.shape != like.shape or found.dtype != like.dtype:
-        raise ValueError(
-            f"array {name} is {found.dtype}{list(found.shape)}, expected "
-            f"{like.dtype}{list(like.shape)}"
-        )
-    if _seal(found) != seals[name]:
-        raise ValueError(f"array {name} does not fit its digest")
-    return found
 
 
 def _seal(x: np.ndarray) -> list[Any]:
