@@ -125,6 +125,7 @@ __version__ = "0.1.0"
 if _TYPE_CHECKING:
     from htfjax import ensemble as ensemble
     from htfjax import runs as runs
+    from htfjax.checkpoints import check_state as check_state
     from htfjax.checkpoints import load_state as load_state
     from htfjax.checkpoints import save_state as save_state
     from htfjax.drawing import draw_tree as draw_tree
@@ -136,6 +137,7 @@ if _TYPE_CHECKING:
 # Names whose modules import something heavy (diffrax, xarray, ...) at first use.
 _LAZY = {
     "FlowTrajectory": "htfjax.flow",
+    "check_state": "htfjax.checkpoints",
     "draw_tree": "htfjax.drawing",
     "gradient_flow": "htfjax.flow",
     "load_results": "htfjax.results",
@@ -231,6 +233,7 @@ __all__ = [
     "FlowTrajectory",
     "gradient_flow",
     "draw_tree",
+    "check_state",
     "load_results",
     "load_state",
     "save_results",

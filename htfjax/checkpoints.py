@@ -140,7 +140,7 @@ def check_state(path: str | os.PathLike, *, label: str | None = None) -> None:
       >>> import htfjax as htf, jax.numpy as jnp, tempfile, os
       >>> path = os.path.join(tempfile.mkdtemp(), "state")
       >>> htf.save_state(path, jnp.ones(3))
-      >>> check_state(path)
+      >>> htf.check_state(path)
     """
     folder = _folder_of(path)
     _check_digests(folder, _labelled_mark(folder, path, label)["files"], path)

@@ -64,7 +64,7 @@ def check_checkpoint(point: Point, config: Any, folder: Path) -> None:
     # A diverged run goes no further, and may have come to its end without a checkpoint.
     if records is not None and records.attrs["status"] != "diverged":
         place = checkpoint_of(folder, point.name)
-        htf.runs.check_state(place, label=label_of(point, config))
+        htf.check_state(place, label=label_of(point, config))
 
 
 def label_of(point: Point, config: Any) -> str:

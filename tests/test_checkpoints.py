@@ -355,3 +355,20 @@ def test_states_are_saved_by_several_threads_at_once(tmp_path):
     for k in range(4):
         loaded = htf.load_state(tmp_path / f"s{k}", like=np.zeros(3))
         np.testing.assert_array_equal(loaded, 10.0 * k + 2)
+
+
+def test_a_checkpoint_is_looked_at_without_knowing_its_structure(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no checkpoint"):
+        htf.check_state(tmp_path / "s")
+    htf.save_state(tmp_path / "s", {"w": jnp.arange(300.0)}, label="run a")
+    htf.check_state(tmp_path / "s")
+    htf.check_state(tmp_path / "s", label="run a")
+    with pytest.raises(ValueError, match="another run"):
+        htf.check_state(tmp_path / "s", label="run b")
+    for path in [p for p in (tmp_path / "s").rglob("*") if p.is_file()]:
+        content = path.read_bytes()
+        path.write_bytes(content[: len(content) // 2])
+        with pytest.raises(ValueError, match=r"damaged.*restore it"):
+            htf.check_state(tmp_path / "s")
+        path.write_bytes(content)
+    htf.check_state(tmp_path / "s")

@@ -65,6 +65,7 @@ LATER: set[str] = set()
 # Beyond the contract.
 EXTRAS = {
     "Carrying",
+    "check_state",
     "FlowTrajectory",
     "GroupedFactors",
     "NodeValues",

@@ -1,17 +1,15 @@
-"""Durable runs: locks, stop signals, digests and checkpoints of all that writes to disk."""
+"""Durable runs: locks, stop signals and digests shared by all that writes to disk."""
 
 from htfjax._archives import read_npz
 from htfjax._digests import file_digest, json_digest, read_sealed, write_sealed
 from htfjax._files import absolute, atomic_write
 from htfjax._locks import exclusive_lock, lock_holder
 from htfjax._signals import StopSignals, stop_requested, stop_signals
-from htfjax.checkpoints import check_state
 
 __all__ = [
     "StopSignals",
     "absolute",
     "atomic_write",
-    "check_state",
     "exclusive_lock",
     "file_digest",
     "json_digest",

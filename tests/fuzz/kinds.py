@@ -4,7 +4,7 @@
 A kind makes other values from the right one: `right` ones, `equal` ones (the same value in
 another form, whose result must be the same: bit for bit, or to 1e-6 where the form has
 another dtype) and `wrong` ones, which must be answered by a TypeError or ValueError that
-names the parameter. `NOT_CALLED` lists the names without a call, with reasons.
+names the parameter.
 """
 
 # Wrong types are the point here.
@@ -38,7 +38,6 @@ from tests.fuzz.calls import (
 
 __all__ = [
     "CALLS",
-    "NOT_CALLED",
     "Call",
     "Form",
     "Kind",
@@ -1418,7 +1417,7 @@ def dataset() -> Any:
     return xr.Dataset({"loss": ("step", [1.0, 0.5])})
 
 
-FILE_CALLS = {
+DRAWING_CALLS = {
     "draw_tree": Call(
         htf.draw_tree,
         lambda: {"drawn": factors(), "ax": figure_axes()},
@@ -1429,47 +1428,6 @@ FILE_CALLS = {
             ),
         },
         lambda axes: [text.get_text() for text in axes.texts],
-    ),
-    "save_factors": Call(
-        htf.save_factors,
-        lambda: {**path_arguments("f.npz", None), "factors": factors()},
-        {"path": PATH, "factors": dataclasses.replace(FACTORS, equal=())},
-    ),
-    "load_factors": Call(
-        htf.load_factors,
-        lambda: path_arguments("f.npz", lambda p: htf.save_factors(p, factors())),
-        {"path": READ_PATH},
-    ),
-    "save_state": Call(
-        htf.save_state,
-        lambda: {**path_arguments("state", None), "state": {"w": jnp.ones(2)}},
-        {"path": PATH, "state": Kind("state", (OBJECT, Wrong("function", always(len))))},
-        slow=True,
-    ),
-    "load_state": Call(
-        htf.load_state,
-        lambda: {
-            **path_arguments("state", lambda p: htf.save_state(p, {"w": jnp.ones(2)})),
-            "like": {"w": jnp.zeros(2)},
-        },
-        {
-            "path": READ_PATH,
-            "like": Kind("state", (OBJECT, NONE, Wrong("other", lambda s: {"v": s["w"]}))),
-        },
-        slow=True,
-    ),
-    "save_results": Call(
-        htf.save_results,
-        lambda: {**path_arguments("r.nc", None), "dataset": dataset()},
-        {"path": PATH, "dataset": Kind("dataset", (*STRANGE, WORD))},
-    ),
-    "load_results": Call(
-        htf.load_results,
-        lambda: {
-            **path_arguments("r.nc", lambda p: htf.save_results(p, dataset())),
-            "group": None,
-        },
-        {"path": READ_PATH, "group": Kind("group", (OBJECT, Wrong("one", always(1))))},
     ),
 }
 
@@ -1607,28 +1565,6 @@ CALLS: dict[str, Call] = (
     | LOSS_CALLS
     | INSTRUMENT_CALLS
     | DESCENT_CALLS
-    | FILE_CALLS
+    | DRAWING_CALLS
     | THEORY_CALLS
 )
-
-NOT_CALLED: dict[str, str] = {
-    "measure_rates": "takes no arguments and a second",
-    **dict.fromkeys(
-        (
-            "Factors",
-            "GroupedFactors",
-            "NodeValues",
-            "Magnitude",
-            "ScaledGradient",
-            "Spectrum",
-            "RiseTimes",
-            "Stop",
-            "Trajectory",
-            "FlowTrajectory",
-            "Carrying",
-            "DescentState",
-            "theory.GrowthBounds",
-        ),
-        "a container that pytrees are rebuilt by: functions check it where it enters",
-    ),
-}

@@ -301,6 +301,20 @@ CALLS: dict[str, Call] = {
         },
         slow=True,
     ),
+    "check_state": Call(
+        kinds.htf.check_state,
+        lambda: {
+            **kinds.path_arguments(
+                "state", lambda p: kinds.htf.save_state(p, weights(), label="mine")
+            ),
+            "label": "mine",
+        },
+        {
+            "path": READ_PATH.but(wrong=(Wrong("damaged", damaged_folder),)),
+            "label": TEXT.or_none(),
+        },
+        slow=True,
+    ),
     "save_results": Call(
         kinds.htf.save_results,
         lambda: {"path": new_path("r.nc"), "dataset": kinds.dataset()},

@@ -2,8 +2,7 @@
 
 `CALLS` holds, for every public function and class that checks, a small right call and the
 kind of each parameter; wrong values must be answered by a TypeError or ValueError that
-names the parameter, equal forms by an equal result. `NOT_CALLED` lists the names without a
-call, with reasons.
+names the parameter, equal forms by an equal result.
 """
 
 # Wrong types are the point here.
@@ -34,7 +33,7 @@ from tests.fuzz.calls import (
     names_parameter,
 )
 
-__all__ = ["CALLS", "NOT_CALLED", "Call", "Form", "Kind", "Wrong", "names_parameter"]
+__all__ = ["CALLS", "Call", "Form", "Kind", "Wrong", "names_parameter"]
 
 NAN, INF = float("nan"), float("inf")
 KEY = jax.random.key(0)
@@ -720,24 +719,6 @@ FILE_CALLS: dict[str, Call] = {
     "download_cifar10": _call(locality.download_cifar10, {"folder": "x"}, {"folder": PATH}),
     "load_cifar10": _call(locality.load_cifar10, {"folder": "x", "split": "test"},
                          {"folder": PATH, "split": WORD}),
-    "load_pathfinder": _call(locality.load_pathfinder, {"path": "x"}, {"path": PATH}),
-    "save_pathfinder": _call(locality.save_pathfinder, {"path": "x", "images": DRAWN},
-                            {"path": PATH, "images": of("value", 3, X)}),
-    "stored_pathfinder": _call(
-        locality.stored_pathfinder,
-        {"folder": "x", "key": KEY, "settings": SETTINGS, "count": 2, "processes": 1},
-        {"folder": PATH, "key": KEYS, "settings": of("value", 3), "count": integer(1),
-         "processes": integer(1)},
-    ),
 }  # fmt: skip
 
 CALLS |= FILE_CALLS
-
-NOT_CALLED: dict[str, str] = dict.fromkeys(
-    (
-        "ChangeByDistance", "Course", "EpochSums", "Evaluation", "MarkerBaseline",
-        "Measured", "Network", "Pairs", "PathfinderExamples", "PathfinderImages",
-        "PositionBaseline", "SameClassExamples", "Separation",
-    ),
-    "a result: functions check it where it enters",
-)  # fmt: skip

@@ -23,6 +23,7 @@ UNCALLED = {
     "save_factors": FILES,
     "load_results": FILES,
     "save_results": FILES,
+    "check_state": FILES,
     "load_state": FILES,
     "save_state": FILES,
     "Rates": TIMING,
