@@ -13,7 +13,7 @@ import numpy as np
 from jax.core import Tracer
 
 from htfjax._integers import at_least, spell
-from htfjax.mode_tree import ModeTree
+from htfjax.trees.mode_tree import ModeTree
 
 __all__ = [
     "array",

@@ -163,6 +163,7 @@ def _images(config: Any, length: int, canvas: str) -> locality.PathfinderImages:
 
 def _draw_all(config: Any) -> None:
     """Generates what is missing before workers start."""
+    _images.cache_clear()  # the folder may have changed since another run
     for canvas in config.canvases:
         for length in config.path_lengths:
             _images(config, length, canvas)

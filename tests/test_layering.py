@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import graphlib
 import os
 import subprocess
 import sys
@@ -14,101 +15,22 @@ import htfjax as htf
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "htfjax"
 
-# A module may import only modules that come before it. A folder stands where its first
-# file does; a new module gets a place here before anything imports it.
-ORDER = [
-    "_integers",
-    "_numerics",
-    "_callables",
-    "_pytrees",
-    "mode_tree",
-    "tree_builders",
-    "_checks",
-    "_files",
-    "_archives",
-    "_digests",
-    "_locks",
-    "_signals",
-    "runs",
+# Folders in the order in which data flows: one imports only those before it.
+ROOMS = (
+    "trees",
     "factors",
-    "grouping",
-    "node_values",
-    "initialization",
-    "balance",
-    "storage",
-    "contraction.timing",
-    "contraction.rates",
-    "contraction.plan",
-    "contraction.rows",
-    "contraction.end_tensor",
-    "contraction.evaluate",
-    "contraction.measured",
-    "contraction.stacks",
-    "contraction.grouped",
-    "contraction.entries",
-    "contraction.observed",
-    "contraction.sensing",
-    "contraction.gram",
-    "contraction.singular",
-    "contraction.sweeps",
-    "contraction.core_values",
-    "contraction.sweep_costs",
-    "contraction.inner",
     "contraction",
-    "observations",
-    "penalty",
-    "completion",
+    "instruments",
     "losses",
-    "population",
-    "scaled",
-    "local_components",
-    "rank_bounds",
-    "matricization",
-    "tree_spectra",
-    "theory.vectors",
-    "theory.directions",
-    "theory.growth",
-    "theory.truncation",
-    "theory.ranks",
-    "theory.conserved",
-    "theory.scaling",
-    "theory.closed_forms",
-    "theory.sharing",
     "theory",
-    "group_rms",
-    "trajectory",
-    "rises",
-    "descent",
-    "chunks",
-    "flow.records",
-    "flow.clocks",
-    "flow.checks",
-    "flow.stabilized",
-    "flow.stepping",
-    "flow.integrate",
-    "flow",
-    "checkpoints",
-    "ensemble.grid",
-    "ensemble.lanes",
-    "ensemble.completion",
-    "ensemble.batch",
-    "ensemble.stopping",
-    "ensemble.exits",
-    "ensemble.folder",
-    "ensemble.journal",
-    "ensemble.checkpoint",
-    "ensemble.store",
-    "ensemble.view",
-    "ensemble.memory",
-    "ensemble.programs",
-    "ensemble.block",
-    "ensemble.progress",
-    "ensemble.run",
+    "motion",
     "ensemble",
-    "results",
-    "drawing",
+    "runs",
     "locality",
-]
+)
+# Folders that need no arrays; everything private may know them.
+STATIC = ("trees",)
+MOST_ROOMS = 16
 HEAVY = (
     "diffrax",
     "flax",
@@ -121,13 +43,13 @@ HEAVY = (
 )
 # The only modules that may import these, at their top or inside a function.
 HOMES = {
-    "diffrax": ("flow",),
+    "diffrax": ("motion",),
     "flax": ("locality",),
-    "h5netcdf": ("results",),
-    "h5py": ("results",),
-    "matplotlib": ("drawing",),
-    "orbax": ("checkpoints",),
-    "xarray": ("results", "ensemble"),
+    "h5netcdf": ("runs.results",),
+    "h5py": ("runs.results",),
+    "matplotlib": ("instruments.drawing",),
+    "orbax": ("runs.checkpoints",),
+    "xarray": ("runs.results", "ensemble"),
     "zarr": ("ensemble",),
 }
 APART = ("sims", "benchmarks", "tests")
@@ -138,11 +60,10 @@ def module_name(path: Path) -> str:
     return ".".join(part for part in parts if part != "__init__")
 
 
-def place(name: str) -> int:
-    """Position in ORDER; everything in `locality` shares one."""
-    if name.startswith("locality"):
-        return ORDER.index("locality")
-    return ORDER.index(name)
+def room(name: str) -> str:
+    """The folder that a module is in; that of a private module is ""."""
+    first = name.split(".")[0]
+    return "" if first.startswith("_") else first
 
 
 def files(folder: str) -> list[Path]:
@@ -172,7 +93,7 @@ def imported(path: Path) -> set[str]:
 
 
 def library_modules(path: Path) -> set[str]:
-    """Library modules that a file imports, as they are named in ORDER."""
+    """Library modules that a file imports, without the package's name."""
     found = set()
     for name in imported(path):
         first, *rest = name.split(".")
@@ -203,27 +124,24 @@ def where(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-def test_every_module_has_a_place():
-    names = {module_name(path) for path in LIBRARY}
-    unplaced = {name for name in names if not name.startswith("locality")} - set(ORDER)
-    assert not unplaced, f"give these a place in ORDER: {sorted(unplaced)}"
-
-
-def test_no_place_stands_for_a_module_that_is_gone():
-    gone = set(ORDER) - {module_name(path) for path in LIBRARY} - {"locality"}
-    assert not gone
+def test_the_rooms_are_the_folders():
+    assert {room(module_name(path)) for path in LIBRARY} - {""} == set(ROOMS)
+    assert len(ROOMS) <= MOST_ROOMS
 
 
 @pytest.mark.parametrize("path", LIBRARY, ids=module_name)
 def test_imports_go_one_way(path):
-    here = module_name(path)
-    later = {
-        name
-        for name in library_modules(path)
-        if place(name) >= place(here) and not (here == name == "locality")
-        if not (here.startswith("locality") and name.startswith("locality"))
-    }
-    assert not later, f"{here} imports {sorted(later)}, which do not come before it"
+    here = room(module_name(path))
+    before = STATIC if not here else ROOMS[: ROOMS.index(here) + 1]
+    later = {name for name in library_modules(path) if room(name) not in ("", *before)}
+    assert not later, f"{module_name(path)} imports {sorted(later)}, of later rooms"
+
+
+def test_no_module_imports_itself_in_a_circle():
+    imports = {module_name(path): library_modules(path) for path in LIBRARY}
+    # A folder's own file lists what its modules offer.
+    imports = {name: found - {name} for name, found in imports.items()}
+    list(graphlib.TopologicalSorter(imports).static_order())  # raises CycleError
 
 
 @pytest.mark.parametrize("path", LIBRARY, ids=module_name)
@@ -241,13 +159,14 @@ def test_the_library_does_not_know_its_users(path):
 def test_heavy_packages_have_one_home(path):
     for name in imported(path):
         homes = HOMES.get(name.split(".")[0])
-        assert homes is None or module_name(path).split(".")[0] in homes, name
+        here = module_name(path)
+        assert homes is None or any(f"{here}.".startswith(f"{h}.") for h in homes), name
 
 
 def test_mode_trees_need_no_arrays():
-    for name in ("_integers", "mode_tree", "tree_builders"):
-        outside = {n.split(".")[0] for n in imported(PACKAGE / f"{name}.py")} - {"htfjax"}
-        assert outside <= set(sys.stdlib_module_names), name
+    for path in (PACKAGE / "_integers.py", *files("htfjax/trees")):
+        outside = {n.split(".")[0] for n in imported(path)} - {"htfjax"}
+        assert outside <= set(sys.stdlib_module_names), path
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=where)
@@ -269,7 +188,7 @@ def test_scripts_import_the_library_as_one_name(path):
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=where)
 def test_scripts_use_public_names(path):
-    public = {*htf.__all__, "__version__", "locality", "theory", "ensemble", "runs"}
+    public = {*htf.__all__, "__version__"}
     used = {
         node.attr
         for node in ast.walk(tree_of(path))

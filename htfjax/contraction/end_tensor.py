@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from htfjax import _checks
-from htfjax import factors as _factors
 from htfjax.contraction.plan import cheapest_cut
-from htfjax.factors import Factors, GroupedFactors
+from htfjax.factors import factors as _factors
+from htfjax.factors.factors import Factors, GroupedFactors
 
 __all__ = ["contract_root", "end_tensor", "khatri_rao", "permuted_end_tensor"]
 

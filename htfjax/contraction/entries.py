@@ -8,11 +8,11 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from htfjax import _checks
-from htfjax import factors as _factors
 from htfjax.contraction.evaluate import planned_entries
 from htfjax.contraction.grouped import grouped_entries
 from htfjax.contraction.plan import Plan, contraction_plan
-from htfjax.factors import Factors, GroupedFactors
+from htfjax.factors import factors as _factors
+from htfjax.factors.factors import Factors, GroupedFactors
 
 __all__ = ["check_indices", "entries"]
 

@@ -10,8 +10,8 @@ import numpy as np
 from htfjax import _numerics
 from htfjax.contraction.end_tensor import khatri_rao, permuted_end_tensor
 from htfjax.contraction.plan import Plan
-from htfjax.factors import Factors
-from htfjax.mode_tree import ModeTree
+from htfjax.factors.factors import Factors
+from htfjax.trees.mode_tree import ModeTree
 
 __all__ = ["Distinct", "flat_indices", "planned_entries", "visiting_order"]
 

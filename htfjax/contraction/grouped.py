@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from htfjax import _numerics
-from htfjax import factors as _factors
 from htfjax.contraction.evaluate import visiting_order
 from htfjax.contraction.plan import Plan
 from htfjax.contraction.stacks import homes, pick, slots
-from htfjax.factors import GroupedFactors
+from htfjax.factors import factors as _factors
+from htfjax.factors.factors import GroupedFactors
 
 __all__ = ["grouped_entries", "grouped_sense"]
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from htfjax import _checks
 from htfjax.contraction.evaluate import Distinct, flat_indices, visiting_order
-from htfjax.mode_tree import ModeTree
+from htfjax.trees.mode_tree import ModeTree
 
 __all__ = ["DenseTargets", "dense_targets", "distinct_counts", "distinct_rows"]
 

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from htfjax import _checks
 from htfjax.contraction.rates import Rates, device_rates
-from htfjax.mode_tree import ModeTree
+from htfjax.trees.mode_tree import ModeTree
 
 __all__ = ["Plan", "contraction_plan"]
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from htfjax import _numerics
-from htfjax.factors import Factors
+from htfjax.factors.factors import Factors
 
 __all__ = ["contract_rows"]
 

@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 
 from htfjax import _checks
-from htfjax import factors as _factors
 from htfjax.contraction.grouped import grouped_sense
 from htfjax.contraction.rows import contract_rows
-from htfjax.factors import Factors, GroupedFactors
+from htfjax.factors import factors as _factors
+from htfjax.factors.factors import Factors, GroupedFactors
 
 __all__ = ["check_vectors", "sense"]
 

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from htfjax import _numerics
-from htfjax import factors as _factors
-from htfjax.factors import GroupedFactors
+from htfjax.factors import factors as _factors
+from htfjax.factors.factors import GroupedFactors
 
 __all__ = [
     "Scaled",

@@ -13,7 +13,6 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from htfjax._digests import file_digest
-from htfjax.chunks import chunk_lengths
 from htfjax.contraction.rates import Rates
 from htfjax.ensemble import batch, folder, store
 from htfjax.ensemble.checkpoint import (
@@ -26,6 +25,7 @@ from htfjax.ensemble.journal import JOURNAL, Journal
 from htfjax.ensemble.lanes import Build, make_lane
 from htfjax.ensemble.programs import Program, RunKey, setting_of
 from htfjax.ensemble.stopping import Stops, no_stops, update_stops
+from htfjax.motion.chunks import chunk_lengths
 
 __all__ = ["Chunk", "Session", "Snapshot", "run_block"]
 

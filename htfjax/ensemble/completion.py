@@ -10,20 +10,20 @@ import jax.numpy as jnp
 import optax
 
 from htfjax import _checks
-from htfjax.completion import completion_loss
 from htfjax.contraction.end_tensor import end_tensor
 from htfjax.contraction.plan import contraction_plan
 from htfjax.contraction.rates import Rates
-from htfjax.descent import start_descent
 from htfjax.ensemble.lanes import Lane
-from htfjax.factors import Factors
-from htfjax.factors import widths as factor_widths
-from htfjax.group_rms import group_rmsprop
-from htfjax.initialization import gaussian_factors, weight_shapes
-from htfjax.local_components import local_component_norms, unbalancedness
-from htfjax.matricization import matricize
-from htfjax.mode_tree import ModeTree
-from htfjax.observations import random_indices
+from htfjax.factors.factors import Factors
+from htfjax.factors.factors import widths as factor_widths
+from htfjax.factors.gaussian import gaussian_factors, weight_shapes
+from htfjax.instruments.local_components import local_component_norms, unbalancedness
+from htfjax.instruments.ranks import matricize
+from htfjax.losses.completion import completion_loss
+from htfjax.losses.sampling import random_indices
+from htfjax.motion.descent import start_descent
+from htfjax.motion.group_rms import group_rmsprop
+from htfjax.trees.mode_tree import ModeTree
 
 __all__ = ["Completion", "completion_lane"]
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from htfjax import _checks
-from htfjax.mode_tree import ModeTree
+from htfjax.trees.mode_tree import ModeTree
 
 __all__ = ["Grid", "Run", "check_seed", "check_setting", "float_fields"]
 

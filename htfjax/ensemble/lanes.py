@@ -12,9 +12,9 @@ import numpy as np
 
 from htfjax import _checks
 from htfjax.contraction.rates import Rates, device_rates
-from htfjax.descent import DescentState, continue_descent
 from htfjax.ensemble.grid import check_seed, check_setting, float_fields
-from htfjax.trajectory import Trajectory
+from htfjax.motion.descent import DescentState, continue_descent
+from htfjax.motion.trajectory import Trajectory
 
 __all__ = ["SCALARS", "Lane", "advance_lane", "check_build", "lane_shapes", "make_lane"]
 

@@ -15,16 +15,16 @@ import optax
 from jax import lax
 
 from htfjax import _checks
-from htfjax.descent import Carrying
 from htfjax.locality import inputs as _inputs
-from htfjax.locality.gradient_norm import gradient_norm_loss
 from htfjax.locality.logits import count_correct, fit_loss
-from htfjax.locality.regularizer import (
+from htfjax.locality.regularizer.gradient_norm import gradient_norm_loss
+from htfjax.locality.regularizer.regularizer import (
     BATCH_NORMS,
     BatchNorms,
     is_zero,
     regularized_loss,
 )
+from htfjax.motion.descent import Carrying
 
 __all__ = [
     "Course",

@@ -5,8 +5,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from htfjax import factors as _factors
-from htfjax.factors import Factors, GroupedFactors
+from htfjax.factors import factors as _factors
+from htfjax.factors.factors import Factors, GroupedFactors
 from htfjax.theory.vectors import squared_norms
 
 __all__ = ["conserved_quantities", "conserved_scale", "drift"]

@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 
 from htfjax import _checks, _numerics
-from htfjax import factors as _factors
 from htfjax.contraction import end_tensor
-from htfjax.factors import Factors, GroupedFactors
-from htfjax.local_components import local_component_norms
+from htfjax.factors import factors as _factors
+from htfjax.factors.factors import Factors, GroupedFactors
+from htfjax.instruments.local_components import local_component_norms
 from htfjax.theory.vectors import interior_node
 
 __all__ = ["component_forces", "direction_tensors", "with_unit_vectors"]

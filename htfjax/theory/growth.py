@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from htfjax import _checks, _numerics
-from htfjax import factors as _factors
-from htfjax.factors import Factors
-from htfjax.local_components import local_component_norms, unbalancedness
+from htfjax.factors import factors as _factors
+from htfjax.factors.factors import Factors
+from htfjax.instruments.local_components import local_component_norms, unbalancedness
 from htfjax.theory.directions import component_forces
 from htfjax.theory.vectors import squared_norms
 

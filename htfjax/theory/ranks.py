@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 
 from htfjax import _checks
-from htfjax import factors as _factors
-from htfjax.factors import Factors, GroupedFactors
-from htfjax.matricization import count_above
-from htfjax.rank_bounds import check_modes
+from htfjax.factors import factors as _factors
+from htfjax.factors.factors import Factors, GroupedFactors
+from htfjax.instruments.rank_bound import check_modes
+from htfjax.instruments.ranks import count_above
 from htfjax.theory.vectors import whole_norms
 
 __all__ = ["nested_rank_bound", "node_rank_bounds"]

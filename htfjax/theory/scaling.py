@@ -8,9 +8,9 @@ from typing import Any
 import jax.numpy as jnp
 
 from htfjax import _checks
-from htfjax import factors as _factors
-from htfjax.contraction.gram import scaled_inner_product
-from htfjax.factors import Factors, GroupedFactors
+from htfjax.factors import factors as _factors
+from htfjax.factors.factors import Factors, GroupedFactors
+from htfjax.instruments.gram import scaled_inner_product
 from htfjax.theory.vectors import interior_node
 
 __all__ = ["degree", "normalize", "rescale_component"]

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from htfjax import _checks
-from htfjax.factors import Factors
-from htfjax.mode_tree import ModeTree
+from htfjax.factors.factors import Factors
+from htfjax.trees.mode_tree import ModeTree
 
 __all__ = ["shared_conserved_quantities", "to_factors"]
 

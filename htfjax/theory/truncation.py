@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from htfjax import _checks, _numerics
-from htfjax import factors as _factors
-from htfjax.factors import Factors, GroupedFactors
-from htfjax.local_components import local_component_norms
+from htfjax.factors import factors as _factors
+from htfjax.factors.factors import Factors, GroupedFactors
+from htfjax.instruments.local_components import local_component_norms
 from htfjax.theory.vectors import interior_node, whole_norms
 
 __all__ = ["truncate", "truncation_bounds"]

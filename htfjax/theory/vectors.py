@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 
 from htfjax import _checks, _numerics
-from htfjax import factors as _factors
-from htfjax.factors import Factors
-from htfjax.mode_tree import ModeTree
+from htfjax.factors import factors as _factors
+from htfjax.factors.factors import Factors
+from htfjax.trees.mode_tree import ModeTree
 
 __all__ = ["interior_node", "squared_norms", "whole_norms"]
 

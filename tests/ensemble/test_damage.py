@@ -194,14 +194,16 @@ def test_swapped_chunks(copy: Path, whole: Path, other: str) -> None:
 def test_checkpoints(
     copy: Path, whole: Path, damage: Callable[[Path], None], more: int
 ) -> None:
-    """Not needed in a finished folder; named when steps are added."""
+    """Named in a finished folder too, where only more steps need them."""
     damage(copy / "checkpoints/p001-0000.npz")
     assert read(copy) is None
     seen = list(
         htf.ensemble.run(grid(), copy, **{**toy.DEFAULTS, **OPTIONS, "num_steps": more})
     )
     words = "\n".join(message for p in seen for message in p.messages)
-    assert ("p001-0000.npz" in words) == (more > 60)
+    assert "p001-0000.npz is" in words
+    assert ("computed again from its start" in words) == (more > 60)
+    assert ("only more steps need it" in words) == (more == 60)
     assert seen[-1].changed == 0
     first = htf.load_results(copy).loss.sel(step=slice(0, 60))
     np.testing.assert_array_equal(first, htf.load_results(whole).loss)

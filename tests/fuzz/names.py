@@ -31,7 +31,7 @@ def _public() -> list[str]:
 
     inside = {name: getattr(htf, name) for name in MODULES}
     return [
-        *htf.__all__,
+        *(name for name in htf.__all__ if name not in MODULES),
         *(f"{name}.{n}" for name, module in inside.items() for n in _listed(module)),
     ]
 

@@ -96,7 +96,7 @@ def test_nothing_stored_is_unknown(stored: numeric.Snapshot) -> None:
 
 def test_every_public_name_is_called_or_has_a_reason() -> None:
     called = {name for call in CALLS.values() for name in call.covers}
-    public = set(htf.__all__)
+    public = {n for n in htf.__all__ if not inspect.ismodule(getattr(htf, n))}
     for prefix, module in (("theory", htf.theory), ("locality", locality)):
         public |= {
             f"{prefix}.{name}"

@@ -3,8 +3,6 @@
 # Wrong types are the point here.
 # pyright: reportArgumentType=false
 
-import inspect
-import re
 import warnings
 from typing import Any
 
@@ -16,7 +14,7 @@ import pytest
 import htfjax as htf
 from htfjax import locality
 from htfjax.locality import Patch
-from tests.fuzz.kinds_locality import CALLS, FILE_CALLS, NOT_CALLED, names_parameter
+from tests.fuzz.kinds_locality import CALLS, FILE_CALLS, names_parameter
 
 X = np.random.default_rng(0).normal(size=(4, 6, 6, 1))
 P, Q = Patch(0, 0, 2, 2), Patch(3, 3, 2, 2)
@@ -25,21 +23,6 @@ P, Q = Patch(0, 0, 2, 2), Patch(3, 3, 2, 2)
 def one_logit(x: jax.Array) -> jax.Array:
     """A function that couples all pixels."""
     return jnp.sum(jnp.sin(x + jnp.sum(x, axis=(1, 2, 3), keepdims=True)), axis=(1, 2, 3))
-
-
-def test_every_public_name_has_its_kinds() -> None:
-    """Every function and class, and each of their parameters, or a reason."""
-    called = {re.split(r"[ .]", name)[0] for name in CALLS}
-    public = {n for n, value in vars(locality).items()
-              if not n.startswith("_") and callable(value)}  # fmt: skip
-    assert public <= called | set(NOT_CALLED)
-    assert set(NOT_CALLED) <= public
-    for name, call in CALLS.items():
-        assert set(call.arguments()) <= set(call.kinds), name
-        parameters = inspect.signature(call.function).parameters.values()
-        wanted = {p.name for p in parameters if p.kind != p.VAR_KEYWORD}
-        if name not in FILE_CALLS and "**" not in str(inspect.signature(call.function)):
-            assert wanted == set(call.kinds), name
 
 
 def test_images_without_known_logits_are_wrong() -> None:

@@ -13,7 +13,8 @@ import pytest
 from jax import lax
 
 from htfjax import locality
-from htfjax.locality import minimal_filtering, normalization, windows
+from htfjax.locality.networks import normalization
+from htfjax.locality.networks.convolution import minimal_filtering, windows
 
 # Sizes of (B, H, W, C) and O, padding: all are convolved by Winograd's or Karatsuba's
 # algorithm.

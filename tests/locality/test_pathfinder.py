@@ -21,10 +21,10 @@ from numpy.random import default_rng
 
 from htfjax import locality
 from htfjax.locality import paper_pathfinder
-from htfjax.locality.pathfinder.chunk import draw_marked_pairs
-from htfjax.locality.pathfinder.ink import shrink
-from htfjax.locality.pathfinder.paths import draw_distractors, draw_pairs
-from htfjax.locality.pathfinder.stamps import NUM_DEGREES, make_stamps, resampling
+from htfjax.locality.tasks.pathfinder.chunk import draw_marked_pairs
+from htfjax.locality.tasks.pathfinder.ink import shrink
+from htfjax.locality.tasks.pathfinder.paths import draw_distractors, draw_pairs
+from htfjax.locality.tasks.pathfinder.stamps import NUM_DEGREES, make_stamps, resampling
 
 LENGTHS = (3, 5, 7, 9)
 KEY = jax.random.key(5)
@@ -380,7 +380,9 @@ def test_images_are_drawn_once(tmp_path, monkeypatch) -> None:
     def forbidden(*_: Any, **__: Any) -> None:
         raise AssertionError("drawn again")
 
-    monkeypatch.setattr("htfjax.locality.pathfinder.examples.draw_pathfinder", forbidden)
+    monkeypatch.setattr(
+        "htfjax.locality.tasks.pathfinder.examples.draw_pathfinder", forbidden
+    )
     again = locality.stored_pathfinder(tmp_path / "new", KEY, settings, 4)
     np.testing.assert_array_equal(first.pixels, again.pixels)
 

@@ -12,7 +12,7 @@ import pytest
 import htfjax as htf
 from htfjax import locality
 from htfjax.locality import Patch
-from htfjax.locality.cosine import mean_abs_cosine
+from htfjax.locality.regularizer.cosine import mean_abs_cosine
 
 P, Q = Patch(0, 0, 2, 2), Patch(3, 3, 2, 2)
 X = jax.random.normal(jax.random.key(0), (4, 6, 6, 1))

@@ -1,0 +1,110 @@
+"""Factors on disk: arrays in an npz archive, the tree as JSON inside it, no pickle."""
+
+import json
+import os
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from htfjax import _archives, _files
+from htfjax.factors import factors as _factors
+from htfjax.factors.factors import Factors
+from htfjax.trees.mode_tree import ModeTree
+
+__all__ = ["load_factors", "save_factors"]
+
+FORMAT = 1
+
+
+def save_factors(path: str | os.PathLike, factors: Factors) -> None:
+    """Writes factors to one file, replacing it only when all is written.
+
+    The file is an npz archive: `weight_k` for every node k that has a matrix, and
+    `header`, a JSON text with the format version, the children of every node and the
+    fixed nodes. Any NumPy reads it.
+
+    Raises:
+      TypeError, ValueError: malformed factors, or a folder that does not exist.
+
+    Example:
+      >>> import htfjax as htf, jax, tempfile, os
+      >>> factors = htf.gaussian_factors(jax.random.key(0), htf.flat(2), 3, 2, 1.0)
+      >>> path = os.path.join(tempfile.mkdtemp(), "factors.npz")
+      >>> htf.save_factors(path, factors)
+      >>> htf.load_factors(path).tree == factors.tree
+      True
+    """
+    _factors.check(factors)
+    dtype = _factors.dtype(factors)
+    header = {
+        "format": FORMAT,
+        "children": factors.tree.children,
+        "fixed": factors.fixed,
+        "dtype": dtype.name,
+    }
+    arrays: dict[str, Any] = {"header": np.array(json.dumps(header))} | {
+        f"weight_{k}": np.asarray(weight).view(_plain(dtype))
+        for k, weight in enumerate(factors.weights)
+        if weight is not None
+    }
+    with _files.atomic_write(path) as temporary, open(temporary, "wb") as file:
+        np.savez(file, **arrays)
+
+
+def load_factors(path: str | os.PathLike) -> Factors:
+    """Reads what `save_factors` wrote.
+
+    Raises:
+      FileNotFoundError: no such file.
+      ValueError: a damaged file (it is named), one of a newer format, or float64 factors
+        where 64-bit numbers are not enabled.
+
+    Example: see `save_factors`.
+    >>> load_factors("missing.npz")
+    Traceback (most recent call last):
+    FileNotFoundError: no factors at missing.npz
+    """
+    file = _files.absolute("path", path)
+    if not file.is_file():
+        raise FileNotFoundError(f"no factors at {path}")
+    try:
+        arrays = _archives.read_npz(file)
+        header = json.loads(str(arrays["header"]))
+        if header["format"] > FORMAT:
+            raise _NewerFormatError(header["format"])
+        dtype = jnp.dtype(header["dtype"])
+        children = tuple(tuple(kids) for kids in header["children"])
+        weights = [arrays.get(f"weight_{k}") for k in range(len(children))]
+        factors = Factors(
+            tree=ModeTree(children),
+            weights=tuple(None if w is None else w.view(dtype) for w in weights),
+            fixed=tuple(header["fixed"]),
+        )
+        _factors.check(factors)
+    except _NewerFormatError as error:
+        raise ValueError(
+            f"`path={path}` has format {error}, this htfjax reads up to {FORMAT}; "
+            "upgrade htfjax."
+        ) from None
+    except _files.DAMAGE as error:
+        raise ValueError(
+            f"`path={path}` is damaged or holds no factors ({error}); restore it from a "
+            "copy."
+        ) from error
+    if jax.dtypes.canonicalize_dtype(dtype) != dtype:
+        raise ValueError(
+            f"`path={path}` holds {dtype.name} factors, which need "
+            'jax.config.update("jax_enable_x64", True).'
+        )
+    return jax.tree.map(jnp.asarray, factors)
+
+
+def _plain(dtype: Any) -> np.dtype:
+    """A dtype that NumPy can write: integers of equal width for bfloat16 and the like."""
+    return dtype if dtype.kind == "f" else np.dtype(f"uint{8 * dtype.itemsize}")
+
+
+class _NewerFormatError(Exception):
+    pass

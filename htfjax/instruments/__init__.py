@@ -1,0 +1,1 @@
+"""Instruments: local components, singular values and ranks, read off factors."""

@@ -1,0 +1,289 @@
+"""Gram matrices of the node tables, from which norms follow without the tensor.
+
+Nodes of a group are one stack of matrices, so that a program has as many steps as the
+tree has groups. Every matrix is a mantissa and a power of two: neither small factors nor
+an order of a thousand under- or overflow on the way, nor does it matter how components
+share their size between matrices (`scaled_stacks`).
+"""
+
+import functools
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from htfjax.contraction.end_tensor import khatri_rao
+from htfjax.contraction.stacks import (
+    Scaled,
+    children_of,
+    collected,
+    homes,
+    lifted,
+    lifted_grams,
+    scaled_stacks,
+    slots,
+    transposed,
+)
+from htfjax.factors.factors import Factors, GroupedFactors
+from htfjax.factors.grouping import stacked_alike
+
+__all__ = [
+    "GramPair",
+    "component_grams",
+    "gram_pairs",
+    "log2_squares",
+    "scaled_inner_product",
+]
+
+Lift = Callable[[jax.Array, jax.Array], Scaled]
+GramPair = tuple[Any, jax.Array, jax.Array]  # M or None for the identity, C, exponents
+
+
+class _Rising(NamedTuple):
+    """What the sweep from the leaves to the root leaves, by groups."""
+
+    tables: list[Scaled]  # G_k = W_k^T M_k W'_k, with M = 1 at leaves
+    components: dict[int, Scaled]  # M_v, where it was made of the children's G
+    rows: dict[int, Scaled]  # Phi_v of the first side, where it has few rows
+
+
+def component_grams(
+    factors: GroupedFactors, *, precision: Any = "highest"
+) -> tuple[dict[int, Scaled], dict[int, Scaled]]:
+    """M_v = Phi_v^T Phi_v and E_v^T E_v for every group of interior nodes, (G, R_v, R_v).
+
+    Phi_v has one column per local component: the product of the children's columns. The
+    matricization of the end tensor by node v is Phi_v E_v^T: E_v = Psi_v W_v^T holds what
+    the rest of the tree multiplies each component with (law D2). What a component has in
+    one of the two more and in the other less is as `scaled_stacks` chooses.
+    """
+    rising = _rising(factors, factors, precision)
+    environments, _ = _falling(factors, rising.tables, precision)
+    few = {
+        g: _times(transposed(phi), phi, precision, lifted_grams)
+        for g, phi in rising.rows.items()
+    }
+    inside = dict(sorted((rising.components | few).items()))
+    return inside, {g: environments[g] for g in inside}
+
+
+def log2_squares(factors: GroupedFactors, *, precision: Any = "highest") -> list[jax.Array]:
+    """log2 ||Phi_k W_k||_F^2 of the nodes of every group, (G,), -inf where it is zero."""
+    tables = _rising(factors, factors, precision).tables
+    _, taken = scaled_stacks(factors)
+    return [_log2_trace(*one, powers) for one, powers in zip(tables, taken, strict=True)]
+
+
+@jax.jit
+def _log2_trace(grams: jax.Array, exponents: jax.Array, powers: jax.Array) -> jax.Array:
+    """log2 trace(D G D) of D = 2^powers, whatever the powers."""
+    diagonals = jnp.maximum(jnp.diagonal(grams, axis1=1, axis2=2), 0)
+    terms = jnp.log2(diagonals) + (2 * powers).astype(grams.dtype)
+    top = jnp.max(terms, axis=1)
+    zero = top == -jnp.inf
+    safe = jnp.where(zero, jnp.zeros_like(top), top)
+    rest = jnp.sum(jnp.exp2(terms - safe[:, None]), axis=1)
+    rest = jnp.where(zero, jnp.ones_like(top), rest)
+    return top + jnp.log2(rest) + exponents.astype(grams.dtype)
+
+
+def gram_pairs(
+    factors: GroupedFactors,
+    nodes: Iterable[int] | None = None,
+    *,
+    precision: Any = "highest",
+) -> list[tuple[tuple[int, ...], GramPair]]:
+    """M and C per node: the matricization has sigma^2 = eig(M C).
+
+    Of three gauges the smallest: after W_k (G_k with what surrounds it), before W_k (M_k
+    with the environment of the node's own components), or, where the rows are few, the
+    rows themselves: M is the identity, spelled None, and C = Phi_k E_k^T E_k Phi_k^T. The
+    third item is the exponents of M C, (G,).
+
+    Args:
+      factors: any tree.
+      nodes: the ones wanted, by default all but the root.
+
+    Returns:
+      For every group that has some of them: the nodes, and stacks of their M and C.
+    """
+    tables, components, rows = _rising(factors, factors, precision)
+    environments, surroundings = _falling(factors, tables, precision)
+    wanted = set(range(factors.tree.root) if nodes is None else nodes)
+    pairs: list[tuple[tuple[int, ...], GramPair]] = []
+    for g, group in enumerate(factors.groups):
+        some = tuple(k for k in group if k in wanted)
+        if not some:
+            continue
+        if group[0] == factors.tree.root:
+            pair = None, *tables[g]
+        elif g in rows:
+            phi = rows[g]
+            pair = (
+                None,
+                *_congruent(phi, environments[g], transposed(phi), precision, lifted_grams),
+            )
+        elif factors.stacks[g].shape[1] > factors.stacks[g].shape[2]:
+            pair = _joined(tables[g], surroundings[g])
+        elif g in components:
+            pair = _joined(components[g], environments[g])
+        else:
+            pair = None, *environments[g]
+        pairs.append((some, collected([(group, pair)], some)))
+    return pairs
+
+
+def scaled_inner_product(
+    one: Factors | GroupedFactors,
+    other: Factors | GroupedFactors,
+    *,
+    precision: Any = "highest",
+) -> tuple[jax.Array, jax.Array]:
+    """<W, W'> of two factorizations on one tree: mantissa () and exponent ()."""
+    if other is one:  # each stack is made and normalized once
+        (left,) = stacked_alike(one)
+        right = left
+    else:
+        left, right = stacked_alike(one, other)
+    value, exponent = _rising(left, right, precision).tables[-1]
+    return value[0, 0, 0], exponent[0]
+
+
+def _rising(one: GroupedFactors, other: GroupedFactors, precision: Any) -> _Rising:
+    """G_k = W_k^T M_k W'_k for every group, from M_v, the product of the children's G.
+
+    Where the tables T_k = Phi_k W_k have the fewest rows, from these: G_k = T_k^T T'_k then
+    costs less and squares nothing twice.
+    """
+    found = _Rising([], {}, {})
+    held: list[tuple[Scaled, ...] | None] = []  # T_k of both sides, where rows are few
+    home, lift = homes(one), lifted_grams if other is one else lifted
+    lefts, _ = scaled_stacks(one)
+    sides = (
+        zip(lefts, strict=True)
+        if other is one
+        else zip(lefts, scaled_stacks(other)[0], strict=True)
+    )
+    for g, (nodes, own) in enumerate(zip(one.groups, sides, strict=True)):
+        tables: tuple[Scaled, ...] | None = own
+        if one.tree.children[nodes[0]]:
+            phis = _few_rows(one, nodes, held, own)
+            tables = phis and tuple(
+                _times(phi, w, precision, lifted) for phi, w in zip(phis, own, strict=True)
+            )
+            if phis:
+                found.rows[g] = phis[0]
+        held.append(tables)
+        if tables:
+            gram = _times(transposed(tables[0]), tables[-1], precision, lift)
+        else:
+            inside = _product(children_of(one, nodes, found.tables, home), lift)
+            found.components[g] = inside
+            gram = _congruent(transposed(own[0]), inside, own[-1], precision, lift)
+        found.tables.append(gram)
+    return found
+
+
+def _few_rows(
+    factors: GroupedFactors,
+    nodes: Sequence[int],
+    rows: Sequence[tuple[Scaled, ...] | None],
+    own: tuple[Scaled, ...],
+) -> tuple[Scaled, ...] | None:
+    """Phi_v of both sides where its rows are at most those of W_v and its columns."""
+    home = homes(factors)
+    below = [rows[g] for _, g, _ in slots(factors, nodes, home)]
+    heights = [math.inf if held is None else held[0][0].shape[1] for held in below]
+    if math.prod(heights) > min(min(w.shape[1:]) for w, _ in own):
+        return None
+    sides = zip(*children_of(factors, nodes, rows, home), strict=True)
+    return tuple(_rows(list(parts)) for parts in sides)
+
+
+def _falling(
+    factors: GroupedFactors, tables: list[Scaled], precision: Any
+) -> tuple[dict[int, Scaled], dict[int, Scaled]]:
+    """E_k^T E_k (G, R_k, R_k), and (G, R_parent, R_parent) around all but the root.
+
+    At leaves of more rows than columns the first is left out: their gauge is the second.
+    """
+    (stacks, _), home = scaled_stacks(factors), homes(factors)
+    root = _times(stacks[-1], transposed(stacks[-1]), precision, lifted_grams)
+    environments = {len(stacks) - 1: root}
+    surroundings: dict[int, Scaled] = {}
+    pieces: dict[int, list[Any]] = {g: [] for g in range(len(stacks))}
+    for g in reversed(range(len(stacks))):
+        nodes, stack = factors.groups[g], stacks[g]
+        inside = bool(factors.tree.children[nodes[0]])
+        if g not in environments:
+            surroundings[g] = collected(pieces.pop(g), nodes)
+            if inside or stack[0].shape[1] <= stack[0].shape[2]:
+                environments[g] = _congruent(
+                    stack, surroundings[g], transposed(stack), precision, lifted_grams
+                )
+        if inside:
+            parts = children_of(factors, nodes, tables, home)
+            around = _without_one(environments[g], parts)
+            for (kids, below, _), piece in zip(
+                slots(factors, nodes, home), around, strict=True
+            ):
+                pieces[below].append((kids, piece))
+    return environments, surroundings
+
+
+def _joined(inner: Scaled, outer: Scaled) -> GramPair:
+    return inner[0], outer[0], inner[1] + outer[1]
+
+
+# The steps of a sweep are jitted: unjitted sweeps then dispatch a few programs a group.
+@functools.partial(jax.jit, static_argnames=("precision", "lift"))
+def _times(left: Scaled, right: Scaled, precision: Any, lift: Lift) -> Scaled:
+    """A B."""
+    product = jnp.matmul(left[0], right[0], precision=precision)
+    return lift(product, left[1] + right[1])
+
+
+@functools.partial(jax.jit, static_argnames=("precision", "lift"))
+def _congruent(
+    left: Scaled, inner: Scaled, right: Scaled, precision: Any, lift: Lift
+) -> Scaled:
+    """A M B."""
+    product = jnp.matmul(left[0], inner[0], precision=precision)
+    product = jnp.matmul(product, right[0], precision=precision)
+    return lift(product, left[1] + inner[1] + right[1])
+
+
+@functools.partial(jax.jit, static_argnames="lift")
+def _product(parts: list[Scaled], lift: Lift) -> Scaled:
+    """Elementwise product, one at a time so that no partial product is lost."""
+    product = parts[0]
+    for part in parts[1:]:
+        product = lift(product[0] * part[0], product[1] + part[1])
+    return product
+
+
+@jax.jit
+def _rows(parts: list[Scaled]) -> Scaled:
+    """Khatri-Rao product, one at a time so that no partial product is lost."""
+    product = parts[0]
+    for part in parts[1:]:
+        joint = jax.vmap(lambda *xs: khatri_rao(xs))(product[0], part[0])
+        product = lifted(joint, product[1] + part[1])
+    return product
+
+
+def _without_one(first: Scaled, parts: list[Scaled]) -> list[Scaled]:
+    """A Gram matrix times all of some but one, for each; no division: zeros are fine."""
+    before: list[Scaled] = [first]
+    after: list[Any] = [None]
+    for part in parts[:-1]:
+        before.append(_product([before[-1], part], lifted_grams))
+    for part in reversed(parts[1:]):
+        last = after[-1]
+        after.append(part if last is None else _product([part, last], lifted_grams))
+    return [
+        b if a is None else _product([b, a], lifted_grams)
+        for b, a in zip(before, reversed(after), strict=True)
+    ]

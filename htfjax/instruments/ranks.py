@@ -1,0 +1,234 @@
+"""The end tensor read as a matrix: ranks and entropies of its singular values."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from htfjax import _checks, _numerics
+from htfjax.factors import factors as _factors
+from htfjax.factors.factors import Factors, GroupedFactors
+from htfjax.factors.node_values import node_values
+from htfjax.instruments import singular
+from htfjax.instruments.rank_bound import check_modes
+
+__all__ = [
+    "count_above",
+    "effective_rank",
+    "entanglement_entropy",
+    "matricize",
+    "numerical_rank",
+    "rank_within",
+    "weight_singular_values",
+]
+
+
+def matricize(tensor: Any, row_modes: Sequence[int]) -> jax.Array:
+    """The matricization whose rows are indexed by `row_modes`.
+
+    Args:
+      tensor: (D_0, ..., D_{N-1}).
+      row_modes: distinct modes, in the order in which they index rows; columns are the
+        remaining modes, ascending. Both in C order.
+
+    Returns:
+      (product of the rows' dimensions, product of the others).
+
+    Raises:
+      TypeError: masked values, or not numbers.
+      ValueError: a mode that the tensor does not have, or a repeated one.
+
+    Source: arXiv:2201.11729, section 2 (matricization).
+
+    Example:
+      >>> import htfjax as htf, jax.numpy as jnp
+      >>> htf.matricize(jnp.zeros((2, 3, 4)), (0, 2)).shape
+      (8, 3)
+    """
+    is_key = isinstance(tensor, jax.Array) and jnp.issubdtype(
+        tensor.dtype, jax.dtypes.extended
+    )
+    if is_key or not isinstance(tensor, jax.Array):
+        tensor = jnp.asarray(_checks.array("tensor", tensor))
+    rows = check_modes("row_modes", row_modes, tensor.ndim)
+    columns = [mode for mode in range(tensor.ndim) if mode not in rows]
+    height = math.prod(tensor.shape[mode] for mode in rows)
+    return jnp.transpose(tensor, (*rows, *columns)).reshape(height, -1)
+
+
+def weight_singular_values(
+    factors: Factors | GroupedFactors,
+) -> Mapping[int, jax.Array]:
+    """Singular values of every weight matrix, descending: the layers of a deep product.
+
+    Returns:
+      node id -> (min of its matrix's dimensions,).
+
+    Raises:
+      TypeError, ValueError: malformed factors.
+
+    Example:
+      >>> import htfjax as htf
+      >>> tree = htf.ModeTree.from_nested(((0,), 1))
+      >>> deep = htf.identity_factors(tree, 3, 3, 0.5, root="ones")
+      >>> htf.weight_singular_values(deep)[2].tolist()
+      [0.5, 0.5, 0.5]
+    """
+    _factors.check(factors)
+    if isinstance(factors, GroupedFactors):
+        held = zip(factors.groups, _factors.stacks_with_constants(factors), strict=True)
+        groups = {k: singular.singular_values(s) for k, s in held if s is not None}
+        return node_values(list(groups.values()), list(groups))
+    factors = _factors.with_constants(factors)
+    return {
+        k: singular.singular_values(weight)
+        for k, weight in enumerate(factors.weights)
+        if weight is not None
+    }
+
+
+def effective_rank(s: Any, floor: Any = None) -> jax.Array:
+    """exp of the entropy of s / sum s: between 1 and the rank, equal to it if s is flat.
+
+    Args:
+      s: (..., K) singular values, any scale.
+      floor: values at or below `floor` times the largest are cut first, since noise
+        counts: by default K times the dtype's epsilon.
+
+    Returns:
+      (...,); 0 for all zeros, where derivatives are finite; NaN where s is not finite.
+
+    Raises:
+      TypeError: values that are not real numbers. ValueError: no values, negative ones, a
+        floor that is negative or not finite.
+
+    Source: Roy and Vetterli 2007; law D7.
+
+    Example:
+      >>> import htfjax as htf, jax.numpy as jnp
+      >>> round(float(htf.effective_rank(jnp.array([2.0, 2.0, 0.0]))), 5)
+      2.0
+    """
+    s = _cut(*_checked(s, "floor", floor))
+    entropy, zero = _entropy(s)
+    return jnp.where(zero, jnp.zeros_like(entropy), jnp.exp(entropy))
+
+
+def entanglement_entropy(s: Any, floor: Any = None) -> jax.Array:
+    """Entropy of s^2 / sum s^2 in nats: 0 for rank one, log K for K equal values.
+
+    Args, returns, raises: as `effective_rank`, without the exponential.
+
+    Source: Schmidt decomposition across the matricization's two sides.
+
+    Example:
+      >>> import htfjax as htf, jax.numpy as jnp
+      >>> round(float(htf.entanglement_entropy(jnp.array([3.0, 3.0]))), 5)
+      0.69315
+    """
+    return _entropy(jnp.square(_cut(*_checked(s, "floor", floor))))[0]
+
+
+def numerical_rank(s: Any, rtol: Any = None) -> jax.Array:
+    """How many singular values exceed `rtol` times the largest, by default K epsilon.
+
+    Args:
+      s: (..., K) singular values.
+      rtol: a number, or an array that broadcasts against s.
+
+    Returns:
+      (...,) int32; -1 where s is not finite.
+
+    Raises:
+      TypeError, ValueError: as `effective_rank`.
+
+    Example:
+      >>> import htfjax as htf, jax.numpy as jnp
+      >>> int(htf.numerical_rank(jnp.array([3.0, 1e-3, 1e-9]), 1e-6))
+      2
+    """
+    s, rtol = _checked(s, "rtol", rtol)
+    return count_above(s, rtol)
+
+
+def count_above(s: jax.Array, rtol: Any) -> jax.Array:
+    """`numerical_rank` of values that are known to be singular values."""
+    rank = jnp.sum(_cut(s, rtol) > 0, axis=-1, dtype=jnp.int32)
+    return jnp.where(jnp.all(jnp.isfinite(s), axis=-1), rank, jnp.int32(-1))
+
+
+def rank_within(s: Any, error: Any) -> jax.Array:
+    """The least rank of a matrix within Frobenius distance `error` (Eckart-Young).
+
+    The smallest r with sqrt(sum_{k>r} s_k^2) <= error.
+
+    Args:
+      s: (..., K) singular values, descending.
+      error: zero or more, in the units of s.
+
+    Returns:
+      (...,) int32; -1 where s is not finite.
+
+    Raises:
+      TypeError, ValueError: as `effective_rank`; values that are not descending.
+
+    Example:
+      >>> import htfjax as htf, jax.numpy as jnp
+      >>> int(htf.rank_within(jnp.array([5.0, 0.4, 0.3]), 0.6))
+      1
+    """
+    s, _ = _checked(s, "error", None)
+    error = _checks.tolerance("error", error, s.dtype)
+    if _checks.concrete(s) and np.any(np.asarray(s)[..., 1:] > np.asarray(s)[..., :-1]):
+        raise ValueError(f"`s` must be descending, got {_checks.spell(s)}.")
+    largest = _largest(s)
+    scale = jnp.where(largest == 0, jnp.ones_like(largest), largest)
+    scaled = s / scale
+    tails = jnp.sqrt(jnp.cumsum(jnp.square(scaled[..., ::-1]), axis=-1))
+    above = tails > error / scale
+    rank = jnp.sum(above, axis=-1, dtype=jnp.int32)
+    return jnp.where(jnp.all(jnp.isfinite(s), axis=-1), rank, jnp.int32(-1))
+
+
+def _checked(s: Any, name: str, cut: Any) -> tuple[jax.Array, jax.Array | None]:
+    """Singular values and what is cut off them, checked where they can be seen."""
+    s = _checks.floating("s", s)
+    if not s.ndim or not s.shape[-1]:
+        raise ValueError(f"`s` has shape {s.shape}, expected (..., K) singular values.")
+    if _checks.concrete(s) and np.any(np.asarray(s) < 0):
+        raise ValueError(
+            f"`s` has negative values, got {_checks.spell(s)}; singular values are zero or "
+            "more."
+        )
+    return s, None if cut is None else _checks.tolerance(name, cut, s.dtype)
+
+
+def _cut(s: jax.Array, floor: Any) -> jax.Array:
+    """s over its largest value, zeros in place of what is at or below `floor`.
+
+    The scale keeps squares within range. What is not finite becomes NaN, not zero: a run
+    that diverged has no rank. A power of two goes first: second derivatives of a quotient
+    divide by the third power of its divisor.
+    """
+    rows = s.reshape(-1, s.shape[-1])
+    s = jax.vmap(_numerics.normalized)(rows)[0].reshape(s.shape)
+    if floor is None:
+        floor = s.shape[-1] * jnp.finfo(s.dtype).eps
+    largest = _largest(s)
+    scaled = s / jnp.where(largest == 0, jnp.ones_like(largest), largest)
+    return jnp.where(scaled <= jnp.asarray(floor, s.dtype), jnp.zeros_like(s), scaled)
+
+
+def _largest(s: jax.Array) -> jax.Array:
+    return jnp.max(s, axis=-1, keepdims=True)
+
+
+def _entropy(weights: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Entropy of weights / sum, and where the sum is zero (entropy 0 there)."""
+    total = jnp.sum(weights, axis=-1, keepdims=True)
+    zero = total == 0
+    p = weights / jnp.where(zero, jnp.ones_like(total), total)
+    return -jnp.sum(_numerics.xlogx(p), axis=-1), zero[..., 0]

@@ -1,0 +1,1 @@
+"""Measures of a trained network: accuracy, gradient change by distance, separation rank."""

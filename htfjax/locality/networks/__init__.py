@@ -1,0 +1,1 @@
+"""Networks: residual and small convolutional ones, convolutional arithmetic circuits."""

@@ -1,0 +1,421 @@
+"""The convolutional arithmetic circuit: the network that a factorization is."""
+
+import itertools
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.typing import ArrayLike
+
+from htfjax import _checks
+from htfjax.contraction.sensing import check_vectors
+from htfjax.factors import factors as _factors
+from htfjax.factors.factors import Factors
+from htfjax.locality import inputs as _inputs
+from htfjax.theory.sharing import to_factors
+
+__all__ = ["ConvAC", "Fixed", "grid_tensor", "join_patches", "split_patches"]
+
+Representation = Literal["identity", "one_hot", "linear", "relu"]
+REPRESENTATIONS = ("identity", "one_hot", "linear", "relu")
+LARGEST_GRID = 2**26
+
+
+class Fixed(nnx.Variable):
+    """A weight that is data: no `nnx.Param`, so optimizers leave it alone."""
+
+
+class ConvAC(nnx.Module):
+    """A convolutional arithmetic circuit whose weights are a hierarchical factorization.
+
+    An image is cut into a grid of patches, row by row, patch n being mode n. A
+    representation turns each patch into a vector; then, from the leaves of the mode tree
+    to its root, every node applies its matrix (a 1x1 convolution, location by location)
+    and siblings are multiplied (product pooling):
+
+        f(x) = <W, phi(x^(0)) (x) ... (x) phi(x^(N-1))>.
+
+    Representations: "identity" takes the patch as it is; "one_hot" reads patches of one
+    number as categories 0..D-1; "linear" is A x + b and "relu" max(A x + b, 0), with A
+    and b trained and common to all patches.
+
+    Attributes:
+      weights: one `nnx.Param` per node, or per height if shared; `Fixed` for fixed nodes,
+        None for a root of ones.
+
+    Raises:
+      TypeError, ValueError: an image that does not divide into patches, a tree of
+        another order than the patch grid has cells, mode dimensions that do not fit the
+        representation, an unknown representation.
+
+    Source: arXiv:2201.11729 (equivalence with convolutional networks); Cohen and Shashua
+    2017, arXiv:1605.06743 (shared weights, representation functions).
+
+    Example:
+      >>> import htfjax as htf, jax, jax.numpy as jnp
+      >>> from htfjax import locality
+      >>> factors = htf.gaussian_factors(
+      ...     jax.random.key(0), htf.square_patches(4, 2), 2, 5, 1.0)
+      >>> net = locality.ConvAC(factors, (4, 4, 1), 1, representation="one_hot")
+      >>> net(jnp.zeros((3, 4, 4, 1), int)).shape
+      (3,)
+    """
+
+    def __init__(
+        self,
+        factors: Factors | Sequence[Any],
+        image_shape: Sequence[int],
+        patch: int | Sequence[int],
+        *,
+        representation: Representation = "identity",
+        tree: Any = None,
+        key: Any = None,
+        precision: Any = "highest",
+    ) -> None:
+        """Builds the network.
+
+        Args:
+          factors: the weights; for a shared network one matrix per height, the leaves'
+            first, with `tree`.
+          image_shape: (H, W, C).
+          patch: height and width of a patch, or one int for both.
+          representation: "identity", "one_hot", "linear" or "relu".
+          tree: of shared weights; factors bring their own.
+          key: typed key for A and b of "linear" and "relu".
+          precision: of the matrix products.
+        """
+        if not isinstance(factors, Factors | Sequence) or isinstance(factors, str | bytes):
+            raise TypeError(
+                f"`factors` must be htfjax.Factors, or a list of matrices by height, got "
+                f"{type(factors).__name__}."
+            )
+        shared = not isinstance(factors, Factors)
+        if isinstance(factors, Factors):
+            whole, given = factors, list(factors.weights)
+        else:
+            given = [
+                None if w is None else _inputs.numbers(f"factors[{k}]", w)
+                for k, w in enumerate(factors)
+            ]
+            whole = to_factors(tree, given)
+        _factors.check(whole)
+        _checks.precision("precision", precision)
+        if not shared and tree is not None and tree != whole.tree:
+            raise ValueError("`tree` is another one than that of `factors`.")
+        _checks.one_of("representation", representation, REPRESENTATIONS)
+        self.tree, self.fixed, self.shared = whole.tree, whole.fixed, shared
+        self.image_shape = _inputs.integers("image_shape", image_shape, 1)
+        self.patch = _patch_sides(patch)
+        self.representation, self.precision = representation, precision
+        self._check_grid()
+        self._check_dims(_factors.mode_dims(whole))
+        self.weights = nnx.List(
+            [
+                None if w is None else (Fixed if k in whole.fixed else nnx.Param)(w)
+                for k, w in enumerate(given)
+            ]
+        )
+        if representation in ("linear", "relu"):
+            _checks.key("key", key)
+            size, dim = self._patch_size(), _factors.mode_dims(whole)[0]
+            dtype = _factors.dtype(whole)
+            scale = jnp.asarray(1 / math.sqrt(size), dtype)
+            self.filters = nnx.Param(scale * jax.random.normal(key, (size, dim), dtype))
+            self.bias = nnx.Param(jnp.zeros((dim,), dtype))
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        """Images (B, H, W, C) to outputs (B,)."""
+        return self.contract(self.features(images))
+
+    def features(self, images: jax.Array) -> list[jax.Array]:
+        """The represented patches: N arrays (B, D_n), what `htfjax.sense` takes.
+
+        Raises:
+          TypeError: not real numbers; not integers, for "one_hot". ValueError: another
+            shape; NaN, infinity, or categories out of range, where they can be seen (in
+            traced images such a category gives a vector of zeros).
+        """
+        images = _checks.real_array("images", images)
+        _checks.shape("images", images, (None, *self.image_shape), "(B, H, W, C)")
+        factors = self.factors()
+        dims, dtype = _factors.mode_dims(factors), _factors.dtype(factors)
+        if self.representation == "one_hot":
+            codes = self._categories(images, dims)
+            return [jax.nn.one_hot(codes[:, n], d, dtype=dtype) for n, d in enumerate(dims)]
+        patches = split_patches(_checks.finite("images", images, dtype), self.patch)
+        if self.representation == "identity":
+            return [patches[:, n] for n in range(self.tree.order)]
+        moved = jnp.matmul(patches, self.filters[...], precision=self.precision)
+        moved = moved + self.bias[...][None, None, :]
+        if self.representation == "relu":
+            moved = jax.nn.relu(moved)
+        return [moved[:, n] for n in range(self.tree.order)]
+
+    def contract(self, vectors: Sequence[jax.Array]) -> jax.Array:
+        """The layers after the representation: N arrays (B, D_n) to (B,).
+
+        Raises:
+          TypeError, ValueError: as `htfjax.sense`.
+        """
+        factors = self.factors()
+        check_vectors(vectors, _factors.mode_dims(factors))
+        dtype = _factors.dtype(factors)
+        weights = _factors.with_constants(factors).weights
+        below: list[Any] = [jnp.asarray(x, dtype) for x in vectors]
+        for k, kids in enumerate(self.tree.children):
+            if kids:
+                pooled = below[kids[0]]
+                for c in kids[1:]:
+                    pooled = pooled * below[c]
+                below.append(pooled)
+            if weights[k] is None:
+                below[k] = jnp.sum(below[k], axis=1, keepdims=True)
+            else:
+                below[k] = jnp.matmul(below[k], weights[k], precision=self.precision)
+        return below[self.tree.root][:, 0]
+
+    def factors(self) -> Factors:
+        """The weights as `Factors`; shared matrices appear at every node that uses them."""
+        values = [None if w is None else w[...] for w in self.weights]
+        if self.shared:
+            return to_factors(self.tree, values)
+        return Factors(tree=self.tree, weights=tuple(values), fixed=self.fixed)
+
+    def set_factors(self, factors: Factors) -> None:
+        """Puts other weights of the same tree and shapes in place.
+
+        Raises:
+          TypeError, ValueError: factors of another tree, of other shapes or fixed nodes;
+            factors that differ within a level, for a shared network.
+        """
+        _factors.check(factors)
+        if factors.tree != self.tree or factors.fixed != self.fixed:
+            raise ValueError(
+                "`factors` have another tree or other fixed nodes than the network:\n"
+                f"{factors.tree}\nagainst\n{self.tree}"
+            )
+        mine = self.factors()
+        shapes = [[np.shape(w) for w in f.weights] for f in (factors, mine)]
+        if shapes[0] != shapes[1]:
+            raise ValueError(f"`factors` have shapes {shapes[0]}, expected {shapes[1]}.")
+        chosen = list(factors.weights)
+        if self.shared:
+            chosen = self._by_height(factors)
+        for variable, w in zip(self.weights, chosen, strict=True):
+            if variable is not None:
+                variable[...] = w
+
+    def _by_height(self, factors: Factors) -> list[Any]:
+        """One matrix per height, all copies of which must agree."""
+        chosen: list[Any] = [None] * len(self.weights)
+        for k, w in enumerate(factors.weights):
+            height = self.tree.height[k]
+            if chosen[height] is not None and not np.array_equal(chosen[height], w):
+                raise ValueError(
+                    f"`factors` differ within height {height}; a shared network has one "
+                    "matrix there."
+                )
+            chosen[height] = w
+        return chosen
+
+    def _categories(self, images: Any, dims: tuple[int, ...]) -> jax.Array:
+        """The number of each patch, (B, N) int32, from 0 to D_n - 1."""
+        if not jnp.issubdtype(images.dtype, jnp.integer):
+            raise TypeError(
+                f"`images` holds {images.dtype}; a one-hot representation reads integer "
+                "categories."
+            )
+        codes = images.reshape(len(images), -1)
+        if _checks.concrete(codes):
+            wrong = np.argwhere((codes < 0) | (codes >= np.array(dims)[None]))
+            if wrong.size:
+                b, n = map(int, wrong[0])
+                raise ValueError(
+                    f"`images` holds category {codes[b, n]} in image {b}, patch {n}; "
+                    f"categories run from 0 to {dims[n] - 1}."
+                )
+        return jnp.asarray(codes, jnp.int32)
+
+    def _patch_size(self) -> int:
+        return math.prod(self.patch) * self.image_shape[2]
+
+    def _check_grid(self) -> None:
+        if len(self.image_shape) != 3:
+            raise ValueError(f"`image_shape={self.image_shape}` must be (H, W, C).")
+        height, width, _ = self.image_shape
+        if height % self.patch[0] or width % self.patch[1]:
+            raise ValueError(
+                f"`patch={self.patch}` does not divide images of {height} x {width}."
+            )
+        grid = height // self.patch[0], width // self.patch[1]
+        if math.prod(grid) != self.tree.order:
+            raise ValueError(
+                f"`factors` have a tree of {self.tree.order} modes, the image has "
+                f"{grid[0]} x {grid[1]} = {math.prod(grid)} patches."
+            )
+
+    def _check_dims(self, dims: tuple[int, ...]) -> None:
+        size, kind = self._patch_size(), self.representation
+        if kind == "identity" and set(dims) != {size}:
+            raise ValueError(
+                f"`factors` have mode dimensions {dims}, a patch has {size} numbers; use "
+                "another `representation` or `patch`."
+            )
+        if kind == "one_hot" and size != 1:
+            raise ValueError(
+                f"`patch={self.patch}` holds {size} numbers; a one-hot representation "
+                "reads one."
+            )
+        if kind in ("linear", "relu") and len(set(dims)) > 1:
+            raise ValueError(
+                f"`factors` have mode dimensions {dims}; a representation common to all "
+                "patches needs one."
+            )
+
+
+def split_patches(images: ArrayLike, patch: int | Sequence[int]) -> jax.Array:
+    """Images (B, H, W, C) to patches (B, N, p_h p_w C), the grid row by row.
+
+    Raises:
+      TypeError: not real numbers. ValueError: images that do not divide into patches.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> split_patches(jnp.zeros((5, 4, 6, 3)), 2).shape
+      (5, 6, 12)
+    """
+    high, wide = _patch_sides(patch)
+    images = _inputs.numbers("images", images)
+    if np.ndim(images) != 4 or images.shape[1] % high or images.shape[2] % wide:
+        raise ValueError(
+            f"`images` has shape {np.shape(images)}; expected (B, H, W, C) that divides "
+            f"into patches of {high} x {wide}."
+        )
+    count, height, width, channels = images.shape
+    grid = images.reshape(count, height // high, high, width // wide, wide, channels)
+    return grid.transpose(0, 1, 3, 2, 4, 5).reshape(count, -1, high * wide * channels)
+
+
+def join_patches(
+    patches: ArrayLike, image_shape: Sequence[int], patch: int | Sequence[int]
+) -> jax.Array:
+    """The inverse of `split_patches`: (B, N, p_h p_w C) to images (B, H, W, C).
+
+    Raises:
+      TypeError: not real numbers. ValueError: patches that do not fill the image.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> join_patches(jnp.zeros((5, 6, 12)), (4, 6, 3), 2).shape
+      (5, 4, 6, 3)
+    """
+    high, wide = _patch_sides(patch)
+    image_shape = _inputs.integers("image_shape", image_shape, 1)
+    if len(image_shape) != 3:
+        raise ValueError(f"`image_shape={image_shape}` must be (H, W, C).")
+    height, width, channels = image_shape
+    if height % high or width % wide:
+        raise ValueError(
+            f"`patch={(high, wide)}` does not divide images of {height} x {width}."
+        )
+    patches = _inputs.numbers("patches", patches)
+    rows, columns = height // high, width // wide
+    expected = (rows * columns, high * wide * channels)
+    if np.ndim(patches) != 3 or patches.shape[1:] != expected:
+        raise ValueError(
+            f"`patches` has shape {np.shape(patches)}, expected (B, {expected[0]}, "
+            f"{expected[1]}) for images {tuple(image_shape)}."
+        )
+    grid = patches.reshape(-1, rows, columns, high, wide, channels)
+    return grid.transpose(0, 1, 3, 2, 4, 5).reshape(-1, height, width, channels)
+
+
+def grid_tensor(
+    f: Callable[[list[jax.Array]], jax.Array],
+    templates: Sequence[jax.Array],
+    *,
+    batch_size: int = 4096,
+) -> jax.Array:
+    """A[d_0..d_{N-1}] = f(x^0_{d_0}, ..., x^{N-1}_{d_{N-1}}): a function on a grid.
+
+    For functions that are no product network (overlapping windows, ReLU, max pooling)
+    there is no factorization to read ranks from, but the matricizations of A bound from
+    below how strongly f couples its inputs. For a product network on basis vectors A is
+    the end tensor.
+
+    Args:
+      f: takes N arrays (B, ...), one row per sample, and gives (B,).
+      templates: N arrays (M_n, ...), the inputs tried at every place.
+      batch_size: samples given to `f` at a time.
+
+    Returns:
+      (M_0, ..., M_{N-1}).
+
+    Raises:
+      TypeError: templates that are not numbers, an `f` that cannot be called.
+      ValueError: no templates, more than 2**26 combinations, an `f` that does not
+        return (B,).
+
+    Source: Cohen and Shashua 2016 (grid tensors); arXiv:2201.11729 on its extensions.
+
+    Example:
+      >>> import htfjax as htf, jax, jax.numpy as jnp
+      >>> from htfjax import locality
+      >>> f = htf.gaussian_factors(jax.random.key(0), htf.flat(2), (2, 3), 4, 1.0)
+      >>> grid = locality.grid_tensor(
+      ...     lambda x: htf.sense(f, x), [jnp.eye(2), jnp.eye(3)])
+      >>> bool(jnp.allclose(grid, htf.end_tensor(f), atol=1e-5))
+      True
+    """
+    _checks.function("f", f)
+    batch_size = _checks.at_least("batch_size", batch_size, 1)
+    templates = _checked_templates(templates)
+    counts = tuple(len(t) for t in templates)
+    size = math.prod(counts)
+    if not counts or not size:
+        raise ValueError("`templates` is empty: give one array per input.")
+    if size > LARGEST_GRID:
+        raise ValueError(f"`templates` make {size} combinations, more than {LARGEST_GRID}.")
+    index = np.indices(counts).reshape(len(counts), -1)
+    starts = [*range(0, size, batch_size), size]
+    pieces = []
+    for first, last in itertools.pairwise(starts):
+        chosen = [t[i[first:last]] for t, i in zip(templates, index, strict=True)]
+        values = _inputs.numbers("f", f(chosen))
+        if np.shape(values) != (last - first,):
+            raise ValueError(
+                f"`f` returned shape {np.shape(values)} for {last - first} samples, "
+                f"expected ({last - first},)."
+            )
+        pieces.append(values)
+    return jnp.concatenate(pieces).reshape(counts)
+
+
+def _checked_templates(templates: Any) -> list[jax.Array]:
+    """Arrays (M_n, ...) of numbers."""
+    single = isinstance(templates, np.ndarray) and not templates.ndim
+    words = isinstance(templates, str | bytes | dict)
+    if words or single or not isinstance(templates, Iterable):
+        raise TypeError(
+            f"`templates` must be N arrays (M_n, ...), got {_checks.spell(templates)}."
+        )
+    arrays = [_inputs.numbers(f"templates[{n}]", t) for n, t in enumerate(templates)]
+    for n, array in enumerate(arrays):
+        if not array.ndim:
+            raise ValueError(f"`templates[{n}]` is one number, expected (M, ...).")
+    return arrays
+
+
+def _patch_sides(patch: int | Sequence[int]) -> tuple[int, int]:
+    sides = _checks.as_sequence(patch)
+    if not isinstance(sides, tuple | list):
+        side = _checks.at_least("patch", sides, 1)
+        return side, side
+    if len(sides) != 2:
+        raise ValueError(f"`patch={patch}` must be one int, or height and width.")
+    high, wide = (_checks.at_least("patch", side, 1) for side in sides)
+    return high, wide

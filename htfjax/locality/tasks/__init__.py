@@ -1,0 +1,1 @@
+"""Tasks: images, and what is to be told of them."""

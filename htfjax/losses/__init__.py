@@ -1,0 +1,1 @@
+"""Losses: random observations, penalties, and comparisons of factors with data."""

@@ -1,0 +1,200 @@
+"""Completion: a loss on observed entries, contracted by a plan."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from htfjax import _checks
+from htfjax.contraction import observed
+from htfjax.contraction.end_tensor import permuted_end_tensor
+from htfjax.contraction.entries import check_indices
+from htfjax.contraction.evaluate import planned_entries
+from htfjax.contraction.grouped import grouped_entries
+from htfjax.contraction.plan import Plan, contraction_plan
+from htfjax.factors import factors as _factors
+from htfjax.factors.factors import Factors, GroupedFactors
+from htfjax.losses import penalty as _penalty
+from htfjax.losses.penalty import Penalty
+from htfjax.trees.mode_tree import ModeTree
+
+__all__ = ["CompletionLoss", "completion_loss", "loss_plan", "observed_entries"]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class CompletionLoss:
+    """Mean penalty on observed entries; made by `completion_loss`."""
+
+    indices: jax.Array  # (B, N) int32
+    targets: jax.Array  # (B,)
+    threshold: jax.Array  # ()
+    dense: observed.DenseTargets | None  # for the masked route, where it is worth it
+    distinct: Any  # index maps of `plan="exact"`, else None
+    tree: ModeTree = dataclasses.field(metadata={"static": True})
+    mode_dims: tuple[int, ...] = dataclasses.field(metadata={"static": True})
+    penalty: Penalty = dataclasses.field(metadata={"static": True})
+    plan: Plan | None = dataclasses.field(default=None, metadata={"static": True})
+
+    def __call__(self, factors: Factors) -> jax.Array:
+        """The loss of the factors, ()."""
+        plan = loss_plan(self, factors)
+        if plan.root == "masked":
+            return _masked(self, factors)
+        values = observed_entries(self, factors, plan)
+        dtype = _penalty.working(values.dtype)
+        residuals = values.astype(dtype) - _checks.cast("targets", self.targets, dtype)
+        return _penalty.mean_penalty(residuals, self.penalty, self.threshold)
+
+
+def completion_loss(
+    tree: ModeTree,
+    mode_dims: int | Sequence[int],
+    indices: Any,
+    targets: Any,
+    *,
+    penalty: Penalty = "l2",
+    threshold: Any = 1.0,
+    plan: Literal["auto", "exact"] | Plan = "auto",
+) -> CompletionLoss:
+    """Completion: mean over b of penalty(W[i_b] - y_b), no factor 1/2.
+
+    Penalties of a residual x: "l2" x^2, "l1" |x|, "huber" (smooth l1) x^2/(2 threshold)
+    where |x| < threshold and |x| - threshold/2 outside.
+
+    Repeated indices are allowed: each repetition counts, as in a mean over samples.
+
+    Args:
+      tree: mode tree of the factors the loss is for.
+      mode_dims: D_n for every mode, or one int for all.
+      indices: (B, N) integers.
+      targets: (B,) floats; half precision is read as float32.
+      penalty: "l2", "l1" or "huber".
+      threshold: of "huber", above zero.
+      plan: how to contract. "auto" picks the cheapest way for the factors it is called
+        on, in arrays whose shapes depend on the number of observations only, so that one
+        program serves all data of a shape. "exact" also finds the distinct observed
+        sub-tuples, which pays when they are few. A `Plan` is carried out as it is.
+
+    Returns:
+      A pytree, callable on factors; data are cast to the factors' dtype on call, or to
+      float32 where that has 16 bits.
+
+    Raises:
+      TypeError: float indices, masked or complex data. ValueError: indices out of range or
+        of another shape, no observations, targets of the wrong length, NaN, infinite or
+        beyond the dtype, a bad penalty or threshold, a plan for other data. Values are
+        checked when they are concrete.
+
+    Source: arXiv:2201.11729, tensor completion.
+
+    Example:
+      >>> import htfjax as htf, jax, jax.numpy as jnp
+      >>> loss = htf.completion_loss(htf.flat(2), 3, [[0, 0], [1, 2]], [1.0, -1.0])
+      >>> zero = htf.gaussian_factors(jax.random.key(0), htf.flat(2), 3, 2, 0.0)
+      >>> float(loss(zero))
+      1.0
+    """
+    _checks.tree(tree)
+    dims = _checks.mode_dims(tree.order, mode_dims)
+    indices = check_indices(indices, dims)
+    targets, threshold = _penalty.check_data(targets, indices.shape[0], penalty, threshold)
+    maps = None
+    if isinstance(plan, Plan):
+        _check_plan(plan, tree, dims, indices.shape[0])
+        if "dedup" in plan.routes:
+            maps = observed.distinct_rows(tree, indices)
+    else:
+        _checks.one_of("plan", plan, ("auto", "exact"))
+        if plan == "exact":
+            maps = observed.distinct_rows(tree, indices)
+    return CompletionLoss(
+        indices=indices,
+        targets=targets,
+        threshold=threshold,
+        dense=observed.dense_targets(tree, dims, indices, targets, penalty),
+        distinct=maps,
+        tree=tree,
+        mode_dims=dims,
+        penalty=penalty,
+        plan=plan if isinstance(plan, Plan) else None,
+    )
+
+
+def loss_plan(loss: CompletionLoss, factors: Factors) -> Plan:
+    """The plan by which a loss contracts factors of these widths.
+
+    `print(htf.loss_plan(loss, factors).explain())` shows the alternatives at every node.
+
+    Raises:
+      TypeError: not a completion loss.
+      ValueError: factors of another tree or other mode dimensions than the loss has, or of
+        other widths than its plan has.
+
+    Example:
+      >>> import htfjax as htf, jax
+      >>> loss = htf.completion_loss(htf.flat(2), 3, [[0, 0], [1, 2]], [1.0, -1.0])
+      >>> zero = htf.gaussian_factors(jax.random.key(0), htf.flat(2), 3, 2, 0.0)
+      >>> htf.loss_plan(loss, zero).routes
+      ('table', 'table')
+    """
+    _checks.instance("loss", loss, CompletionLoss, "`completion_loss` makes one")
+    _factors.check(factors)
+    rows = _factors.widths(factors)
+    dims, widths = rows[: factors.tree.order], rows[factors.tree.order :]
+    if dims != loss.mode_dims or factors.tree != loss.tree:
+        raise ValueError(
+            f"`factors` do not fit the loss, which is for mode dimensions {loss.mode_dims} "
+            f"on the tree\n{loss.tree}\nThey have {dims} on the tree\n{factors.tree}"
+        )
+    if loss.plan is not None:
+        if loss.plan.widths != widths:
+            raise ValueError(
+                f"`plan` is for widths {loss.plan.widths}, the factors have {widths}."
+            )
+        return loss.plan
+    return contraction_plan(
+        loss.tree,
+        loss.mode_dims,
+        widths,
+        loss.indices.shape[0],
+        distinct=observed.distinct_counts(loss.tree, loss.indices, loss.distinct),
+        masked=loss.dense is not None,
+    )
+
+
+def observed_entries(
+    loss: CompletionLoss,
+    factors: Factors | GroupedFactors,
+    plan: Plan,
+    precision: Any = "highest",
+) -> jax.Array:
+    """The end tensor at the loss's indices, (B,)."""
+    if isinstance(factors, GroupedFactors) and plan.root == "gather":
+        return grouped_entries(plan, factors, loss.indices, precision)
+    constant = _factors.with_constants(factors)
+    return planned_entries(plan, constant, loss.indices, loss.distinct, precision)
+
+
+def _masked(loss: CompletionLoss, factors: Factors) -> jax.Array:
+    """Sum over all entries of count x penalty(W - mean target), without a gather."""
+    assert loss.dense is not None
+    values, _ = permuted_end_tensor(factors)
+    dtype = _penalty.working(values.dtype)
+    counts, means, rest = (_checks.cast("targets", x, dtype) for x in loss.dense)
+    costs = _penalty.pointwise(values.astype(dtype) - means, loss.penalty, loss.threshold)
+    return (jnp.sum(counts * costs) + rest) / np.asarray(len(loss.targets), dtype)
+
+
+def _check_plan(plan: Plan, tree: ModeTree, dims: tuple[int, ...], batch: int) -> None:
+    for name, found, wanted in (
+        ("mode dimensions", plan.mode_dims, dims),
+        ("observations", plan.batch, batch),
+    ):
+        if found != wanted:
+            raise ValueError(f"`plan` is for {name} {found}, the data have {wanted}.")
+    if plan.tree != tree:
+        raise ValueError(f"`plan` is for the tree\n{plan.tree}\nthe loss for\n{tree}")

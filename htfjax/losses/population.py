@@ -1,0 +1,76 @@
+"""The loss of infinitely many observations: the exact distance to a target."""
+
+import dataclasses
+import math
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+
+from htfjax import _checks, _numerics
+from htfjax.factors import factors as _factors
+from htfjax.factors.factors import Factors, GroupedFactors
+from htfjax.instruments.inner import METHODS, check_pair, scaled_squared_distance
+
+__all__ = ["PopulationLoss", "population_loss"]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class PopulationLoss:
+    """Mean squared error over all entries; made by `population_loss`."""
+
+    target: Factors | GroupedFactors
+    method: Literal["gram", "qr"] = dataclasses.field(metadata={"static": True})
+
+    def __call__(self, factors: Factors | GroupedFactors) -> jax.Array:
+        """The loss of the factors, ()."""
+        _factors.check(factors)
+        dtype = _factors.dtype(factors)
+        target = jax.tree.map(lambda x: jax.lax.stop_gradient(x.astype(dtype)), self.target)
+        check_pair(factors, target, ("factors", "target_factors"))
+        square, exponent = scaled_squared_distance(factors, target, self.method)
+        mantissa, bits = split_integer(math.prod(_factors.mode_dims(factors)))
+        mean = square / jnp.asarray(mantissa, dtype)
+        return _numerics.shifted(mean, exponent - jnp.int32(bits))
+
+
+def population_loss(
+    target_factors: Factors | GroupedFactors, method: Literal["gram", "qr"] = "gram"
+) -> PopulationLoss:
+    """Infinite data: ||W - W*||_F^2 / prod_n D_n, without either tensor.
+
+    The completion loss with every entry observed once, and the limit of many uniformly
+    drawn ones. Gradient descent on it has no sampling noise at any order.
+
+    Args:
+      target_factors: W*, on the tree of the factors to come; widths may differ.
+      method: "gram", three inner products, values below eps ||W*||^2 / prod D are noise;
+        or "qr", accurate to eps^2, several times the work.
+
+    Returns:
+      A pytree, callable on factors; the target is cast to the factors' dtype on call.
+
+    Raises:
+      TypeError, ValueError: malformed target factors, an unknown method; on call,
+        factors of another tree or other mode dimensions.
+
+    Source: population loss of arXiv:2201.11729's completion experiments; law D2.
+
+    Example:
+      >>> import htfjax as htf, jax
+      >>> target = htf.gaussian_factors(jax.random.key(0), htf.perfect(64), 4, 2, 0.8)
+      >>> loss = htf.population_loss(target)
+      >>> bool(loss(target) == 0)
+      True
+    """
+    _factors.check(target_factors, "target_factors")
+    _checks.one_of("method", method, METHODS)
+    return PopulationLoss(target_factors, method)
+
+
+def split_integer(value: int) -> tuple[float, int]:
+    """value = mantissa 2^bits with mantissa in [1/2, 1), for integers of any size."""
+    bits = value.bit_length()
+    short = value >> (bits - 64) if bits > 64 else value
+    return short / 2.0 ** min(bits, 64), bits

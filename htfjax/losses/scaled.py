@@ -1,0 +1,356 @@
+"""Small factors at high order: values and gradients as mantissas with a power of two.
+
+Entries of the end tensor scale as std^(number of matrices): order 16 at std 1e-2 is
+1e-62, which float32 cannot hold. Powers of two taken out of every matrix and put back at
+the end keep all of it in range: exactly, since multiplying by them does not round.
+"""
+
+import dataclasses
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from htfjax import _checks, _numerics
+from htfjax.contraction.stacks import children_of, homes, normalized
+from htfjax.factors import factors as _factors
+from htfjax.factors.factors import Factors, GroupedFactors
+from htfjax.factors.grouping import stacked_alike, ungroup
+from htfjax.instruments.gram import log2_squares, scaled_inner_product
+from htfjax.losses.loss import ObservationLoss, residuals
+from htfjax.losses.penalty import mean_penalty, working
+from htfjax.losses.population import PopulationLoss, split_integer
+
+__all__ = [
+    "Magnitude",
+    "ScaledGradient",
+    "ScaledLoss",
+    "magnitude",
+    "scaled_loss",
+    "scaled_value_and_grad",
+]
+
+Loss = ObservationLoss | PopulationLoss
+Either = Factors | GroupedFactors
+
+
+class Magnitude(NamedTuple):
+    """Sizes as logarithms to base 2, and whether the dtype holds them; printable.
+
+    Example:
+      >>> import htfjax as htf
+      >>> cube = htf.identity_factors(htf.flat(2), 2, 2, 1.0, root="ones")
+      >>> print(str(htf.magnitude(cube)).partition(":")[0])
+      entries about 7.1e-1, slopes about 1.0e+0
+    """
+
+    log2_value: jax.Array  # (), RMS entry of the end tensor; -inf for the zero tensor
+    log2_slope: jax.Array  # (), RMS derivative of an entry, largest over the matrices
+    log2_smallest: jax.Array  # (), of the dtype's normal numbers
+    underflows: jax.Array  # () bool: values, slopes or squared slopes fall below
+
+    def __str__(self) -> str:
+        shown = [
+            f"{name} about {_power(x)}"
+            for name, x in (("entries", self.log2_value), ("slopes", self.log2_slope))
+        ]
+        limit = _power(self.log2_smallest)
+        if not max(float(self.log2_value), float(self.log2_slope)) < math.inf:
+            return f"{', '.join(shown)}: the factors are not finite."
+        verdict = (
+            f"below what the dtype holds ({limit}; squared slopes count): these "
+            "underflow to zero, use `scaled_loss` or a wider dtype"
+            if bool(self.underflows)
+            else f"held by the dtype, whose smallest number is {limit}"
+        )
+        return f"{', '.join(shown)}: {verdict}."
+
+
+class ScaledGradient(NamedTuple):
+    """A loss and its gradient = `gradient` 2**`log2_scale`.
+
+    Example:
+      >>> import htfjax as htf, jax.numpy as jnp
+      >>> cube = htf.identity_factors(htf.flat(2), 2, 2, 1.0, root="ones")
+      >>> loss = htf.completion_loss(cube.tree, 2, [[0, 0]], [3.0])
+      >>> value, gradient, log2_scale = htf.scaled_value_and_grad(loss, cube)
+      >>> float(value), float(gradient.weights[0][0, 0]), int(log2_scale)
+      (4.0, -0.5, 3)
+    """
+
+    value: jax.Array  # ()
+    gradient: Any  # factors like those given; largest entry in [1/2, 1), or all zeros
+    log2_scale: jax.Array  # () int32
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class ScaledLoss:
+    """A loss whose gradient has its scale taken out; made by `scaled_loss`."""
+
+    loss: Loss
+
+    def __call__(self, factors: Either) -> jax.Array:
+        """The loss of the factors, ()."""
+        _factors.check(factors)
+        return _value(self.loss, factors)
+
+
+def magnitude(factors: Either) -> Magnitude:
+    """How large entries and their derivatives are, and whether they underflow.
+
+    RMS entry = ||W||_F / sqrt(prod D), from Gram matrices in scaled arithmetic, so the
+    answer holds where the entries themselves read as zero.
+
+    Args:
+      factors: any tree.
+
+    Returns:
+      Logarithms; `print` says it in words.
+
+    Raises:
+      TypeError, ValueError: malformed factors.
+
+    Source: law A10 (E ||W||^2 = std^(2 |T|) ...).
+
+    Example:
+      >>> import htfjax as htf, jax, jax.numpy as jnp
+      >>> tiny = htf.gaussian_factors(
+      ...     jax.random.key(0), htf.perfect(16), 4, 8, 1e-2, dtype=jnp.float32)
+      >>> bool(htf.magnitude(tiny).underflows)
+      True
+    """
+    (grouped,) = stacked_alike(factors)
+    dtype = _factors.dtype(grouped)
+    value = _log2_rms(grouped)[-1][0]
+    sizes = [
+        jnp.log2(jnp.sqrt(jnp.mean(jnp.square(mantissas), axis=(1, 2))))
+        + exponents.astype(dtype)
+        for mantissas, exponents in map(normalized, jax.tree.leaves(grouped))
+    ]
+    largest = value - jnp.min(jnp.concatenate(sizes))
+    slope = jnp.where(jnp.isfinite(value), largest, -jnp.inf)
+    smallest = jnp.asarray(jnp.finfo(dtype).minexp, dtype)
+    return Magnitude(value, slope, smallest, jnp.minimum(value, 2 * slope) < smallest)
+
+
+def scaled_value_and_grad(loss: Loss, factors: Either) -> ScaledGradient:
+    """The loss and its gradient as mantissas with one common power of two.
+
+    Every matrix is divided by a power of two so that all node tables have RMS about one;
+    the loss sees values put back to size, and the derivative by W_k is that by the
+    divided matrix times 2^(sum of the other nodes' powers). Exact: nothing is rounded
+    that the plain gradient would not round, and no size of the whole underflows.
+
+    Args:
+      loss: from `completion_loss`, `sensing_loss`, `matrix_sensing_loss` or
+        `population_loss`.
+      factors: any tree.
+
+    Returns:
+      Value, mantissa gradient and its exponent. Zeros have exponent 0.
+
+    Raises:
+      TypeError: another kind of loss. TypeError, ValueError: as the loss.
+
+    Source: the multilinearity of the end tensor in its matrices (law A1).
+
+    Example:
+      >>> import htfjax as htf, jax, jax.numpy as jnp
+      >>> tree, f32 = htf.perfect(16), jnp.float32
+      >>> tiny = htf.gaussian_factors(jax.random.key(0), tree, 4, 8, 1e-2, dtype=f32)
+      >>> indices = htf.random_indices(jax.random.key(1), (4,) * 16, 50)
+      >>> loss = htf.completion_loss(tree, 4, indices, jnp.ones(50))
+      >>> found = htf.scaled_value_and_grad(loss, tiny)
+      >>> float(found.value), bool(found.log2_scale < -150)
+      (1.0, True)
+    """
+    if not isinstance(loss, Loss):
+        raise TypeError(
+            "`loss` must come from completion_loss, sensing_loss, matrix_sensing_loss or "
+            f"population_loss, got {type(loss).__name__}."
+        )
+    (grouped,) = stacked_alike(factors)
+    divided, powers = _divided(grouped)
+    total = _sum(powers)
+    small = divided if isinstance(factors, GroupedFactors) else ungroup(divided)
+    if isinstance(loss, PopulationLoss):
+        value, slopes, more = _population_slopes(loss, factors, small, total)
+    else:
+        value, slopes, more = *_observed_slopes(loss, small, total), jnp.int32(0)
+    gradient, top = _common_scale(stacked_alike(slopes)[0], powers, total + more)
+    if not isinstance(factors, GroupedFactors):
+        gradient = ungroup(gradient)
+    return ScaledGradient(value, gradient, top)
+
+
+def scaled_loss(loss: Loss) -> ScaledLoss:
+    """The same loss, whose reverse-mode gradient is a mantissa: 2^-k times the true one.
+
+    For optimizers that use the gradient's direction alone, which then live where the
+    true gradient underflows: `group_rmsprop(rate, decay=0.0, eps=0.0)` moves by `rate`
+    along the gradient, that is by arc length, and float32 follows float64. The exponent
+    k is that of `scaled_value_and_grad` and changes from step to step, so a running mean
+    (decay above zero), and a trajectory's gradient norms and durations, are in units of
+    2^k. Forward mode is not defined.
+
+    A mantissa is no derivative: do not add such a loss to another, multiply it, or put it
+    into a function that is differentiated. `jax.grad` of a sum adds gradients in different
+    units and points elsewhere (a cosine of -0.42 with the true one was seen), and nothing
+    says so. For the derivative itself use `scaled_value_and_grad`, or the loss as it is.
+
+    Args:
+      loss: as in `scaled_value_and_grad`.
+
+    Raises:
+      TypeError: another kind of loss.
+
+    Source: arXiv:2201.11729, its optimizer (at eps > 0 an order of 16 never moves).
+
+    Example:
+      >>> import htfjax as htf, jax, jax.numpy as jnp
+      >>> tree, f32 = htf.perfect(8), jnp.float32
+      >>> tiny = htf.gaussian_factors(jax.random.key(0), tree, 4, 8, 1e-2, dtype=f32)
+      >>> indices = htf.random_indices(jax.random.key(1), (4,) * 8, 50)
+      >>> loss = htf.completion_loss(tree, 4, indices, jnp.ones(50))
+      >>> final, _ = htf.descend(
+      ...     tiny, htf.scaled_loss(loss), htf.group_rmsprop(0.1, decay=0.0, eps=0.0),
+      ...     num_steps=20, record_every=10)
+      >>> bool(htf.squared_norm(tiny) == 0), bool(htf.squared_norm(final) > 0)
+      (True, True)
+    """
+    if not isinstance(loss, Loss):
+        raise TypeError(f"`loss` cannot be scaled, got {type(loss).__name__}.")
+    return ScaledLoss(loss)
+
+
+def _common_scale(
+    slopes: GroupedFactors, powers: list[jax.Array], total: jax.Array
+) -> tuple[GroupedFactors, jax.Array]:
+    """Slopes 2^(total - power) as mantissas with one exponent; zeros for fixed nodes."""
+    trained = _factors.trained(slopes)
+    scaled: list[Any] = [None] * len(powers)
+    for g, (nodes, stack) in enumerate(zip(slopes.groups, slopes.stacks, strict=True)):
+        if trained[nodes[0]]:
+            mantissas, exponents = normalized(stack)
+            scaled[g] = mantissas, exponents + total - powers[g]
+    lowest = jnp.int32(-(2**20))
+    tops = [
+        jnp.max(jnp.where(jnp.any(x != 0, axis=(1, 2)), e, lowest))
+        for x, e in filter(None, scaled)
+    ]
+    top = jnp.max(jnp.stack(tops)) if tops else lowest
+    top = jnp.where(top == lowest, jnp.int32(0), top)
+    stacks = tuple(
+        jax.tree.map(jnp.zeros_like, stack)
+        if one is None
+        else _numerics.shifted(one[0], (one[1] - top)[:, None, None])
+        for one, stack in zip(scaled, slopes.stacks, strict=True)
+    )
+    return dataclasses.replace(slopes, stacks=stacks), top
+
+
+def _divided(factors: GroupedFactors) -> tuple[GroupedFactors, list[jax.Array]]:
+    """W_k 2^-e_k and the constants e_k, (G,) int32, that give tables an RMS near one."""
+    still = jax.tree.map(jax.lax.stop_gradient, factors)
+    levels = [
+        jnp.where(jnp.isfinite(x), jnp.round(x), 0).astype(jnp.int32)
+        for x in _log2_rms(still)
+    ]
+    home, powers, stacks = homes(factors), [], []
+    constant = _factors.stacks_with_constants(factors)
+    for nodes, stack, level in zip(factors.groups, constant, levels, strict=True):
+        if stack is None:
+            powers.append(jnp.zeros_like(level))
+            stacks.append(None)
+            continue
+        if factors.tree.children[nodes[0]]:
+            level = level - sum(children_of(factors, nodes, levels, home))
+        powers.append(level)
+        stacks.append(_numerics.shifted(stack, -level[:, None, None]))
+    return dataclasses.replace(factors, stacks=tuple(stacks)), powers
+
+
+def _log2_rms(factors: GroupedFactors) -> list[jax.Array]:
+    """log2 of the RMS entry of every node's Phi_k W_k, (G,), -inf where it is zero."""
+    tree, rows = factors.tree, _factors.widths(factors)
+    dtype = _factors.dtype(factors)
+    sizes = list(rows[: tree.order])
+    for k in tree.interior:
+        sizes.append(math.prod(sizes[c] for c in tree.children[k]))
+    counts = [
+        math.log2(sizes[nodes[0]] * (1 if above is None else rows[above]))
+        for nodes, above in ((g, tree.parent[g[0]]) for g in factors.groups)
+    ]
+    return [
+        (squares - jnp.asarray(count, dtype)) / 2
+        for squares, count in zip(log2_squares(factors), counts, strict=True)
+    ]
+
+
+def _sum(powers: list[jax.Array]) -> jax.Array:
+    return jnp.sum(jnp.concatenate(powers), dtype=jnp.int32)
+
+
+def _observed_slopes(
+    loss: ObservationLoss, small: Either, total: jax.Array
+) -> tuple[jax.Array, Either]:
+    """Loss and pulled-back slopes of predictions 2^total times those of `small`."""
+    bare = dataclasses.replace(loss, targets=jnp.zeros_like(loss.targets))
+    predictions, pull = jax.vjp(lambda f: residuals(bare, f), small)
+    targets = _checks.cast("targets", loss.targets, working(predictions.dtype))
+    gaps = _numerics.shifted(predictions, total) - targets
+    value, slopes = jax.value_and_grad(mean_penalty)(gaps, loss.penalty, loss.threshold)
+    return value, pull(slopes)[0]
+
+
+def _population_slopes(
+    loss: PopulationLoss,
+    factors: Either,
+    small: Either,
+    total: jax.Array,
+) -> tuple[jax.Array, Either, jax.Array]:
+    """Loss, slopes of 2^total <V, V> - 2 <V, W*> over prod D, and their exponent."""
+    dtype = _factors.dtype(factors)
+    target = jax.tree.map(lambda x: x.astype(dtype), loss.target)
+    aim, aims = _divided(stacked_alike(target)[0])
+    high = _sum(aims)
+    top = jnp.maximum(total, high)
+
+    def objective(v: Factors) -> jax.Array:
+        own = _numerics.shifted(*scaled_inner_product(v, v))
+        both = _numerics.shifted(*scaled_inner_product(v, aim))
+        size = _numerics.shifted(own, total - top)
+        return size - 2 * _numerics.shifted(both, high - top)
+
+    mantissa, bits = split_integer(math.prod(_factors.mode_dims(factors)))
+    slopes = jax.tree.map(
+        lambda x: x / jnp.asarray(mantissa, dtype), jax.grad(objective)(small)
+    )
+    return loss(factors), slopes, top - jnp.int32(bits)
+
+
+@jax.custom_vjp
+def _value(loss: Loss, factors: Either) -> jax.Array:
+    return scaled_value_and_grad(loss, factors).value
+
+
+def _value_forward(loss: Loss, factors: Either) -> tuple[jax.Array, Either]:
+    value, gradient, _ = scaled_value_and_grad(loss, factors)
+    return value, gradient
+
+
+def _value_backward(gradient: Either, weight: jax.Array) -> tuple[None, Any]:
+    return None, jax.tree.map(lambda x: weight * x, gradient)
+
+
+_value.defvjp(_value_forward, _value_backward)
+
+
+def _power(log2: jax.Array) -> str:
+    """2**log2 in decimal, of any size."""
+    if not math.isfinite(float(log2)):
+        return "0" if float(log2) == -math.inf else "not finite"
+    exponent = round(float(log2) * math.log10(2), 6)
+    return f"{10 ** (exponent % 1):.1f}e{math.floor(exponent):+d}"

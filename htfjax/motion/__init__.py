@@ -1,0 +1,1 @@
+"""Motion: descent, gradient flow, and the trajectories that they record."""

@@ -1,0 +1,117 @@
+"""Long descents in chunks: between them one can look, save, stop and go on."""
+
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import optax
+
+from htfjax import _checks
+from htfjax.motion.descent import DescentState, check_state, continue_descent
+from htfjax.motion.trajectory import Trajectory
+
+__all__ = ["chunk_lengths", "descend_in_chunks"]
+
+
+def descend_in_chunks(
+    state: DescentState,
+    loss: Callable[..., Any],
+    optimizer: optax.GradientTransformation,
+    *,
+    num_steps: int,
+    record_every: int,
+    chunk_steps: int,
+    observe: Callable[[Any], Any] | None = None,
+    key: jax.Array | None = None,
+) -> Iterator[tuple[DescentState, Trajectory]]:
+    """Descent until step `num_steps`, yielding the state and the records of each chunk.
+
+    Chunks end at multiples of `chunk_steps`, counted from step 0, so a resumed run has
+    the chunks, and bit for bit the numbers, of an unbroken one. Stop by leaving the
+    loop; `join` puts the pieces together.
+
+    Args:
+      state: where to start; `state.step` counts what was done before.
+      num_steps: the step to reach in all, not the number still to make.
+      chunk_steps: steps per chunk, a multiple of `record_every`.
+      loss, optimizer, record_every, observe, key: as in `continue_descent`.
+
+    Raises:
+      TypeError: as `continue_descent`.
+      ValueError: `chunk_steps` below 2, or `record_every` does not divide `num_steps`,
+        `chunk_steps` or the step of `state`.
+
+    Example:
+      >>> import htfjax as htf, jax.numpy as jnp
+      >>> loss, optimizer = lambda x: x @ x, htf.group_rmsprop(0.1)
+      >>> state = htf.start_descent(jnp.ones(2), optimizer)
+      >>> for state, piece in htf.descend_in_chunks(
+      ...     state, loss, optimizer, num_steps=50, record_every=5, chunk_steps=20):
+      ...     print(int(state.step))
+      20
+      40
+      50
+    """
+    check_state(state)
+    _checks.function("loss", loss)
+    _checks.optimizer("optimizer", optimizer)
+    if observe is not None:
+        _checks.function("observe", observe)
+    if key is not None:
+        _checks.key("key", key)
+    lengths = chunk_lengths(int(state.step), num_steps, record_every, chunk_steps)
+    return _chunks(lengths, state, loss, optimizer, record_every, observe, key)
+
+
+def _chunks(
+    lengths: list[int],
+    state: DescentState,
+    loss: Callable[..., Any],
+    optimizer: optax.GradientTransformation,
+    record_every: int,
+    observe: Callable[[Any], Any] | None,
+    key: jax.Array | None,
+) -> Iterator[tuple[DescentState, Trajectory]]:
+    """The chunks of `descend_in_chunks`, whose arguments are checked before the first."""
+    for length in lengths:
+        state, piece = continue_descent(
+            state,
+            loss,
+            optimizer,
+            num_steps=length,
+            record_every=record_every,
+            observe=observe,
+            key=key,
+        )
+        yield state, piece
+
+
+def chunk_lengths(
+    start: int, num_steps: int, record_every: int, chunk_steps: int
+) -> list[int]:
+    """Steps of each chunk from `start` to `num_steps`; none is a single step.
+
+    Example:
+      >>> chunk_lengths(0, 41, 1, 20)
+      [20, 21]
+    """
+    record_every = _checks.at_least("record_every", record_every, 1)
+    chunk_steps = _checks.at_least("chunk_steps", chunk_steps, 2)
+    num_steps = _checks.at_least("num_steps", num_steps, 0)
+    for name, value in (
+        ("num_steps", num_steps),
+        ("chunk_steps", chunk_steps),
+        ("state.step", start),
+    ):
+        if value % record_every:
+            raise ValueError(
+                f"`record_every={record_every}` does not divide `{name}={value}`."
+            )
+    if start >= num_steps:
+        return []
+    # An end one step from either bound would leave a chunk that is not bit-equal.
+    inside = range(start - start % chunk_steps + chunk_steps, num_steps, chunk_steps)
+    ends = [end for end in inside if end - start > 1 and num_steps - end > 1]
+    bounds = [start, *ends, num_steps]
+    return [b - a for a, b in itertools.pairwise(bounds)]

@@ -1,0 +1,430 @@
+"""Gradient descent in one compiled scan, with any optax optimizer."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import lax
+
+from htfjax import _callables, _checks, _numerics
+from htfjax._callables import Rebuild
+from htfjax.factors.factors import Factors, GroupedFactors
+from htfjax.motion.trajectory import Trajectory
+
+__all__ = [
+    "Carrying",
+    "DescentState",
+    "continue_descent",
+    "descend",
+    "freeze",
+    "start_descent",
+]
+
+
+MOST_STEPS = np.iinfo(np.int32).max  # steps are counted in int32
+
+
+class Carrying(NamedTuple):
+    """Parameters beside what steps hand on but do not train: a pytree.
+
+    Running statistics of batch normalization, sums over an epoch, and the like. Where
+    descent is given one, gradient, update, optimizer state, norms, lengths and chords are
+    of `trained` alone; the loss takes the whole and returns (value, new carried), which
+    has the structure, shapes and dtypes of `carried` and no derivative; `observe` sees
+    the whole; an optimizer with extra arguments is given the new one as `carried`. The
+    last record has the loss and gradient norm of the last step made, where others have
+    those of the next: evaluating once more would compile a network's step twice.
+
+    Example:
+      >>> import htfjax as htf, jax.numpy as jnp, optax
+      >>> def loss(params):
+      ...     return params.trained @ params.trained, params.carried + 1
+      >>> start = htf.Carrying(trained=jnp.ones(3), carried=jnp.zeros(()))
+      >>> final, _ = htf.descend(
+      ...     start, loss, optax.sgd(0.1), num_steps=10, record_every=5)
+      >>> float(final.carried)
+      10.0
+    """
+
+    trained: Any
+    carried: Any
+
+
+class DescentState(NamedTuple):
+    """What descent carries from step to step: a pytree.
+
+    Example:
+      >>> import htfjax as htf, jax.numpy as jnp, optax
+      >>> state = htf.start_descent(jnp.ones(3), optax.sgd(0.1))
+      >>> isinstance(state, DescentState), state.params.shape
+      (True, (3,))
+    """
+
+    params: Any
+    opt_state: Any
+    step: jax.Array  # () int32, updates made so far
+
+
+def start_descent(params: Any, optimizer: optax.GradientTransformation) -> DescentState:
+    """The state before the first step.
+
+    Args:
+      params: any pytree of floating arrays, `Factors` for example, or a `Carrying`.
+      optimizer: an optax transformation.
+
+    Raises:
+      TypeError: parameters that are not floating arrays, not an optax transformation.
+
+    Example:
+      >>> import htfjax as htf, jax.numpy as jnp
+      >>> int(htf.start_descent(jnp.ones(3), htf.group_rmsprop(1e-2)).step)
+      0
+    """
+    _checks.optimizer("optimizer", optimizer)
+    _checks.parameters("params", _trained(params))
+    params = jax.tree.map(lambda leaf: _array_of("params", leaf), params)
+    return DescentState(params, optimizer.init(_trained(params)), jnp.zeros((), jnp.int32))
+
+
+def continue_descent(
+    state: DescentState,
+    loss: Callable[..., Any],
+    optimizer: optax.GradientTransformation,
+    *,
+    num_steps: int,
+    record_every: int,
+    observe: Callable[[Any], Any] | None = None,
+    key: jax.Array | None = None,
+) -> tuple[DescentState, Trajectory]:
+    """A chunk of descent: params <- params + update(grad loss), `num_steps` times.
+
+    One compiled program; everything is recorded on the device. Chunks of two steps or
+    more give bit for bit what one long chunk gives (a chunk of one step is unrolled by
+    the compiler and may differ in the last bit). Matrices of fixed nodes never move.
+
+    Args:
+      state: from `start_descent` or an earlier chunk.
+      loss: scalar function of the parameters; with `key`, `loss(params, key_t)`; for a
+        `Carrying` it returns (value, new carried). A loss that is a pytree is a traced
+        argument: new data of the same shape retrace nothing. Of its leaves arrays and
+        Python floats are traced, Python bools and ints are static. Other callables,
+        `optimizer` and `observe` are static by identity, so define them once: every new
+        one is compiled and its program kept (about 5 MB and 100 of the 65,530 memory maps
+        of a process); at 100 functions of one code there is a warning. What varies goes
+        into `jax.tree_util.Partial(function, arrays)` or another pytree.
+      optimizer: the transformation that started `state`.
+      num_steps: updates to make, at least 1.
+      record_every: steps between records; must divide `num_steps`.
+      observe: function of the parameters whose result (a pytree of arrays) is stacked.
+        Like a loss it may be a pytree, whose arrays are then traced.
+      key: typed key for random losses; step t sees fold_in(key, t), so minibatches do
+        not depend on where chunks begin.
+
+    Returns:
+      The state after the chunk and its trajectory of num_steps / record_every + 1
+      records, all read before the update of their step.
+
+    Raises:
+      TypeError: `key` is not a typed key, `state` is not a descent state or not one of
+        this optimizer, `loss` is not a scalar function, or what it carries on is not like
+        what it was given.
+      ValueError: `num_steps` or `record_every` below 1, not a multiple, or more steps than
+        int32 counts.
+
+    Source: gradient descent as in arXiv:2201.11729, experiments.
+
+    Example:
+      >>> import htfjax as htf, jax.numpy as jnp
+      >>> optimizer = htf.group_rmsprop(1e-2)
+      >>> state = htf.start_descent(jnp.ones(3), optimizer)
+      >>> state, trajectory = htf.continue_descent(
+      ...     state, lambda x: x @ x, optimizer, num_steps=10, record_every=5)
+      >>> trajectory.steps.tolist()
+      [0, 5, 10]
+    """
+    num_steps = _checks.at_least("num_steps", num_steps, 1)
+    record_every = _checks.at_least("record_every", record_every, 1)
+    if num_steps % record_every:
+        raise ValueError(
+            f"`record_every={record_every}` does not divide `num_steps={num_steps}`; "
+            f"use {num_steps - num_steps % record_every} or "
+            f"{num_steps + record_every - num_steps % record_every} steps."
+        )
+    if num_steps > MOST_STEPS:
+        raise ValueError(f"`num_steps={num_steps}` must be at most {MOST_STEPS} (int32).")
+    check_state(state)
+    _checks.function("loss", loss)
+    _checks.optimizer("optimizer", optimizer)
+    if observe is not None:
+        _checks.function("observe", observe)
+    if key is not None:
+        _checks.key("key", key)
+    _callables.count_fresh("loss", loss)
+    _callables.count_fresh("observe", observe)
+    arrays, rebuild = _callables.split(loss)
+    observed_arrays, rebuild_observe = _callables.split(observe)
+    try:
+        return _run(
+            state,
+            arrays,
+            observed_arrays,
+            key,
+            rebuild=rebuild,
+            rebuild_observe=rebuild_observe,
+            optimizer=optimizer,
+            num_records=num_steps // record_every,
+            record_every=record_every,
+        )
+    except (TypeError, ValueError):
+        _check_leaves(state)
+        raise
+
+
+def descend(
+    params: Any,
+    loss: Callable[..., Any],
+    optimizer: optax.GradientTransformation,
+    *,
+    num_steps: int,
+    record_every: int,
+    observe: Callable[[Any], Any] | None = None,
+    key: jax.Array | None = None,
+) -> tuple[Any, Trajectory]:
+    """Descent from `params`: `start_descent` and one call of `continue_descent`.
+
+    Args, raises: as `continue_descent`; with `key` the loss of step t is
+      `loss(params, fold_in(key, t))`.
+
+    Returns:
+      The final parameters and the trajectory.
+
+    Example:
+      >>> import htfjax as htf, jax
+      >>> tree = htf.perfect(4)
+      >>> target = htf.gaussian_factors(jax.random.key(0), tree, 3, 2, 1.0)
+      >>> indices = htf.random_indices(jax.random.key(1), (3, 3, 3, 3), 40)
+      >>> loss = htf.completion_loss(tree, 3, indices, htf.entries(target, indices))
+      >>> start = htf.gaussian_factors(jax.random.key(2), tree, 3, 8, 0.3)
+      >>> final, trajectory = htf.descend(
+      ...     start, loss, htf.group_rmsprop(1e-2), num_steps=500, record_every=100,
+      ...     observe=htf.local_component_norms)
+      >>> bool(trajectory.losses[-1] < 0.5 * trajectory.losses[0])
+      True
+      >>> trajectory.observed[tree.root].shape
+      (6, 8)
+    """
+    state, trajectory = continue_descent(
+        start_descent(params, optimizer),
+        loss,
+        optimizer,
+        num_steps=num_steps,
+        record_every=record_every,
+        observe=observe,
+        key=key,
+    )
+    return state.params, trajectory
+
+
+def check_state(state: Any) -> None:
+    """A descent state with a step that counts."""
+    _checks.instance("state", state, DescentState, "`start_descent` makes one")
+    kind = getattr(state.step, "dtype", None)
+    if kind is None or np.ndim(state.step) or not jnp.issubdtype(kind, jnp.integer):
+        raise TypeError(
+            f"`state.step` must be one int32, got {_checks.spell(state.step)}; "
+            "`start_descent` makes states."
+        )
+
+
+def _check_leaves(state: DescentState) -> None:
+    """Arrays at all leaves; asked only where a program refused the state."""
+    for leaf in jax.tree.leaves(state):
+        _array_of("state", leaf)
+
+
+def _array_of(name: str, leaf: Any) -> Any:
+    """A leaf as an array: Python's numbers have no dtype that a loop could keep."""
+    if isinstance(leaf, jax.Array):
+        return leaf
+    found = _checks.array(name, leaf)
+    return leaf if hasattr(leaf, "dtype") else jnp.asarray(found)
+
+
+def _check_structure(state: DescentState, optimizer: Any) -> None:
+    """A state that this optimizer began; looked at once for each program."""
+    _checks.parameters("state.params", _trained(state.params))
+    began = jax.eval_shape(optimizer.init, _trained(state.params))
+    fresh, given = jax.tree.structure(began), jax.tree.structure(state.opt_state)
+    if fresh != given:
+        raise TypeError(
+            "`optimizer` is not the one that began `state`: it begins with "
+            f"{_checks.spell(fresh)}, `state` holds {_checks.spell(given)}."
+        )
+
+
+@functools.partial(
+    jax.jit,
+    static_argnames=(
+        "rebuild",
+        "rebuild_observe",
+        "optimizer",
+        "num_records",
+        "record_every",
+    ),
+)
+def _run(
+    state: DescentState,
+    arrays: list[jax.Array],
+    observed_arrays: list[jax.Array],
+    key: jax.Array | None,
+    *,
+    rebuild: Rebuild,
+    rebuild_observe: Rebuild,
+    optimizer: optax.GradientTransformation,
+    num_records: int,
+    record_every: int,
+) -> tuple[DescentState, Trajectory]:
+    _check_structure(state, optimizer)
+    update = optax.with_extra_args_support(optimizer).update
+
+    # Jitted, so that Python runs once although both are called twice: in the scan, and
+    # for the last record.
+    @jax.jit
+    def look(params: Any, arrays: list) -> Any:
+        observe = rebuild_observe(arrays)
+        if observe is None:
+            return None
+        # Compiled apart from what stands around it, so that records do not depend on
+        # how many runs or devices the program serves.
+        params, arrays = lax.optimization_barrier((params, arrays))
+        return lax.optimization_barrier(rebuild_observe(arrays)(params))
+
+    @jax.jit
+    def evaluate(params: Any, step: jax.Array, arrays: list, key: Any) -> tuple:
+        loss = _at_step(rebuild(arrays), step, key)
+        value, carried, grads = _value_and_grad(loss, params)
+        grads = freeze(grads)
+        return value, carried, grads, jnp.sqrt(_numerics.sum_squares(grads))
+
+    def step(state: DescentState, _: None) -> tuple[DescentState, tuple]:
+        before = state.params
+        value, carried, grads, grad_norm = evaluate(before, state.step, arrays, key)
+        loss = _at_step(rebuild(arrays), state.step, key)
+        extra = {"carried": carried} if isinstance(before, Carrying) else {}
+        updates, opt_state = update(
+            grads,
+            state.opt_state,
+            _trained(before),
+            value=value,
+            grad=grads,
+            value_fn=_of_trained(loss, before),
+            **extra,
+        )
+        updates = freeze(updates)
+        length = jnp.sqrt(_numerics.sum_squares(updates))
+        still = grad_norm == 0
+        duration = length / jnp.where(still, jnp.ones_like(grad_norm), grad_norm)
+        params = optax.apply_updates(_trained(before), updates)
+        if isinstance(before, Carrying):
+            params = Carrying(params, carried)
+        moved = DescentState(params, opt_state, state.step + jnp.int32(1))
+        return moved, (value, grad_norm, length, jnp.where(still, 0, duration))
+
+    def interval(state: DescentState, _: None) -> tuple[DescentState, tuple]:
+        observed = look(state.params, observed_arrays)
+        moved, each = lax.scan(step, state, length=record_every)
+        values, grad_norms, lengths, durations = each
+        gap = jax.tree.map(jnp.subtract, _trained(moved.params), _trained(state.params))
+        chord = jnp.sqrt(_numerics.sum_squares(gap))
+        first = (values[0], observed, grad_norms[0], lengths[0])
+        end = (values[-1], grad_norms[-1]) if isinstance(state.params, Carrying) else ()
+        return moved, ((state.step, *first, chord, jnp.sum(durations)), end)
+
+    final, (records, ends) = lax.scan(interval, state, length=num_records)
+    if isinstance(final.params, Carrying):
+        # A network's step is compiled once, not a second time for one more record.
+        value, grad_norm = ends[0][-1], ends[1][-1]
+    else:
+        value, _, _, grad_norm = evaluate(final.params, final.step, arrays, key)
+    zeros = [jnp.zeros_like(x[0]) for x in records[4:]]
+    last = (final.step, value, look(final.params, observed_arrays), grad_norm, *zeros)
+    fields = jax.tree.map(lambda xs, x: jnp.concatenate([xs, x[None]]), records, last)
+    return final, Trajectory(*fields)
+
+
+def _at_step(
+    loss: Callable[..., Any], step: jax.Array, key: jax.Array | None
+) -> Callable[[Any], jax.Array]:
+    """The loss that step `step` sees."""
+    if key is None:
+        return loss
+    return lambda params: loss(params, jax.random.fold_in(key, step))
+
+
+def _trained(params: Any) -> Any:
+    """The part of the parameters that descends."""
+    return params.trained if isinstance(params, Carrying) else params
+
+
+def _value_and_grad(loss: Callable[..., Any], params: Any) -> tuple:
+    """Value, what is carried on (None if nothing is), gradient of what is trained."""
+    if not isinstance(params, Carrying):
+        scalar = _checks.scalar_valued("loss", loss)
+        value, grads = jax.value_and_grad(scalar)(params)
+        return value, None, grads
+    pair = _checks.scalar_valued("loss", loss, aux=True)
+    (value, carried), grads = jax.value_and_grad(
+        lambda trained: pair(Carrying(trained, params.carried)), has_aux=True
+    )(params.trained)
+    given, found = (jax.tree.map(jax.typeof, x) for x in (params.carried, carried))
+    if _looks(given) != _looks(found):
+        raise TypeError(
+            f"`loss` was given `carried` as {given} and carries on {found}; structure, "
+            "shapes and dtypes must stay."
+        )
+    return value, carried, grads
+
+
+def _looks(types: Any) -> tuple:
+    """Structure, shapes and dtypes."""
+    leaves, treedef = jax.tree.flatten(types)
+    return treedef, [(leaf.shape, leaf.dtype) for leaf in leaves]
+
+
+def _of_trained(loss: Callable[..., Any], params: Any) -> Callable[[Any], jax.Array]:
+    """The loss as a function of what is trained alone."""
+    if not isinstance(params, Carrying):
+        return loss
+
+    def value(trained: Any, *, carried: Any = None) -> jax.Array:
+        del carried  # line searches hand their extra arguments to the loss or complain
+        return loss(Carrying(trained, params.carried))[0]
+
+    return value
+
+
+def freeze(tree: Any) -> Any:
+    """Zeros in place of what belongs to fixed nodes, wherever factors stand in a tree."""
+
+    def zero_fixed(x: Any) -> Any:
+        if not isinstance(x, Factors | GroupedFactors) or not x.fixed:
+            return x
+        if isinstance(x, GroupedFactors):
+            stacks = tuple(
+                jax.tree.map(jnp.zeros_like, stack) if nodes[0] in x.fixed else stack
+                for nodes, stack in zip(x.groups, x.stacks, strict=True)
+            )
+            return dataclasses.replace(x, stacks=stacks)
+        weights = tuple(
+            jax.tree.map(jnp.zeros_like, w) if k in x.fixed else w
+            for k, w in enumerate(x.weights)
+        )
+        return dataclasses.replace(x, weights=weights)
+
+    kinds = Factors | GroupedFactors
+    return jax.tree.map(zero_fixed, tree, is_leaf=lambda x: isinstance(x, kinds))

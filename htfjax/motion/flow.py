@@ -1,0 +1,419 @@
+"""Gradient flow, integrated with error control."""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+from htfjax import _callables, _checks, _numerics
+from htfjax.factors.factors import Factors, GroupedFactors
+from htfjax.motion import flow_checks as checks
+from htfjax.motion import flow_records as records
+from htfjax.motion.clocks import CLOCKS, rates, rescaled_unit
+from htfjax.motion.descent import freeze
+from htfjax.motion.flow_records import FlowTrajectory
+from htfjax.motion.stabilized import FlowState, RungeKuttaChebyshev
+from htfjax.motion.stepping import WholeNormController
+from htfjax.theory.conserved import conserved_quantities, conserved_scale
+
+__all__ = ["gradient_flow"]
+
+# Below this tolerance a method of high order beats the stabilized one of order two.
+TIGHT = 1e-7
+MODES: dict[str, Any] = {
+    "reverse": diffrax.RecursiveCheckpointAdjoint(),
+    "forward": diffrax.ForwardMode(),
+}
+SOLVERS: dict[str, Callable[[], Any]] = {
+    "stabilized": RungeKuttaChebyshev,
+    "explicit": diffrax.Dopri8,
+    "implicit": diffrax.Kvaerno5,
+}
+
+
+def gradient_flow(
+    params: Any,
+    loss: Callable[[Any], jax.Array],
+    *,
+    times: Any,
+    rtol: Any,
+    atol: Any,
+    observe: Callable[[Any], Any] | None = None,
+    integrate: Callable[[Any], Any] | None = None,
+    clock: Literal["time", "arc", "rescaled"] = "time",
+    solver: Any = "auto",
+    stop_loss: Any = None,
+    stop_grad_norm: Any = None,
+    interpolate: bool = False,
+    max_steps: int = 100_000,
+    differentiate: str = "reverse",
+) -> tuple[Any, FlowTrajectory]:
+    """Integrates d params / dt = -grad loss(params), the limit of descent at step zero.
+
+    Adaptive, on one of three clocks: "time" is t itself; "arc" the length of the path,
+    d params / ds = -grad / ||grad||, on which the plateau of a small start is a few steps
+    long; "rescaled" t over s^-(m-2), s the RMS weight of the start and m its number of
+    arrays, on which starts of different scale leave zero together.
+
+    Solvers: "stabilized" (Runge-Kutta-Chebyshev, order 2) for the stiff valley in which
+    flows of factorizations end, "explicit" (Dopri8) for tight tolerances, "implicit"
+    (Kvaerno5, whose dense Jacobian suits up to a few hundred parameters), or any diffrax
+    solver. "auto" is "stabilized", below a tolerance of 1e-7 "explicit".
+
+    Derivatives are those of the discrete steps. `jax.grad` (reverse mode) works with
+    solver="explicit" and the like, whose loop over steps keeps some states and repeats
+    the rest; the number of stages of "stabilized" varies, which has no reverse mode.
+    `jax.jvp` (forward mode) works with every solver if differentiate="forward". Whatever
+    cannot work raises an error before anything is compiled.
+
+    Args:
+      params: the start, a pytree of floating arrays of one dtype; fixed nodes of factors
+        do not move.
+      loss: scalar function of the parameters; a pytree's arrays and Python floats are
+        traced, its Python bools and ints static, any other callable is static by identity.
+        An l1 loss stalls where a residual reaches zero, see `status`.
+      times: (K,) increasing, zero or more, positions of the records on the clock. The
+        flow starts at 0.
+      rtol, atol: every step's error, as a Euclidean norm over all parameters, is kept
+        below atol + rtol ||params||.
+      observe: function of the parameters whose result (a pytree of arrays) is stacked.
+      integrate: function of the parameters whose integral over natural time, from the
+        start to every record, becomes `integrals`. It is evaluated with every gradient
+        and as accurate as the flow, whatever the records: the two sides of a growth law
+        can be compared over any interval.
+      clock: "time", "arc" or "rescaled".
+      solver: see above.
+      stop_loss, stop_grad_norm: the flow ends after the first step at which the loss, or
+        the norm of the gradient, is below; one more evaluation a step.
+      interpolate: by default the solver steps exactly onto `times`; True reads records
+        off its interpolation instead, which saves steps when records are many and is
+        accurate to about the tolerance.
+      max_steps: steps to try at most, rejected ones included; an implicit step may cost
+        as much as a hundred explicit ones.
+      differentiate: "reverse" or "forward", the mode of differentiation to allow for.
+
+    Returns:
+      The final parameters, and a `FlowTrajectory` of one record per time. What fails
+      while running is recorded there, with the last good state: see `status`.
+
+    Raises:
+      TypeError: parameters that are not floating arrays of one dtype, a loss that is
+        not callable or not scalar.
+      ValueError: times that do not increase or start below zero, tolerances below
+        what the dtype resolves, a loss or gradient that is not finite at the start,
+        unknown `clock`, `solver` or `differentiate`.
+      NotImplementedError: differentiation that solver and `differentiate` do not allow.
+
+    Source: arXiv:2201.11729, gradient flow (continuous time, its theorems' setting).
+
+    Example:
+      >>> import htfjax as htf, jax, jax.numpy as jnp
+      >>> tree = htf.perfect(4)
+      >>> target = htf.gaussian_factors(jax.random.key(0), tree, 3, 2, 1.0)
+      >>> indices = htf.random_indices(jax.random.key(1), (3, 3, 3, 3), 40)
+      >>> loss = htf.completion_loss(tree, 3, indices, htf.entries(target, indices))
+      >>> start = htf.balanced_factors(jax.random.key(2), tree, 3, 4, 1.0)
+      >>> final, trajectory = htf.gradient_flow(
+      ...     start, loss, times=jnp.linspace(0.0, 5.0, 6), rtol=1e-4, atol=0.0,
+      ...     observe=htf.local_component_norms)
+      >>> trajectory.status, trajectory.observed[tree.root].shape
+      ('reached the last time', (6, 4))
+      >>> bool(trajectory.losses[-1] < trajectory.losses[0])
+      True
+    """
+    dtype = checks.parameter_dtype(params)
+    _checks.function("loss", loss)
+    for name, function in (("observe", observe), ("integrate", integrate)):
+        if function is not None:
+            _checks.function(name, function)
+    interpolate = _checks.flag("interpolate", interpolate)
+    hand: Any = _checks.one_of("clock", clock, CLOCKS)
+    max_steps = _checks.at_least("max_steps", max_steps, 1)
+    times = checks.check_times(times, dtype)
+    checks.check_tolerances(params, rtol, atol, dtype)
+    for name, bound in (("stop_loss", stop_loss), ("stop_grad_norm", stop_grad_norm)):
+        if bound is not None:
+            _checks.positive(name, bound)
+    _checks.one_of("differentiate", differentiate, tuple(MODES))
+    chosen = _choose_solver(solver, rtol)
+    loss, observe, integrate = map(_callables.traced, (loss, observe, integrate))
+    if differentiate == "reverse" and isinstance(chosen, RungeKuttaChebyshev):
+        params, loss, times, observe, integrate = _constant(
+            (params, loss, times, observe, integrate)
+        )
+    checks.check_start(loss, params)
+    limits = _Limits(
+        *(
+            None if x is None else jnp.asarray(x, dtype)
+            for x in (rtol, atol, stop_loss, stop_grad_norm)
+        )
+    )
+    plan = _Plan(
+        observe, integrate, hand, chosen, interpolate, max_steps, MODES[differentiate]
+    )
+    try:
+        return _run(params, loss, times, limits, plan)
+    except TypeError as error:
+        if differentiate != "reverse" or "forward-mode" not in str(error):
+            raise
+        raise NotImplementedError(
+            "`differentiate='reverse'` does not allow for jax.jvp; use "
+            "gradient_flow(..., differentiate='forward')."
+        ) from error
+
+
+def _constant(tree: Any) -> Any:
+    """The same pytree, which refuses to be differentiated at once."""
+    arrays, rest = eqx.partition(tree, eqx.is_array)
+    return eqx.combine(_refusing(arrays), rest)
+
+
+@jax.custom_jvp
+def _refusing(arrays: Any) -> Any:
+    return arrays
+
+
+@_refusing.defjvp
+def _refuse(primals: Any, tangents: Any) -> Any:
+    del primals, tangents
+    raise NotImplementedError(
+        "gradient_flow cannot be differentiated by `solver='stabilized'` (the default of "
+        "'auto') and `differentiate='reverse'`; use solver='explicit' for jax.grad, or "
+        "differentiate='forward' for jax.jvp."
+    )
+
+
+class _Limits(NamedTuple):
+    """Numbers that may change without a new program."""
+
+    rtol: Any
+    atol: Any
+    stop_loss: Any
+    stop_grad_norm: Any
+
+
+class _Plan(NamedTuple):
+    """What a program is compiled for."""
+
+    observe: Any
+    integrate: Any
+    clock: str
+    solver: Any
+    interpolate: bool
+    max_steps: int
+    adjoint: Any
+
+
+class _Look(NamedTuple):
+    """What is read at a record."""
+
+    loss: Any
+    grad_norm: Any
+    other: Any
+    observed: Any
+    integrals: Any
+    conserved: Any  # conserved quantities and the scale of their drift, None without
+
+
+@eqx.filter_jit
+def _run(
+    params: Any,
+    loss: Any,
+    times: jax.Array,
+    limits: _Limits,
+    plan: _Plan,
+) -> tuple[Any, FlowTrajectory]:
+    clock, solver = plan.clock, plan.solver
+    stop_loss, stop_grad_norm = limits.stop_loss, limits.stop_grad_norm
+    flat, unflatten = ravel_pytree(params)
+    unit = jnp.asarray(rescaled_unit(params), flat.dtype)
+    zero = jnp.zeros((), flat.dtype)
+
+    def slope(flat: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        value, grads = jax.value_and_grad(loss)(unflatten(flat))
+        grads = ravel_pytree(freeze(grads))[0]
+        return value, grads, _numerics.safe_norm(grads, axis=0)
+
+    def velocity(_: Any, state: FlowState, __: Any) -> FlowState:
+        _, grads, norm = slope(state.params)
+        pace, other = rates(clock, norm, unit)
+        return FlowState(-pace * grads, other, pace * integrand(state.params), zero)
+
+    def integrand(flat: jax.Array) -> jax.Array:
+        values = None if plan.integrate is None else plan.integrate(unflatten(flat))
+        parts = [jnp.ravel(x).astype(flat.dtype) for x in jax.tree.leaves(values)]
+        return jnp.concatenate([jnp.zeros((0,), flat.dtype), *parts])
+
+    def look(state: FlowState) -> _Look:
+        value, _, norm = slope(state.params)
+        here = unflatten(state.params)
+        observed = None if plan.observe is None else plan.observe(here)
+        # Records that are not reached are filled with infinity meanwhile.
+        observed = jax.tree.map(lambda x: _as_floating(x, flat.dtype), observed)
+        conserved = _conserved(here)
+        return _Look(value, norm, state.other, observed, state.integrals, conserved)
+
+    def settled(t: Any, y: FlowState, args: Any, **rest: Any) -> jax.Array:
+        del t, args, rest
+        value, _, norm = slope(y.params)
+        found = jnp.zeros((), bool)
+        if stop_loss is not None:
+            found = found | (value < stop_loss)
+        if stop_grad_norm is not None:
+            found = found | (norm < stop_grad_norm)
+        return found
+
+    watched = stop_loss is not None or stop_grad_norm is not None
+    controller: Any = WholeNormController(limits.rtol, limits.atol)
+    if not plan.interpolate:
+        controller = diffrax.ClipStepSizeController(controller, step_ts=times)
+    event: Any = diffrax.Event(settled) if watched else None
+    nothing = jnp.zeros_like(integrand(flat))
+    start = FlowState(flat, zero, nothing, zero)
+    solution: Any = diffrax.diffeqsolve(
+        diffrax.ODETerm(velocity),
+        solver,
+        t0=zero,
+        t1=times[-1],
+        dt0=None,
+        y0=start,
+        saveat=diffrax.SaveAt(
+            subs=[
+                diffrax.SubSaveAt(ts=times, fn=lambda t, y, args: look(y)),
+                diffrax.SubSaveAt(t1=True),
+            ],
+            controller_state=True,
+        ),
+        stepsize_controller=controller,
+        event=event,
+        max_steps=plan.max_steps,
+        adjoint=plan.adjoint,
+        throw=False,
+    )
+    seen, ends = solution.ys
+    end = jax.tree.map(lambda x: x[-1], ends)
+    last = look(end)
+    reached = jnp.isfinite(solution.ts[0])
+    filled = jax.tree.map(functools.partial(_fill, reached), seen, last)
+    positions = jnp.where(reached, times, solution.ts[1][-1])
+    if clock == "arc":
+        lengths, moments = positions, filled.other
+    else:
+        lengths = filled.other
+        moments = positions * unit if clock == "rescaled" else positions
+    counts, state = solution.stats, solution.controller_state
+    calls = (state if plan.interpolate else state.inner_state)[1]
+    trajectory = FlowTrajectory(
+        steps=jnp.arange(times.size, dtype=jnp.int32),
+        losses=filled.loss,
+        observed=_like(plan.observe, params, filled.observed),
+        integrals=_split(plan.integrate, params, filled.integrals),
+        grad_norms=filled.grad_norm,
+        step_lengths=jnp.zeros_like(filled.loss),
+        chords=jnp.diff(lengths, append=lengths[-1:]),
+        durations=jnp.diff(moments, append=moments[-1:]),
+        positions=positions,
+        natural_times=moments,
+        arc_lengths=lengths,
+        reached=reached,
+        ending=_ending(solution.result, last, getattr(loss, "penalty", None) == "l1"),
+        num_evaluations=_evaluations(solver, counts["num_steps"], calls),
+        num_steps=counts["num_steps"].astype(jnp.int32),
+        num_rejected=counts["num_rejected_steps"].astype(jnp.int32),
+        drift=_drift(look(start).conserved, filled.conserved, filled.loss),
+    )
+    return unflatten(end.params), trajectory
+
+
+def _fill(reached: jax.Array, records: jax.Array, last: jax.Array) -> jax.Array:
+    """Records, with the last state in place of those that were not reached."""
+    mask = reached.reshape(reached.shape + (1,) * last.ndim)
+    return jnp.where(mask, records, last[None])
+
+
+def _as_floating(x: Any, dtype: np.dtype) -> jax.Array:
+    x = jnp.asarray(x)
+    return x if jnp.issubdtype(x.dtype, jnp.inexact) else x.astype(dtype)
+
+
+def _like(fn: Any, params: Any, records: Any) -> Any:
+    """Stacked results in the dtypes that `fn` gives."""
+    if fn is None:
+        return None
+    shapes = jax.eval_shape(fn, params)
+    return jax.tree.map(lambda x, like: x.astype(like.dtype), records, shapes)
+
+
+def _split(fn: Any, params: Any, records: jax.Array) -> Any:
+    """Flat integrals (K, Q) as the pytree that `fn` returns, stacked."""
+    if fn is None:
+        return None
+    leaves, treedef = jax.tree.flatten(jax.eval_shape(fn, params))
+    ends = np.cumsum([math.prod(x.shape) for x in leaves])[:-1]
+    parts = jnp.split(records, ends, axis=1)
+    shaped = [p.reshape(-1, *x.shape) for p, x in zip(parts, leaves, strict=True)]
+    return jax.tree.unflatten(treedef, shaped)
+
+
+def _conserved(params: Any) -> Any:
+    if not isinstance(params, Factors | GroupedFactors):
+        return None
+    return conserved_quantities(params), conserved_scale(params)
+
+
+def _drift(start: Any, found: Any, like: jax.Array) -> jax.Array:
+    """Largest change of a conserved quantity, over the largest squared norm."""
+    if start is None:
+        return jnp.full_like(like, jnp.nan)
+    moved = [
+        jnp.max(jnp.abs(found[0][v] - x[None]), axis=(1, 2), initial=0)
+        for v, x in start[0].items()
+    ]
+    scale = jnp.maximum(found[1], start[1])
+    return jnp.max(jnp.stack(moved), axis=0) / jnp.where(scale == 0, 1, scale)
+
+
+def _ending(result: Any, last: _Look, kinked: bool) -> jax.Array:
+    kinds = diffrax.RESULTS
+    code = jnp.int32(records.COLLAPSED)
+    for kind, number in (
+        (kinds.successful, records.REACHED),
+        (kinds.event_occurred, records.STOPPED),
+        (kinds.max_steps_reached, records.TOO_MANY),
+        (kinds.nonlinear_max_steps_reached, records.UNSOLVED),
+        (kinds.nonlinear_divergence, records.UNSOLVED),
+    ):
+        code = jnp.where(result == kind, jnp.int32(number), code)
+    if kinked:
+        stalled = (code == records.TOO_MANY) | (code == records.COLLAPSED)
+        code = jnp.where(stalled, jnp.int32(records.SLIDING), code)
+    finite = jnp.isfinite(last.loss) & jnp.isfinite(last.grad_norm)
+    return jnp.where(finite, code, jnp.int32(records.NOT_FINITE))
+
+
+def _evaluations(solver: Any, num_steps: jax.Array, calls: jax.Array) -> jax.Array:
+    """Gradients taken: counted by the stabilized method, known for explicit ones."""
+    if isinstance(solver, RungeKuttaChebyshev):
+        return calls
+    tableau = getattr(solver, "tableau", None)
+    if not isinstance(solver, diffrax.AbstractERK) or tableau is None:
+        return jnp.int32(-1)
+    each = tableau.num_stages - int(tableau.fsal)
+    return num_steps.astype(jnp.int32) * jnp.int32(each)
+
+
+def _choose_solver(solver: Any, rtol: Any) -> Any:
+    if isinstance(solver, diffrax.AbstractSolver):
+        return solver
+    _checks.one_of("solver", solver, ("auto", *SOLVERS))
+    if solver == "auto":
+        tight = _checks.concrete(rtol) and float(rtol) < TIGHT
+        solver = "explicit" if tight else "stabilized"
+    return SOLVERS[solver]()

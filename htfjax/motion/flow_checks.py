@@ -1,0 +1,91 @@
+"""What is refused before a flow starts: it would fail, or mislead, in the middle."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from htfjax import _checks
+from htfjax.factors import factors as _factors
+from htfjax.factors.factors import Factors, GroupedFactors
+
+__all__ = ["check_start", "check_times", "check_tolerances", "parameter_dtype"]
+
+# A tolerance below this many roundings cannot be met.
+ROUNDINGS = 16
+
+
+def parameter_dtype(params: Any) -> np.dtype:
+    """The one floating dtype of the parameters."""
+    _checks.parameters("params", params)
+    leaves = jax.tree.leaves(params)
+    dtypes = {jnp.result_type(x) for x in leaves}
+    if len(dtypes) > 1 or not jnp.issubdtype(next(iter(dtypes)), jnp.floating):
+        raise TypeError(
+            "`params` must be floating arrays of one dtype, got "
+            f"{sorted(map(str, dtypes))}."
+        )
+    if isinstance(params, Factors | GroupedFactors):
+        _factors.check(params, "params")
+    return dtypes.pop()
+
+
+def check_times(times: Any, dtype: np.dtype) -> jax.Array:
+    """Increasing times that do not begin before the start, as an array."""
+    values = _checks.real_array("times", times)
+    if np.ndim(values) != 1 or not np.size(values):
+        raise ValueError(f"`times` must be (K,), got shape {np.shape(values)}.")
+    if _checks.concrete(values):
+        rounded = np.asarray(values, dtype)
+        if not np.all(np.isfinite(rounded)) or not np.all(np.diff(rounded) > 0):
+            raise ValueError(
+                f"`times` must increase, got {_shorten(values)} (read as {dtype})."
+            )
+        if rounded[0] < 0:
+            raise ValueError(f"`times` starts at {rounded[0]}; the flow starts at 0.")
+        if rounded[-1] == 0:
+            raise ValueError("`times` ends at 0, where the flow starts.")
+    return jnp.asarray(values, dtype)
+
+
+def check_tolerances(params: Any, rtol: Any, atol: Any, dtype: np.dtype) -> None:
+    """Tolerances that the dtype can meet."""
+    _checks.positive("rtol", rtol)
+    _checks.positive("atol", atol)
+    leaves = jax.tree.leaves(params)
+    if not all(map(_checks.concrete, (rtol, atol, *leaves))):
+        return
+    size = float(np.sqrt(sum(np.sum(np.square(np.asarray(x, float))) for x in leaves)))
+    finest = ROUNDINGS * float(jnp.finfo(dtype).eps)
+    if float(rtol) < finest and float(atol) < finest * size:
+        raise ValueError(
+            f"`rtol={rtol}` with `atol={atol}` cannot be met in {dtype}, which resolves "
+            f"{finest:.1e} of the parameters (norm {size:.1e}); loosen them"
+            + ("." if dtype == np.float64 else " or use float64.")
+        )
+
+
+def check_start(loss: Any, params: Any) -> None:
+    """A scalar loss, finite with its gradient at the start."""
+    jax.eval_shape(_checks.scalar_valued("loss", loss), params)
+    if not all(map(_checks.concrete, jax.tree.leaves((loss, params)))):
+        return
+    value, finite = _look_at_start(params, loss)
+    # Traced after all where `loss` closes over something traced, or under jit.
+    if _checks.concrete(finite) and not bool(finite):
+        raise ValueError(
+            f"`loss` is {float(value)} at the start, or its gradient is not finite there."
+        )
+
+
+@eqx.filter_jit
+def _look_at_start(params: Any, loss: Any) -> tuple[jax.Array, jax.Array]:
+    value, grads = jax.value_and_grad(loss)(params)
+    sound = [jnp.all(jnp.isfinite(g)) for g in jax.tree.leaves(grads)]
+    return value, jnp.isfinite(value) & jnp.all(jnp.stack(sound))
+
+
+def _shorten(values: Any) -> str:
+    return np.array2string(np.asarray(values), threshold=8, edgeitems=3)

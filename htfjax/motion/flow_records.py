@@ -1,0 +1,100 @@
+"""What a flow recorded."""
+
+import dataclasses
+from typing import Any
+
+import jax
+
+from htfjax import _checks
+from htfjax.motion.trajectory import Trajectory
+
+__all__ = ["ENDINGS", "FlowTrajectory"]
+
+# How a flow ends, by code. The first two are as planned.
+ENDINGS = (
+    "reached the last time",
+    "stopped by an event",
+    "failed: more than `max_steps` steps; allow more, or loosen the tolerances (a loss "
+    "that is not smooth may have reached a sliding mode: steps shrink without end)",
+    "failed: the step size collapsed; loosen the tolerances, or tighten them if they are "
+    "above one, and look whether the loss is smooth there",
+    "failed: the implicit solver's equations were not solved",
+    "failed: the loss or its gradient is no longer finite",
+    "failed: sliding mode of a non-smooth loss: a residual of the l1 loss reached zero, "
+    "where the gradient jumps and no step is accurate; use penalty='huber', or end before",
+)
+REACHED, STOPPED, TOO_MANY, COLLAPSED, UNSOLVED, NOT_FINITE, SLIDING = range(len(ENDINGS))
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class FlowTrajectory(Trajectory):
+    """A `Trajectory` of gradient flow, one record per requested time.
+
+    `steps` numbers the records and `step_lengths` are zero. `times` and `path_lengths`
+    count natural time and arc length from the start, wherever the first record is;
+    `durations` and `chords` are their differences (a flow does not zig-zag, so its chords
+    are its arcs). Arc lengths, and natural times on the clock "arc", are integrated along
+    with the flow; on other clocks than "arc" arc lengths were off by 3 to 30 times `rtol`.
+
+    After an event or a failure the remaining records repeat the last state.
+
+    Attributes:
+      positions: where the records were made, on the clock of the run.
+      natural_times, arc_lengths: the same on these two clocks.
+      reached: (K,) bool, whether the flow got there; False repeats the last state.
+      ending: () int32, a code; `status` says it in words.
+      integrals: what `integrate` asked for, integrated over natural time from the start to
+        each record; None without.
+      num_evaluations: () int32, gradients that the solver took, rejected steps included
+        and the recording's own not; -1 for implicit solvers, which do not count them.
+      num_steps, num_rejected: () int32, steps tried and steps thrown away.
+      drift: (K,) how far the conserved quantities had moved from the start, over the
+        largest squared norm of a trained vector: an error meter. NaN for parameters that
+        are no `Factors`.
+
+    Example:
+      >>> import htfjax as htf, jax.numpy as jnp
+      >>> _, trajectory = htf.gradient_flow(
+      ...     jnp.ones(2), lambda x: x @ x, times=jnp.arange(3.0), rtol=1e-3, atol=0.0)
+      >>> isinstance(trajectory, htf.FlowTrajectory), trajectory.status
+      (True, 'reached the last time')
+    """
+
+    positions: jax.Array
+    natural_times: jax.Array
+    arc_lengths: jax.Array
+    reached: jax.Array
+    ending: jax.Array
+    integrals: Any
+    num_evaluations: jax.Array
+    num_steps: jax.Array
+    num_rejected: jax.Array
+    drift: Any
+
+    @property
+    def times(self) -> jax.Array:
+        """Natural time at each record, from the start of the flow."""
+        return self.natural_times
+
+    @property
+    def path_lengths(self) -> jax.Array:
+        """Arc length up to each record, from the start of the flow."""
+        return self.arc_lengths
+
+    @property
+    def status(self) -> str:
+        """How the run ended, in words (of one run, not under `vmap`).
+
+        Raises:
+          TypeError, ValueError: `ending` is not one of the codes.
+        """
+        code = _checks.at_least("ending", self.ending, 0)
+        if code >= len(ENDINGS):
+            raise ValueError(f"`ending={code}` must be from 0 to {len(ENDINGS) - 1}.")
+        return ENDINGS[code]
+
+    @property
+    def failed(self) -> jax.Array:
+        """Whether the solver gave up."""
+        return self.ending > STOPPED

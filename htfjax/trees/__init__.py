@@ -1,0 +1,1 @@
+"""Mode trees: which modes of a tensor are grouped together. Needs no arrays."""

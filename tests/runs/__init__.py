@@ -1,0 +1,1 @@
+"""Tests of states and results on disk."""
