@@ -16,6 +16,7 @@ __all__ = ["Rebuild", "count_fresh", "split", "traced"]
 # A compiled program holds about a hundred memory maps, of which Linux grants a process
 # 65,530: some 640 programs.
 MANY = 100
+DYNAMIC = (jax.Array, np.ndarray, np.generic, float, complex)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,32 +38,33 @@ class Rebuild:
         )
 
 
+NOTHING = Rebuild(jax.tree.structure(None), (), ())
+
+
 def split(function: Any) -> tuple[list[Any], Rebuild]:
     """The leaves of a callable pytree that are traced, and its static rest.
 
     Arrays, NumPy scalars and Python floats are traced, so that new values retrace nothing.
     Python's bools and integers are static: they choose branches, axes and shapes.
     """
+    if function is None:
+        return [], NOTHING
     leaves, treedef = jax.tree.flatten(function)
-    dynamic = tuple(_is_dynamic(leaf) for leaf in leaves)
-    pairs = list(zip(leaves, dynamic, strict=True))
-    static = tuple(None if array else leaf for leaf, array in pairs)
-    return [leaf for leaf, array in pairs if array], Rebuild(treedef, static, dynamic)
+    dynamic = tuple([isinstance(leaf, DYNAMIC) for leaf in leaves])
+    static = tuple([None if d else x for x, d in zip(leaves, dynamic, strict=True)])
+    arrays = [x for x, d in zip(leaves, dynamic, strict=True) if d]
+    return arrays, Rebuild(treedef, static, dynamic)
 
 
 def traced(function: Any) -> Any:
     """The callable with jax arrays for all leaves that `split` traces."""
-    return jax.tree.map(lambda x: jnp.asarray(x) if _is_dynamic(x) else x, function)
-
-
-def _is_dynamic(leaf: Any) -> bool:
-    return isinstance(leaf, jax.Array | np.ndarray | np.generic | float | complex)
+    return jax.tree.map(lambda x: jnp.asarray(x) if isinstance(x, DYNAMIC) else x, function)
 
 
 _seen: "weakref.WeakKeyDictionary[Any, weakref.WeakSet[Any]]" = weakref.WeakKeyDictionary()
 
 
-def count_fresh(name: str, given: Any) -> None:
+def count_fresh(name: str, given: Any, rebuild: Rebuild) -> None:
     """Warns once when very many functions of one code have been compiled.
 
     Each is a program of its own, which the compiler's caches keep for ever.
@@ -70,8 +72,9 @@ def count_fresh(name: str, given: Any) -> None:
     Args:
       name: the argument, for the message.
       given: a function, one with arguments filled in, or a pytree with such leaves.
+      rebuild: of `given`, from `split`.
     """
-    for function in (given, *jax.tree.leaves(given)):
+    for function in (given, *rebuild.leaves):
         while isinstance(function, functools.partial):
             function = function.func
         if not isinstance(function, types.FunctionType):

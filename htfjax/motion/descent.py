@@ -164,10 +164,10 @@ def continue_descent(
         _checks.function("observe", observe)
     if key is not None:
         _checks.key("key", key)
-    _callables.count_fresh("loss", loss)
-    _callables.count_fresh("observe", observe)
     arrays, rebuild = _callables.split(loss)
     observed_arrays, rebuild_observe = _callables.split(observe)
+    _callables.count_fresh("loss", loss, rebuild)
+    _callables.count_fresh("observe", observe, rebuild_observe)
     try:
         return _run(
             state,
@@ -233,8 +233,8 @@ def descend(
 def check_state(state: Any) -> None:
     """A descent state with a step that counts."""
     _checks.instance("state", state, DescentState, "`start_descent` makes one")
-    kind = getattr(state.step, "dtype", None)
-    if kind is None or np.ndim(state.step) or not jnp.issubdtype(kind, jnp.integer):
+    kind = getattr(getattr(state.step, "dtype", None), "kind", "")
+    if kind not in ("i", "u") or np.ndim(state.step):
         raise TypeError(
             f"`state.step` must be one int32, got {_checks.spell(state.step)}; "
             "`start_descent` makes states."

@@ -113,7 +113,8 @@ def test_many_functions_of_one_code_are_warned_of_once():
         warnings.simplefilter("error")
         kept += [trace(-2.0), trace(-3.0)]
         for k in range(2 * _callables.MANY):  # one function, whatever it is given
-            _callables.count_fresh("loss", jax.tree_util.Partial(switched, rate=float(k)))
+            given = jax.tree_util.Partial(switched, rate=float(k))
+            _callables.count_fresh("loss", given, _callables.split(given)[1])
 
 
 # What is closed over is known while tracing
