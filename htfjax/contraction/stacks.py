@@ -1,5 +1,6 @@
 """Stacks of the matrices of equal nodes: scaled, picked for parents, put back in order."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -130,13 +131,21 @@ def children_of(
 
 def pick(stack: jax.Array, places: list[int]) -> jax.Array:
     """Some members of a stack; a slice where they are evenly spaced."""
+    if len(stack) == 1:
+        return stack
     if len(places) == 1:
-        # The place is data: unjitted, one program serves all.
-        return jax.lax.dynamic_slice_in_dim(stack, np.int32(places[0]), 1)
+        return _member(stack, np.int32(places[0]))
     step = places[1] - places[0]
     if step > 0 and places == list(range(places[0], places[-1] + 1, step)):
         return stack[places[0] : places[-1] + 1 : step]
     return stack[np.asarray(places)]
+
+
+@functools.partial(jax.jit, inline=True)
+def _member(stack: jax.Array, place: Any) -> jax.Array:
+    """One member of a stack; the place is data, so that outside of jit one program serves
+    all places."""
+    return jax.lax.dynamic_slice_in_dim(stack, place, 1)
 
 
 def collected(pieces: Sequence[tuple[Sequence[int], Any]], nodes: Sequence[int]) -> Any:
