@@ -14,9 +14,9 @@ from .trees.builders import square_patches as square_patches
 
 from .factors.factors import Factors as Factors
 from .factors.factors import GroupedFactors as GroupedFactors
-from .factors.factors import collapse_chains as collapse_chains
-from .factors.factors import mode_dims as mode_dims
-from .factors.factors import widths as widths
+from .factors.chains import collapse_chains as collapse_chains
+from .factors.layout import mode_dims as mode_dims
+from .factors.layout import widths as widths
 from .factors.gaussian import gaussian_factors as gaussian_factors
 from .factors.gaussian import identity_factors as identity_factors
 from .factors.balanced import balanced_factors as balanced_factors

@@ -980,7 +980,7 @@ def test_traced_numbers_pass():
 def test_sound_factors_are_checked_once():
     held = factors()
     htf.end_tensor(held)
-    assert dataclasses.replace(held, weights=None).__dict__.get("sound") is None
+    assert dataclasses.replace(held, weights=None).__dict__.get("layout") is None
     with pytest.raises(TypeError, match="`weights`"):
         htf.end_tensor(dataclasses.replace(held, weights=None))
     assert jax.tree.structure(held) == jax.tree.structure(factors())

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 
 from htfjax import _checks
 from htfjax.contraction.plan import cheapest_cut
-from htfjax.factors import factors as _factors
 from htfjax.factors.factors import Factors, GroupedFactors
+from htfjax.factors.layout import layout_of, with_constants
 
 __all__ = ["contract_root", "end_tensor", "khatri_rao", "permuted_end_tensor"]
 
@@ -45,10 +45,9 @@ def end_tensor(
       >>> htf.end_tensor(factors).shape
       (2, 3, 4)
     """
-    _factors.check(factors)
+    dims = layout_of(factors).dims
     _checks.precision("precision", precision)
     values, axes = permuted_end_tensor(factors, precision=precision)
-    dims = _factors.mode_dims(factors)
     tensor = values.reshape([dims[mode] for mode in axes])
     return jnp.transpose(tensor, [axes.index(mode) for mode in range(len(axes))])
 
@@ -61,9 +60,9 @@ def permuted_end_tensor(
     Returns:
       values (prod of D_n,) and the modes in the order in which the tree visits them.
     """
-    factors = _factors.with_constants(factors)
+    factors = with_constants(factors)
     tree = factors.tree
-    _check_size(_factors.mode_dims(factors))
+    _check_size(layout_of(factors).dims)
     tables: dict[int, jax.Array] = {}  # node -> (P_k, R_parent(k))
     axes: dict[int, tuple[int, ...]] = {n: (n,) for n in range(tree.order)}
     for k in range(tree.root):

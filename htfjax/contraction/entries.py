@@ -11,8 +11,8 @@ from htfjax import _checks
 from htfjax.contraction.evaluate import planned_entries
 from htfjax.contraction.grouped import grouped_entries
 from htfjax.contraction.plan import Plan, contraction_plan
-from htfjax.factors import factors as _factors
 from htfjax.factors.factors import Factors, GroupedFactors
+from htfjax.factors.layout import layout_of, with_constants
 
 __all__ = ["check_indices", "entries"]
 
@@ -51,26 +51,24 @@ def entries(
       >>> htf.entries(factors, jnp.array([[0, 1, 2], [3, 3, 3]])).shape
       (2,)
     """
-    _factors.check(factors)
+    layout = layout_of(factors)
     _checks.precision("precision", precision)
-    widths = _factors.widths(factors)
-    dims = widths[: factors.tree.order]
-    checked = check_indices(indices, dims)
-    wanted = (factors.tree, dims, widths[factors.tree.order :], checked.shape[0])
+    checked = check_indices(indices, layout.dims)
+    wanted = (layout.tree, layout.dims, layout.inner_widths, checked.shape[0])
     if plan is None:
         plan = contraction_plan(*wanted)
     _checks.instance("plan", plan, Plan, "`contraction_plan` makes one")
     if (plan.tree, plan.mode_dims, plan.widths, plan.batch) != wanted:
         raise ValueError(
             f"`plan` is for mode dimensions {plan.mode_dims}, widths {plan.widths} and "
-            f"{plan.batch} indices, got {dims}, {wanted[2]} and {wanted[3]}, or it is for "
-            "another tree."
+            f"{plan.batch} indices, got {wanted[1]}, {wanted[2]} and {wanted[3]}, or it is "
+            "for another tree."
         )
     if "dedup" in plan.routes:
         raise ValueError("`plan` has 'dedup' routes, which only a loss prepares.")
     if isinstance(factors, GroupedFactors) and plan.root == "gather":
         return grouped_entries(plan, factors, checked, precision)
-    constant = _factors.with_constants(factors)
+    constant = with_constants(factors)
     return planned_entries(plan, constant, checked, None, precision)
 
 

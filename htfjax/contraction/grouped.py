@@ -10,9 +10,9 @@ import numpy as np
 from htfjax import _numerics
 from htfjax.contraction.evaluate import visiting_order
 from htfjax.contraction.plan import Plan
-from htfjax.contraction.stacks import homes, pick, slots
-from htfjax.factors import factors as _factors
+from htfjax.contraction.stacks import pick
 from htfjax.factors.factors import GroupedFactors
+from htfjax.factors.layout import layout_of, stacks_with_constants
 
 __all__ = ["grouped_entries", "grouped_sense"]
 
@@ -25,8 +25,8 @@ def grouped_entries(
     "dedup" nodes, whose sizes differ within a group, are held as rows; the root reads per
     observation.
     """
-    tree, stacks = factors.tree, _factors.stacks_with_constants(factors)
-    home = homes(factors)
+    tree, stacks = factors.tree, stacks_with_constants(factors)
+    layout = layout_of(factors)
     held: list[jax.Array] = []  # per group: (G, P, R) tables or (G, B, R) rows
     for nodes, stack in zip(factors.groups, stacks, strict=True):
         if not tree.children[nodes[0]]:
@@ -34,7 +34,7 @@ def grouped_entries(
             continue
         as_table = nodes[0] != tree.root and plan.routes[nodes[0]] == "table"
         parts = []
-        for kids, from_group, places in slots(factors, nodes, home):
+        for kids, from_group, places in layout.slots(nodes):
             part = pick(held[from_group], places)
             if not as_table and plan.routes[kids[0]] == "table":
                 part = _gather(part, _flat(plan, kids, indices))
@@ -50,15 +50,15 @@ def grouped_sense(
     factors: GroupedFactors, vectors: Sequence[jax.Array] | jax.Array, precision: Any
 ) -> jax.Array:
     """Inner products with rank-one tensors of the factors' dtype, (B,)."""
-    tree, stacks = factors.tree, _factors.stacks_with_constants(factors)
-    home = homes(factors)
+    tree, stacks = factors.tree, stacks_with_constants(factors)
+    layout = layout_of(factors)
     held: list[jax.Array] = []
     for nodes, stack in zip(factors.groups, stacks, strict=True):
         if not tree.children[nodes[0]]:
             joint = _vectors_of(vectors, nodes)
         else:
             joint = _numerics.product(
-                [pick(held[g], places) for _, g, places in slots(factors, nodes, home)]
+                [pick(held[g], places) for _, g, places in layout.slots(nodes)]
             )
         if stack is None:
             return jnp.sum(joint[0], axis=1)

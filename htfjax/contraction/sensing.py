@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from htfjax import _checks
 from htfjax.contraction.grouped import grouped_sense
 from htfjax.contraction.rows import contract_rows
-from htfjax.factors import factors as _factors
 from htfjax.factors.factors import Factors, GroupedFactors
+from htfjax.factors.layout import layout_of, with_constants
 
 __all__ = ["check_vectors", "sense"]
 
@@ -46,13 +46,12 @@ def sense(
       >>> htf.sense(factors, [jnp.ones((5, 2)), jnp.ones((5, 3))]).shape
       (5,)
     """
-    _factors.check(factors)
+    layout = layout_of(factors)
     _checks.precision("precision", precision)
-    dtype = _factors.dtype(factors)
-    held = check_vectors(vectors, _factors.mode_dims(factors), dtype)
+    held = check_vectors(vectors, layout.dims, layout.dtype)
     if isinstance(factors, GroupedFactors):
         return grouped_sense(factors, held, precision)
-    factors = _factors.with_constants(factors)
+    factors = with_constants(factors)
     leaf_rows = [
         jnp.matmul(x, factors.weights[n], precision=precision) for n, x in enumerate(held)
     ]

@@ -1,7 +1,7 @@
 """Stacks of the matrices of equal nodes: scaled, picked for parents, put back in order."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -9,21 +9,19 @@ import jax.numpy as jnp
 import numpy as np
 
 from htfjax import _numerics
-from htfjax.factors import factors as _factors
 from htfjax.factors.factors import GroupedFactors
+from htfjax.factors.layout import Layout, layout_of, stacks_with_constants
 
 __all__ = [
     "Scaled",
     "children_of",
     "collected",
     "full_stacks",
-    "homes",
     "lifted",
     "lifted_grams",
     "normalized",
     "pick",
     "scaled_stacks",
-    "slots",
     "transposed",
 ]
 
@@ -65,9 +63,9 @@ def lifted_grams(stack: jax.Array, exponents: jax.Array) -> Scaled:
 
 def full_stacks(factors: GroupedFactors) -> list[jax.Array]:
     """The stacks, fixed ones constant and a root of ones written out."""
-    width = _factors.widths(factors)[factors.tree.root]
-    ones = jnp.ones((1, width, 1), _factors.dtype(factors))
-    return [ones if s is None else s for s in _factors.stacks_with_constants(factors)]
+    layout = layout_of(factors)
+    ones = jnp.ones((1, layout.widths[-1], 1), layout.dtype)
+    return [ones if s is None else s for s in stacks_with_constants(factors)]
 
 
 def scaled_stacks(factors: GroupedFactors) -> tuple[list[Scaled], list[jax.Array]]:
@@ -80,9 +78,9 @@ def scaled_stacks(factors: GroupedFactors) -> tuple[list[Scaled], list[jax.Array
     Returns:
       The stacks; and the powers taken out of the columns of tables Phi_k W_k, (G, R).
     """
-    home, scaled, taken = homes(factors), [], []
+    layout, scaled, taken = layout_of(factors), [], []
     for nodes, stack in zip(factors.groups, full_stacks(factors), strict=True):
-        below = children_of(factors, nodes, taken, home)
+        below = children_of(layout, nodes, taken)
         rows = sum(below[1:], below[0]) if below else _no_powers(stack.shape[:2])
         mantissas, powers = _normalized_columns(stack, rows)
         scaled.append((mantissas, _no_powers(stack.shape[:1])))
@@ -99,33 +97,11 @@ def _no_powers(shape: tuple[int, ...]) -> jax.Array:
 _normalized_columns = jax.jit(_numerics.normalized_columns)
 
 
-def homes(factors: GroupedFactors) -> dict[int, tuple[int, int]]:
-    """node -> its group and its place in it."""
-    return {
-        node: (g, i)
-        for g, nodes in enumerate(factors.groups)
-        for i, node in enumerate(nodes)
-    }
-
-
-def slots(
-    factors: GroupedFactors, nodes: Sequence[int], home: Mapping[int, tuple[int, int]]
-) -> list[tuple[tuple[int, ...], int, list[int]]]:
-    """Per child slot of a group's nodes: the children, their group, their places in it."""
-    children = zip(*(factors.tree.children[k] for k in nodes), strict=True)
-    return [(kids, home[kids[0]][0], [home[c][1] for c in kids]) for kids in children]
-
-
-def children_of(
-    factors: GroupedFactors,
-    nodes: Sequence[int],
-    held: Sequence[Any],
-    home: Mapping[int, tuple[int, int]],
-) -> list[Any]:
+def children_of(layout: Layout, nodes: Sequence[int], held: Sequence[Any]) -> list[Any]:
     """Per child slot what `held` has for the children, a pytree of stacks per group."""
     return [
         jax.tree.map(lambda x, places=places: pick(x, places), held[g])
-        for _, g, places in slots(factors, nodes, home)
+        for _, g, places in layout.slots(nodes)
     ]
 
 

@@ -15,8 +15,8 @@ from htfjax.contraction.plan import contraction_plan
 from htfjax.contraction.rates import Rates
 from htfjax.ensemble.lanes import Lane
 from htfjax.factors.factors import Factors
-from htfjax.factors.factors import widths as factor_widths
 from htfjax.factors.gaussian import gaussian_factors, weight_shapes
+from htfjax.factors.layout import widths as factor_widths
 from htfjax.instruments.local_components import local_component_norms, unbalancedness
 from htfjax.instruments.ranks import matricize
 from htfjax.losses.completion import completion_loss

@@ -1,11 +1,12 @@
 """Factors of a wide tree with the matrices of equal nodes stacked into one array each."""
 
+import dataclasses
 from typing import Any
 
 import jax.numpy as jnp
 
-from htfjax.factors import factors as _factors
-from htfjax.factors.factors import Factors, GroupedFactors
+from htfjax.factors.factors import Factors, GroupedFactors, as_factors
+from htfjax.factors.layout import Layout, known, layout_of
 
 __all__ = ["group", "stacked_alike", "ungroup"]
 
@@ -30,8 +31,7 @@ def group(factors: Factors | GroupedFactors) -> GroupedFactors:
     """
     if isinstance(factors, GroupedFactors):
         raise TypeError("`factors` are GroupedFactors already.")
-    _factors.check(factors)
-    return _stacked(factors, _groups(factors))
+    return _stacked(factors, _groups(layout_of(factors)))
 
 
 def ungroup(factors: GroupedFactors) -> Factors:
@@ -51,8 +51,8 @@ def ungroup(factors: GroupedFactors) -> Factors:
             f"`factors` must be GroupedFactors, got {type(factors).__name__}; `group` "
             "makes them."
         )
-    _factors.check(factors)
-    return _factors.as_factors(factors)
+    layout_of(factors)
+    return as_factors(factors)
 
 
 def stacked_alike(*many: Factors | GroupedFactors) -> tuple[GroupedFactors, ...]:
@@ -61,18 +61,17 @@ def stacked_alike(*many: Factors | GroupedFactors) -> tuple[GroupedFactors, ...]
     A root of ones is left out, as it was. Grouped factors that agree come back as they
     are.
     """
-    for factors in many:
-        _factors.check(factors)
+    layouts = [layout_of(factors) for factors in many]
     held = {f.groups if isinstance(f, GroupedFactors) else None for f in many}
     if None not in held and len(held) == 1:
         return tuple(f for f in many if isinstance(f, GroupedFactors))
-    groups = _groups(*map(_factors.shapes, many))
-    return tuple(_stacked(_factors.as_factors(f), groups) for f in many)
+    groups = _groups(*layouts)
+    return tuple(_stacked(as_factors(f), groups) for f in many)
 
 
 def _stacked(factors: Factors, groups: Groups) -> GroupedFactors:
     weights = factors.weights
-    return GroupedFactors(
+    grouped = GroupedFactors(
         stacks=tuple(
             None if weights[nodes[0]] is None else jnp.stack([weights[k] for k in nodes])
             for nodes in groups
@@ -81,19 +80,22 @@ def _stacked(factors: Factors, groups: Groups) -> GroupedFactors:
         groups=groups,
         fixed=factors.fixed,
     )
+    return known(grouped, dataclasses.replace(layout_of(factors), groups=groups))
 
 
-def _groups(*many: Factors) -> Groups:
-    """Node ids of subtrees that are equal in each of `many`, children before parents."""
-    tree = many[0].tree
+def _groups(*layouts: Layout) -> Groups:
+    """Node ids of subtrees that are equal in all layouts, children before parents."""
+    tree = layouts[0].tree
     numbers: dict[Any, int] = {}
     kinds: list[int] = []
     members: dict[int, list[int]] = {}
     for k in range(tree.num_nodes):
-        shapes = tuple(getattr(f.weights[k], "shape", None) for f in many)
-        fixed = tuple(k in f.fixed for f in many)
+        here = tuple(
+            (x.widths[k], x.columns[k], x.trained[k], k == tree.root and x.has_root)
+            for x in layouts
+        )
         below = tuple(kinds[c] for c in tree.children[k])
-        kind = numbers.setdefault((shapes, fixed, below), len(numbers))
+        kind = numbers.setdefault((here, below), len(numbers))
         kinds.append(kind)
         members.setdefault(kind, []).append(k)
     order = sorted(members.values(), key=lambda nodes: (tree.height[nodes[0]], nodes[0]))

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from htfjax import _archives, _files
-from htfjax.factors import factors as _factors
 from htfjax.factors.factors import Factors
+from htfjax.factors.layout import layout_of
 from htfjax.trees.mode_tree import ModeTree
 
 __all__ = ["load_factors", "save_factors"]
@@ -36,8 +36,7 @@ def save_factors(path: str | os.PathLike, factors: Factors) -> None:
       >>> htf.load_factors(path).tree == factors.tree
       True
     """
-    _factors.check(factors)
-    dtype = _factors.dtype(factors)
+    dtype = layout_of(factors).dtype
     header = {
         "format": FORMAT,
         "children": factors.tree.children,
@@ -82,7 +81,7 @@ def load_factors(path: str | os.PathLike) -> Factors:
             weights=tuple(None if w is None else w.view(dtype) for w in weights),
             fixed=tuple(header["fixed"]),
         )
-        _factors.check(factors)
+        layout_of(factors)
     except _NewerFormatError as error:
         raise ValueError(
             f"`path={path}` has format {error}, this htfjax reads up to {FORMAT}; "

@@ -6,8 +6,8 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
 from htfjax import _checks
-from htfjax.factors import factors as _factors
 from htfjax.factors.factors import Factors, GroupedFactors
+from htfjax.factors.layout import layout_of, shapes
 from htfjax.trees.mode_tree import ModeTree
 
 __all__ = ["draw_tree"]
@@ -85,8 +85,8 @@ def _places(tree: ModeTree) -> dict[int, tuple[float, float]]:
 
 
 def _edge_labels(factors: Factors | GroupedFactors) -> dict[int, str]:
-    _factors.check(factors, "drawn")
+    layout_of(factors, "drawn")
     return {
         k: "ones" if weight is None else f"{weight.shape[0]}×{weight.shape[1]}"  # noqa: RUF001
-        for k, weight in enumerate(_factors.shapes(factors).weights)
+        for k, weight in enumerate(shapes(factors).weights)
     }

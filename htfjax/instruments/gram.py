@@ -19,15 +19,14 @@ from htfjax.contraction.stacks import (
     Scaled,
     children_of,
     collected,
-    homes,
     lifted,
     lifted_grams,
     scaled_stacks,
-    slots,
     transposed,
 )
 from htfjax.factors.factors import Factors, GroupedFactors
 from htfjax.factors.grouping import stacked_alike
+from htfjax.factors.layout import layout_of
 
 __all__ = [
     "GramPair",
@@ -159,7 +158,7 @@ def _rising(one: GroupedFactors, other: GroupedFactors, precision: Any) -> _Risi
     """
     found = _Rising([], {}, {})
     held: list[tuple[Scaled, ...] | None] = []  # T_k of both sides, where rows are few
-    home, lift = homes(one), lifted_grams if other is one else lifted
+    layout, lift = layout_of(one), lifted_grams if other is one else lifted
     lefts, _ = scaled_stacks(one)
     sides = (
         zip(lefts, strict=True)
@@ -179,7 +178,7 @@ def _rising(one: GroupedFactors, other: GroupedFactors, precision: Any) -> _Risi
         if tables:
             gram = _times(transposed(tables[0]), tables[-1], precision, lift)
         else:
-            inside = _product(children_of(one, nodes, found.tables, home), lift)
+            inside = _product(children_of(layout, nodes, found.tables), lift)
             found.components[g] = inside
             gram = _congruent(transposed(own[0]), inside, own[-1], precision, lift)
         found.tables.append(gram)
@@ -193,12 +192,12 @@ def _few_rows(
     own: tuple[Scaled, ...],
 ) -> tuple[Scaled, ...] | None:
     """Phi_v of both sides where its rows are at most those of W_v and its columns."""
-    home = homes(factors)
-    below = [rows[g] for _, g, _ in slots(factors, nodes, home)]
+    layout = layout_of(factors)
+    below = [rows[g] for _, g, _ in layout.slots(nodes)]
     heights = [math.inf if held is None else held[0][0].shape[1] for held in below]
     if math.prod(heights) > min(min(w.shape[1:]) for w, _ in own):
         return None
-    sides = zip(*children_of(factors, nodes, rows, home), strict=True)
+    sides = zip(*children_of(layout, nodes, rows), strict=True)
     return tuple(_rows(list(parts)) for parts in sides)
 
 
@@ -209,7 +208,7 @@ def _falling(
 
     At leaves of more rows than columns the first is left out: their gauge is the second.
     """
-    (stacks, _), home = scaled_stacks(factors), homes(factors)
+    (stacks, _), layout = scaled_stacks(factors), layout_of(factors)
     root = _times(stacks[-1], transposed(stacks[-1]), precision, lifted_grams)
     environments = {len(stacks) - 1: root}
     surroundings: dict[int, Scaled] = {}
@@ -224,11 +223,9 @@ def _falling(
                     stack, surroundings[g], transposed(stack), precision, lifted_grams
                 )
         if inside:
-            parts = children_of(factors, nodes, tables, home)
+            parts = children_of(layout, nodes, tables)
             around = _without_one(environments[g], parts)
-            for (kids, below, _), piece in zip(
-                slots(factors, nodes, home), around, strict=True
-            ):
+            for (kids, below, _), piece in zip(layout.slots(nodes), around, strict=True):
                 pieces[below].append((kids, piece))
     return environments, surroundings
 

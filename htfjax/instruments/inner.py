@@ -8,9 +8,9 @@ import jax.numpy as jnp
 
 from htfjax import _checks, _numerics
 from htfjax.contraction.stacks import full_stacks
-from htfjax.factors import factors as _factors
 from htfjax.factors.factors import Factors, GroupedFactors
 from htfjax.factors.grouping import stacked_alike
+from htfjax.factors.layout import layout_of
 from htfjax.instruments.gram import scaled_inner_product
 from htfjax.instruments.qr_sweep import Core, read_off_cores
 
@@ -50,7 +50,7 @@ def squared_norm(
       >>> round(float(htf.squared_norm(cube)), 4)
       3.0
     """
-    _factors.check(factors)
+    layout_of(factors)
     _checks.precision("precision", precision)
     return _numerics.shifted(*scaled_inner_product(factors, factors, precision=precision))
 
@@ -195,17 +195,16 @@ def _squared_core(cores: list[tuple[tuple[int, ...], Core]]) -> Scaled:
 
 def check_pair(one: Any, other: Any, names: tuple[str, str] = ("one", "other")) -> None:
     """Two factorizations on one tree, with the same mode dimensions and dtype."""
-    _factors.check(one, names[0])
-    _factors.check(other, names[1])
+    here, there = layout_of(one, names[0]), layout_of(other, names[1])
     both = f"`{names[0]}` and `{names[1]}`"
-    if one.tree != other.tree or _factors.mode_dims(one) != _factors.mode_dims(other):
+    if (here.tree, here.dims) != (there.tree, there.dims):
         raise ValueError(
             f"{both} must have one tree and the same mode dimensions, got "
-            f"{_factors.mode_dims(one)} on the tree\n{one.tree}\nand "
-            f"{_factors.mode_dims(other)} on the tree\n{other.tree}"
+            f"{here.dims} on the tree\n{here.tree}\nand "
+            f"{there.dims} on the tree\n{there.tree}"
         )
-    if _factors.dtype(one) != _factors.dtype(other):
+    if here.dtype != there.dtype:
         raise TypeError(
-            f"{both} must have one dtype, got {_factors.dtype(one)} and "
-            f"{_factors.dtype(other)}; cast one of them."
+            f"{both} must have one dtype, got {here.dtype} and "
+            f"{there.dtype}; cast one of them."
         )

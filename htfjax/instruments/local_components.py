@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 
 from htfjax import _checks, _numerics
-from htfjax.contraction.stacks import Scaled, homes, pick, slots
-from htfjax.factors import factors as _factors
-from htfjax.factors.factors import Factors, GroupedFactors
+from htfjax.contraction.stacks import Scaled, pick
+from htfjax.factors.factors import Factors, GroupedFactors, as_factors
 from htfjax.factors.grouping import stacked_alike
+from htfjax.factors.layout import layout_of, stacks_with_constants, with_constants
 from htfjax.factors.node_values import NodeValues, node_values
 from htfjax.instruments import gram
 
@@ -46,11 +46,11 @@ def local_component_norms(
       >>> {k: v.shape for k, v in htf.local_component_norms(factors).items()}
       {4: (5,), 5: (5,), 6: (5,)}
     """
-    _factors.check(factors)
+    layout_of(factors)
     if isinstance(factors, GroupedFactors):
         norms = _component_norms(factors)
         return _of_interior(factors, list(map(_numerics.product, norms)))
-    factors = _factors.with_constants(factors)
+    factors = with_constants(factors)
     return {
         v: _numerics.product([_numerics.safe_norm(x, axis=0) for x in vectors])
         for v, vectors in _component_vectors(factors).items()
@@ -75,10 +75,10 @@ def weight_vector_norms(factors: Factors | GroupedFactors) -> Mapping[int, jax.A
       {0: (5,), 1: (5,), 2: (1,)}
     """
     if isinstance(factors, GroupedFactors):
-        held = zip(factors.groups, _factors.stacks_with_constants(factors), strict=True)
+        held = zip(factors.groups, stacks_with_constants(factors), strict=True)
         groups = {k: _numerics.safe_norm(s, axis=1) for k, s in held if s is not None}
         return node_values(list(groups.values()), list(groups))
-    factors = _factors.with_constants(factors)
+    factors = with_constants(factors)
     return {
         k: _numerics.safe_norm(weight, axis=0)
         for k, weight in enumerate(factors.weights)
@@ -139,11 +139,11 @@ def unbalancedness(
       >>> bool(htf.unbalancedness(deep, kind="matrix") < 1e-5)
       True
     """
-    _factors.check(factors)
+    layout_of(factors)
     _checks.one_of("kind", kind, ("components", "matrix"))
     if kind == "components":
         return jnp.max(jnp.stack(_spreads(factors)))
-    factors = _factors.with_constants(factors)
+    factors = with_constants(factors)
     pairs = _chain_grams(factors)
     if not pairs:
         raise ValueError(
@@ -196,13 +196,13 @@ def growth_rates(
     gradient = jax.grad(_checks.scalar_valued("loss", loss))(params)
     velocity = jax.tree.map(jnp.negative, gradient)
     factors, moving = jax.jvp(convert, (params,), (velocity,))
-    _factors.check(factors, "params" if to_factors is None else "to_factors(params)")
+    layout_of(factors, "params" if to_factors is None else "to_factors(params)")
     if isinstance(factors, GroupedFactors):
         rates = map(_rates, _component_norms(factors), _component_speeds(factors, moving))
         return _of_interior(factors, list(rates))
-    factors = _factors.with_constants(factors)
+    factors = with_constants(factors)
     vectors = _component_vectors(factors)
-    tangents = _component_vectors(factors, _factors.as_factors(moving))
+    tangents = _component_vectors(factors, as_factors(moving))
     found = {}
     for v in vectors:
         norms = [_numerics.safe_norm(x, axis=0) for x in vectors[v]]
@@ -219,14 +219,15 @@ def _component_vectors(
     Read from `values` (a tangent of the same structure) if given. A node without any
     trained vector gets one constant unit row, so that its norms are one.
     """
-    tree, trained = factors.tree, _factors.trained(factors)
+    layout = layout_of(factors)
+    tree, trained = layout.tree, layout.trained
     weights = (factors if values is None else values).weights
     vectors = {}
-    for v, width in zip(tree.interior, _factors.widths(factors)[tree.order :], strict=True):
+    for v, width in zip(tree.interior, layout.inner_widths, strict=True):
         own = [weights[v].T] if trained[v] else []
         own += [weights[c] for c in tree.children[v] if trained[c]]
         fill = jnp.ones if values is None else jnp.zeros
-        vectors[v] = own or [fill((1, width), _factors.dtype(factors))]
+        vectors[v] = own or [fill((1, width), layout.dtype)]
     return vectors
 
 
@@ -238,7 +239,7 @@ def _of_interior(factors: GroupedFactors, stacks: list[jax.Array]) -> NodeValues
 
 def _component_norms(factors: GroupedFactors) -> list[list[jax.Array]]:
     """Norms of every vector of the components of a group, (G, R) each."""
-    stacks = _factors.stacks_with_constants(factors)
+    stacks = stacks_with_constants(factors)
     return _by_component(
         factors, lambda g, axis: _numerics.safe_norm(stacks[g], axis=axis), 1.0
     )
@@ -248,7 +249,7 @@ def _component_speeds(
     factors: GroupedFactors, moving: GroupedFactors
 ) -> list[list[jax.Array]]:
     """d||w||/dt of the same vectors where the stacks move as `moving` says."""
-    stacks = _factors.stacks_with_constants(factors)
+    stacks = stacks_with_constants(factors)
 
     def speed(g: int, axis: int) -> jax.Array:
         norm = _numerics.safe_norm(stacks[g], axis=axis)
@@ -267,8 +268,8 @@ def _by_component(
         of the group's stack, (G, number of vectors).
       fill: stands for nodes without any trained vector.
     """
-    tree, trained = factors.tree, _factors.trained(factors)
-    home, rows = homes(factors), _factors.widths(factors)
+    layout = layout_of(factors)
+    tree, trained = layout.tree, layout.trained
     moves = [trained[nodes[0]] for nodes in factors.groups]
     columns = {g: measure(g, 1) for g, moving in enumerate(moves) if moving}
     found = []
@@ -276,10 +277,10 @@ def _by_component(
         if not tree.children[nodes[0]]:
             continue
         own = [measure(g, 2)] if moves[g] else []
-        below = slots(factors, nodes, home)
+        below = layout.slots(nodes)
         own += [pick(columns[h], places) for _, h, places in below if moves[h]]
-        shape = len(nodes), rows[nodes[0]]
-        found.append(own or [jnp.full(shape, fill, _factors.dtype(factors))])
+        shape = len(nodes), layout.widths[nodes[0]]
+        found.append(own or [jnp.full(shape, fill, layout.dtype)])
     return found
 
 
@@ -308,12 +309,12 @@ def _root_diagonal(one: Scaled, other: Scaled) -> jax.Array:
 def _spreads(factors: Factors | GroupedFactors) -> list[jax.Array]:
     """Largest gap between squared norms of the vectors of one component, ()."""
     if isinstance(factors, GroupedFactors):
-        stacks = _factors.stacks_with_constants(factors)
+        stacks = stacks_with_constants(factors)
         squares = _by_component(
             factors, lambda g, axis: jnp.sum(jnp.square(stacks[g]), axis=axis), 1.0
         )
     else:
-        vectors = _component_vectors(_factors.with_constants(factors)).values()
+        vectors = _component_vectors(with_constants(factors)).values()
         squares = [[jnp.sum(jnp.square(x), axis=0) for x in xs] for xs in vectors]
     joined = map(jnp.stack, squares)
     return [jnp.max(jnp.max(x, axis=0) - jnp.min(x, axis=0)) for x in joined]
@@ -322,7 +323,7 @@ def _spreads(factors: Factors | GroupedFactors) -> list[jax.Array]:
 def _chain_grams(factors: Factors) -> list[tuple[jax.Array, jax.Array]]:
     """Pairs of matrices that matrix balance makes equal."""
     tree, weights = factors.tree, factors.weights
-    trained = _factors.trained(factors)
+    trained = layout_of(factors).trained
 
     def columns(k: int) -> jax.Array:
         return jnp.matmul(weights[k].T, weights[k], precision="highest")

@@ -26,13 +26,12 @@ from htfjax.contraction.stacks import (
     Scaled,
     children_of,
     collected,
-    homes,
     normalized,
     scaled_stacks,
-    slots,
     transposed,
 )
 from htfjax.factors.factors import GroupedFactors
+from htfjax.factors.layout import layout_of
 
 __all__ = ["Core", "ancestors", "read_off_cores"]
 
@@ -181,13 +180,13 @@ def _rising(
     """Phi_v inside and Phi_k W_k everywhere, each reduced to few rows."""
     components: dict[int, Table] = {}
     tables: list[Table] = []
-    home = homes(factors)
+    layout = layout_of(factors)
     groups = zip(factors.groups, scaled_stacks(factors)[0], strict=True)
     for g, (nodes, stack) in enumerate(groups):
         if not factors.tree.children[nodes[0]]:
             tables.append(_leaf(stack, follow))
             continue
-        first, *others = children_of(factors, nodes, tables, home)
+        first, *others = children_of(layout, nodes, tables)
         components[g] = functools.reduce(_fold, others, first)
         tables.append(_times(components[g], stack, precision))
     return components, tables
@@ -200,7 +199,7 @@ def _falling(
     precision: Any,
 ) -> tuple[dict[int, Table], dict[int, Table]]:
     """Psi_k W_k^T inside and Psi_k everywhere, reduced; only for some nodes of a group."""
-    (stacks, _), home = scaled_stacks(factors), homes(factors)
+    (stacks, _), layout = scaled_stacks(factors), layout_of(factors)
     last = len(stacks) - 1
     one = jnp.ones((1, 1, 1), stacks[0][0].dtype)
     excess = None if tables[0].excess is None else jnp.zeros_like(one)
@@ -217,9 +216,9 @@ def _falling(
             continue
         weights = _at(stacks[g], factors.groups[g], nodes)
         environments[g] = _times(surroundings[g], transposed(weights), precision)
-        below = slots(factors, nodes, home)
+        below = layout.slots(nodes)
         if any(members[h] for _, h, _ in below):
-            parts = children_of(factors, nodes, tables, home)
+            parts = children_of(layout, nodes, tables)
             around = _without_one(environments[g], parts)
             for (kids, h, _), piece in zip(below, around, strict=True):
                 pieces[h].append((kids, piece))

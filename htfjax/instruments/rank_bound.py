@@ -4,10 +4,10 @@ import math
 from collections.abc import Sequence
 
 from htfjax import _checks
-from htfjax.factors import factors as _factors
 from htfjax.factors.factors import Factors, GroupedFactors
+from htfjax.factors.layout import Layout, layout_of
 
-__all__ = ["check_modes", "rank_bound"]
+__all__ = ["check_modes", "min_cut", "rank_bound"]
 
 INSIDE, OUTSIDE, CUT = range(3)  # where a node's index lies
 
@@ -38,9 +38,13 @@ def rank_bound(factors: Factors | GroupedFactors, modes: Sequence[int]) -> int:
       >>> htf.rank_bound(factors, (0, 1)), htf.rank_bound(factors, (0, 2))
       (5, 25)
     """
-    _factors.check(factors)
-    tree, rows = factors.tree, _factors.widths(factors)
-    inside = set(check_modes("modes", modes, tree.order))
+    layout = layout_of(factors)
+    return min_cut(layout, check_modes("modes", modes, layout.tree.order))
+
+
+def min_cut(layout: Layout, modes: Sequence[int]) -> int:
+    """`rank_bound` from shapes alone, of modes that have been checked."""
+    tree, rows, inside = layout.tree, layout.widths, set(modes)
     best: list[tuple[float | int, ...]] = []
     for k, kids in enumerate(tree.children):
         if not kids:

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from htfjax import _checks, _numerics
-from htfjax.factors import factors as _factors
 from htfjax.factors.factors import Factors, GroupedFactors
+from htfjax.factors.layout import layout_of, stacks_with_constants, with_constants
 from htfjax.factors.node_values import node_values
 from htfjax.instruments import singular
 from htfjax.instruments.rank_bound import check_modes
@@ -77,12 +77,12 @@ def weight_singular_values(
       >>> htf.weight_singular_values(deep)[2].tolist()
       [0.5, 0.5, 0.5]
     """
-    _factors.check(factors)
+    layout_of(factors)
     if isinstance(factors, GroupedFactors):
-        held = zip(factors.groups, _factors.stacks_with_constants(factors), strict=True)
+        held = zip(factors.groups, stacks_with_constants(factors), strict=True)
         groups = {k: singular.singular_values(s) for k, s in held if s is not None}
         return node_values(list(groups.values()), list(groups))
-    factors = _factors.with_constants(factors)
+    factors = with_constants(factors)
     return {
         k: singular.singular_values(weight)
         for k, weight in enumerate(factors.weights)

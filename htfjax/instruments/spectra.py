@@ -1,7 +1,6 @@
 """Singular values of matricizations, by the cheapest route that is accurate enough."""
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
 import jax
@@ -9,9 +8,9 @@ import jax.numpy as jnp
 
 from htfjax import _checks
 from htfjax.contraction import end_tensor
-from htfjax.factors import factors as _factors
 from htfjax.factors.factors import Factors, GroupedFactors
 from htfjax.factors.grouping import stacked_alike
+from htfjax.factors.layout import Layout, layout_of
 from htfjax.factors.node_values import NodeValues, node_values
 from htfjax.instruments import singular
 from htfjax.instruments.core_values import (
@@ -23,7 +22,7 @@ from htfjax.instruments.core_values import (
 )
 from htfjax.instruments.gram import gram_pairs
 from htfjax.instruments.qr_sweep import read_off_cores
-from htfjax.instruments.rank_bound import check_modes, rank_bound
+from htfjax.instruments.rank_bound import check_modes, min_cut
 from htfjax.instruments.ranks import count_above, matricize
 from htfjax.instruments.singular import NOISE
 from htfjax.instruments.sweep_costs import dense_cost, gram_cost, qr_cost
@@ -147,7 +146,7 @@ def spectrum(
       >>> found.values.shape, found.route
       ((3,), 'qr')
     """
-    way = _way(factors, node_or_modes, accuracy, method)
+    way = _way(layout_of(factors), node_or_modes, accuracy, method)
     if way.route == "dense":
         matrix = matricize(end_tensor(factors), way.modes)
         values = singular.singular_values(matrix)
@@ -178,18 +177,17 @@ def spectra(
       >>> len(found), found[20].values.shape, found[20].route
       (30, (8,), 'gram')
     """
-    _factors.check(factors)
-    nodes = list(range(factors.tree.root))
-    sides = _node_sides(factors)[:-1]
+    layout = layout_of(factors)
+    nodes = list(range(layout.tree.root))
     costs = {
-        "dense": dense_cost(factors, sides),
-        "qr": qr_cost(factors, nodes),
-        "gram": gram_cost(factors, nodes),
+        "dense": dense_cost(layout, layout.sides[:-1]),
+        "qr": qr_cost(layout, nodes),
+        "gram": gram_cost(layout, nodes),
     }
-    route = _choose(factors, method, accuracy, costs, None, (0,))
+    route = _choose(layout, method, accuracy, costs, None, (0,))
     if route != "dense":
         return _sweep(factors, route, nodes)
-    tensor, counts, found = end_tensor(factors), _node_counts(factors), []
+    tensor, counts, found = end_tensor(factors), layout.counts, []
     for v in nodes:
         matrix = matricize(tensor, factors.tree.modes[v])
         values = singular.singular_values(matrix)
@@ -213,7 +211,7 @@ def nuclear_norm(
       >>> float(htf.nuclear_norm(deep, (0,)))
       3.0
     """
-    way = _way(factors, node_or_modes, None, "auto")
+    way = _way(layout_of(factors), node_or_modes, None, "auto")
     if way.route == "dense":
         return singular.nuclear_norm(
             matricize(end_tensor(factors), way.modes), way.rank_bound
@@ -268,7 +266,7 @@ def _cut(values: jax.Array, rtol: float | None) -> jax.Array:
 
 
 def _choose(
-    factors: Factors | GroupedFactors,
+    layout: Layout,
     method: str,
     accuracy: float | None,
     costs: dict[str, int],
@@ -277,7 +275,7 @@ def _choose(
 ) -> str:
     """The cheapest of the routes in `costs` that fits in memory and is accurate."""
     _checks.one_of("method", method, METHODS)
-    promised = _promises(factors)
+    promised = _promises(layout)
     if accuracy is not None:
         _checks.positive("accuracy", accuracy)
         if not _checks.concrete(accuracy):
@@ -287,12 +285,12 @@ def _choose(
             raise ValueError(
                 f"`accuracy={accuracy}` is beyond "
                 + ("every route" if method != "gram" else "`method='gram'`")
-                + f" in {_factors.dtype(factors)}, which reaches {best:.1e}; use "
+                + f" in {layout.dtype}, which reaches {best:.1e}; use "
                 + ("method='qr'" if method == "gram" else "float64")
                 + " or ask for less."
             )
-    if not _fits(factors) and (method == "dense" or len(costs) == 1):
-        raise ValueError(_too_large(factors, modes, tree_route=len(costs) > 1))
+    if not _fits(layout) and (method == "dense" or len(costs) == 1):
+        raise ValueError(_too_large(layout, modes, tree_route=len(costs) > 1))
     if method != "auto":
         if method not in costs:
             raise ValueError(
@@ -305,34 +303,32 @@ def _choose(
         route
         for route in costs
         if (route != "gram" or promised["gram"] <= wanted)
-        and (route != "dense" or _fits(factors))
+        and (route != "dense" or _fits(layout))
     ]
     if preferred in able:
         return str(preferred)
     return min(able, key=lambda route: costs[route])
 
 
-def _promises(factors: Factors | GroupedFactors) -> dict[str, float]:
+def _promises(layout: Layout) -> dict[str, float]:
     """Accuracy that a route reaches where nothing cancels."""
-    dtype = _factors.dtype(factors)
+    dtype = layout.dtype
     eps = float(jnp.finfo(dtype).eps)
-    gram = 2 * gram_accuracy(max(_factors.widths(factors)), dtype)
+    gram = 2 * gram_accuracy(max(layout.widths), dtype)
     return {"dense": NOISE * eps, "qr": NOISE * eps, "gram": gram}
 
 
-def _fits(factors: Factors | GroupedFactors) -> bool:
-    return math.prod(_factors.mode_dims(factors)) <= LARGEST_DENSE
+def _fits(layout: Layout) -> bool:
+    return layout.size <= LARGEST_DENSE
 
 
-def _too_large(
-    factors: Factors | GroupedFactors, modes: tuple[int, ...], *, tree_route: bool
-) -> str:
-    entries = math.prod(_factors.mode_dims(factors))
-    size = entries * jnp.dtype(_factors.dtype(factors)).itemsize
+def _too_large(layout: Layout, modes: tuple[int, ...], *, tree_route: bool) -> str:
+    entries = layout.size
+    size = entries * jnp.dtype(layout.dtype).itemsize
     message = f"`method='dense'` needs {size} bytes for a tensor of {entries} entries; "
     if tree_route:
         return message + "use method='qr' or 'gram', which never form it."
-    bound = rank_bound(factors, modes)
+    bound = min_cut(layout, modes)
     return message + (
         f"`node_or_modes={modes}` are not the modes of a node of the tree (or all but "
         f"those), so no other route exists. Their rank is at most {bound} (`rank_bound`)."
@@ -342,18 +338,18 @@ def _too_large(
 def _sweep(factors: Factors | GroupedFactors, route: str, nodes: list[int]) -> NodeValues:
     """Spectra of some nodes, those of a group together."""
     (grouped,) = stacked_alike(factors)
-    counts = _node_counts(grouped)  # equal within a group
-    twins = _twins(grouped, nodes)
+    layout = layout_of(grouped)
+    twins = _twins(layout, nodes)
     once = [k for k in nodes if k not in twins[1:]]
     if route == "qr":
         found = read_off_cores(_values_of_all_cores, grouped, once)
     else:
         found = [values_of_grams(pair) for _, pair in gram_pairs(grouped, once)]
-    places = [tuple(k for k in group if k in once) for group in grouped.groups]
+    places = [tuple(k for k in group if k in once) for group in layout.groups]
     groups, held = [], []
     for some, (values, accuracy) in zip(filter(None, places), found, strict=True):
         # Where the tree has narrower places elsewhere cores are smaller: the rest is zero.
-        count = counts[some[0]]
+        count = layout.counts[some[0]]  # equal within a group
         padded = jnp.pad(values, ((0, 0), (0, max(0, count - values.shape[1]))))
         spectrum = Spectrum(padded[:, :count], route, accuracy)
         if some == twins[:1]:
@@ -368,12 +364,12 @@ def _values_of_all_cores(cores: list[Any]) -> list[tuple[jax.Array, jax.Array]]:
     return [values_of_cores(core) for _, core in cores]
 
 
-def _twins(factors: GroupedFactors, nodes: list[int]) -> tuple[int, ...]:
+def _twins(layout: Layout, nodes: list[int]) -> tuple[int, ...]:
     """Two equal children of the root: each one's matricization is the other's transpose."""
-    children = set(factors.tree.children[factors.tree.root])
+    children = set(layout.tree.children[layout.tree.root])
     if len(children) != 2 or not children <= set(nodes):
         return ()
-    return next((group for group in factors.groups if set(group) == children), ())
+    return next((group for group in layout.groups if set(group) == children), ())
 
 
 class _Way(NamedTuple):
@@ -387,32 +383,30 @@ class _Way(NamedTuple):
 
 
 def _way(
-    factors: Factors | GroupedFactors,
+    layout: Layout,
     node_or_modes: int | Sequence[int],
     accuracy: float | None,
     method: str,
 ) -> _Way:
-    _factors.check(factors)
-    node, modes, count = _resolve(factors, node_or_modes)
-    sides = _sides(factors, modes)
+    node, modes, count = _resolve(layout, node_or_modes)
+    sides = layout.sides_of(modes)
     by_modes = isinstance(_checks.as_sequence(node_or_modes), Sequence)
-    costs = {"dense": dense_cost(factors, [sides])}
+    costs = {"dense": dense_cost(layout, [sides])}
     if node is not None:
-        costs["qr"], costs["gram"] = qr_cost(factors, [node]), gram_cost(factors, [node])
+        costs["qr"], costs["gram"] = qr_cost(layout, [node]), gram_cost(layout, [node])
     # Rows given as modes keep the length of their matrix while that is affordable.
-    keep = by_modes and costs["dense"] < AFFORDABLE and _fits(factors)
-    route = _choose(factors, method, accuracy, costs, "dense" if keep else None, modes)
+    keep = by_modes and costs["dense"] < AFFORDABLE and _fits(layout)
+    route = _choose(layout, method, accuracy, costs, "dense" if keep else None, modes)
     whole = by_modes and route == "dense"
     return _Way(route, node, modes, min(sides) if whole else count, count)
 
 
 def _resolve(
-    factors: Factors | GroupedFactors, node_or_modes: int | Sequence[int]
+    layout: Layout, node_or_modes: int | Sequence[int]
 ) -> tuple[int | None, tuple[int, ...], int]:
     """A node whose edge is meant (if any), the rows' modes, how many values it has."""
-    tree = factors.tree
+    tree, counts = layout.tree, layout.counts
     node_or_modes = _checks.as_sequence(node_or_modes)
-    counts = _node_counts(factors)
     if not isinstance(node_or_modes, Sequence) or isinstance(node_or_modes, str):
         node = _checks.node("node_or_modes", tree, node_or_modes)
         return node, tree.modes[node], counts[node]
@@ -420,29 +414,6 @@ def _resolve(
     either = {tuple(sorted(modes)), tuple(sorted(set(range(tree.order)) - set(modes)))}
     same = [k for k in range(tree.num_nodes) if tree.modes[k] in either]
     if not same:
-        return None, modes, min(_sides(factors, modes))
+        return None, modes, min(layout.sides_of(modes))
     node = min(same, key=lambda k: counts[k])
     return node, modes, counts[node]
-
-
-def _node_counts(factors: Factors | GroupedFactors) -> list[int]:
-    """min(P_v, P_rest, R_v, R_parent(v)) for every node."""
-    tree, rows = factors.tree, _factors.widths(factors)
-    above = [1 if p is None else rows[p] for p in tree.parent]
-    sides = _node_sides(factors)
-    return [min(*sides[k], rows[k], above[k]) for k in range(tree.num_nodes)]
-
-
-def _node_sides(factors: Factors | GroupedFactors) -> list[tuple[int, int]]:
-    """P_v and P_rest for every node: Python integers of any length."""
-    sizes = list(_factors.mode_dims(factors))
-    for kids in factors.tree.children[len(sizes) :]:
-        sizes.append(math.prod(sizes[c] for c in kids))
-    return [(size, sizes[-1] // size) for size in sizes]
-
-
-def _sides(factors: Factors | GroupedFactors, modes: Iterable[int]) -> tuple[int, int]:
-    """Rows and columns of a matricization."""
-    dims = _factors.mode_dims(factors)
-    height = math.prod(dims[mode] for mode in modes)
-    return height, math.prod(dims) // height

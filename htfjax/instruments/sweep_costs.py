@@ -4,11 +4,9 @@ Predictions from shapes alone, as Python integers, so that an order of a thousan
 overflow them. Calls of LAPACK have a price of their own, which decides at small sizes.
 """
 
-import math
 from collections.abc import Iterable
 
-from htfjax.factors import factors as _factors
-from htfjax.factors.factors import Factors, GroupedFactors
+from htfjax.factors.layout import Layout
 from htfjax.instruments.qr_sweep import ancestors
 
 __all__ = ["dense_cost", "gram_cost", "qr_cost"]
@@ -21,12 +19,10 @@ CALL = 100_000  # entering LAPACK once
 STEP = 30_000  # one small operation of a sweep
 
 
-def dense_cost(factors: Factors | GroupedFactors, sides: Iterable[tuple[int, int]]) -> int:
+def dense_cost(layout: Layout, sides: Iterable[tuple[int, int]]) -> int:
     """The end tensor and one SVD for each (rows, columns)."""
-    tree, rows = factors.tree, _factors.widths(factors)
-    sizes = list(rows[: tree.order])
-    for k in tree.interior:
-        sizes.append(math.prod(sizes[c] for c in tree.children[k]))
+    tree, rows = layout.tree, layout.widths
+    sizes = layout.sizes
     inside = [2 * sizes[k] * rows[k] * rows[tree.parent[k]] for k in tree.interior[:-1]]
     cost = sum(inside) + 2 * sizes[tree.root] * rows[tree.root] + STEP * tree.num_nodes
     for height, width in sides:
@@ -35,9 +31,9 @@ def dense_cost(factors: Factors | GroupedFactors, sides: Iterable[tuple[int, int
     return cost
 
 
-def qr_cost(factors: Factors | GroupedFactors, nodes: Iterable[int]) -> int:
+def qr_cost(layout: Layout, nodes: Iterable[int]) -> int:
     """The QR sweep and one SVD of a core for each node."""
-    tree, rows = factors.tree, _factors.widths(factors)
+    tree, rows = layout.tree, layout.widths
     wanted = list(nodes)
     needed = ancestors(tree, wanted)
     cost = 0
@@ -77,9 +73,9 @@ def qr_cost(factors: Factors | GroupedFactors, nodes: Iterable[int]) -> int:
     return cost
 
 
-def gram_cost(factors: Factors | GroupedFactors, nodes: Iterable[int]) -> int:
+def gram_cost(layout: Layout, nodes: Iterable[int]) -> int:
     """Both Gram sweeps and at most two decompositions for each node."""
-    tree, rows = factors.tree, _factors.widths(factors)
+    tree, rows = layout.tree, layout.widths
     cost = 0
     for k, width in enumerate(rows[:-1]):
         above = rows[tree.parent[k]]

@@ -15,8 +15,8 @@ from htfjax.contraction.entries import check_indices
 from htfjax.contraction.evaluate import planned_entries
 from htfjax.contraction.grouped import grouped_entries
 from htfjax.contraction.plan import Plan, contraction_plan
-from htfjax.factors import factors as _factors
 from htfjax.factors.factors import Factors, GroupedFactors
+from htfjax.factors.layout import layout_of, with_constants
 from htfjax.losses import penalty as _penalty
 from htfjax.losses.penalty import Penalty
 from htfjax.trees.mode_tree import ModeTree
@@ -142,8 +142,7 @@ def loss_plan(loss: CompletionLoss, factors: Factors) -> Plan:
       ('table', 'table')
     """
     _checks.instance("loss", loss, CompletionLoss, "`completion_loss` makes one")
-    _factors.check(factors)
-    rows = _factors.widths(factors)
+    rows = layout_of(factors).widths
     dims, widths = rows[: factors.tree.order], rows[factors.tree.order :]
     if dims != loss.mode_dims or factors.tree != loss.tree:
         raise ValueError(
@@ -175,7 +174,7 @@ def observed_entries(
     """The end tensor at the loss's indices, (B,)."""
     if isinstance(factors, GroupedFactors) and plan.root == "gather":
         return grouped_entries(plan, factors, loss.indices, precision)
-    constant = _factors.with_constants(factors)
+    constant = with_constants(factors)
     return planned_entries(plan, constant, loss.indices, loss.distinct, precision)
 
 

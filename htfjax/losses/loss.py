@@ -15,8 +15,8 @@ import numpy as np
 from htfjax import _checks
 from htfjax import contraction as _contraction
 from htfjax.contraction.sensing import check_vectors
-from htfjax.factors import factors as _factors
 from htfjax.factors.factors import Factors
+from htfjax.factors.layout import layout_of
 from htfjax.losses.completion import CompletionLoss, loss_plan, observed_entries
 from htfjax.losses.penalty import Penalty, check_data, mean_penalty, working
 
@@ -219,10 +219,10 @@ def _check_axes(vectors: Any, targets: Any) -> None:
 def _predict(loss: ObservationLoss, factors: Factors) -> jax.Array:
     if isinstance(loss, CompletionLoss):
         return observed_entries(loss, factors, loss_plan(loss, factors))
-    _factors.check(factors)
+    layout_of(factors)
     if isinstance(loss, SensingLoss):
         return _contraction.sense(factors, loss.vectors)
-    dims = _factors.mode_dims(factors)
+    dims = layout_of(factors).dims
     if dims != loss.matrices.shape[1:]:
         raise ValueError(
             f"`matrices` measure {loss.matrices.shape[1:]} matrices, the factors have mode "

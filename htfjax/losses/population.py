@@ -1,15 +1,14 @@
 """The loss of infinitely many observations: the exact distance to a target."""
 
 import dataclasses
-import math
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
 
 from htfjax import _checks, _numerics
-from htfjax.factors import factors as _factors
 from htfjax.factors.factors import Factors, GroupedFactors
+from htfjax.factors.layout import layout_of
 from htfjax.instruments.inner import METHODS, check_pair, scaled_squared_distance
 
 __all__ = ["PopulationLoss", "population_loss"]
@@ -25,12 +24,12 @@ class PopulationLoss:
 
     def __call__(self, factors: Factors | GroupedFactors) -> jax.Array:
         """The loss of the factors, ()."""
-        _factors.check(factors)
-        dtype = _factors.dtype(factors)
+        layout = layout_of(factors)
+        dtype = layout.dtype
         target = jax.tree.map(lambda x: jax.lax.stop_gradient(x.astype(dtype)), self.target)
         check_pair(factors, target, ("factors", "target_factors"))
         square, exponent = scaled_squared_distance(factors, target, self.method)
-        mantissa, bits = split_integer(math.prod(_factors.mode_dims(factors)))
+        mantissa, bits = split_integer(layout.size)
         mean = square / jnp.asarray(mantissa, dtype)
         return _numerics.shifted(mean, exponent - jnp.int32(bits))
 
@@ -64,7 +63,7 @@ def population_loss(
       >>> bool(loss(target) == 0)
       True
     """
-    _factors.check(target_factors, "target_factors")
+    layout_of(target_factors, "target_factors")
     _checks.one_of("method", method, METHODS)
     return PopulationLoss(target_factors, method)
 

@@ -13,10 +13,10 @@ import jax
 import jax.numpy as jnp
 
 from htfjax import _checks, _numerics
-from htfjax.contraction.stacks import children_of, homes, normalized
-from htfjax.factors import factors as _factors
+from htfjax.contraction.stacks import children_of, normalized
 from htfjax.factors.factors import Factors, GroupedFactors
 from htfjax.factors.grouping import stacked_alike, ungroup
+from htfjax.factors.layout import layout_of, stacks_with_constants
 from htfjax.instruments.gram import log2_squares, scaled_inner_product
 from htfjax.losses.loss import ObservationLoss, residuals
 from htfjax.losses.penalty import mean_penalty, working
@@ -93,7 +93,7 @@ class ScaledLoss:
 
     def __call__(self, factors: Either) -> jax.Array:
         """The loss of the factors, ()."""
-        _factors.check(factors)
+        layout_of(factors)
         return _value(self.loss, factors)
 
 
@@ -122,7 +122,7 @@ def magnitude(factors: Either) -> Magnitude:
       True
     """
     (grouped,) = stacked_alike(factors)
-    dtype = _factors.dtype(grouped)
+    dtype = layout_of(grouped).dtype
     value = _log2_rms(grouped)[-1][0]
     sizes = [
         jnp.log2(jnp.sqrt(jnp.mean(jnp.square(mantissas), axis=(1, 2))))
@@ -229,7 +229,7 @@ def _common_scale(
     slopes: GroupedFactors, powers: list[jax.Array], total: jax.Array
 ) -> tuple[GroupedFactors, jax.Array]:
     """Slopes 2^(total - power) as mantissas with one exponent; zeros for fixed nodes."""
-    trained = _factors.trained(slopes)
+    trained = layout_of(slopes).trained
     scaled: list[Any] = [None] * len(powers)
     for g, (nodes, stack) in enumerate(zip(slopes.groups, slopes.stacks, strict=True)):
         if trained[nodes[0]]:
@@ -258,15 +258,15 @@ def _divided(factors: GroupedFactors) -> tuple[GroupedFactors, list[jax.Array]]:
         jnp.where(jnp.isfinite(x), jnp.round(x), 0).astype(jnp.int32)
         for x in _log2_rms(still)
     ]
-    home, powers, stacks = homes(factors), [], []
-    constant = _factors.stacks_with_constants(factors)
+    layout, powers, stacks = layout_of(factors), [], []
+    constant = stacks_with_constants(factors)
     for nodes, stack, level in zip(factors.groups, constant, levels, strict=True):
         if stack is None:
             powers.append(jnp.zeros_like(level))
             stacks.append(None)
             continue
         if factors.tree.children[nodes[0]]:
-            level = level - sum(children_of(factors, nodes, levels, home))
+            level = level - sum(children_of(layout, nodes, levels))
         powers.append(level)
         stacks.append(_numerics.shifted(stack, -level[:, None, None]))
     return dataclasses.replace(factors, stacks=tuple(stacks)), powers
@@ -274,8 +274,8 @@ def _divided(factors: GroupedFactors) -> tuple[GroupedFactors, list[jax.Array]]:
 
 def _log2_rms(factors: GroupedFactors) -> list[jax.Array]:
     """log2 of the RMS entry of every node's Phi_k W_k, (G,), -inf where it is zero."""
-    tree, rows = factors.tree, _factors.widths(factors)
-    dtype = _factors.dtype(factors)
+    layout = layout_of(factors)
+    tree, rows, dtype = layout.tree, layout.widths, layout.dtype
     sizes = list(rows[: tree.order])
     for k in tree.interior:
         sizes.append(math.prod(sizes[c] for c in tree.children[k]))
@@ -312,7 +312,7 @@ def _population_slopes(
     total: jax.Array,
 ) -> tuple[jax.Array, Either, jax.Array]:
     """Loss, slopes of 2^total <V, V> - 2 <V, W*> over prod D, and their exponent."""
-    dtype = _factors.dtype(factors)
+    dtype = layout_of(factors).dtype
     target = jax.tree.map(lambda x: x.astype(dtype), loss.target)
     aim, aims = _divided(stacked_alike(target)[0])
     high = _sum(aims)
@@ -324,7 +324,7 @@ def _population_slopes(
         size = _numerics.shifted(own, total - top)
         return size - 2 * _numerics.shifted(both, high - top)
 
-    mantissa, bits = split_integer(math.prod(_factors.mode_dims(factors)))
+    mantissa, bits = split_integer(layout_of(factors).size)
     slopes = jax.tree.map(
         lambda x: x / jnp.asarray(mantissa, dtype), jax.grad(objective)(small)
     )

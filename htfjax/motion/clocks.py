@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from htfjax import _numerics
-from htfjax.factors import factors as _factors
-from htfjax.factors.factors import Factors, GroupedFactors
+from htfjax.factors.factors import Factors, GroupedFactors, as_factors
+from htfjax.factors.layout import layout_of
 
 __all__ = ["CLOCKS", "rates", "rescaled_unit"]
 
@@ -33,8 +33,8 @@ def rescaled_unit(params: Any) -> jax.Array:
     """
     leaves = jax.tree.leaves(params)
     if isinstance(params, Factors | GroupedFactors):
-        factors = _factors.as_factors(params)
-        trained = _factors.trained(factors)
+        factors = as_factors(params)
+        trained = layout_of(factors).trained
         leaves = [w for w, t in zip(factors.weights, trained, strict=True) if t]
     size, power = sum(x.size for x in leaves), len(leaves) - 2
     rms = _numerics.safe_sqrt(_numerics.sum_squares(leaves) / max(size, 1))

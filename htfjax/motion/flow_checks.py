@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from htfjax import _checks
-from htfjax.factors import factors as _factors
 from htfjax.factors.factors import Factors, GroupedFactors
+from htfjax.factors.layout import layout_of
 
 __all__ = ["check_start", "check_times", "check_tolerances", "parameter_dtype"]
 
@@ -28,7 +28,7 @@ def parameter_dtype(params: Any) -> np.dtype:
             f"{sorted(map(str, dtypes))}."
         )
     if isinstance(params, Factors | GroupedFactors):
-        _factors.check(params, "params")
+        layout_of(params, "params")
     return dtypes.pop()
 
 

@@ -5,8 +5,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from htfjax.factors import factors as _factors
 from htfjax.factors.factors import Factors, GroupedFactors
+from htfjax.factors.layout import layout_of, with_constants
 from htfjax.theory.vectors import squared_norms
 
 __all__ = ["conserved_quantities", "conserved_scale", "drift"]
@@ -36,12 +36,12 @@ def conserved_quantities(factors: Factors | GroupedFactors) -> dict[int, jax.Arr
       >>> htf.theory.conserved_quantities(factors)[6].shape
       (2, 5)
     """
-    factors = _factors.with_constants(factors)
+    factors = with_constants(factors)
     found = {}
     for v, squares in squared_norms(factors).items():
         if len(squares) < 2:
-            width = _factors.widths(factors)[v]
-            found[v] = jnp.zeros((0, width), _factors.dtype(factors))
+            width = layout_of(factors).widths[v]
+            found[v] = jnp.zeros((0, width), layout_of(factors).dtype)
         else:
             found[v] = jnp.stack(squares[1:]) - squares[0][None, :]
     return found
@@ -62,9 +62,9 @@ def conserved_scale(factors: Factors | GroupedFactors) -> jax.Array:
       >>> float(htf.theory.conserved_scale(ones))
       4.0
     """
-    factors = _factors.with_constants(factors)
+    factors = with_constants(factors)
     squares = [jnp.max(s) for each in squared_norms(factors).values() for s in each]
-    return jnp.max(jnp.stack([jnp.zeros((), _factors.dtype(factors)), *squares]))
+    return jnp.max(jnp.stack([jnp.zeros((), layout_of(factors).dtype), *squares]))
 
 
 def drift(before: Any, after: Any) -> jax.Array:
@@ -89,13 +89,12 @@ def drift(before: Any, after: Any) -> jax.Array:
       >>> float(htf.theory.drift(factors, factors))
       0.0
     """
-    _factors.check(before, "before")
-    _factors.check(after, "after")
+    first, last = layout_of(before, "before"), layout_of(after, "after")
     if before.tree != after.tree:
         raise ValueError("`before` and `after` are factors of two different trees.")
-    if _factors.widths(before) != _factors.widths(after):
+    if first.widths != last.widths:
         raise ValueError("`before` and `after` are factors of different shapes.")
-    if _factors.dtype(before) != _factors.dtype(after):
+    if first.dtype != last.dtype:
         raise TypeError("`before` and `after` are factors of different dtypes.")
     one, other = conserved_quantities(before), conserved_quantities(after)
     moved = [jnp.max(jnp.abs(other[v] - x), initial=0) for v, x in one.items()]

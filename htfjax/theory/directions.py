@@ -8,8 +8,8 @@ import jax.numpy as jnp
 
 from htfjax import _checks, _numerics
 from htfjax.contraction import end_tensor
-from htfjax.factors import factors as _factors
 from htfjax.factors.factors import Factors, GroupedFactors
+from htfjax.factors.layout import layout_of, with_constants
 from htfjax.instruments.local_components import local_component_norms
 from htfjax.theory.vectors import interior_node
 
@@ -42,15 +42,15 @@ def direction_tensors(factors: Factors | GroupedFactors, node: int) -> jax.Array
       >>> htf.theory.direction_tensors(factors, 2).shape
       (4, 2, 3)
     """
-    factors = _factors.with_constants(factors)
+    factors = with_constants(factors)
     node = interior_node(factors.tree, node)
     unit = with_unit_vectors(factors, node)
 
     def alone(scales: jax.Array) -> jax.Array:
         return end_tensor(_scaled_components(unit, node, scales))
 
-    width = _factors.widths(factors)[node]
-    return jax.vmap(alone)(jnp.eye(width, dtype=_factors.dtype(factors)))
+    layout = layout_of(factors)
+    return jax.vmap(alone)(jnp.eye(layout.widths[node], dtype=layout.dtype))
 
 
 def component_forces(
@@ -81,7 +81,7 @@ def component_forces(
       >>> htf.theory.component_forces(factors, loss)[2].shape
       (4,)
     """
-    factors = _factors.with_constants(factors)
+    factors = with_constants(factors)
     loss = _checks.scalar_valued("loss", _checks.function("loss", loss))
     norms = local_component_norms(factors)
     forces = {}
@@ -100,7 +100,7 @@ def with_unit_vectors(factors: Factors, node: int) -> Factors:
 
     All vectors of a component with a zero vector become zero.
     """
-    tree, trained = factors.tree, _factors.trained(factors)
+    tree, trained = factors.tree, layout_of(factors).trained
     weights = list(factors.weights)
     norms = {}
     for k in (node, *tree.children[node]):

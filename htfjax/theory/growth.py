@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from htfjax import _checks, _numerics
-from htfjax.factors import factors as _factors
 from htfjax.factors.factors import Factors
+from htfjax.factors.layout import layout_of, with_constants
 from htfjax.instruments.local_components import local_component_norms, unbalancedness
 from htfjax.theory.directions import component_forces
 from htfjax.theory.vectors import squared_norms
@@ -60,7 +60,7 @@ def exact_growth(factors: Factors, loss: Loss) -> dict[int, jax.Array]:
       >>> bool(jnp.allclose(htf.growth_rates(factors, loss)[2], law[2], rtol=1e-4))
       True
     """
-    factors = _factors.with_constants(factors)
+    factors = with_constants(factors)
     forces = component_forces(factors, loss)
     rates = {}
     for v, squares in squared_norms(factors).items():
@@ -92,7 +92,7 @@ def balanced_growth(factors: Factors, loss: Loss) -> dict[int, jax.Array]:
       >>> bool(jnp.allclose(htf.growth_rates(start, loss)[6], law[6], rtol=1e-3))
       True
     """
-    factors = _factors.with_constants(factors)
+    factors = with_constants(factors)
     forces, norms = component_forces(factors, loss), local_component_norms(factors)
     rates = {}
     for v, squares in squared_norms(factors).items():
@@ -134,11 +134,11 @@ def growth_bounds(factors: Factors, loss: Loss, eps: Any = None) -> GrowthBounds
       >>> bool((bounds.lower[2] <= rate).all() and (rate <= bounds.upper[2]).all())
       True
     """
-    factors = _factors.with_constants(factors)
+    factors = with_constants(factors)
     if eps is None:
         eps = unbalancedness(factors)
     else:
-        eps = _checks.scalar("eps", eps, _factors.dtype(factors), least=0)
+        eps = _checks.scalar("eps", eps, layout_of(factors).dtype, least=0)
     forces, norms = component_forces(factors, loss), local_component_norms(factors)
     lower, upper = {}, {}
     for v, squares in squared_norms(factors).items():

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from htfjax import _checks
-from htfjax.factors import factors as _factors
 from htfjax.factors.factors import Factors, GroupedFactors
+from htfjax.factors.layout import layout_of, with_constants
 from htfjax.instruments.rank_bound import check_modes
 from htfjax.instruments.ranks import count_above
 from htfjax.theory.vectors import whole_norms
@@ -46,11 +46,11 @@ def node_rank_bounds(
       >>> {v: int(bound) for v, bound in htf.theory.node_rank_bounds(factors).items()}
       {0: 3, 1: 3, 2: 3, 3: 3, 4: 3, 5: 3}
     """
-    factors = _factors.with_constants(factors)
+    factors = with_constants(factors)
     if rtol is not None:
         _checks.real("rtol", rtol, least=0)
-        rtol = _checks.tolerance("rtol", rtol, _factors.dtype(factors))
-    tree, dims = factors.tree, _factors.mode_dims(factors)
+        rtol = _checks.tolerance("rtol", rtol, layout_of(factors).dtype)
+    tree, dims = factors.tree, layout_of(factors).dims
     alive = {}
     for v, sizes in whole_norms(factors).items():
         floor = 0 if rtol is None else rtol * jnp.max(sizes)
@@ -91,8 +91,8 @@ def nested_rank_bound(factors: Factors | GroupedFactors, modes: Sequence[int]) -
       >>> htf.theory.nested_rank_bound(factors, (0, 2))
       64
     """
-    _factors.check(factors)
-    tree, rows = factors.tree, _factors.widths(factors)
+    layout = layout_of(factors)
+    tree, rows = layout.tree, layout.widths
     inside = set(check_modes("modes", modes, tree.order))
     bounds: list[int] = []
     for v, kids in enumerate(tree.children):

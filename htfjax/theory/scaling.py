@@ -8,8 +8,8 @@ from typing import Any
 import jax.numpy as jnp
 
 from htfjax import _checks
-from htfjax.factors import factors as _factors
 from htfjax.factors.factors import Factors, GroupedFactors
+from htfjax.factors.layout import layout_of, with_constants
 from htfjax.instruments.gram import scaled_inner_product
 from htfjax.theory.vectors import interior_node
 
@@ -33,8 +33,7 @@ def degree(factors: Factors | GroupedFactors) -> int:
       ...     htf.gaussian_factors(jax.random.key(0), htf.perfect(4), 3, 5, 1.0))
       7
     """
-    _factors.check(factors)
-    return sum(_factors.trained(factors))
+    return sum(layout_of(factors).trained)
 
 
 def normalize(factors: Factors | GroupedFactors, norm: Any) -> Factors:
@@ -58,20 +57,20 @@ def normalize(factors: Factors | GroupedFactors, norm: Any) -> Factors:
       >>> round(float(htf.squared_norm(htf.theory.normalize(factors, 2.0))), 4)
       4.0
     """
-    factors = _factors.with_constants(factors)
-    wanted = _checks.scalar("norm", norm, _factors.dtype(factors), least=0)
+    factors = with_constants(factors)
+    wanted = _checks.scalar("norm", norm, layout_of(factors).dtype, least=0)
     power = degree(factors)
     if not power:
         raise ValueError("`factors` has no trained matrix that could be scaled.")
     mantissa, exponent = scaled_inner_product(factors, factors)
-    dtype = _factors.dtype(factors)
+    dtype = layout_of(factors).dtype
     zero = mantissa <= 0
     two = jnp.asarray(math.log(2), dtype)
     log_norm = (jnp.log(jnp.where(zero, 1, mantissa)) + exponent.astype(dtype) * two) / 2
     none = wanted == 0
     ratio = jnp.exp((jnp.log(jnp.where(none, 1, wanted)) - log_norm) / power)
     scale = jnp.where(none, 0, jnp.where(zero, 1, ratio))
-    trained = _factors.trained(factors)
+    trained = layout_of(factors).trained
     weights = tuple(
         w * scale if t else w for w, t in zip(factors.weights, trained, strict=True)
     )
@@ -106,9 +105,9 @@ def rescale_component(
       >>> bool(htf.distance(factors, other) < 1e-5)
       True
     """
-    factors = _factors.with_constants(factors)
+    factors = with_constants(factors)
     node = interior_node(factors.tree, node)
-    width = _factors.widths(factors)[node]
+    width = layout_of(factors).widths[node]
     component = _checks.at_least("component", component, 0)
     if component >= width:
         raise ValueError(f"`component={component}`: node {node} has {width} of them.")

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from htfjax import _checks, _numerics
-from htfjax.factors import factors as _factors
 from htfjax.factors.factors import Factors, GroupedFactors
+from htfjax.factors.layout import layout_of, with_constants
 from htfjax.instruments.local_components import local_component_norms
 from htfjax.theory.vectors import interior_node, whole_norms
 
@@ -43,7 +43,7 @@ def truncate(factors: Factors | GroupedFactors, ranks: int | Mapping[int, int]) 
       >>> int(htf.numerical_rank(htf.singular_values(low, (0, 1)), 1e-5))
       2
     """
-    factors = _factors.with_constants(factors)
+    factors = with_constants(factors)
     kept = _kept(factors, ranks)
     weights = list(factors.weights)
     for v, mask in kept.items():
@@ -89,16 +89,17 @@ def truncation_bounds(
       >>> bool(htf.distance(factors, low) <= sum(bounds.values()))
       True
     """
-    factors = _factors.with_constants(factors)
+    factors = with_constants(factors)
     sizes = whole_norms(factors)
     matrix_norms: list[Any] = [
         None if w is None else _numerics.safe_norm(w.ravel(), axis=0)
         for w in factors.weights
     ]
-    root, dtype = factors.tree.root, _factors.dtype(factors)
+    layout = layout_of(factors)
+    root, dtype = layout.tree.root, layout.dtype
     if matrix_norms[root] is None:
         alone = len(factors.tree.children[root]) == 1
-        width = _factors.widths(factors)[root] if alone else 1
+        width = layout.widths[root] if alone else 1
         matrix_norms[root] = jnp.sqrt(jnp.asarray(width, dtype))
     bounds = {}
     for v, mask in _kept(factors, ranks).items():
@@ -127,4 +128,4 @@ def _kept(factors: Factors, ranks: int | Mapping[int, int]) -> dict[int, jax.Arr
 
 
 def _trained(factors: Factors, k: int) -> Any:
-    return _factors.trained(factors)[k]
+    return layout_of(factors).trained[k]

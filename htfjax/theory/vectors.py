@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from htfjax import _checks, _numerics
-from htfjax.factors import factors as _factors
 from htfjax.factors.factors import Factors
+from htfjax.factors.layout import layout_of
 from htfjax.trees.mode_tree import ModeTree
 
 __all__ = ["interior_node", "squared_norms", "whole_norms"]
@@ -30,7 +30,7 @@ def squared_norms(factors: Factors) -> dict[int, list[jax.Array]]:
     The node's own row comes first, then its children's columns. A node without trained
     vectors has an empty list.
     """
-    tree, trained = factors.tree, _factors.trained(factors)
+    tree, trained = factors.tree, layout_of(factors).trained
     found = {}
     for v in tree.interior:
         own = [jnp.sum(jnp.square(factors.weights[v]), axis=1)] if trained[v] else []

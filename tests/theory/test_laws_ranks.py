@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import htfjax as htf
-from htfjax.contraction.stacks import homes
 from htfjax.factors.grouping import stacked_alike
+from htfjax.factors.layout import layout_of
 from htfjax.instruments import gram
 from tests import helpers, reference
 
@@ -129,7 +129,7 @@ def test_d2_gram_matrices(name, root):
     matrices = reference.with_root(children, weights)
     (grouped,) = stacked_alike(factors)
     inside, outside = gram.component_grams(grouped)
-    home = homes(grouped)
+    home = layout_of(grouped).homes
     for v in reference.interior(children):
         g, i = home[v]
         (m, low), (e, high) = inside[g], outside[g]

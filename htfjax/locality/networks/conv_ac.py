@@ -13,8 +13,8 @@ from jax.typing import ArrayLike
 
 from htfjax import _checks
 from htfjax.contraction.sensing import check_vectors
-from htfjax.factors import factors as _factors
 from htfjax.factors.factors import Factors
+from htfjax.factors.layout import layout_of, with_constants
 from htfjax.locality import inputs as _inputs
 from htfjax.theory.sharing import to_factors
 
@@ -102,7 +102,7 @@ class ConvAC(nnx.Module):
                 for k, w in enumerate(factors)
             ]
             whole = to_factors(tree, given)
-        _factors.check(whole)
+        layout_of(whole)
         _checks.precision("precision", precision)
         if not shared and tree is not None and tree != whole.tree:
             raise ValueError("`tree` is another one than that of `factors`.")
@@ -112,7 +112,7 @@ class ConvAC(nnx.Module):
         self.patch = _patch_sides(patch)
         self.representation, self.precision = representation, precision
         self._check_grid()
-        self._check_dims(_factors.mode_dims(whole))
+        self._check_dims(layout_of(whole).dims)
         self.weights = nnx.List(
             [
                 None if w is None else (Fixed if k in whole.fixed else nnx.Param)(w)
@@ -121,8 +121,8 @@ class ConvAC(nnx.Module):
         )
         if representation in ("linear", "relu"):
             _checks.key("key", key)
-            size, dim = self._patch_size(), _factors.mode_dims(whole)[0]
-            dtype = _factors.dtype(whole)
+            layout = layout_of(whole)
+            size, dim, dtype = self._patch_size(), layout.dims[0], layout.dtype
             scale = jnp.asarray(1 / math.sqrt(size), dtype)
             self.filters = nnx.Param(scale * jax.random.normal(key, (size, dim), dtype))
             self.bias = nnx.Param(jnp.zeros((dim,), dtype))
@@ -142,7 +142,8 @@ class ConvAC(nnx.Module):
         images = _checks.real_array("images", images)
         _checks.shape("images", images, (None, *self.image_shape), "(B, H, W, C)")
         factors = self.factors()
-        dims, dtype = _factors.mode_dims(factors), _factors.dtype(factors)
+        layout = layout_of(factors)
+        dims, dtype = layout.dims, layout.dtype
         if self.representation == "one_hot":
             codes = self._categories(images, dims)
             return [jax.nn.one_hot(codes[:, n], d, dtype=dtype) for n, d in enumerate(dims)]
@@ -162,9 +163,10 @@ class ConvAC(nnx.Module):
           TypeError, ValueError: as `htfjax.sense`.
         """
         factors = self.factors()
-        check_vectors(vectors, _factors.mode_dims(factors))
-        dtype = _factors.dtype(factors)
-        weights = _factors.with_constants(factors).weights
+        layout = layout_of(factors)
+        check_vectors(vectors, layout.dims)
+        dtype = layout.dtype
+        weights = with_constants(factors).weights
         below: list[Any] = [jnp.asarray(x, dtype) for x in vectors]
         for k, kids in enumerate(self.tree.children):
             if kids:
@@ -192,7 +194,7 @@ class ConvAC(nnx.Module):
           TypeError, ValueError: factors of another tree, of other shapes or fixed nodes;
             factors that differ within a level, for a shared network.
         """
-        _factors.check(factors)
+        layout_of(factors)
         if factors.tree != self.tree or factors.fixed != self.fixed:
             raise ValueError(
                 "`factors` have another tree or other fixed nodes than the network:\n"
