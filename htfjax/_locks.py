@@ -18,6 +18,7 @@ __all__ = ["exclusive_lock", "lock_holder"]
 CANNOT = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
 # A look at the lock by `lock_holder` holds it for a moment.
 SECONDS = 0.5
+HOLDER = b'{"process"'  # how the file begins that says who holds a lock
 
 
 @contextlib.contextmanager
@@ -37,7 +38,8 @@ def exclusive_lock(
     Raises:
       BlockingIOError: it is in use; process and host are named.
       TypeError, ValueError: not a path, a folder that does not exist, `what` not a
-        text, `seconds` not a number or below zero.
+        text, `seconds` not a number or below zero; a file of somebody else where the
+        holder of the lock is named.
     """
     path = _files.absolute("path", path)
     if not isinstance(what, str):
@@ -55,6 +57,7 @@ def exclusive_lock(
             "stop it, or choose another folder."
         )
     try:
+        _refuse_foreign(_holder_file(path))
         with _files.atomic_write(_holder_file(path)) as temporary:
             temporary.write_text(
                 json.dumps({"process": os.getpid(), "host": platform.node()}),
@@ -111,6 +114,23 @@ def _acquire(path: Path, seconds: float) -> filelock.BaseFileLock | None:
 
 def _holder_file(path: Path) -> Path:
     return path.with_name(f"{path.name}.json")
+
+
+def _refuse_foreign(path: Path) -> None:
+    """Only a file that says who holds a lock may be written over.
+
+    Raises:
+      ValueError: something else stands there.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError:  # none, or not to be read: writing says what is wrong
+        return
+    if content and not content.startswith(HOLDER):
+        raise ValueError(
+            f"{path} is needed to say who works here, and is not ours; move it away, or "
+            "choose another folder. Nothing was touched."
+        )
 
 
 def _read_holder(path: Path) -> str | None:

@@ -1,6 +1,7 @@
 """Command line shared by the simulations: options, signals, errors in one line."""
 
 import dataclasses
+import itertools
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -35,7 +36,7 @@ def command(
       The exit code: 2 after an error, 130 after Ctrl-C, 143 after SIGTERM or SIGUSR1,
       each with a message of one line.
     """
-    asked = tyro.cli(options, prog=f"python -m sims.{name}")
+    asked = tyro.cli(options, prog=f"python -m sims.{name}", args=_arguments())
     console = Console()
     if not console.is_terminal:
         console = Console(width=WIDTH)
@@ -52,6 +53,21 @@ def command(
             sys.stderr.write("interrupted: the same command resumes from what was saved\n")
             code = INTERRUPTED
         return signals.exit_code if code == INTERRUPTED else code
+
+
+def _arguments() -> list[str]:
+    """The words of the command line; an empty one is a variable that was never set.
+
+    Ends the process with code 2 at `--out ""`, which would be the current folder.
+    """
+    words = sys.argv[1:]
+    empty = [word.removesuffix("=") for word in words if word.endswith("=")]
+    empty += [before for before, word in itertools.pairwise(words) if not word]
+    named = [word for word in empty if word.startswith("--")]
+    if named:
+        sys.stderr.write(f"error: `{named[0]}` is empty; give it a value.\n")
+        sys.exit(2)
+    return words
 
 
 def _expanded(options: Any) -> Any:

@@ -302,6 +302,14 @@ MISTAKES = [
         "`targets[1]` 1e+300 float32",
     ),
     (
+        "target_factors_beyond_float32",
+        lambda: htf.population_loss(with_weight(0, jnp.full((3, 2), 1e300)))(
+            factors(dtype=jnp.float32)
+        ),
+        ValueError,
+        "`target_factors[0, 0]` 1e+300 float32",
+    ),
+    (
         "vectors_beyond_float32",
         lambda: htf.sense(factors(dtype=jnp.float32), [1e300 * x for x in VECTORS]),
         ValueError,

@@ -26,7 +26,10 @@ class PopulationLoss:
         """The loss of the factors, ()."""
         layout = layout_of(factors)
         dtype = layout.dtype
-        target = jax.tree.map(lambda x: jax.lax.stop_gradient(x.astype(dtype)), self.target)
+        target = jax.tree.map(
+            lambda x: jax.lax.stop_gradient(_checks.cast("target_factors", x, dtype)),
+            self.target,
+        )
         check_pair(factors, target, ("factors", "target_factors"))
         square, exponent = scaled_squared_distance(factors, target, self.method)
         mantissa, bits = split_integer(layout.size)

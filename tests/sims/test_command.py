@@ -118,3 +118,17 @@ def test_home_folders_are_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     command("test", Places, found.append, lambda *_: 0)
     assert (found[0].out, found[0].more) == (tmp_path / "runs", (tmp_path / "a", Path("b")))
     assert found[0].none is None
+
+
+@pytest.mark.parametrize(
+    "words", [["--out", ""], ["--out="], ["--number", "1", "--out", ""]]
+)
+def test_an_empty_path_is_not_the_current_folder(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """Such as `--out "$UNSET"`."""
+    monkeypatch.setattr("sys.argv", ["test", *words])
+    with pytest.raises(SystemExit) as stopped:
+        command("test", Options, lambda options: 0, lambda *_: 0)
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err == "error: `--out` is empty; give it a value.\n"
