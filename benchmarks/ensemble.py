@@ -47,7 +47,7 @@ def single_rate(steps: int = STEPS) -> float:
     return steps / best
 
 
-def ensemble(out: Path, runs: int, steps: int, batching: str, record_every: int) -> Any:
+def ensemble(out: Path, runs: int, steps: int, batching: Any, record_every: int) -> Any:
     """The last progress of a grid; run it once before, so that nothing compiles."""
     shutil.rmtree(out, ignore_errors=True)
     grid = htf.ensemble.Grid(htf.ensemble.Completion(), range(runs))

@@ -43,7 +43,7 @@ def step(
     net: locality.Network,
     coefficient: float,
     two_stage: bool,
-    batch_norm: str = "reference",
+    batch_norm: Any = "reference",
 ) -> Callable[..., Any]:
     """(state, x, y) -> (new state, what was measured), the loss of the paper's code."""
     first, second = (locality.Patch(*numbers) for numbers in PATCHES)

@@ -173,7 +173,7 @@ def test_dir_shows_the_public_names():
 
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="htfjax attribute modle_tree"):
-        htf.modle_tree  # noqa: B018
+        htf.modle_tree  # noqa: B018  # pyright: ignore[reportAttributeAccessIssue]
 
 
 @pytest.mark.parametrize("name", NAMES)

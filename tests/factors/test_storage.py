@@ -9,6 +9,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -732,6 +733,8 @@ def test_only_files_are_replaced(getkey, tmp_path, write, kind):
     if kind == "folder":
         path.mkdir()
         (path / "notes").write_text("mine")
+    save: Any
+    value: Any
     save, value = (
         (htf.save_factors, factors_for(getkey()))
         if write == "factors"

@@ -75,7 +75,7 @@ def convolve(dtype: str) -> Any:
     found = {}
     for method in ("auto", "native", "matmul"):
 
-        def total(x: Any, kernel: Any, method: str = method) -> Any:
+        def total(x: Any, kernel: Any, method: Any = method) -> Any:
             y = locality.convolve(x, kernel, stride=2, padding=1, method=method)
             return jnp.sum(jnp.sin(y)), y
 

@@ -220,7 +220,7 @@ def images() -> Draws:
     return draws
 
 
-def _same_class(other: str, shift: int) -> Any:
+def _same_class(other: Any, shift: int) -> Any:
     digits = locality.load_digits("train")
     pairs = locality.same_class_pairs(jax.random.key(77 + shift), digits, 200, other=other)
     examples = locality.same_class_examples(digits, pairs, distance=5, canvas=(8, 22))

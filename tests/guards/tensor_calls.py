@@ -1,7 +1,7 @@
 """Calls of the factorization: trees, factors, values, losses, instruments, motion."""
 
 import dataclasses
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -94,7 +94,7 @@ def collapsed(given: Given) -> Any:
 @call("identity_factors", traced=False, grouped=False)
 def identity(given: Given) -> Any:
     return htf.identity_factors(
-        given.tree, given.dims, 2, 0.5, root=given.case.root, dtype=given.dtype
+        given.tree, given.dims, 2, 0.5, root=cast(Any, given.case.root), dtype=given.dtype
     )
 
 
@@ -128,7 +128,7 @@ for _route in ("table", "rows", "dedup"):
         return htf.entries(given.factors, given.indices, plan=_plan(given, route))
 
 
-def _plan(given: Given, route: str) -> htf.Plan:
+def _plan(given: Given, route: Any) -> htf.Plan:
     widths = htf.widths(given.factors)[given.tree.order :]
     return htf.contraction_plan(
         given.tree, given.dims, widths, len(given.indices), force=route
@@ -153,7 +153,7 @@ def squared_norm(given: Given) -> Any:
 for _method in ("qr", "gram"):
 
     @call(f"distance({_method})")
-    def distance(given: Given, method: str = _method) -> Any:
+    def distance(given: Given, method: Any = _method) -> Any:
         return htf.distance(given.factors, given.other, method)
 
 
@@ -173,7 +173,7 @@ for _penalty in ("l2", "l1", "huber"):
         return _completion(given, penalty=penalty, threshold=0.7)(given.factors)
 
     @alone(f"penalize({_penalty})")
-    def penalize(dtype: str, penalty: str = _penalty) -> Any:
+    def penalize(dtype: str, penalty: Any = _penalty) -> Any:
         x = normal(11, (9,), dtype)
         return jax.value_and_grad(lambda x: htf.penalize(x, penalty, 0.7))(x)
 
@@ -225,7 +225,7 @@ def residuals(given: Given) -> Any:
 for _way in ("gram", "qr"):
 
     @call(f"population_loss({_way})")
-    def population_loss(given: Given, method: str = _way) -> Any:
+    def population_loss(given: Given, method: Any = _way) -> Any:
         return htf.population_loss(given.other, method)(given.factors)
 
 
@@ -262,7 +262,7 @@ for _kind in ("components", "matrix"):
     @call(
         f"unbalancedness({_kind})", where=any_tree if _kind == "components" else has_chain
     )
-    def unbalancedness(given: Given, kind: str = _kind) -> Any:
+    def unbalancedness(given: Given, kind: Any = _kind) -> Any:
         return htf.unbalancedness(given.factors, kind)
 
 
@@ -289,7 +289,7 @@ def matricize(given: Given) -> Any:
 for _method in ("auto", "dense", "qr", "gram"):
 
     @call(f"singular_values({_method})", where=many_modes)
-    def singular_values(given: Given, method: str = _method) -> Any:
+    def singular_values(given: Given, method: Any = _method) -> Any:
         return htf.singular_values(given.factors, 0, method)
 
 

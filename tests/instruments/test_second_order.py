@@ -1,6 +1,7 @@
 """Second derivatives: finite and right in float32 where small initialization lives."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -123,9 +124,9 @@ def test_nothing_is_nan_at_zeros(name):
 
 def test_values_of_a_perfect_tree_in_float32():
     """Products with the Hessian agree between the routes to 1e-5."""
+    methods: tuple[Any, ...] = ("auto", "qr", "gram")
     products = [
-        hessian_product(lambda f, m=m: htf.singular_values(f, 4, m)[0])
-        for m in ("auto", "qr", "gram")
+        hessian_product(lambda f, m=m: htf.singular_values(f, 4, m)[0]) for m in methods
     ]
     for std in (1.0, 1e-2, 1e-3):
         start, along = (

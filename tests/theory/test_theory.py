@@ -208,7 +208,7 @@ def test_truncation_errors_are_bounded(name, root):
     factors = helpers.random_factors(name, root=root)
     tensor = np.asarray(htf.end_tensor(factors))
     children, weights = helpers.plain(factors)
-    norms = [np.linalg.norm(w) for w in reference.with_root(children, weights)]
+    norms = [float(np.linalg.norm(w)) for w in reference.with_root(children, weights)]
     if weights[-1] is None and len(children[-1]) > 1:
         norms[-1] = 1.0  # a root of ones only adds up products of two columns or more
     for keep in (0, 2):
