@@ -240,15 +240,17 @@ def test_rates_are_measured_with_jit_whatever_the_process_does(
     """JAX_DISABLE_JIT makes programs 1,600 times slower; later processes read the file."""
     from htfjax.contraction import rates
 
+    config: Any = jax.config
+
     def measured() -> htf.Rates:
-        assert not jax.config.read("jax_disable_jit")
+        assert not config.jax_disable_jit
         return SLOW_GEMM
 
     monkeypatch.setenv("HTFJAX_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(rates, "measure_rates", measured)
     rates.cached_rates.cache_clear()
     with jax.disable_jit():
-        assert jax.config.read("jax_disable_jit")
+        assert config.jax_disable_jit
         assert htf.device_rates() == SLOW_GEMM
     rates.cached_rates.cache_clear()
 
