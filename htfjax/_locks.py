@@ -18,7 +18,7 @@ __all__ = ["exclusive_lock", "lock_holder"]
 CANNOT = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
 # A look at the lock by `lock_holder` holds it for a moment.
 SECONDS = 0.5
-HOLDER = b'{"process"'  # how the file begins that says who holds a lock
+HOLDER = {"process", "host"}  # what is said of who holds a lock
 
 
 @contextlib.contextmanager
@@ -47,6 +47,7 @@ def exclusive_lock(
     _checks.real("seconds", seconds, least=0)
     if not path.parent.is_dir():
         raise ValueError(f"`path={path}`: the folder {path.parent} does not exist.")
+    _refuse_foreign(_holder_file(path))
     with warnings.catch_warnings():
         # filelock says that it falls back to the existence of a file, which is fine.
         warnings.simplefilter("ignore", UserWarning)
@@ -57,7 +58,6 @@ def exclusive_lock(
             "stop it, or choose another folder."
         )
     try:
-        _refuse_foreign(_holder_file(path))
         with _files.atomic_write(_holder_file(path)) as temporary:
             temporary.write_text(
                 json.dumps({"process": os.getpid(), "host": platform.node()}),
@@ -126,7 +126,11 @@ def _refuse_foreign(path: Path) -> None:
         content = path.read_bytes()
     except OSError:  # none, or not to be read: writing says what is wrong
         return
-    if content and not content.startswith(HOLDER):
+    try:
+        ours = not content or set(json.loads(content)) == HOLDER
+    except (ValueError, TypeError):
+        ours = False
+    if not ours:
         raise ValueError(
             f"{path} is needed to say who works here, and is not ours; move it away, or "
             "choose another folder. Nothing was touched."

@@ -27,6 +27,8 @@ def safe_norm(x: jax.Array, axis: int) -> jax.Array:
 
     Scaled by the largest entry, so that tiny vectors do not vanish when squared.
     """
+    if x.dtype == jnp.float16:  # its subnormal numbers are ordinary ones to processors
+        return safe_norm(x.astype(jnp.float32), axis).astype(x.dtype)
     scale = _scale(jax.lax.stop_gradient(x), axis)
     root = safe_sqrt(jnp.sum(jnp.square(x / scale), axis=axis))
     return jnp.squeeze(scale, axis=axis) * root

@@ -25,7 +25,7 @@ def main() -> None:
     table.add_column("question")
     for name, question in questions().items():
         table.add_row(name, question)
-    console = Console()
+    console = Console(markup=False)
     console.print(table)
     console.print("\nEvery command takes --help, and --out DIR for its results.")
 

@@ -37,9 +37,9 @@ def command(
       each with a message of one line.
     """
     asked = tyro.cli(options, prog=f"python -m sims.{name}", args=_arguments())
-    console = Console()
+    console = Console(markup=False)
     if not console.is_terminal:
-        console = Console(width=WIDTH)
+        console = Console(width=WIDTH, markup=False)
     with htf.runs.stop_signals() as signals:
         try:
             asked = _expanded(asked)
@@ -61,9 +61,10 @@ def _arguments() -> list[str]:
     Ends the process with code 2 at `--out ""`, which would be the current folder.
     """
     words = sys.argv[1:]
-    empty = [word.removesuffix("=") for word in words if word.endswith("=")]
+    parts = [word.partition("=") for word in words]
+    empty = [name for name, equals, value in parts if equals and not value]
     empty += [before for before, word in itertools.pairwise(words) if not word]
-    named = [word for word in empty if word.startswith("--")]
+    named = [word for word in empty if word.startswith("--") and "=" not in word]
     if named:
         sys.stderr.write(f"error: `{named[0]}` is empty; give it a value.\n")
         sys.exit(2)

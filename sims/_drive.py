@@ -158,7 +158,7 @@ def checkpoint_of(folder: Path, name: str) -> Path:
 
 def progress_display() -> rich.progress.Progress:
     """Bars with time left; without a terminal, a plain line now and then."""
-    console = rich.console.Console(stderr=True)
+    console = rich.console.Console(stderr=True, markup=False)
     return rich.progress.Progress(
         rich.progress.TextColumn("{task.description}"),
         rich.progress.BarColumn(),
@@ -240,7 +240,7 @@ def _resume(
         lost = f"{records} does not reach step {int(state.step)} of its checkpoint"
     if lost is not None or dataset is None or state is None:
         text = f"{job.name}: {lost}; computed anew from step 0"
-        progress.console.print(text)
+        progress.console.print(text, highlight=False)
         return start, None
     ahead = int(dataset.step[-1]) > int(state.step)
     if ahead and not (keep_good and dataset.attrs["status"] == "diverged"):

@@ -52,7 +52,7 @@ def drive_grid(grid: Any, out: Path, **options: Any) -> Iterator[Any]:
 
 def _follow(session: Any, runs: int) -> Any:
     """Shows the progress of a session to its end; the last one."""
-    console = rich.console.Console(stderr=True)
+    console = rich.console.Console(stderr=True, markup=False)
     display = rich.progress.Progress(
         rich.progress.TextColumn("{task.description}"),
         rich.progress.BarColumn(),

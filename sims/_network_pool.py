@@ -212,7 +212,7 @@ class _Relay:
         del task
         self.send(("step", self.number, completed / self.total, note))
 
-    def print(self, text: str) -> None:
+    def print(self, text: str, **_: Any) -> None:
         self.send(("say", self.number, text))
 
 
@@ -225,7 +225,7 @@ class _Board:
         self.at_first: dict[int, float] = {}
         self.done = len(points) - len(left)
         self.begun = self.spoke = time.monotonic()
-        console = rich.console.Console(stderr=True)
+        console = rich.console.Console(stderr=True, markup=False)
         self.display = rich.progress.Progress(
             rich.progress.TextColumn("{task.description}"),
             rich.progress.BarColumn(),

@@ -310,6 +310,12 @@ MISTAKES = [
         "`target_factors[0, 0]` 1e+300 float32",
     ),
     (
+        "spectra_in_bfloat16",
+        lambda: htf.spectra(factors(dtype=jnp.bfloat16)),
+        TypeError,
+        "`factors` bfloat16 float32",
+    ),
+    (
         "vectors_beyond_float32",
         lambda: htf.sense(factors(dtype=jnp.float32), [1e300 * x for x in VECTORS]),
         ValueError,

@@ -80,7 +80,11 @@ def _stacked(factors: Factors, groups: Groups) -> GroupedFactors:
         groups=groups,
         fixed=factors.fixed,
     )
-    return known(grouped, dataclasses.replace(layout_of(factors), groups=groups))
+    layout = layout_of(factors)
+    # The stacks are jax's arrays, of the dtype that it makes of NumPy's now.
+    return known(
+        grouped, dataclasses.replace(layout, groups=groups, weights_dtype=layout.dtype)
+    )
 
 
 def _groups(*layouts: Layout) -> Groups:

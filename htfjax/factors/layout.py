@@ -231,7 +231,9 @@ def with_constants(factors: Factors | GroupedFactors, name: str = "factors") -> 
     )
     alone = tuple((k,) for k in range(layout.tree.num_nodes))
     constant = dataclasses.replace(factors, weights=weights)
-    return known(constant, dataclasses.replace(layout, groups=alone))
+    return known(
+        constant, dataclasses.replace(layout, groups=alone, weights_dtype=layout.dtype)
+    )
 
 
 def shapes(factors: Factors | GroupedFactors, name: str = "factors") -> Factors:
@@ -323,7 +325,12 @@ def _check_groups(factors: GroupedFactors, name: str) -> None:
             f"{_checks.spell(stacks)} and {_checks.spell(groups)}; `group` makes them."
         )
     nodes = [k for nodes in groups for k in (nodes if isinstance(nodes, tuple) else ())]
-    if set(nodes) != set(range(factors.tree.num_nodes)) or len(set(nodes)) < len(nodes):
+    nodes = [k if type(k) is int else -1 for k in nodes]
+    if (
+        () in groups
+        or set(nodes) != set(range(factors.tree.num_nodes))
+        or len(set(nodes)) < len(nodes)
+    ):
         raise ValueError(
             f"{_part(name, 'groups')} must hold every node 0..{factors.tree.root} once, "
             f"got {_checks.spell(groups)}; `group` makes them."
@@ -333,6 +340,16 @@ def _check_groups(factors: GroupedFactors, name: str) -> None:
             f"{_part(name, 'stacks')} has {len(stacks)} arrays, there are {len(groups)} "
             "groups."
         )
+    place = {k: g for g, nodes in enumerate(groups) for k in nodes}
+    below = factors.tree.children
+    for g, nodes in enumerate(groups):
+        kinds = {tuple(place[c] for c in below[k]) for k in nodes}
+        if len(kinds) > 1 or any(h >= g for kind in kinds for h in kind):
+            raise ValueError(
+                f"{_part(name, 'groups')} must be of nodes with alike children, whose "
+                f"groups stand before, got {_checks.spell(nodes)} at place {g}; `group` "
+                "makes them."
+            )
     split = [nodes for nodes in groups if len({k in fixed for k in nodes}) > 1]
     if split:
         raise ValueError(

@@ -275,6 +275,11 @@ def _choose(
 ) -> str:
     """The cheapest of the routes in `costs` that fits in memory and is accurate."""
     _checks.one_of("method", method, METHODS)
+    if jnp.finfo(layout.dtype).bits < 32:
+        raise TypeError(
+            f"`factors` are {layout.dtype}, in which nothing can be decomposed; cast them "
+            "to float32."
+        )
     promised = _promises(layout)
     if accuracy is not None:
         _checks.positive("accuracy", accuracy)

@@ -5,6 +5,7 @@ import dataclasses
 import itertools
 import logging
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -73,8 +74,9 @@ def save_state(path: str | os.PathLike, state: Any, *, label: str = "") -> None:
             raise
     # Two renames: a kill between them leaves the old one under its other name, where
     # `load_state` looks too.
-    _remove(stale)
+    # Where a kill came there, the old one is all that there is until the last rename.
     if target.exists():
+        _remove(stale)
         target.rename(stale)
     fresh.rename(target)
     _remove(stale)
@@ -354,7 +356,7 @@ def _refuse_foreign(folder: Path) -> None:
         for name in names
         if name not in ours
         # A write that was killed leaves parts of which there is no list.
-        and not (unfinished and name.startswith(ARRAYS))
+        and not (unfinished and re.match(rf"{ARRAYS}($|/|\.orbax)", name))
         and not (name.startswith(f".{MARK}.") and len(name) == len(MARK) + 15)
     )
     found = list(itertools.islice(foreign, 6))  # a home folder is not searched to its end
@@ -374,8 +376,10 @@ def _remove(folder: Path) -> None:
     inside = sorted(folder.rglob("*"), reverse=True)  # files before their folders
     for path in [*(p for p in inside if p != folder / MARK), folder / MARK, folder]:
         with contextlib.suppress(OSError):
-            if path.exists():
-                path.rmdir() if path.is_dir() else path.unlink()
+            if path.is_symlink() or path.is_file():
+                path.unlink()  # of a link only itself
+            elif path.exists():
+                path.rmdir()
 
 
 def _write(folder: Path, leaves: list[_Leaf], arrays: list[np.ndarray], label: str) -> None:
@@ -437,6 +441,8 @@ def _read_mark(folder: Path, path: Any) -> dict[str, Any]:
         mark = _digests.read_sealed(folder / MARK)
         version = int(mark["format"])
         whole = {"label", "leaves", "files"} <= set(mark)
+        if whole:
+            dict(mark["files"]), [leaf["name"] for leaf in mark["leaves"]]
     except FileNotFoundError:
         raise ValueError(
             f"`path={path}` is damaged, or no checkpoint: it has no {MARK}; restore it "

@@ -103,3 +103,38 @@ def test_one_call_finds_one_layout(method, given):
     htf.local_component_norms(fresh)
     # The sweeps work on stacks, whose layout is known from that of the matrices.
     assert layouts._layout.cache_info().misses == (2 if (method, given) == SWEEP else 1)
+
+
+def test_stacks_have_the_dtype_that_jax_gave_them():
+    """Whatever jax is set to later."""
+    rng = np.random.default_rng(0)
+    shapes = [(3, 2)] * 4 + [(2, 2)] * 2 + [(2, 1)]
+    factors = htf.Factors(
+        tree=htf.perfect(4), weights=tuple(map(rng.normal, [0] * 7, [1] * 7, shapes))
+    )
+    with jax.enable_x64(False):
+        grouped = htf.group(factors)
+    assert layout_of(grouped).dtype == grouped.stacks[0].dtype == np.float32
+    with pytest.raises(ValueError, match="float32"):
+        htf.spectrum(grouped, 4, accuracy=1e-10)
+
+
+ALIKE = {
+    "a leaf beside a node inside": (((0, 1, 2, 3), (4,)), "alike children"),
+    "parents before children": (((3,), (0, 1, 2), (4,)), "alike children"),
+    "an empty group": (((0, 1), (2,), (), (3,), (4,)), "every node"),
+    "floats": (((0.0, 1.0), (2,), (3,), (4,)), "every node"),
+    "lists": (([0, 1], (2,), (3,), (4,)), "every node"),
+    "a list in it": ((((0,), 1), (2,), (3,), (4,)), "every node"),
+}
+
+
+@pytest.mark.parametrize("case", ALIKE)
+def test_groups_that_do_not_fit_the_tree(case):
+    """One observation once came back as two values."""
+    groups, said = ALIKE[case]
+    tree = htf.ModeTree.from_nested(((0, 1), 2))
+    stacks = tuple(jnp.ones((len(g), 2, 1 if 4 in g else 2)) for g in groups)
+    grouped = htf.GroupedFactors(stacks=stacks, tree=tree, groups=groups)
+    with pytest.raises(ValueError, match=f"`groups` must .*{said}"):
+        htf.entries(grouped, np.array([[0, 1, 1]]))

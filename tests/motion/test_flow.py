@@ -51,6 +51,16 @@ def test_norms_at_the_ends_of_a_dtype(dtype):
     assert np.all(np.isfinite(np.asarray(slopes, float)))
 
 
+def test_small_norms_of_half_precision():
+    """Down to the smallest number, which is subnormal."""
+    vectors = np.array([[3e-5, 4e-5], [3e-6, 4e-6], [6e-8, 0.0]], np.float16)
+    found = _numerics.safe_norm(jnp.asarray(vectors), axis=1)
+    wanted = np.linalg.norm(vectors.astype(float), axis=1)
+    np.testing.assert_allclose(np.asarray(found, float), wanted, rtol=1e-3, atol=6e-8)
+    slopes = jax.grad(lambda x: _numerics.safe_norm(x, axis=1)[0])(jnp.asarray(vectors))
+    np.testing.assert_allclose(np.asarray(slopes[0], float), [0.6, 0.8], rtol=2e-2)
+
+
 # Exact solutions
 
 

@@ -1,5 +1,6 @@
 """Checkpoints of states: what comes back, what is refused, what is never removed."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import optax
 import pytest
 
 import htfjax as htf
+from htfjax import runs
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
@@ -404,3 +406,73 @@ def test_a_kill_while_an_old_checkpoint_is_removed(tmp_path, monkeypatch, after)
     htf.save_state(tmp_path / "s", {"w": state["w"] + 2})
     np.testing.assert_array_equal(htf.load_state(tmp_path / "s", state)["w"][0], 2.0)
     assert [path.name for path in tmp_path.iterdir()] == ["s"]
+
+
+@pytest.mark.parametrize("second", range(12))
+def test_two_kills_leave_a_checkpoint(tmp_path, monkeypatch, second):
+    """The first between the two renames, the second anywhere in the next call."""
+    state, fails = {"w": jnp.arange(300.0)}, {"rename": 0, "any": 0}
+
+    def failing(name, kind):
+        work = getattr(Path, name)
+
+        def count(path, *args, **options):
+            fails[kind] -= 1
+            if fails[kind] == 0:
+                raise Killed
+            return work(path, *args, **options)
+
+        monkeypatch.setattr(Path, name, count)
+
+    htf.save_state(tmp_path / "s", state)
+    failing("rename", "rename")
+    fails["rename"] = 2
+    with pytest.raises(Killed):
+        htf.save_state(tmp_path / "s", state)
+    assert not (tmp_path / "s").exists()
+    for name in ("unlink", "rmdir", "rename", "mkdir"):
+        failing(name, "any")
+    fails["any"] = second + 1
+    with contextlib.suppress(Killed):
+        htf.save_state(tmp_path / "s", {"w": state["w"] + 1})
+    fails["any"] = 0
+    assert float(htf.load_state(tmp_path / "s", state)["w"][0]) in (0.0, 1.0)
+    htf.save_state(tmp_path / "s", {"w": state["w"] + 2})
+    assert float(htf.load_state(tmp_path / "s", state)["w"][0]) == 2.0
+    assert [path.name for path in tmp_path.iterdir()] == ["s"]
+
+
+def test_what_a_link_leads_to_is_left_alone(tmp_path):
+    """Arrays that were moved to another disk, and an unfinished write beside them."""
+    elsewhere, path = tmp_path / "elsewhere", tmp_path / "s"
+    htf.save_state(path, {"w": jnp.arange(300.0)})
+    (path / "arrays").rename(elsewhere)
+    (path / "arrays").symlink_to(elsewhere)
+    before = sorted(elsewhere.rglob("*"))
+    (tmp_path / ".s.new").mkdir()
+    (tmp_path / ".s.new" / "arrays").symlink_to(tmp_path / "nowhere")
+    runs.write_sealed(tmp_path / ".s.new" / "checkpoint.json", {"format": 1})
+    for _ in range(2):
+        htf.save_state(path, {"w": jnp.arange(300.0) + 1})
+    assert sorted(elsewhere.rglob("*")) == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["elsewhere", "s"]
+
+
+def test_a_file_of_the_user_in_an_unfinished_checkpoint_is_left_alone(tmp_path):
+    (tmp_path / ".s.new").mkdir()
+    (tmp_path / ".s.new" / "arrays_of_mine.txt").write_text("mine")
+    runs.write_sealed(tmp_path / ".s.new" / "checkpoint.json", {"format": 1})
+    with pytest.raises(ValueError, match=r"arrays_of_mine\.txt, which no checkpoint"):
+        htf.save_state(tmp_path / "s", jnp.ones(3))
+
+
+@pytest.mark.parametrize(
+    "broken", [{"files": None}, {"files": ["a"]}, {"leaves": [{}]}, {"leaves": None}]
+)
+def test_a_list_of_another_form_is_damaged(tmp_path, broken):
+    htf.save_state(tmp_path / "s", jnp.ones(3))
+    mark = tmp_path / "s" / "checkpoint.json"
+    runs.write_sealed(mark, runs.read_sealed(mark) | broken)
+    for look in (htf.check_state, lambda p: htf.load_state(p, like=jnp.ones(3))):
+        with pytest.raises(ValueError, match="damaged"):
+            look(tmp_path / "s")

@@ -122,13 +122,16 @@ def test_other_failures_to_lock_are_not_hidden(tmp_path, monkeypatch):
         runs.exclusive_lock(tmp_path / "lock", "it").__enter__()
 
 
-@pytest.mark.parametrize("content", ['{"dependencies": {}}', "[1]", "a lock of mine"])
+@pytest.mark.parametrize(
+    "content", ['{"dependencies": {}}', '{"process": "etching"}', "[1]", "a lock of mine"]
+)
 def test_a_file_of_the_user_is_not_the_holder_of_a_lock(tmp_path, content):
     (tmp_path / "lock.json").write_text(content)
     refused = pytest.raises(ValueError, match=r"lock\.json .*not ours; move it away")
     with refused, runs.exclusive_lock(tmp_path / "lock", "it"):
         pass
     assert (tmp_path / "lock.json").read_text() == content
+    assert [path.name for path in tmp_path.iterdir()] == ["lock.json"]
     (tmp_path / "lock.json").write_text("")  # a write that a full disk cut off
     with runs.exclusive_lock(tmp_path / "lock", "it"):
         assert json.loads((tmp_path / "lock.json").read_text())["process"] == os.getpid()

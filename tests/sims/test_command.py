@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 import htfjax as htf
-from sims._command import INTERRUPTED, command
+from sims._command import INTERRUPTED, _arguments, command
 from sims._errors import FolderError, RunError, SettingError
 
 
@@ -132,3 +132,9 @@ def test_an_empty_path_is_not_the_current_folder(
         command("test", Options, lambda options: 0, lambda *_: 0)
     assert stopped.value.code == 2
     assert capsys.readouterr().err == "error: `--out` is empty; give it a value.\n"
+
+
+def test_a_value_may_end_in_an_equals_sign(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what follows the first one is the value."""
+    monkeypatch.setattr("sys.argv", ["test", "--out=a=", "--out", "b="])
+    assert _arguments() == ["--out=a=", "--out", "b="]
