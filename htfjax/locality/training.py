@@ -17,6 +17,7 @@ from jax import lax
 from htfjax import _checks
 from htfjax.locality import inputs as _inputs
 from htfjax.locality.logits import count_correct, fit_loss
+from htfjax.locality.regularizer import patches as _patches
 from htfjax.locality.regularizer.gradient_norm import gradient_norm_loss
 from htfjax.locality.regularizer.regularizer import (
     BATCH_NORMS,
@@ -250,7 +251,7 @@ def training_loss(
         )
     regular = not is_zero(coefficient)
     if patches is not None:
-        patches = _inputs.drawing_function("patches", patches)
+        patches = _inputs.drawing_function("patches", _patches.traced_places(patches))
     if regular and penalty == "input_gradient_change" and patches is None:
         raise ValueError("`patches` is needed: `EitherOrder` or `RandomPatches`.")
     return TrainingLoss(

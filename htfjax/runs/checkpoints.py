@@ -442,7 +442,7 @@ def _read_mark(folder: Path, path: Any) -> dict[str, Any]:
         version = int(mark["format"])
         whole = {"label", "leaves", "files"} <= set(mark)
         if whole:
-            dict(mark["files"]), [leaf["name"] for leaf in mark["leaves"]]
+            _ = dict(mark["files"]), [leaf["name"] for leaf in mark["leaves"]]
     except FileNotFoundError:
         raise ValueError(
             f"`path={path}` is damaged, or no checkpoint: it has no {MARK}; restore it "

@@ -44,6 +44,20 @@ class Patch:
             object.__setattr__(self, name, side)
 
 
+def traced_places(tree: Any) -> Any:
+    """A pytree whose patches have places that compiled programs trace.
+
+    A Python integer would be static, and every other place another program.
+    """
+
+    def traced(node: Any) -> Any:
+        if not isinstance(node, Patch):
+            return node
+        return jax.tree.map(lambda at: np.int32(at) if type(at) is int else at, node)
+
+    return jax.tree.map(traced, tree, is_leaf=lambda node: isinstance(node, Patch))
+
+
 def crop(x: jax.Array, patch: Patch) -> jax.Array:
     """The content of a patch: (B, H, W, C) -> (B, height, width, C)."""
     sizes = (x.shape[0], patch.height, patch.width, x.shape[3])
