@@ -198,7 +198,8 @@ def test_the_regularizer_takes_every_net(name: str, batch_norm: Any) -> None:
             np.testing.assert_allclose(slopes[key], gradient, atol=1e-9 * size)
         for key, value in plain[1][0].items():
             np.testing.assert_allclose(cheap[1][0][key], value, rtol=1e-10)
-        assert 0 < float(cheap[1][1].change) < 1
+        # One where another content bends nothing, or an image is blind to the patch.
+        assert 0 < float(cheap[1][1].change) <= 1 + 1e-12
 
 
 @pytest.mark.slow
