@@ -69,7 +69,7 @@ def python(*arguments: str, cwd: Path, **environment: str) -> subprocess.Complet
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=cwd, env=variables | environment, capture_output=True, text=True,
-        encoding="utf-8", timeout=300, check=False,
+        encoding=environment.get("PYTHONIOENCODING", "utf-8"), timeout=300, check=False,
     )  # fmt: skip
 
 
