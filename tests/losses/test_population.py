@@ -153,7 +153,7 @@ def test_float32_and_a_number_of_entries_beyond_64_bits():
         (
             lambda a, b: htf.population_loss(None),  # pyright: ignore[reportArgumentType]
             TypeError,
-            "`factors`",
+            "`target_factors`",
         ),
         (lambda a, b: htf.population_loss(a)(b), ValueError, "one tree"),
         (

@@ -3,6 +3,7 @@
 import collections
 import contextlib
 import dataclasses
+import filecmp
 import json
 import os
 import re
@@ -425,6 +426,12 @@ def test_every_damaged_file_is_mended_or_named(
         shutil.copytree(source, folder)
         with contextlib.nullcontext() if file.suffix in FIGURES else cheap_figures():
             names = hurt(folder, file, kind, sister)
+            if (folder / file).exists() and filecmp.cmp(
+                folder / file, source / file, shallow=False
+            ):
+                found["unhurt"] += 1  # the sister's is the same
+                shutil.rmtree(folder)
+                continue
             try:
                 found[outcome(
                     folder, kind, names, source, whole,
