@@ -79,7 +79,7 @@ def program_metadata(
 
 
 def metadata_of(program: str, name: str) -> str:
-    """Path of the metadata of a quantity within the folder."""
+    """Path of a quantity's metadata within the folder."""
     return f"{RECORDS}/{program}/{name}/zarr.json"
 
 

@@ -139,7 +139,8 @@ def layout_of(factors: Any, name: str = "factors") -> Layout:
     grouped = isinstance(factors, GroupedFactors)
     found = _layout(
         plain.tree,
-        tuple(None if w is None else w.shape for w in plain.weights),
+        _rows(plain),
+        plain.weights[plain.tree.root] is not None,
         next(w.dtype for w in plain.weights if w is not None),
         plain.fixed,
         factors.groups if grouped else None,
@@ -157,24 +158,21 @@ def known(factors: Any, layout: Layout) -> Any:
 @functools.lru_cache(maxsize=256)
 def _layout(
     tree: ModeTree,
-    shapes: tuple[tuple[int, int] | None, ...],
+    widths: tuple[int, ...],
+    has_root: bool,
     dtype: Any,
     fixed: tuple[int, ...],
     groups: tuple[tuple[int, ...], ...] | None,
 ) -> Layout:
     """The layout of sound factors: one for all of equal shapes, whatever becomes of them
     on their way through transformations."""
-    rows, data = [], set(fixed)
-    for k, shape in enumerate(shapes):
-        # The width of a root of ones is that of its children's columns.
-        below = shapes[tree.children[k][0]] if shape is None else None
-        rows.append(shape[0] if shape is not None else below[1] if below else 0)
+    data = set(fixed) if has_root else {*fixed, tree.root}
     return Layout(
         tree=tree,
-        widths=tuple(rows),
+        widths=widths,
         weights_dtype=dtype,
-        trained=tuple(s is not None and k not in data for k, s in enumerate(shapes)),
-        has_root=shapes[tree.root] is not None,
+        trained=tuple(k not in data for k in range(tree.num_nodes)),
+        has_root=has_root,
         groups=groups or tuple((k,) for k in range(tree.num_nodes)),
     )
 
@@ -326,11 +324,7 @@ def _check_groups(factors: GroupedFactors, name: str) -> None:
         )
     nodes = [k for nodes in groups for k in (nodes if isinstance(nodes, tuple) else ())]
     nodes = [k if type(k) is int else -1 for k in nodes]
-    if (
-        () in groups
-        or set(nodes) != set(range(factors.tree.num_nodes))
-        or len(set(nodes)) < len(nodes)
-    ):
+    if () in groups or sorted(nodes) != list(range(factors.tree.num_nodes)):
         raise ValueError(
             f"{_part(name, 'groups')} must hold every node 0..{factors.tree.root} once, "
             f"got {_checks.spell(groups)}; `group` makes them."
@@ -359,7 +353,7 @@ def _check_groups(factors: GroupedFactors, name: str) -> None:
 
 
 def _rows(factors: Factors) -> tuple[int, ...]:
-    """R_k for every node of factors that need not be sound."""
+    """R_k for every node; that of a root of ones is its children's number of columns."""
     rows = []
     for k, weight in enumerate(factors.weights):
         if weight is None:
