@@ -73,8 +73,9 @@ from .losses.loss import minibatch_loss as minibatch_loss
 from .losses.loss import residuals as residuals
 from .losses.loss import sensing_loss as sensing_loss
 from .losses.population import population_loss as population_loss
+from .losses.gradient import Carrying as Carrying
+from .losses.gradient import ScaledGradient as ScaledGradient
 from .losses.scaled import Magnitude as Magnitude
-from .losses.scaled import ScaledGradient as ScaledGradient
 from .losses.scaled import magnitude as magnitude
 from .losses.scaled import scaled_loss as scaled_loss
 from .losses.scaled import scaled_value_and_grad as scaled_value_and_grad
@@ -89,13 +90,12 @@ from .motion.rises import RiseTimes as RiseTimes
 from .motion.rises import crossings as crossings
 from .motion.rises import incrementality as incrementality
 from .motion.rises import rise_times as rise_times
-from .motion.descent import Carrying as Carrying
 from .motion.descent import DescentState as DescentState
 from .motion.descent import continue_descent as continue_descent
 from .motion.descent import descend as descend
 from .motion.descent import start_descent as start_descent
 from .motion.chunks import descend_in_chunks as descend_in_chunks
-from .motion.flow_records import FlowTrajectory as FlowTrajectory
+from .motion.flow_report import FlowReport as FlowReport
 from .motion.flow import gradient_flow as gradient_flow
 
 from .runs.checkpoints import check_state as check_state

@@ -67,7 +67,7 @@ LATER: set[str] = set()
 EXTRAS = {
     "Carrying",
     "check_state",
-    "FlowTrajectory",
+    "FlowReport",
     "GroupedFactors",
     "NodeValues",
     "Magnitude",

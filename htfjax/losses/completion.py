@@ -19,6 +19,7 @@ from htfjax.factors.factors import Factors, GroupedFactors
 from htfjax.factors.layout import layout_of, with_constants
 from htfjax.losses import penalty as _penalty
 from htfjax.losses.penalty import Penalty
+from htfjax.losses.sums import Summable
 from htfjax.trees.mode_tree import ModeTree
 
 __all__ = ["CompletionLoss", "completion_loss", "loss_plan", "observed_entries"]
@@ -26,7 +27,7 @@ __all__ = ["CompletionLoss", "completion_loss", "loss_plan", "observed_entries"]
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
-class CompletionLoss:
+class CompletionLoss(Summable):
     """Mean penalty on observed entries; made by `completion_loss`."""
 
     indices: jax.Array  # (B, N) int32

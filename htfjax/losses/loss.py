@@ -19,6 +19,7 @@ from htfjax.factors.factors import Factors
 from htfjax.factors.layout import layout_of
 from htfjax.losses.completion import CompletionLoss, loss_plan, observed_entries
 from htfjax.losses.penalty import Penalty, check_data, mean_penalty, working
+from htfjax.losses.sums import Summable
 
 __all__ = [
     "MatrixSensingLoss",
@@ -33,7 +34,7 @@ __all__ = [
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
-class SensingLoss:
+class SensingLoss(Summable):
     """Mean penalty on rank-one measurements; made by `sensing_loss`."""
 
     vectors: tuple[jax.Array, ...] | jax.Array  # N arrays (B, D_n), or (N, B, D)
@@ -48,7 +49,7 @@ class SensingLoss:
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
-class MatrixSensingLoss:
+class MatrixSensingLoss(Summable):
     """Mean penalty on matrix measurements; made by `matrix_sensing_loss`."""
 
     matrices: jax.Array  # (B, D_0, D_1)
@@ -66,7 +67,7 @@ ObservationLoss = CompletionLoss | SensingLoss | MatrixSensingLoss
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
-class MinibatchLoss:
+class MinibatchLoss(Summable):
     """A loss on a random part of the observations; made by `minibatch_loss`."""
 
     loss: ObservationLoss
@@ -74,10 +75,14 @@ class MinibatchLoss:
 
     def __call__(self, factors: Factors, key: jax.Array) -> jax.Array:
         """The loss on the observations that `key` draws, ()."""
+        return self.drawn(key)(factors)
+
+    def drawn(self, key: jax.Array | None) -> ObservationLoss:
+        """The loss on the observations that `key` draws."""
         _checks.key("key", key)
         count = self.loss.targets.shape[0]
         rows = jax.random.permutation(key, count)[: self.batch_size]
-        return _take(self.loss, rows)(factors)
+        return _take(self.loss, rows)
 
 
 def sensing_loss(

@@ -10,13 +10,14 @@ from htfjax import _checks, _numerics
 from htfjax.factors.factors import Factors, GroupedFactors
 from htfjax.factors.layout import layout_of
 from htfjax.instruments.inner import METHODS, check_pair, scaled_squared_distance
+from htfjax.losses.sums import Summable
 
 __all__ = ["PopulationLoss", "population_loss"]
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
-class PopulationLoss:
+class PopulationLoss(Summable):
     """Mean squared error over all entries; made by `population_loss`."""
 
     target: Factors | GroupedFactors

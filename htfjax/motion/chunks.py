@@ -8,6 +8,7 @@ import jax
 import optax
 
 from htfjax import _checks
+from htfjax.losses.gradient import Loss, check_loss
 from htfjax.motion.descent import DescentState, check_state, continue_descent
 from htfjax.motion.trajectory import Trajectory
 
@@ -16,7 +17,7 @@ __all__ = ["chunk_lengths", "descend_in_chunks"]
 
 def descend_in_chunks(
     state: DescentState,
-    loss: Callable[..., Any],
+    loss: Loss,
     optimizer: optax.GradientTransformation,
     *,
     num_steps: int,
@@ -54,7 +55,7 @@ def descend_in_chunks(
       50
     """
     check_state(state)
-    _checks.function("loss", loss)
+    check_loss("loss", loss)
     _checks.optimizer("optimizer", optimizer)
     if observe is not None:
         _checks.function("observe", observe)
@@ -67,7 +68,7 @@ def descend_in_chunks(
 def _chunks(
     lengths: list[int],
     state: DescentState,
-    loss: Callable[..., Any],
+    loss: Loss,
     optimizer: optax.GradientTransformation,
     record_every: int,
     observe: Callable[[Any], Any] | None,
