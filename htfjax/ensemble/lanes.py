@@ -13,6 +13,7 @@ import numpy as np
 from htfjax import _checks
 from htfjax.contraction.rates import Rates, device_rates
 from htfjax.ensemble.grid import check_seed, check_setting, float_fields
+from htfjax.losses.gradient import check_loss
 from htfjax.motion.descent import DescentState, continue_descent
 from htfjax.motion.trajectory import Trajectory
 
@@ -124,7 +125,7 @@ def _checked(lane: Any) -> Lane:
         raise TypeError(f"`build` must return a Lane, got {_checks.spell(lane)}.")
     advice = "`start_descent` makes one"
     _checks.instance("build.state", lane.state, DescentState, advice)
-    _checks.function("build.loss", lane.loss)
+    check_loss("build.loss", lane.loss)
     if lane.observe is not None:
         _checks.function("build.observe", lane.observe)
     if lane.key is not None:

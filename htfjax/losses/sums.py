@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from htfjax import _checks, _numerics
 from htfjax.losses.gradient import (
+    Carrying,
     Loss,
     ScaledGradient,
     brings_gradient,
@@ -43,7 +44,7 @@ class Summable:
 
     def __mul__(self, factor: Any) -> "SumLoss":
         """The multiple."""
-        if isinstance(factor, Summable) or callable(factor):
+        if callable(factor):
             return NotImplemented
         _checks.real("factor", factor)
         losses, weights = zip(*_terms(self), strict=True)
@@ -74,11 +75,7 @@ class SumLoss(Summable):
         return self._sum([_value(loss, params, key) for loss in self.losses])
 
     def value_and_grad(self, params: Any, key: jax.Array | None = None) -> tuple:
-        """((value, ()), gradient), the latter times a power of two if `is_scaled`.
-
-        Raises:
-          TypeError: a term that hands something on.
-        """
+        """((value, ()), gradient), the latter times a power of two if `is_scaled`."""
         if self.is_scaled:
             found = self.scaled_value_and_grad(params, key)
             return (found.value, ()), found.gradient
@@ -131,13 +128,13 @@ def _value(loss: Any, params: Any, key: jax.Array | None) -> jax.Array:
 
 
 def _plain(loss: Any, params: Any, key: jax.Array | None) -> tuple[jax.Array, Any]:
-    own = (key,) if brings_gradient(loss) else _keys(loss, key)
-    (value, carried), gradient = value_and_grad(loss, params, *own)
-    if jax.tree.leaves(carried):
+    if isinstance(params, Carrying):
         raise TypeError(
             "`params` is a `Carrying`, but a sum of losses hands nothing on; add the terms "
             "within one loss function."
         )
+    own = (key,) if brings_gradient(loss) else _keys(loss, key)
+    (value, _), gradient = value_and_grad(loss, params, *own)
     return value, gradient
 
 
