@@ -210,7 +210,7 @@ def freeze(tree: Any) -> Any:
     return jax.tree.map(zero_fixed, tree, is_leaf=lambda x: isinstance(x, kinds))
 
 
-def _at_key(loss: Callable[..., Any], key: jax.Array | None) -> Callable[[Any], Any]:
+def _at_key(loss: Any, key: jax.Array | None) -> Callable[[Any], Any]:
     """The loss as a function of the parameters alone."""
     return loss if key is None else lambda params: loss(params, key)
 

@@ -77,7 +77,7 @@ class MinibatchLoss(Summable):
         """The loss on the observations that `key` draws, ()."""
         return self.drawn(key)(factors)
 
-    def drawn(self, key: jax.Array | None) -> ObservationLoss:
+    def drawn(self, key: Any) -> ObservationLoss:
         """The loss on the observations that `key` draws."""
         _checks.key("key", key)
         count = self.loss.targets.shape[0]

@@ -12,7 +12,6 @@ import jax.numpy as jnp
 from htfjax import _checks, _numerics
 from htfjax.losses.gradient import (
     Carrying,
-    Loss,
     ScaledGradient,
     brings_gradient,
     check_loss,
@@ -113,7 +112,7 @@ class SumLoss(Summable):
 ZERO = -(2**29)
 
 
-def _terms(loss: Loss) -> list[tuple[Any, Any]]:
+def _terms(loss: Any) -> list[tuple[Any, Any]]:
     """Losses and weights of what is added; functions as pytrees without leaves."""
     if isinstance(loss, SumLoss):
         return list(zip(loss.losses, loss.weights, strict=True))

@@ -10,7 +10,7 @@ import optax
 from htfjax import _checks
 from htfjax.losses.gradient import Loss, check_loss
 from htfjax.motion.descent import DescentState, check_state, continue_descent
-from htfjax.motion.trajectory import Trajectory
+from htfjax.motion.trajectory import Observed, Trajectory
 
 __all__ = ["chunk_lengths", "descend_in_chunks"]
 
@@ -23,9 +23,9 @@ def descend_in_chunks(
     num_steps: int,
     record_every: int,
     chunk_steps: int,
-    observe: Callable[[Any], Any] | None = None,
+    observe: Callable[[Any], Observed] | None = None,
     key: jax.Array | None = None,
-) -> Iterator[tuple[DescentState, Trajectory]]:
+) -> Iterator[tuple[DescentState, Trajectory[Observed, None]]]:
     """Descent until step `num_steps`, yielding the state and the records of each chunk.
 
     Chunks end at multiples of `chunk_steps`, counted from step 0, so a resumed run has
@@ -71,9 +71,9 @@ def _chunks(
     loss: Loss,
     optimizer: optax.GradientTransformation,
     record_every: int,
-    observe: Callable[[Any], Any] | None,
+    observe: Callable[[Any], Observed] | None,
     key: jax.Array | None,
-) -> Iterator[tuple[DescentState, Trajectory]]:
+) -> Iterator[tuple[DescentState, Trajectory[Observed, None]]]:
     """The chunks of `descend_in_chunks`, whose arguments are checked before the first."""
     for length in lengths:
         state, piece = continue_descent(

@@ -21,7 +21,7 @@ from htfjax.losses.gradient import (
     value_and_grad,
     value_function,
 )
-from htfjax.motion.trajectory import Trajectory
+from htfjax.motion.trajectory import Observed, Trajectory
 
 __all__ = [
     "DescentState",
@@ -77,9 +77,9 @@ def continue_descent(
     *,
     num_steps: int,
     record_every: int,
-    observe: Callable[[Any], Any] | None = None,
+    observe: Callable[[Any], Observed] | None = None,
     key: jax.Array | None = None,
-) -> tuple[DescentState, Trajectory]:
+) -> tuple[DescentState, Trajectory[Observed, None]]:
     """A chunk of descent: params <- params + update(grad loss), `num_steps` times.
 
     One compiled program; everything is recorded on the device. Chunks of two steps or
@@ -177,9 +177,9 @@ def descend(
     *,
     num_steps: int,
     record_every: int,
-    observe: Callable[[Any], Any] | None = None,
+    observe: Callable[[Any], Observed] | None = None,
     key: jax.Array | None = None,
-) -> tuple[Any, Trajectory]:
+) -> tuple[Any, Trajectory[Observed, None]]:
     """Descent from `params`: `start_descent` and one call of `continue_descent`.
 
     Args, raises: as `continue_descent`; with `key` the loss of step t is
@@ -342,7 +342,7 @@ def _run(
     zeros = [jnp.zeros_like(x[0]) for x in records[4:]]
     last = (final.step, value, look(final.params, observed_arrays), grad_norm, *zeros)
     fields = jax.tree.map(lambda xs, x: jnp.concatenate([xs, x[None]]), records, last)
-    return final._replace(params=given(final.params)), Trajectory(*fields)
+    return final._replace(params=given(final.params)), Trajectory(*fields, report=None)
 
 
 def _at_step(key: jax.Array | None, step: jax.Array) -> jax.Array | None:

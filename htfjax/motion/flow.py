@@ -22,7 +22,7 @@ from htfjax.motion.clocks import CLOCKS, rates, rescaled_unit
 from htfjax.motion.flow_report import FlowReport
 from htfjax.motion.stabilized import FlowState, RungeKuttaChebyshev
 from htfjax.motion.stepping import WholeNormController
-from htfjax.motion.trajectory import Trajectory
+from htfjax.motion.trajectory import Observed, Trajectory
 from htfjax.theory.conserved import conserved_quantities, conserved_scale
 
 __all__ = ["gradient_flow"]
@@ -52,7 +52,7 @@ def gradient_flow(
     times: Any,
     rtol: Any,
     atol: Any,
-    observe: Callable[[Any], Any] | None = None,
+    observe: Callable[[Any], Observed] | None = None,
     integrate: Callable[[Any], Any] | None = None,
     clock: Literal["time", "arc", "rescaled"] = "time",
     solver: Any = "auto",
@@ -61,7 +61,7 @@ def gradient_flow(
     interpolate: bool = False,
     max_steps: int = 100_000,
     differentiate: str = "reverse",
-) -> tuple[Any, Trajectory]:
+) -> tuple[Any, Trajectory[Observed, FlowReport]]:
     """Integrates d params / dt = -grad loss(params), the limit of descent at step zero.
 
     Adaptive, on one of three clocks: "time" is t itself; "arc" the length of the path,
@@ -217,7 +217,7 @@ def _run(
     times: jax.Array,
     limits: _Limits,
     plan: _Plan,
-) -> tuple[Any, Trajectory]:
+) -> tuple[Any, Trajectory[Any, FlowReport]]:
     clock, solver = plan.clock, plan.solver
     stop_loss, stop_grad_norm = limits.stop_loss, limits.stop_grad_norm
     flat, unflatten = ravel_pytree(params)

@@ -17,11 +17,12 @@ __all__ = ["Stop", "Trajectory", "find_stop", "join"]
 
 
 Observed = TypeVar("Observed")
+Report = TypeVar("Report", bound=FlowReport | None)
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
-class Trajectory(Generic[Observed]):
+class Trajectory(Generic[Observed, Report]):
     """Records of a run: of descent at the start, every `record_every` steps and at the end,
     of a flow one per requested time.
 
@@ -62,7 +63,7 @@ class Trajectory(Generic[Observed]):
     step_lengths: jax.Array
     chords: jax.Array
     durations: jax.Array
-    report: FlowReport | None = None
+    report: Report
 
     @property
     def times(self) -> jax.Array:
@@ -99,7 +100,7 @@ class Stop(NamedTuple):
     record: int
 
 
-def join(pieces: Sequence[Trajectory[Observed]]) -> Trajectory[Observed]:
+def join(pieces: Sequence[Trajectory[Observed, None]]) -> Trajectory[Observed, None]:
     """Trajectories of consecutive chunks as one; equals that of an unbroken run.
 
     The last record of a piece is the first of the next one and is read from the latter,
