@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import inspect
-import operator
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -14,7 +14,6 @@ from htfjax.losses.gradient import (
     Carrying,
     ScaledGradient,
     brings_gradient,
-    check_loss,
     is_scaled,
     value_and_grad,
 )
@@ -35,9 +34,7 @@ class Summable:
         """The sum."""
         if not (callable(other) or brings_gradient(other)):
             return NotImplemented
-        pairs = [*_terms(self), *_terms(other)]
-        losses, weights = zip(*pairs, strict=True)
-        return SumLoss(losses, weights)
+        return SumLoss((*_terms(self), *_terms(other)))
 
     __radd__ = __add__
 
@@ -46,8 +43,7 @@ class Summable:
         if callable(factor):
             return NotImplemented
         _checks.real("factor", factor)
-        losses, weights = zip(*_terms(self), strict=True)
-        return SumLoss(losses, tuple(factor * weight for weight in weights))
+        return SumLoss(tuple((loss, factor * weight) for loss, weight in _terms(self)))
 
     __rmul__ = __mul__
 
@@ -61,86 +57,69 @@ class SumLoss(Summable):
     power of two before they are added.
     """
 
-    losses: tuple[Any, ...]
-    weights: tuple[Any, ...]  # real numbers
+    terms: tuple[tuple[Any, Any], ...]  # loss and weight
 
     @property
     def is_scaled(self) -> bool:
         """Whether the gradient is a mantissa."""
-        return any(map(is_scaled, self.losses))
+        return any(is_scaled(loss) for loss, _ in self.terms)
 
     def __call__(self, params: Any, key: jax.Array | None = None) -> jax.Array:
         """The weighted sum of the values, ()."""
-        return self._sum([_value(loss, params, key) for loss in self.losses])
+        return _sum(
+            _times(weight, _checks.scalar_valued("loss", loss)(params, *_keys(loss, key)))
+            for loss, weight in self.terms
+        )
 
     def value_and_grad(self, params: Any, key: jax.Array | None = None) -> tuple:
         """((value, ()), gradient), the latter times a power of two if `is_scaled`."""
         if self.is_scaled:
             found = self.scaled_value_and_grad(params, key)
             return (found.value, ()), found.gradient
-        parts = [_plain(loss, params, key) for loss in self.losses]
-        gradients = [_times(w, g) for w, (_, g) in zip(self.weights, parts, strict=True)]
-        value = self._sum([value for value, _ in parts])
-        return (value, ()), functools.reduce(_plus, gradients)
+        parts = [_part(*term, params, key) for term in self.terms]
+        gradient = _sum(part.gradient for part in parts)
+        return (_sum(part.value for part in parts), ()), gradient
 
     def scaled_value_and_grad(
         self, params: Any, key: jax.Array | None = None
     ) -> ScaledGradient:
-        """Value and gradient as a mantissa with one power of two for all terms."""
-        parts = [_scaled(loss, params, key) for loss in self.losses]
-        value = self._sum([part.value for part in parts])
-        gradients = [
-            _normalized(_times(weight, part.gradient), part.log2_scale)
-            for weight, part in zip(self.weights, parts, strict=True)
-        ]
+        """Value, and gradient as a mantissa with one power of two for all terms."""
+        parts = [_part(*term, params, key) for term in self.terms]
+        gradients = [_normalized(part.gradient, part.log2_scale) for part in parts]
         top = functools.reduce(jnp.maximum, [exponent for _, exponent in gradients])
-        total = functools.reduce(_plus, [_shift(g, e - top) for g, e in gradients])
+        total = _sum(_shift(g, e - top) for g, e in gradients)
         mantissa, exponent = _normalized(total, top)
         exponent = jnp.where(exponent == ZERO, jnp.int32(0), exponent)
-        return ScaledGradient(value, mantissa, exponent)
-
-    def _sum(self, values: list[jax.Array]) -> jax.Array:
-        dtype = values[0].dtype
-        terms = [
-            jnp.asarray(weight, dtype) * value.astype(dtype)
-            for weight, value in zip(self.weights, values, strict=True)
-        ]
-        return functools.reduce(operator.add, terms)
+        return ScaledGradient(_sum(part.value for part in parts), mantissa, exponent)
 
 
 # Exponent of a gradient that is zero: below all others, and far from the end of int32.
 ZERO = -(2**29)
 
 
-def _terms(loss: Any) -> list[tuple[Any, Any]]:
+def _terms(loss: Any) -> tuple[tuple[Any, Any], ...]:
     """Losses and weights of what is added; functions as pytrees without leaves."""
     if isinstance(loss, SumLoss):
-        return list(zip(loss.losses, loss.weights, strict=True))
-    check_loss("loss", loss)
+        return loss.terms
     if callable(loss) and jax.tree.leaves(loss) == [loss]:
-        return [(jax.tree_util.Partial(loss), 1.0)]
-    return [(loss, 1.0)]
+        loss = jax.tree_util.Partial(loss)
+    return ((loss, 1.0),)
 
 
-def _value(loss: Any, params: Any, key: jax.Array | None) -> jax.Array:
-    return _checks.scalar_valued("loss", loss)(params, *_keys(loss, key))
-
-
-def _plain(loss: Any, params: Any, key: jax.Array | None) -> tuple[jax.Array, Any]:
-    if isinstance(params, Carrying):
+def _part(loss: Any, weight: Any, params: Any, key: jax.Array | None) -> ScaledGradient:
+    """Value and gradient of a term, times its weight; exponent 0 unless it is scaled."""
+    if is_scaled(loss):
+        value, gradient, exponent = loss.scaled_value_and_grad(params, key)
+    elif isinstance(params, Carrying):
         raise TypeError(
             "`params` is a `Carrying`, but a sum of losses hands nothing on; add the terms "
             "within one loss function."
         )
-    own = (key,) if brings_gradient(loss) else _keys(loss, key)
-    (value, _), gradient = value_and_grad(loss, params, *own)
-    return value, gradient
-
-
-def _scaled(loss: Any, params: Any, key: jax.Array | None) -> ScaledGradient:
-    if is_scaled(loss):
-        return loss.scaled_value_and_grad(params, key)
-    return ScaledGradient(*_plain(loss, params, key), jnp.int32(0))
+    else:
+        own = (key,) if brings_gradient(loss) else _keys(loss, key)
+        (value, _), gradient = value_and_grad(loss, params, *own)
+        exponent = jnp.int32(0)
+    return ScaledGradient(_times(weight, value), _times(weight, gradient), exponent)
 
 
 def _keys(loss: Any, key: jax.Array | None) -> tuple:
@@ -148,12 +127,15 @@ def _keys(loss: Any, key: jax.Array | None) -> tuple:
     return (key,) if key is not None and "key" in inspect.signature(loss).parameters else ()
 
 
-def _times(weight: Any, gradient: Any) -> Any:
-    return jax.tree.map(lambda g: jnp.asarray(weight, g.dtype) * g, gradient)
+def _times(weight: Any, tree: Any) -> Any:
+    return jax.tree.map(lambda x: jnp.asarray(weight, x.dtype) * x, tree)
 
 
-def _plus(one: Any, other: Any) -> Any:
-    return jax.tree.map(jnp.add, one, other)
+def _sum(trees: Iterable[Any]) -> Any:
+    """The sum, in the dtypes of the first."""
+    return functools.reduce(
+        lambda a, b: jax.tree.map(lambda x, y: x + y.astype(x.dtype), a, b), trees
+    )
 
 
 def _shift(gradient: Any, exponent: jax.Array) -> Any:
@@ -162,8 +144,7 @@ def _shift(gradient: Any, exponent: jax.Array) -> Any:
 
 def _normalized(gradient: Any, exponent: jax.Array) -> tuple[Any, jax.Array]:
     """The same with its largest entry in [1/2, 1), and its exponent."""
-    leaves = jax.tree.leaves(gradient)
-    tops = jnp.stack([jnp.max(jnp.abs(g), initial=0) for g in leaves])
-    _, more = _numerics.normalized(tops)
-    zero = jnp.all(tops == 0)
-    return _shift(gradient, -more), jnp.where(zero, jnp.int32(ZERO), exponent + more)
+    tops = [jnp.max(jnp.abs(g), initial=0) for g in jax.tree.leaves(gradient)]
+    _, more = _numerics.normalized(top := jnp.max(jnp.stack(tops)))
+    exponent = jnp.where(top == 0, jnp.int32(ZERO), exponent + more)
+    return _shift(gradient, -more), exponent
