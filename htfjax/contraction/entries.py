@@ -9,16 +9,15 @@ from jax.typing import ArrayLike
 
 from htfjax import _checks
 from htfjax.contraction.evaluate import planned_entries
-from htfjax.contraction.grouped import grouped_entries
 from htfjax.contraction.plan import Plan, contraction_plan
-from htfjax.factors.factors import Factors, GroupedFactors
-from htfjax.factors.layout import layout_of, with_constants
+from htfjax.factors.factors import AnyFactors
+from htfjax.factors.stacks import opened
 
 __all__ = ["check_indices", "entries"]
 
 
 def entries(
-    factors: Factors | GroupedFactors,
+    factors: AnyFactors,
     indices: ArrayLike,
     *,
     plan: Plan | None = None,
@@ -51,7 +50,7 @@ def entries(
       >>> htf.entries(factors, jnp.array([[0, 1, 2], [3, 3, 3]])).shape
       (2,)
     """
-    layout = layout_of(factors)
+    layout, stacks = opened(factors)
     _checks.precision("precision", precision)
     checked = check_indices(indices, layout.dims)
     wanted = (layout.tree, layout.dims, layout.inner_widths, checked.shape[0])
@@ -66,10 +65,7 @@ def entries(
         )
     if "dedup" in plan.routes:
         raise ValueError("`plan` has 'dedup' routes, which only a loss prepares.")
-    if isinstance(factors, GroupedFactors) and plan.root == "gather":
-        return grouped_entries(plan, factors, checked, precision)
-    constant = with_constants(factors)
-    return planned_entries(plan, constant, checked, None, precision)
+    return planned_entries(plan, layout, stacks, checked, None, precision)
 
 
 def check_indices(indices: Any, dims: tuple[int, ...]) -> jax.Array:

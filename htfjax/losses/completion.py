@@ -10,13 +10,13 @@ import numpy as np
 
 from htfjax import _checks
 from htfjax.contraction import observed
-from htfjax.contraction.end_tensor import permuted_end_tensor
+from htfjax.contraction.end_tensor import flat_end_tensor
 from htfjax.contraction.entries import check_indices
 from htfjax.contraction.evaluate import planned_entries
-from htfjax.contraction.grouped import grouped_entries
 from htfjax.contraction.plan import Plan, contraction_plan
-from htfjax.factors.factors import Factors, GroupedFactors
-from htfjax.factors.layout import layout_of, with_constants
+from htfjax.factors.factors import AnyFactors
+from htfjax.factors.layout import layout_of
+from htfjax.factors.stacks import opened
 from htfjax.losses import penalty as _penalty
 from htfjax.losses.penalty import Penalty
 from htfjax.trees.mode_tree import ModeTree
@@ -39,7 +39,7 @@ class CompletionLoss:
     penalty: Penalty = dataclasses.field(metadata={"static": True})
     plan: Plan | None = dataclasses.field(default=None, metadata={"static": True})
 
-    def __call__(self, factors: Factors) -> jax.Array:
+    def __call__(self, factors: AnyFactors) -> jax.Array:
         """The loss of the factors, ()."""
         plan = loss_plan(self, factors)
         if plan.root == "masked":
@@ -124,7 +124,7 @@ def completion_loss(
     )
 
 
-def loss_plan(loss: CompletionLoss, factors: Factors) -> Plan:
+def loss_plan(loss: CompletionLoss, factors: AnyFactors) -> Plan:
     """The plan by which a loss contracts factors of these widths.
 
     `print(htf.loss_plan(loss, factors).explain())` shows the alternatives at every node.
@@ -166,22 +166,17 @@ def loss_plan(loss: CompletionLoss, factors: Factors) -> Plan:
 
 
 def observed_entries(
-    loss: CompletionLoss,
-    factors: Factors | GroupedFactors,
-    plan: Plan,
-    precision: Any = "highest",
+    loss: CompletionLoss, factors: AnyFactors, plan: Plan, precision: Any = "highest"
 ) -> jax.Array:
     """The end tensor at the loss's indices, (B,)."""
-    if isinstance(factors, GroupedFactors) and plan.root == "gather":
-        return grouped_entries(plan, factors, loss.indices, precision)
-    constant = with_constants(factors)
-    return planned_entries(plan, constant, loss.indices, loss.distinct, precision)
+    layout, stacks = opened(factors)
+    return planned_entries(plan, layout, stacks, loss.indices, loss.distinct, precision)
 
 
-def _masked(loss: CompletionLoss, factors: Factors) -> jax.Array:
+def _masked(loss: CompletionLoss, factors: AnyFactors) -> jax.Array:
     """Sum over all entries of count x penalty(W - mean target), without a gather."""
     assert loss.dense is not None
-    values, _ = permuted_end_tensor(factors)
+    values, _ = flat_end_tensor(*opened(factors))
     dtype = _penalty.working(values.dtype)
     counts, means, rest = (_checks.cast("targets", x, dtype) for x in loss.dense)
     costs = _penalty.pointwise(values.astype(dtype) - means, loss.penalty, loss.threshold)
