@@ -1,5 +1,6 @@
 """Single entries of the end tensor."""
 
+import functools
 from typing import Any
 
 import jax
@@ -8,9 +9,11 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from htfjax import _checks
+from htfjax._platforms import by_platform, check_platform
 from htfjax.contraction.evaluate import planned_entries
 from htfjax.contraction.grouped import grouped_entries
-from htfjax.contraction.plan import Plan, contraction_plan
+from htfjax.contraction.plan import Plan, platform_plans
+from htfjax.contraction.rates import ADVICE
 from htfjax.factors.factors import Factors, GroupedFactors
 from htfjax.factors.layout import layout_of, with_constants
 
@@ -22,6 +25,7 @@ def entries(
     indices: ArrayLike,
     *,
     plan: Plan | None = None,
+    platform: str | None = None,
     precision: Any = "highest",
 ) -> jax.Array:
     """Entries W[i_0, ..., i_{N-1}] of the end tensor.
@@ -33,6 +37,8 @@ def entries(
       factors: any tree.
       indices: (B, N) integers; column n counts from 0 to D_n - 1.
       plan: a way to contract, without "dedup"; the cheapest by default.
+      platform: takes the cheapest plan for "cpu", "cuda" or "tpu"; by default for the
+        platform that the program is lowered for.
       precision: of the matrix products.
 
     Returns:
@@ -41,7 +47,7 @@ def entries(
     Raises:
       TypeError: float indices. ValueError: another shape than (B, N), or, when the
         indices are concrete, one that is out of range (negative ones are); a plan for
-        other factors or another number of indices.
+        other factors or another number of indices; an unknown platform.
 
     Source: law A1.
 
@@ -55,8 +61,12 @@ def entries(
     _checks.precision("precision", precision)
     checked = check_indices(indices, layout.dims)
     wanted = (layout.tree, layout.dims, layout.inner_widths, checked.shape[0])
+    if platform is not None:
+        platform = check_platform(platform, ADVICE)
+    contract = functools.partial(_by_plan, indices=checked, precision=precision)
     if plan is None:
-        plan = contraction_plan(*wanted)
+        plans = platform_plans(*wanted)
+        return by_platform(plans, contract, factors, platform=platform)
     _checks.instance("plan", plan, Plan, "`contraction_plan` makes one")
     if (plan.tree, plan.mode_dims, plan.widths, plan.batch) != wanted:
         raise ValueError(
@@ -66,10 +76,16 @@ def entries(
         )
     if "dedup" in plan.routes:
         raise ValueError("`plan` has 'dedup' routes, which only a loss prepares.")
+    return contract(plan, factors)
+
+
+def _by_plan(
+    plan: Plan, factors: Factors | GroupedFactors, indices: jax.Array, precision: Any
+) -> jax.Array:
     if isinstance(factors, GroupedFactors) and plan.root == "gather":
-        return grouped_entries(plan, factors, checked, precision)
+        return grouped_entries(plan, factors, indices, precision)
     constant = with_constants(factors)
-    return planned_entries(plan, constant, checked, None, precision)
+    return planned_entries(plan, constant, indices, None, precision)
 
 
 def check_indices(indices: Any, dims: tuple[int, ...]) -> jax.Array:

@@ -1,7 +1,8 @@
 """Completion: a loss on observed entries, contracted by a plan."""
 
 import dataclasses
-from collections.abc import Sequence
+import functools
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import jax
@@ -9,12 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from htfjax import _checks
+from htfjax._platforms import PLATFORMS, by_platform, check_platform, default_platform
 from htfjax.contraction import observed
 from htfjax.contraction.end_tensor import permuted_end_tensor
 from htfjax.contraction.entries import check_indices
 from htfjax.contraction.evaluate import planned_entries
 from htfjax.contraction.grouped import grouped_entries
-from htfjax.contraction.plan import Plan, contraction_plan
+from htfjax.contraction.plan import Plan, platform_plans
+from htfjax.contraction.rates import ADVICE
 from htfjax.factors.factors import Factors, GroupedFactors
 from htfjax.factors.layout import layout_of, with_constants
 from htfjax.losses import penalty as _penalty
@@ -38,16 +41,13 @@ class CompletionLoss:
     mode_dims: tuple[int, ...] = dataclasses.field(metadata={"static": True})
     penalty: Penalty = dataclasses.field(metadata={"static": True})
     plan: Plan | None = dataclasses.field(default=None, metadata={"static": True})
+    platform: str | None = dataclasses.field(default=None, metadata={"static": True})
 
     def __call__(self, factors: Factors) -> jax.Array:
         """The loss of the factors, ()."""
-        plan = loss_plan(self, factors)
-        if plan.root == "masked":
-            return _masked(self, factors)
-        values = observed_entries(self, factors, plan)
-        dtype = _penalty.working(values.dtype)
-        residuals = values.astype(dtype) - _checks.cast("targets", self.targets, dtype)
-        return _penalty.mean_penalty(residuals, self.penalty, self.threshold)
+        contract = functools.partial(_planned_loss, self)
+        plans = _plans(self, factors)
+        return by_platform(plans, contract, factors, platform=self.platform)
 
 
 def completion_loss(
@@ -59,6 +59,7 @@ def completion_loss(
     penalty: Penalty = "l2",
     threshold: Any = 1.0,
     plan: Literal["auto", "exact"] | Plan = "auto",
+    platform: str | None = None,
 ) -> CompletionLoss:
     """Completion: mean over b of penalty(W[i_b] - y_b), no factor 1/2.
 
@@ -78,6 +79,8 @@ def completion_loss(
         on, in arrays whose shapes depend on the number of observations only, so that one
         program serves all data of a shape. "exact" also finds the distinct observed
         sub-tuples, which pays when they are few. A `Plan` is carried out as it is.
+      platform: plans for "cpu", "cuda" or "tpu"; by default for the platform that the
+        program is lowered for, which traces every plan where they differ.
 
     Returns:
       A pytree, callable on factors; data are cast to the factors' dtype on call, or to
@@ -86,8 +89,8 @@ def completion_loss(
     Raises:
       TypeError: float indices, masked or complex data. ValueError: indices out of range or
         of another shape, no observations, targets of the wrong length, NaN, infinite or
-        beyond the dtype, a bad penalty or threshold, a plan for other data. Values are
-        checked when they are concrete.
+        beyond the dtype, a bad penalty or threshold, a plan for other data, an unknown
+        platform. Values are checked when they are concrete.
 
     Source: arXiv:2201.11729, tensor completion.
 
@@ -100,6 +103,8 @@ def completion_loss(
     """
     _checks.tree(tree)
     dims = _checks.mode_dims(tree.order, mode_dims)
+    if platform is not None:
+        platform = check_platform(platform, ADVICE)
     indices = check_indices(indices, dims)
     targets, threshold = _penalty.check_data(targets, indices.shape[0], penalty, threshold)
     maps = None
@@ -121,18 +126,24 @@ def completion_loss(
         mode_dims=dims,
         penalty=penalty,
         plan=plan if isinstance(plan, Plan) else None,
+        platform=platform,
     )
 
 
-def loss_plan(loss: CompletionLoss, factors: Factors) -> Plan:
+def loss_plan(
+    loss: CompletionLoss, factors: Factors, *, platform: str | None = None
+) -> Plan:
     """The plan by which a loss contracts factors of these widths.
 
     `print(htf.loss_plan(loss, factors).explain())` shows the alternatives at every node.
 
+    Args:
+      platform: of the program; by default the loss's own, else the default device's.
+
     Raises:
       TypeError: not a completion loss.
       ValueError: factors of another tree or other mode dimensions than the loss has, or of
-        other widths than its plan has.
+        other widths than its plan has; an unknown platform.
 
     Example:
       >>> import htfjax as htf, jax
@@ -142,6 +153,13 @@ def loss_plan(loss: CompletionLoss, factors: Factors) -> Plan:
       ('table', 'table')
     """
     _checks.instance("loss", loss, CompletionLoss, "`completion_loss` makes one")
+    if platform is not None:
+        platform = check_platform(platform, ADVICE)
+    return _plans(loss, factors)[platform or loss.platform or default_platform()]
+
+
+def _plans(loss: CompletionLoss, factors: Factors | GroupedFactors) -> Mapping[str, Plan]:
+    """The plan for every platform, or the one that the loss was given."""
     rows = layout_of(factors).widths
     dims, widths = rows[: factors.tree.order], rows[factors.tree.order :]
     if dims != loss.mode_dims or factors.tree != loss.tree:
@@ -154,28 +172,40 @@ def loss_plan(loss: CompletionLoss, factors: Factors) -> Plan:
             raise ValueError(
                 f"`plan` is for widths {loss.plan.widths}, the factors have {widths}."
             )
-        return loss.plan
-    return contraction_plan(
+        return dict.fromkeys(PLATFORMS, loss.plan)
+    return platform_plans(
         loss.tree,
         loss.mode_dims,
         widths,
         loss.indices.shape[0],
-        distinct=observed.distinct_counts(loss.tree, loss.indices, loss.distinct),
-        masked=loss.dense is not None,
+        observed.distinct_counts(loss.tree, loss.indices, loss.distinct),
+        loss.dense is not None,
     )
 
 
-def observed_entries(
-    loss: CompletionLoss,
-    factors: Factors | GroupedFactors,
-    plan: Plan,
-    precision: Any = "highest",
-) -> jax.Array:
+def _planned_loss(loss: CompletionLoss, plan: Plan, factors: Factors) -> jax.Array:
+    if plan.root == "masked":
+        return _masked(loss, factors)
+    values = _planned_values(loss, plan, factors)
+    dtype = _penalty.working(values.dtype)
+    residuals = values.astype(dtype) - _checks.cast("targets", loss.targets, dtype)
+    return _penalty.mean_penalty(residuals, loss.penalty, loss.threshold)
+
+
+def observed_entries(loss: CompletionLoss, factors: Factors | GroupedFactors) -> jax.Array:
     """The end tensor at the loss's indices, (B,)."""
+    contract = functools.partial(_planned_values, loss)
+    plans = _plans(loss, factors)
+    return by_platform(plans, contract, factors, platform=loss.platform)
+
+
+def _planned_values(
+    loss: CompletionLoss, plan: Plan, factors: Factors | GroupedFactors
+) -> jax.Array:
     if isinstance(factors, GroupedFactors) and plan.root == "gather":
-        return grouped_entries(plan, factors, loss.indices, precision)
+        return grouped_entries(plan, factors, loss.indices, "highest")
     constant = with_constants(factors)
-    return planned_entries(plan, constant, loss.indices, loss.distinct, precision)
+    return planned_entries(plan, constant, loss.indices, loss.distinct, "highest")
 
 
 def _masked(loss: CompletionLoss, factors: Factors) -> jax.Array:
