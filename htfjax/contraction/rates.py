@@ -44,14 +44,14 @@ class Rates:
 
 
 SHIPPED = {
-    # Measured by `benchmarks.calibrate`: two cores of a server CPU (AMD EPYC), medians of
-    # five, operands in its caches.
+    # Measured by `benchmarks.calibrate` on two cores of a server CPU (AMD EPYC), operands
+    # in its caches: medians of 15 rounds in three processes.
     "cpu": Rates(
-        flops=3.4e11,
-        stream_bytes=1.5e11,
-        gather_bytes=7.8e10,
+        flops=2.1e11,
+        stream_bytes=2.2e11,
+        gather_bytes=1e11,
         step_seconds=5.5e-7,
-        row_seconds=1.3e-9,
+        row_seconds=1.5e-9,
     ),
     # H100 and H200. Data sheet of the H100 SXM: 67 Tflop/s in float32 outside the tensor
     # cores, which precision "highest" does not use; 3.35 TB/s (the H200 has 4.8).
