@@ -13,6 +13,7 @@ import argparse
 import dataclasses
 import functools
 import math
+import operator
 import sys
 from typing import Any
 
@@ -23,9 +24,6 @@ from rich.console import Console
 
 import htfjax as htf
 from benchmarks.timing import seconds_inside, with_gradient
-from htfjax import _numerics
-from htfjax.contraction.end_tensor import contract_root, khatri_rao
-from htfjax.contraction.plan import Costs
 
 ROUNDS, QUICK_ROUNDS = 5, 1
 
@@ -63,7 +61,7 @@ def measure_rates() -> htf.Rates:
     )
 
 
-def measure_plan(plan: htf.Plan, *, repeats: int = 9) -> Costs:
+def measure_plan(plan: htf.Plan, *, repeats: int = 9) -> Any:
     """Measured seconds of value and gradient of every alternative at every node.
 
     Each is a small program of its own on float32 operands of the sizes that the plan's
@@ -146,30 +144,40 @@ def _alternative(plan: htf.Plan, node: int, route: str, repeats: int) -> float:
 def _rows(operands: Operands) -> jax.Array:
     """Rows of the children, read where they are not per observation, times the matrix."""
     tables, weight, reads = operands
-    joint = _numerics.product(
+    joint = functools.reduce(
+        operator.mul,
         [
             table if read is None else table[read]
             for table, read in zip(tables, reads, strict=True)
-        ]
+        ],
     )
     return joint if weight is None else jnp.matmul(joint, weight, precision="highest")
 
 
 def _table(operands: Operands) -> jax.Array:
+    """One row for every combination of the children's, times the matrix."""
     tables, weight, _ = operands
     assert weight is not None
-    return jnp.matmul(khatri_rao(tables), weight, precision="highest")
+    joint = tables[0]
+    for table in tables[1:]:
+        joint = (joint[:, None] * table[None]).reshape(-1, table.shape[1])
+    return jnp.matmul(joint, weight, precision="highest")
 
 
 def _dense(operands: Operands) -> jax.Array:
-    tables, weight, (read, *_) = operands
-    return contract_root(tables, weight, "highest")[read]
+    return _tensor(operands)[operands[2][0]]
 
 
 def _masked(operands: Operands) -> jax.Array:
-    tables, weight, _ = operands
-    values = contract_root(tables, weight, "highest")
+    values = _tensor(operands)
     return values * (values - 1)
+
+
+def _tensor(operands: Operands) -> jax.Array:
+    """The whole tensor: at the root, tables are the leaves of a flat tree."""
+    tables, weight, _ = operands
+    leaves = htf.Factors(tree=htf.flat(len(tables)), weights=(*tables, weight))
+    return htf.end_tensor(leaves).reshape(-1)
 
 
 def _operands(plan: htf.Plan, node: int, route: str) -> Operands:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 
 from htfjax import _checks
@@ -30,11 +31,11 @@ def check_platform(platform: Any, advice: str = "") -> str:
 
 
 def default_platform() -> str:
-    """The platform of the default device (`jax.default_device`, else the first one)."""
-    chosen: Any = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
-    if chosen is None:
-        chosen = jax.default_backend()
-    return _nearest(getattr(chosen, "platform", chosen))
+    """The platform of the device where jax puts arrays now (`jax.default_device`)."""
+    with jax.ensure_compile_time_eval():
+        platform = _platform_of(jnp.zeros(()))
+    assert platform is not None
+    return platform
 
 
 def by_platform(
