@@ -293,7 +293,7 @@ class _Work:
     def node_costs(self, node: int) -> dict[str, float]:
         """A leaf's table is its matrix; inside, Hadamard products and one GEMM."""
         tree, columns = self.tree, self.rows[self.tree.parent[node]]
-        if node < tree.order:
+        if not tree.children[node]:
             return {"table": 0.0}
         costs = {}
         for route in NODE_ROUTES:
