@@ -1,7 +1,7 @@
 """Platforms: choices that follow the device a program is lowered for."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -9,9 +9,10 @@ from jax import lax
 
 from htfjax import _checks
 
-__all__ = ["PLATFORMS", "by_platform", "check_platform", "default_platform"]
+__all__ = ["PLATFORMS", "Platform", "by_platform", "check_platform", "default_platform"]
 
 PLATFORMS = ("cpu", "cuda", "tpu")
+Platform = Literal["cpu", "cuda", "gpu", "tpu"]
 
 Choice = TypeVar("Choice")
 
@@ -22,7 +23,7 @@ def check_platform(platform: Any, advice: str = "") -> str:
     Raises:
       TypeError, ValueError: another one; `advice` says what else to give.
     """
-    if platform == "gpu":
+    if isinstance(platform, str) and platform == "gpu":
         return "cuda"
     try:
         return _checks.one_of("platform", platform, PLATFORMS)

@@ -18,7 +18,7 @@ from htfjax.locality.networks.convolution.convolution import convolve
 from tests import helpers
 
 ROOT = Path(__file__).parent.parent
-PLATFORMS = ("cpu", "cuda", "tpu")
+PLATFORMS: tuple[Any, ...] = ("cpu", "cuda", "tpu")
 # Sizes at which platforms take different routes.
 DIM, WIDTH, COUNT = 8, 16, 512
 
@@ -45,7 +45,7 @@ def operations(function: Any, *arguments: Any, platform: str) -> dict[str, int]:
     return {word: text.count(f"stablehlo.{word}") for word in words}
 
 
-def routes(platform: str) -> tuple[Any, ...]:
+def routes(platform: Any) -> tuple[Any, ...]:
     loss, factors = small_loss()
     plan = htf.loss_plan(loss, factors, platform=platform)
     return plan.routes, plan.root
@@ -96,7 +96,7 @@ def test_platforms_take_different_routes() -> None:
 
 
 @pytest.mark.parametrize("platform", ["cpu", "tpu"])
-def test_a_loss_follows_the_platform_that_it_is_lowered_for(platform: str) -> None:
+def test_a_loss_follows_the_platform_that_it_is_lowered_for(platform: Any) -> None:
     """From this host, which has a CPU only; with derivatives, under vmap and scan."""
     free, factors = small_loss()
     fixed, _ = small_loss(platform=platform)
@@ -125,7 +125,7 @@ def test_a_loss_follows_the_platform_that_it_is_lowered_for(platform: str) -> No
 
 
 @pytest.mark.parametrize("platform", ["cpu", "tpu"])
-def test_entries_and_residuals_follow_it_too(platform: str) -> None:
+def test_entries_and_residuals_follow_it_too(platform: Any) -> None:
     factors, indices, targets = problem()
     loss = htf.completion_loss(factors.tree, DIM, indices, targets)
     fixed = htf.completion_loss(factors.tree, DIM, indices, targets, platform=platform)

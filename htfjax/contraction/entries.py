@@ -9,7 +9,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from htfjax import _checks
-from htfjax._platforms import by_platform, check_platform
+from htfjax._platforms import Platform, by_platform, check_platform
 from htfjax.contraction.evaluate import planned_entries
 from htfjax.contraction.grouped import grouped_entries
 from htfjax.contraction.plan import Plan, platform_plans
@@ -25,7 +25,7 @@ def entries(
     indices: ArrayLike,
     *,
     plan: Plan | None = None,
-    platform: str | None = None,
+    platform: Platform | None = None,
     precision: Any = "highest",
 ) -> jax.Array:
     """Entries W[i_0, ..., i_{N-1}] of the end tensor.
@@ -61,12 +61,11 @@ def entries(
     _checks.precision("precision", precision)
     checked = check_indices(indices, layout.dims)
     wanted = (layout.tree, layout.dims, layout.inner_widths, checked.shape[0])
-    if platform is not None:
-        platform = check_platform(platform, ADVICE)
+    named = None if platform is None else check_platform(platform, ADVICE)
     contract = functools.partial(_by_plan, indices=checked, precision=precision)
     if plan is None:
         plans = platform_plans(*wanted)
-        return by_platform(plans, contract, factors, platform=platform)
+        return by_platform(plans, contract, factors, platform=named)
     _checks.instance("plan", plan, Plan, "`contraction_plan` makes one")
     if (plan.tree, plan.mode_dims, plan.widths, plan.batch) != wanted:
         raise ValueError(

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from htfjax import _checks
-from htfjax._platforms import PLATFORMS, check_platform, default_platform
+from htfjax._platforms import PLATFORMS, Platform, check_platform, default_platform
 from htfjax.contraction.rates import ADVICE, SHIPPED, Rates
 from htfjax.trees.mode_tree import ModeTree
 
@@ -140,7 +140,7 @@ def contraction_plan(
     distinct: Sequence[int] | None = None,
     masked: bool = False,
     rates: Rates | None = None,
-    platform: str | None = None,
+    platform: Platform | None = None,
     force: Literal["table", "dedup", "rows", "gather", "dense", "masked"] | None = None,
 ) -> Plan:
     """The cheapest plan by predicted time of value and gradient.
@@ -184,10 +184,9 @@ def contraction_plan(
     batch = _checks.at_least("batch", batch, 0)
     counts = None if distinct is None else _check_distinct(tree, distinct)
     masked = _checks.flag("masked", masked)
-    if platform is not None:
-        platform = check_platform(platform, ADVICE)
+    named = None if platform is None else check_platform(platform, ADVICE)
     if rates is None:
-        rates = SHIPPED[platform or default_platform()]
+        rates = SHIPPED[named or default_platform()]
     _checks.instance("rates", rates, Rates, "`platform_rates` has those that ship")
     if force is not None:
         _checks.one_of("force", force, (*NODE_ROUTES, *ROOT_ROUTES))

@@ -2,7 +2,8 @@
 
 import dataclasses
 
-from htfjax import _checks, _platforms
+from htfjax import _checks
+from htfjax._platforms import Platform, check_platform
 
 __all__ = ["Rates", "platform_rates"]
 
@@ -81,7 +82,7 @@ ADVICE = (
 )
 
 
-def platform_rates(platform: str) -> Rates:
+def platform_rates(platform: Platform) -> Rates:
     """The rates that ship for a platform.
 
     Measured for "cpu" (two cores of a server CPU); from data sheets, with estimates where
@@ -100,4 +101,4 @@ def platform_rates(platform: str) -> Rates:
       >>> platform_rates("tpu").stream_bytes / platform_rates("cuda").stream_bytes < 1
       True
     """
-    return SHIPPED[_platforms.check_platform(platform, ADVICE)]
+    return SHIPPED[check_platform(platform, ADVICE)]

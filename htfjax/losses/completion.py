@@ -10,7 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from htfjax import _checks
-from htfjax._platforms import PLATFORMS, by_platform, check_platform, default_platform
+from htfjax._platforms import (
+    PLATFORMS,
+    Platform,
+    by_platform,
+    check_platform,
+    default_platform,
+)
 from htfjax.contraction import observed
 from htfjax.contraction.end_tensor import permuted_end_tensor
 from htfjax.contraction.entries import check_indices
@@ -59,7 +65,7 @@ def completion_loss(
     penalty: Penalty = "l2",
     threshold: Any = 1.0,
     plan: Literal["auto", "exact"] | Plan = "auto",
-    platform: str | None = None,
+    platform: Platform | None = None,
 ) -> CompletionLoss:
     """Completion: mean over b of penalty(W[i_b] - y_b), no factor 1/2.
 
@@ -103,8 +109,7 @@ def completion_loss(
     """
     _checks.tree(tree)
     dims = _checks.mode_dims(tree.order, mode_dims)
-    if platform is not None:
-        platform = check_platform(platform, ADVICE)
+    named = None if platform is None else check_platform(platform, ADVICE)
     indices = check_indices(indices, dims)
     targets, threshold = _penalty.check_data(targets, indices.shape[0], penalty, threshold)
     maps = None
@@ -126,12 +131,12 @@ def completion_loss(
         mode_dims=dims,
         penalty=penalty,
         plan=plan if isinstance(plan, Plan) else None,
-        platform=platform,
+        platform=named,
     )
 
 
 def loss_plan(
-    loss: CompletionLoss, factors: Factors, *, platform: str | None = None
+    loss: CompletionLoss, factors: Factors, *, platform: Platform | None = None
 ) -> Plan:
     """The plan by which a loss contracts factors of these widths.
 
@@ -153,9 +158,8 @@ def loss_plan(
       ('table', 'table')
     """
     _checks.instance("loss", loss, CompletionLoss, "`completion_loss` makes one")
-    if platform is not None:
-        platform = check_platform(platform, ADVICE)
-    return _plans(loss, factors)[platform or loss.platform or default_platform()]
+    named = None if platform is None else check_platform(platform, ADVICE)
+    return _plans(loss, factors)[named or loss.platform or default_platform()]
 
 
 def _plans(loss: CompletionLoss, factors: Factors | GroupedFactors) -> Mapping[str, Plan]:
