@@ -32,7 +32,8 @@ def choose_workers(config: Any, count: int) -> int:
     """As asked; otherwise one per core, and one on an accelerator."""
     if config.workers is not None:
         return min(config.workers, max(count, 1))
-    if jnp.zeros(()).device.platform != "cpu":  # where arrays go now
+    (device,) = jnp.zeros(()).devices()  # where arrays go now
+    if device.platform != "cpu":
         return 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
     return max(1, min(cores, count))
