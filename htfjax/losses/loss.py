@@ -17,7 +17,7 @@ from htfjax import contraction as _contraction
 from htfjax.contraction.sensing import check_vectors
 from htfjax.factors.factors import AnyFactors
 from htfjax.factors.layout import layout_of
-from htfjax.losses.completion import CompletionLoss, loss_plan, observed_entries
+from htfjax.losses.completion import CompletionLoss, observed_entries
 from htfjax.losses.penalty import Penalty, check_data, mean_penalty, working
 
 __all__ = [
@@ -218,7 +218,7 @@ def _check_axes(vectors: Any, targets: Any) -> None:
 
 def _predict(loss: ObservationLoss, factors: AnyFactors) -> jax.Array:
     if isinstance(loss, CompletionLoss):
-        return observed_entries(loss, factors, loss_plan(loss, factors))
+        return observed_entries(loss, factors)
     if isinstance(loss, SensingLoss):
         return _contraction.sense(factors, loss.vectors)
     dims = layout_of(factors).dims
