@@ -32,8 +32,8 @@ class PopulationLoss:
             self.target,
         )
         check_pair(factors, target, ("factors", "target_factors"))
-        pair = alike(factors, target)
-        square, exponent = scaled_squared_distance(*pair, self.method)
+        one, other = alike(factors, target)
+        square, exponent = scaled_squared_distance(one, other, self.method)
         mantissa, bits = split_integer(layout.size)
         mean = square / jnp.asarray(mantissa, dtype)
         return _numerics.shifted(mean, exponent - jnp.int32(bits))
