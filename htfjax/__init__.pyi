@@ -29,11 +29,9 @@ from .factors.storage import save_factors as save_factors
 from .contraction.plan import Plan as Plan
 from .contraction.plan import contraction_plan as contraction_plan
 from .contraction.rates import Rates as Rates
-from .contraction.rates import device_rates as device_rates
-from .contraction.rates import measure_rates as measure_rates
+from .contraction.rates import platform_rates as platform_rates
 from .contraction.end_tensor import end_tensor as end_tensor
 from .contraction.entries import entries as entries
-from .contraction.measured import measure_plan as measure_plan
 from .contraction.sensing import sense as sense
 
 from .instruments.inner import distance as distance

@@ -457,7 +457,25 @@ MISTAKES = [
     ("plan_tree", lambda: plan(tree=(0, 1)), TypeError, "`tree` ModeTree"),
     ("plan_distinct", lambda: plan(distinct=(1, 2)), ValueError, "`distinct` 2 counts 7"),
     ("plan_masked", lambda: plan(masked=1), TypeError, "`masked` True or False"),
-    ("plan_rates", lambda: plan(rates=1e9), TypeError, "`rates` Rates device_rates"),
+    ("plan_rates", lambda: plan(rates=1e9), TypeError, "`rates` Rates platform_rates"),
+    (
+        "plan_platform",
+        lambda: plan(rates=None, platform="rocm"),
+        ValueError,
+        "`platform='rocm'` 'cpu' 'cuda' 'tpu' rates",
+    ),
+    (
+        "loss_platform",
+        lambda: completion(platform="metal"),
+        ValueError,
+        "`platform='metal'` 'cpu' 'cuda' 'tpu' rates",
+    ),
+    (
+        "rates_platform",
+        lambda: htf.platform_rates(None),
+        TypeError,
+        "`platform=None` 'cpu' 'cuda' 'tpu' rates",
+    ),
     ("plan_force", lambda: plan(force="fast"), ValueError, "`force='fast'` table"),
     ("rates_negative", lambda: htf.Rates(-1, 1, 1, 1), ValueError, "`flops=-1` above zero"),
     (
@@ -487,13 +505,6 @@ MISTAKES = [
     ),
     ("plan_node", lambda: plan().width(99), ValueError, "`node=99` 0..6"),
     ("plan_explain", lambda: plan().explain(3), ValueError, "`measured` seconds 7 nodes"),
-    (
-        "measure_repeats",
-        lambda: htf.measure_plan(plan(), repeats=0),
-        ValueError,
-        "`repeats=0` at least 1",
-    ),
-    ("measure_none", lambda: htf.measure_plan(None), TypeError, "`plan` Plan None"),
     # Words
     ("penalty_word", lambda: completion(penalty="l3"), ValueError, "`penalty='l3'` huber"),
     ("penalty_none", lambda: completion(penalty=None), TypeError, "`penalty=None` 'l2'"),

@@ -1,5 +1,6 @@
 """The whole end tensor, by one matrix product per node."""
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -9,18 +10,23 @@ import jax.numpy as jnp
 
 from htfjax import _checks
 from htfjax.contraction.plan import cheapest_cut
-from htfjax.factors.factors import Factors, GroupedFactors
-from htfjax.factors.layout import layout_of, with_constants
+from htfjax.factors.factors import AnyFactors
+from htfjax.factors.layout import Layout
+from htfjax.factors.stacks import Stacks, children_of, opened
 
-__all__ = ["contract_root", "end_tensor", "khatri_rao", "permuted_end_tensor"]
+__all__ = [
+    "contract_root",
+    "contracted",
+    "end_tensor",
+    "flat_end_tensor",
+    "khatri_rao",
+]
 
 # Above this the dense tensor is refused: 2**31 float64 numbers are 16 GiB.
 LARGEST_SIZE = 2**31
 
 
-def end_tensor(
-    factors: Factors | GroupedFactors, *, precision: Any = "highest"
-) -> jax.Array:
+def end_tensor(factors: AnyFactors, *, precision: Any = "highest") -> jax.Array:
     """The tensor that the factors parametrize.
 
     W[i_0..i_{N-1}] = sum over (r_v) of the product of all weight matrices, leaf n at
@@ -45,47 +51,44 @@ def end_tensor(
       >>> htf.end_tensor(factors).shape
       (2, 3, 4)
     """
-    dims = layout_of(factors).dims
+    layout, stacks = opened(factors)
     _checks.precision("precision", precision)
-    values, axes = permuted_end_tensor(factors, precision=precision)
-    tensor = values.reshape([dims[mode] for mode in axes])
-    return jnp.transpose(tensor, [axes.index(mode) for mode in range(len(axes))])
+    return contracted(layout, stacks, precision)
 
 
-def permuted_end_tensor(
-    factors: Factors | GroupedFactors, *, precision: Any = "highest"
+@functools.partial(jax.jit, static_argnames=("layout", "precision"), inline=True)
+def contracted(layout: Layout, stacks: Stacks, precision: Any = "highest") -> jax.Array:
+    """The end tensor of opened factors, axes in mode order."""
+    values, modes = flat_end_tensor(layout, stacks, precision)
+    tensor = values.reshape([layout.dims[mode] for mode in modes])
+    return jnp.transpose(tensor, [modes.index(mode) for mode in range(len(modes))])
+
+
+def flat_end_tensor(
+    layout: Layout, stacks: Stacks, precision: Any = "highest"
 ) -> tuple[jax.Array, tuple[int, ...]]:
-    """The end tensor flattened with its modes in tree order, and that order.
-
-    Returns:
-      values (prod of D_n,) and the modes in the order in which the tree visits them.
-    """
-    factors = with_constants(factors)
-    tree = factors.tree
-    _check_size(layout_of(factors).dims)
-    tables: dict[int, jax.Array] = {}  # node -> (P_k, R_parent(k))
-    axes: dict[int, tuple[int, ...]] = {n: (n,) for n in range(tree.order)}
-    for k in range(tree.root):
-        rows = [tables.pop(c) for c in tree.children[k]]
-        weight = factors.weights[k]
-        tables[k] = (
-            weight
-            if not rows
-            else jnp.matmul(khatri_rao(rows), weight, precision=precision)
+    """The end tensor (prod D,) with its modes in tree order, and that order."""
+    _check_size(layout.dims)
+    tables: list[jax.Array] = []  # per group (G, P_k, R_parent(k))
+    for nodes, stack in zip(layout.groups[:-1], stacks, strict=False):
+        below = children_of(layout, nodes, tables)
+        tables.append(
+            jnp.matmul(khatri_rao(below), stack, precision=precision) if below else stack
         )
-    for k in tree.interior:
-        axes[k] = tuple(m for c in tree.children[k] for m in axes[c])
-    kids = [tables[c] for c in tree.children[tree.root]]
-    values = contract_root(kids, factors.weights[tree.root], precision)
-    return values, axes[tree.root]
+    root = None if stacks[-1] is None else stacks[-1][0]
+    kids = [table[0] for table in children_of(layout, layout.groups[-1], tables)]
+    axes: list[tuple[int, ...]] = [(n,) for n in range(layout.tree.order)]
+    for k in layout.tree.interior:
+        axes.append(tuple(m for c in layout.below(k) for m in axes[c]))
+    return contract_root(kids, root, precision), axes[-1]
 
 
 def khatri_rao(tables: Sequence[jax.Array]) -> jax.Array:
-    """Row-wise Khatri-Rao product: (P_1, R), (P_2, R), ... -> (P_1 P_2 ..., R)."""
+    """Khatri-Rao product by rows: (..., P_1, R), (..., P_2, R) -> (..., P_1 P_2, R)."""
     product = tables[0]
     for table in tables[1:]:
-        joint = product[:, None, :] * table[None, :, :]
-        product = joint.reshape(-1, joint.shape[-1])
+        joint = product[..., :, None, :] * table[..., None, :, :]
+        product = joint.reshape(*joint.shape[:-3], -1, joint.shape[-1])
     return product
 
 

@@ -1,5 +1,7 @@
 """Carries out a plan: values of the end tensor at indices."""
 
+import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from htfjax import _numerics
-from htfjax.contraction.end_tensor import khatri_rao, permuted_end_tensor
+from htfjax.contraction.end_tensor import flat_end_tensor, khatri_rao
 from htfjax.contraction.plan import Plan
-from htfjax.factors.factors import Factors
+from htfjax.factors.layout import Layout
+from htfjax.factors.stacks import Stacks, children_of
 from htfjax.trees.mode_tree import ModeTree
 
 __all__ = ["Distinct", "flat_indices", "planned_entries", "visiting_order"]
@@ -25,38 +28,33 @@ WIDE = 64
 Distinct = dict[int, tuple[jax.Array, jax.Array]]
 
 
+@functools.partial(jax.jit, static_argnames=("plan", "layout", "precision"), inline=True)
 def planned_entries(
     plan: Plan,
-    factors: Factors,
+    layout: Layout,
+    stacks: Stacks,
     indices: jax.Array,
     distinct: Distinct | None,
     precision: Any,
 ) -> jax.Array:
     """Entries of the end tensor, (B,), by the routes of a plan."""
     if plan.root != "gather":
-        values, axes = permuted_end_tensor(factors, precision=precision)
-        return values[flat_indices(indices, axes, plan.mode_dims)]
-    tree, held = factors.tree, {}
-    for k in range(tree.num_nodes):
-        weight, kids = factors.weights[k], tree.children[k]
-        if not kids:
-            held[k] = weight
+        values, axes = flat_end_tensor(layout, stacks, precision)
+        return values[flat_indices(indices, axes, layout.dims)]
+    read = _Reading(plan, layout, indices, distinct)
+    held: list[jax.Array] = []  # per group: tables (G, P, R), or rows (G, B or u, R)
+    for g, (nodes, stack) in enumerate(zip(layout.groups, stacks, strict=True)):
+        if not layout.below(nodes[0]):
+            held.append(stack)
             continue
-        route = "rows" if k == tree.root else plan.routes[k]
-        if route == "table":
-            joint = khatri_rao([held.pop(c) for c in kids])
+        if read.route(g) == "table":
+            joint = khatri_rao(children_of(layout, nodes, held))
         else:
-            use = None if route == "rows" else _first(distinct, k)
-            below = {c: held.pop(c) for c in kids}
-            joint = _joint_rows(plan, below, indices, distinct, use)
-        if k == tree.root:
-            return (
-                joint.sum(axis=1)
-                if weight is None
-                else jnp.matmul(joint, weight[:, 0], precision=precision)
-            )
-        held[k] = jnp.matmul(joint, weight, precision=precision)
-    raise AssertionError("a tree ends with its root")
+            joint = read.joint(g, held)
+        if stack is None:
+            return jnp.sum(joint[0], axis=1)
+        held.append(jnp.matmul(joint, stack, precision=precision))
+    return held[-1][0, :, 0]
 
 
 def flat_indices(
@@ -81,56 +79,89 @@ def visiting_order(tree: ModeTree, node: int) -> list[int]:
     return modes
 
 
-def _joint_rows(
-    plan: Plan,
-    held: dict[int, jax.Array],
-    indices: jax.Array,
-    distinct: Distinct | None,
-    use: jax.Array | None,
-) -> jax.Array:
-    """The Hadamard product of the children's rows.
+@dataclasses.dataclass(frozen=True)
+class _Reading:
+    """How rows of nodes are read off what their children hold."""
 
-    Many narrow rows read from tables are read again backwards rather than kept: reading
-    then costs less than writing them out and holding them.
-    """
+    plan: Plan
+    layout: Layout
+    indices: jax.Array
+    distinct: Distinct | None
 
-    def joint(held: dict[int, jax.Array]) -> jax.Array:
-        return _numerics.product(
-            [_read(plan, held[c], c, indices, distinct, use) for c in held]
-        )
+    def route(self, g: int) -> str:
+        """How the nodes of a group are held.
 
-    count = plan.batch if use is None else use.shape[0]
-    width = next(iter(held.values())).shape[1]
-    if count * width <= KEPT or width > WIDE or all(plan.routes[c] == "rows" for c in held):
-        return joint(held)
-    return jax.checkpoint(joint)(held)
+        Their tables are equally large, their distinct sub-tuples are not: several nodes
+        are held as rows where the plan finds each its own distinct ones.
+        """
+        nodes = self.layout.groups[g]
+        if nodes[0] == self.plan.tree.root:
+            return "rows"
+        routes = {self.plan.routes[k] for k in nodes}
+        if routes == {"table"} or len(nodes) == 1:
+            return routes.pop()
+        return "rows"
+
+    def joint(self, g: int, held: list[jax.Array]) -> jax.Array:
+        """The Hadamard product of the rows of the children of a group.
+
+        Many narrow rows read from tables are read again backwards rather than kept:
+        reading then costs less than writing them out and holding them.
+        """
+        nodes = self.layout.groups[g]
+        slots = self.layout.slots(nodes)
+        use = self.maps(nodes[0])[0] if self.route(g) == "dedup" else None
+
+        def joint(parts: list[jax.Array]) -> jax.Array:
+            read = [
+                self.rows(part, h, kids, use)
+                for part, (kids, h, _) in zip(parts, slots, strict=True)
+            ]
+            return _numerics.product(read)
+
+        parts = children_of(self.layout, nodes, held)
+        count = self.plan.batch if use is None else use.shape[0]
+        width = parts[0].shape[2]
+        small = len(nodes) * count * width <= KEPT
+        if small or width > WIDE or all(self.route(h) == "rows" for _, h, _ in slots):
+            return joint(parts)
+        return jax.checkpoint(joint)(parts)
+
+    def rows(
+        self, part: jax.Array, g: int, nodes: Sequence[int], use: jax.Array | None
+    ) -> jax.Array:
+        """The rows of some nodes for each observation, or for the observations in `use`."""
+        route = self.route(g)
+        if route == "rows":
+            return part
+        if route == "dedup":
+            row = self.maps(nodes[0])[1]
+            return part[:, row if use is None else row[use]]
+        chosen = self.indices if use is None else self.indices[use]
+        return _gathered(part, _table_rows(self.layout, nodes, chosen))
+
+    def maps(self, node: int) -> tuple[jax.Array, jax.Array]:
+        """Which observations stand for the distinct sub-tuples, and the row of each."""
+        assert self.distinct is not None
+        return self.distinct[node]
 
 
-def _read(
-    plan: Plan,
-    held: jax.Array,
-    child: int,
-    indices: jax.Array,
-    distinct: Distinct | None,
-    use: jax.Array | None,
-) -> jax.Array:
-    """The child's rows for each observation, or for the observations in `use`."""
-    route = plan.routes[child]
-    if route == "rows":
-        return held
-    if route == "dedup":
-        row = _row(distinct, child)
-        return held[row if use is None else row[use]]
-    chosen = indices if use is None else indices[use]
-    modes = visiting_order(plan.tree, child)
-    return held[flat_indices(chosen, modes, plan.mode_dims)]
+def _table_rows(layout: Layout, nodes: Sequence[int], indices: jax.Array) -> jax.Array:
+    """Which row of its table each observation reads, for every node: (G, B)."""
+    modes = [visiting_order(layout.tree, k) for k in nodes]
+    if len(nodes) == 1:
+        return flat_indices(indices, modes[0], layout.dims)[None]
+    dims = [layout.dims[m] for m in modes[0]]
+    strides = np.cumprod([1, *dims[:0:-1]])[::-1].astype(np.int32)
+    flat = indices[:, np.asarray(modes)] * strides[None, None, :]
+    return jnp.sum(flat, axis=2, dtype=np.int32).T
 
 
-def _first(distinct: Distinct | None, node: int) -> jax.Array:
-    assert distinct is not None
-    return distinct[node][0]
-
-
-def _row(distinct: Distinct | None, node: int) -> jax.Array:
-    assert distinct is not None
-    return distinct[node][1]
+def _gathered(tables: jax.Array, rows: jax.Array) -> jax.Array:
+    """tables (G, P, R) at rows (G, B) -> (G, B, R), as one gather of the flat stack."""
+    count, size, width = tables.shape
+    if count == 1:
+        return tables[0][rows[0]][None]
+    offsets = (size * np.arange(count, dtype=np.int32))[:, None]
+    flat = tables.reshape(count * size, width)
+    return flat[(rows + offsets).ravel()].reshape(count, -1, width)

@@ -1,22 +1,22 @@
 """Inner products with rank-one tensors: the convolutional arithmetic circuit."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from htfjax import _checks
-from htfjax.contraction.grouped import grouped_sense
-from htfjax.contraction.rows import contract_rows
-from htfjax.factors.factors import Factors, GroupedFactors
-from htfjax.factors.layout import layout_of, with_constants
+from htfjax import _checks, _numerics
+from htfjax.factors.factors import AnyFactors
+from htfjax.factors.layout import Layout
+from htfjax.factors.stacks import Stacks, children_of, opened, pick
 
-__all__ = ["check_vectors", "sense"]
+__all__ = ["check_vectors", "sense", "sensed"]
 
 
 def sense(
-    factors: Factors | GroupedFactors,
+    factors: AnyFactors,
     vectors: Sequence[jax.Array] | jax.Array,
     *,
     precision: Any = "highest",
@@ -46,16 +46,41 @@ def sense(
       >>> htf.sense(factors, [jnp.ones((5, 2)), jnp.ones((5, 3))]).shape
       (5,)
     """
-    layout = layout_of(factors)
+    layout, stacks = opened(factors)
     _checks.precision("precision", precision)
     held = check_vectors(vectors, layout.dims, layout.dtype)
-    if isinstance(factors, GroupedFactors):
-        return grouped_sense(factors, held, precision)
-    factors = with_constants(factors)
-    leaf_rows = [
-        jnp.matmul(x, factors.weights[n], precision=precision) for n, x in enumerate(held)
-    ]
-    return contract_rows(factors, leaf_rows, precision)
+    return sensed(layout, stacks, held, precision)
+
+
+@functools.partial(jax.jit, static_argnames=("layout", "precision"), inline=True)
+def sensed(
+    layout: Layout,
+    stacks: Stacks,
+    vectors: Sequence[jax.Array] | jax.Array,
+    precision: Any = "highest",
+) -> jax.Array:
+    """v_k = W_k^T (product over children c of v_c) from the leaves to the root, (B,).
+
+    Args:
+      vectors: checked, of the factors' dtype.
+    """
+    held: list[jax.Array] = []  # per group (G, B, R)
+    for nodes, stack in zip(layout.groups, stacks, strict=True):
+        below = children_of(layout, nodes, held)
+        joint = _numerics.product(below) if below else _vectors_of(vectors, nodes)
+        if stack is None:
+            return jnp.sum(joint[0], axis=1)
+        held.append(jnp.matmul(joint, stack, precision=precision))
+    return held[-1][0, :, 0]
+
+
+def _vectors_of(
+    vectors: Sequence[jax.Array] | jax.Array, modes: Sequence[int]
+) -> jax.Array:
+    """The vectors of some modes, (G, B, D)."""
+    if isinstance(vectors, Sequence):
+        return jnp.stack([vectors[n] for n in modes])
+    return pick(vectors, list(modes))
 
 
 def check_vectors(

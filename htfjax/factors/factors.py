@@ -7,7 +7,7 @@ import jax
 
 from htfjax.trees.mode_tree import ModeTree
 
-__all__ = ["Factors", "GroupedFactors", "as_factors"]
+__all__ = ["AnyFactors", "Factors", "GroupedFactors"]
 
 
 @jax.tree_util.register_dataclass
@@ -72,12 +72,4 @@ class GroupedFactors:
     fixed: tuple[int, ...] = dataclasses.field(default=(), metadata={"static": True})
 
 
-def as_factors(factors: Factors | GroupedFactors) -> Factors:
-    """Ungrouped factors: slices of the stacks, or the factors as they are."""
-    if not isinstance(factors, GroupedFactors):
-        return factors
-    weights: list[Any] = [None] * factors.tree.num_nodes
-    for nodes, stack in zip(factors.groups, factors.stacks, strict=True):
-        for i, node in enumerate(nodes):
-            weights[node] = None if stack is None else stack[i]
-    return Factors(tree=factors.tree, weights=tuple(weights), fixed=factors.fixed)
+AnyFactors = Factors | GroupedFactors

@@ -1,7 +1,7 @@
 """Layout of factors: the tree, every shape, the dtype and what is trained, found once.
 
-Functions that take factors open with `layout_of`, which checks them and keeps the layout
-with them; all that follows from shapes alone (plans, costs, rank bounds) takes the layout.
+Functions that take factors check them and keep the layout with them; all that follows from
+shapes alone (plans, costs, rank bounds) takes the layout.
 """
 
 import dataclasses
@@ -11,24 +11,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 
-from htfjax import _checks
-from htfjax.factors.factors import Factors, GroupedFactors, as_factors
+from htfjax.factors.checks import check_factors, rows, shapes
+from htfjax.factors.factors import AnyFactors, Factors, GroupedFactors
 from htfjax.trees.mode_tree import ModeTree
 
-__all__ = [
-    "Layout",
-    "as_array",
-    "known",
-    "layout_of",
-    "mode_dims",
-    "shapes",
-    "stacks_with_constants",
-    "widths",
-    "with_constants",
-]
+__all__ = ["Groups", "Layout", "known", "layout_of", "mode_dims", "regrouped", "widths"]
+
+Groups = tuple[tuple[int, ...], ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,23 +29,40 @@ class Layout:
       tree: the mode tree.
       widths: R_k for every node, the mode dimension D_k at leaves.
       weights_dtype: the dtype that the weight matrices have where they are.
-      trained: for every node whether its matrix is: present and not fixed.
+      fixed: ids of the nodes that are data.
       has_root: whether the root has a matrix; without one it is fixed to ones.
-      groups: node ids of the stacks, children before parents; groups of one for plain
-        factors.
+      groups: node ids of the stacks, children before parents and the root alone at the
+        end; groups of one for plain factors.
+      grouped: whether they are `GroupedFactors`.
     """
 
     tree: ModeTree
     widths: tuple[int, ...]
     weights_dtype: Any
-    trained: tuple[bool, ...]
+    fixed: tuple[int, ...]
     has_root: bool
-    groups: tuple[tuple[int, ...], ...]
+    groups: Groups
+    grouped: bool = False
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @functools.cached_property
+    def _hash(self) -> int:
+        # Layouts are static arguments of jitted functions, hashed at every call.
+        fields = (getattr(self, field.name) for field in dataclasses.fields(self))
+        return hash(tuple(fields))
 
     @property
     def dtype(self) -> Any:
         """The one dtype of all weight matrices, as jax holds it."""
         return jax.dtypes.canonicalize_dtype(self.weights_dtype)
+
+    @functools.cached_property
+    def trained(self) -> tuple[bool, ...]:
+        """For every node whether its matrix is: present and not fixed."""
+        data = set(self.fixed) if self.has_root else {*self.fixed, self.tree.root}
+        return tuple(k not in data for k in range(self.tree.num_nodes))
 
     @property
     def dims(self) -> tuple[int, ...]:
@@ -105,6 +112,15 @@ class Layout:
             for i, node in enumerate(nodes)
         }
 
+    @functools.cached_property
+    def inner_groups(self) -> tuple[int, ...]:
+        """The groups of interior nodes."""
+        return tuple(g for g, nodes in enumerate(self.groups) if self.below(nodes[0]))
+
+    def below(self, node: int) -> tuple[int, ...]:
+        """The children of a node."""
+        return self.tree.children[node]
+
     def slots(self, nodes: Sequence[int]) -> list[tuple[tuple[int, ...], int, list[int]]]:
         """Per child slot of alike nodes: the children, their group, their places in it."""
         children = zip(*(self.tree.children[k] for k in nodes), strict=True)
@@ -129,22 +145,14 @@ def layout_of(factors: Any, name: str = "factors") -> Layout:
       TypeError: not `Factors`, masked or mixed or non-floating weights.
       ValueError: a missing or surplus matrix, inconsistent shapes, unknown fixed nodes.
     """
-    if not isinstance(factors, Factors | GroupedFactors):
+    if not isinstance(factors, AnyFactors):
         raise TypeError(f"`{name}` must be htfjax.Factors, got {type(factors).__name__}.")
     # Factors cannot change, so what was found once holds.
     if "layout" in vars(factors):
         return vars(factors)["layout"]
     plain = shapes(factors, name)
-    _check(plain, name)
-    grouped = isinstance(factors, GroupedFactors)
-    found = _layout(
-        plain.tree,
-        _rows(plain),
-        plain.weights[plain.tree.root] is not None,
-        next(w.dtype for w in plain.weights if w is not None),
-        plain.fixed,
-        factors.groups if grouped else None,
-    )
+    check_factors(plain, name)
+    found = _found(factors, plain)
     known(factors, found)
     return found
 
@@ -155,29 +163,43 @@ def known(factors: Any, layout: Layout) -> Any:
     return factors
 
 
+def _found(factors: AnyFactors, plain: Factors) -> Layout:
+    """The layout of factors that are sound, given their shapes matrix by matrix."""
+    grouped = isinstance(factors, GroupedFactors)
+    return _layout(
+        plain.tree,
+        rows(plain),
+        next(w.dtype for w in plain.weights if w is not None),
+        plain.fixed,
+        plain.weights[plain.tree.root] is not None,
+        factors.groups if grouped else None,
+    )
+
+
 @functools.lru_cache(maxsize=256)
 def _layout(
     tree: ModeTree,
     widths: tuple[int, ...],
-    has_root: bool,
     dtype: Any,
     fixed: tuple[int, ...],
-    groups: tuple[tuple[int, ...], ...] | None,
+    has_root: bool,
+    groups: Groups | None,
 ) -> Layout:
-    """The layout of sound factors: one for all of equal shapes, whatever becomes of them
-    on their way through transformations."""
-    data = set(fixed) if has_root else {*fixed, tree.root}
-    return Layout(
-        tree=tree,
-        widths=widths,
-        weights_dtype=dtype,
-        trained=tuple(k not in data for k in range(tree.num_nodes)),
-        has_root=has_root,
-        groups=groups or tuple((k,) for k in range(tree.num_nodes)),
+    """One layout for all factors of equal shapes, whatever becomes of them on their way
+    through transformations."""
+    alone = tuple((k,) for k in range(tree.num_nodes))
+    return Layout(tree, widths, dtype, fixed, has_root, groups or alone, groups is not None)
+
+
+@functools.lru_cache(maxsize=256)
+def regrouped(layout: Layout, groups: Groups | None) -> Layout:
+    """The layout of the same factors in jax's arrays: of `groups`, or plain for None."""
+    return _layout(
+        layout.tree, layout.widths, layout.dtype, layout.fixed, layout.has_root, groups
     )
 
 
-def widths(factors: Factors | GroupedFactors) -> tuple[int, ...]:
+def widths(factors: AnyFactors) -> tuple[int, ...]:
     """R_k for every node id: the mode dimension at leaves, local components inside.
 
     Raises:
@@ -192,7 +214,7 @@ def widths(factors: Factors | GroupedFactors) -> tuple[int, ...]:
     return layout_of(factors).widths
 
 
-def mode_dims(factors: Factors | GroupedFactors) -> tuple[int, ...]:
+def mode_dims(factors: AnyFactors) -> tuple[int, ...]:
     """Dimensions D_0, ..., D_{N-1} of the end tensor.
 
     Raises:
@@ -205,201 +227,3 @@ def mode_dims(factors: Factors | GroupedFactors) -> tuple[int, ...]:
       (3, 3)
     """
     return layout_of(factors).dims
-
-
-def stacks_with_constants(factors: GroupedFactors) -> tuple[Any, ...]:
-    """Checked stacks, through whose fixed ones no derivative flows.
-
-    Raises:
-      TypeError, ValueError: stacks that do not fit the tree.
-    """
-    layout_of(factors)
-    return tuple(
-        jax.lax.stop_gradient(stack) if nodes[0] in factors.fixed else stack
-        for nodes, stack in zip(factors.groups, factors.stacks, strict=True)
-    )
-
-
-def with_constants(factors: Factors | GroupedFactors, name: str = "factors") -> Factors:
-    """Checked, ungrouped factors through whose fixed matrices no derivative flows."""
-    layout, factors = layout_of(factors, name), as_factors(factors)
-    weights = tuple(
-        jax.lax.stop_gradient(weight) if k in factors.fixed else weight
-        for k, weight in enumerate(map(as_array, factors.weights))
-    )
-    alone = tuple((k,) for k in range(layout.tree.num_nodes))
-    constant = dataclasses.replace(factors, weights=weights)
-    return known(
-        constant, dataclasses.replace(layout, groups=alone, weights_dtype=layout.dtype)
-    )
-
-
-def shapes(factors: Factors | GroupedFactors, name: str = "factors") -> Factors:
-    """Factors of shapes and dtypes alone, without an operation per node."""
-    if not isinstance(factors, GroupedFactors):
-        return factors
-    if "layout" not in vars(factors):
-        _check_groups(factors, name)
-    weights: list[Any] = [None] * factors.tree.num_nodes
-    for nodes, stack in zip(factors.groups, factors.stacks, strict=True):
-        if stack is None:
-            continue
-        if getattr(stack, "ndim", None) != 3 or stack.shape[0] != len(nodes):
-            raise ValueError(
-                f"{_part(name, 'stacks')} holds {_describe(stack)} for {len(nodes)} nodes."
-            )
-        for node in nodes:
-            weights[node] = jax.ShapeDtypeStruct(stack.shape[1:], stack.dtype)
-    return Factors(tree=factors.tree, weights=tuple(weights), fixed=factors.fixed)
-
-
-def _check(factors: Factors, name: str) -> None:
-    tree, weights = factors.tree, factors.weights
-    _checks.tree(tree, "tree" if name == "factors" else f"{name}.tree")
-    if not isinstance(weights, tuple):
-        raise TypeError(
-            f"{_part(name, 'weights')} must be a tuple of matrices, got a "
-            f"{type(weights).__name__}."
-        )
-    if len(weights) != tree.num_nodes:
-        raise ValueError(
-            f"{_part(name, 'weights')} has {len(weights)} matrices, the tree has "
-            f"{tree.num_nodes} nodes."
-        )
-    for k, weight in enumerate(weights):
-        if weight is None and k == tree.root:
-            continue
-        if getattr(weight, "ndim", None) != 2:
-            raise ValueError(
-                f"{_part(name, f'weights[{k}]')} must be a matrix, got {_describe(weight)}"
-                + ("; only the root may be None." if weight is None else ".")
-            )
-        if isinstance(weight, np.ndarray):
-            _check_numpy(weight, _part(name, f"weights[{k}]"))
-    _check_dtypes(factors, name)
-    _check_widths(factors, name)
-    fixed = _part(name, "fixed")
-    if not isinstance(factors.fixed, tuple):
-        raise TypeError(
-            f"{fixed} must be a tuple of node ids, got {_checks.spell(factors.fixed)}."
-        )
-    nodes = range(tree.num_nodes)
-    unknown = [k for k in factors.fixed if type(k) is not int or k not in nodes]
-    if unknown:
-        raise ValueError(f"{fixed} names {unknown}; nodes are 0..{tree.root}.")
-
-
-def _part(name: str, part: str) -> str:
-    """A part of factors, as errors name it."""
-    return f"`{part}`" if name == "factors" else f"`{name}.{part}`"
-
-
-def _check_numpy(weight: np.ndarray, name: str) -> None:
-    """A NumPy matrix that becomes a jax array of the same values."""
-    if np.ma.isMaskedArray(weight):
-        raise TypeError(
-            f"{name} is a masked array, whose masked values would become weights; fill "
-            "them first: `weight.filled(0)`."
-        )
-    if not weight.dtype.isnative:
-        raise TypeError(
-            f"{name} has foreign byte order ({weight.dtype}); convert it with "
-            "`weight.astype(weight.dtype.newbyteorder('='))`."
-        )
-
-
-def _check_groups(factors: GroupedFactors, name: str) -> None:
-    """Groups that hold every node once, and one stack for each."""
-    _checks.tree(factors.tree, "tree" if name == "factors" else f"{name}.tree")
-    stacks, groups, fixed = factors.stacks, factors.groups, factors.fixed
-    if not isinstance(fixed, tuple):
-        raise TypeError(
-            f"{_part(name, 'fixed')} must be a tuple of node ids, got "
-            f"{_checks.spell(fixed)}."
-        )
-    if not isinstance(stacks, tuple) or not isinstance(groups, tuple):
-        raise TypeError(
-            f"{_part(name, 'stacks')} and {_part(name, 'groups')} must be tuples, got "
-            f"{_checks.spell(stacks)} and {_checks.spell(groups)}; `group` makes them."
-        )
-    nodes = [k for nodes in groups for k in (nodes if isinstance(nodes, tuple) else ())]
-    nodes = [k if type(k) is int else -1 for k in nodes]
-    if () in groups or sorted(nodes) != list(range(factors.tree.num_nodes)):
-        raise ValueError(
-            f"{_part(name, 'groups')} must hold every node 0..{factors.tree.root} once, "
-            f"got {_checks.spell(groups)}; `group` makes them."
-        )
-    if len(stacks) != len(groups):
-        raise ValueError(
-            f"{_part(name, 'stacks')} has {len(stacks)} arrays, there are {len(groups)} "
-            "groups."
-        )
-    place = {k: g for g, nodes in enumerate(groups) for k in nodes}
-    below = factors.tree.children
-    for g, nodes in enumerate(groups):
-        kinds = {tuple(place[c] for c in below[k]) for k in nodes}
-        if len(kinds) > 1 or any(h >= g for kind in kinds for h in kind):
-            raise ValueError(
-                f"{_part(name, 'groups')} must be of nodes with alike children, whose "
-                f"groups stand before, got {_checks.spell(nodes)} at place {g}; `group` "
-                "makes them."
-            )
-    split = [nodes for nodes in groups if len({k in fixed for k in nodes}) > 1]
-    if split:
-        raise ValueError(
-            f"{_part(name, 'fixed')} splits the groups {split}; fix all nodes of a group "
-            "or none."
-        )
-
-
-def _rows(factors: Factors) -> tuple[int, ...]:
-    """R_k for every node; that of a root of ones is its children's number of columns."""
-    rows = []
-    for k, weight in enumerate(factors.weights):
-        if weight is None:
-            weight = factors.weights[factors.tree.children[k][0]]
-            rows.append(weight.shape[1])
-        else:
-            rows.append(weight.shape[0])
-    return tuple(rows)
-
-
-def _check_dtypes(factors: Factors, name: str) -> None:
-    dtypes = {k: w.dtype for k, w in enumerate(factors.weights) if w is not None}
-    if len(set(dtypes.values())) > 1:
-        raise TypeError(f"{_part(name, 'weights')} mix dtypes {dtypes}; cast them to one.")
-    only = next(iter(dtypes.values()))
-    if not jnp.issubdtype(only, jnp.floating) or only.itemsize > 8:
-        raise TypeError(
-            f"{_part(name, 'weights')} must be floating of 64 bits at most, got {only}."
-        )
-
-
-def _check_widths(factors: Factors, name: str) -> None:
-    rows = _rows(factors)
-    for k, weight in enumerate(factors.weights):
-        if weight is None:
-            continue
-        parent = factors.tree.parent[k]
-        columns = 1 if parent is None else rows[parent]
-        if weight.shape[1] != columns:
-            raise ValueError(
-                f"{_part(name, f'weights[{k}]')} has shape {weight.shape}, expected "
-                f"({weight.shape[0]}, {columns}): "
-                + (
-                    "the root has one column."
-                    if parent is None
-                    else f"node {parent} above it has {columns} local components."
-                )
-            )
-        if 0 in weight.shape:
-            raise ValueError(f"{_part(name, f'weights[{k}]')} is empty: {weight.shape}.")
-
-
-def as_array(weight: Any) -> jax.Array | None:
-    return None if weight is None else jnp.asarray(weight)
-
-
-def _describe(weight: Any) -> str:
-    shape = getattr(weight, "shape", None)
-    return _checks.spell(weight) if shape is None else f"an array of shape {shape}"

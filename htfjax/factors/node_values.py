@@ -7,8 +7,9 @@ from typing import Any
 import jax
 
 from htfjax._integers import at_least
+from htfjax.factors.layout import Layout
 
-__all__ = ["NodeValues", "node_values"]
+__all__ = ["NodeValues", "by_node", "node_values"]
 
 
 @jax.tree_util.register_dataclass
@@ -64,3 +65,20 @@ def node_values(stacks: Sequence[Any], groups: Sequence[tuple[int, ...]]) -> Nod
     """Pytrees of arrays (number of nodes, *value), one for each group."""
     axes = tuple(tuple(x.ndim - 1 for x in jax.tree.leaves(stack)) for stack in stacks)
     return NodeValues(stacks=tuple(stacks), axes=axes, groups=tuple(groups))
+
+
+def by_node(layout: Layout, values: Mapping[int, Any]) -> Mapping[int, Any]:
+    """Stacks (number of nodes, *value) by group, as what users of the factors expect.
+
+    Args:
+      values: pytrees of stacks for some of the layout's groups.
+
+    Returns:
+      node id -> value: `NodeValues` for grouped factors, a dict for plain ones.
+    """
+    if layout.grouped:
+        return node_values(list(values.values()), [layout.groups[g] for g in values])
+    return {
+        layout.groups[g][0]: jax.tree.map(lambda x: x[0], stack)
+        for g, stack in values.items()
+    }

@@ -1,19 +1,19 @@
 """A picture of a mode tree, with the shapes of the weight matrices on its edges."""
 
-from typing import Any
+from typing import Any, get_args
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
 from htfjax import _checks
-from htfjax.factors.factors import Factors, GroupedFactors
-from htfjax.factors.layout import layout_of, shapes
+from htfjax.factors.factors import AnyFactors
+from htfjax.factors.layout import layout_of
 from htfjax.trees.mode_tree import ModeTree
 
 __all__ = ["draw_tree"]
 
 
-def draw_tree(drawn: ModeTree | Factors | GroupedFactors, ax: Any = None) -> Any:
+def draw_tree(drawn: ModeTree | AnyFactors, ax: Any = None) -> Any:
     """Draws a tree on matplotlib axes.
 
     Leaves stand at the bottom, labelled with their mode; interior nodes carry their id.
@@ -37,10 +37,10 @@ def draw_tree(drawn: ModeTree | Factors | GroupedFactors, ax: Any = None) -> Any
       7
     """
     advice = "factors on a tree will do too"
-    _checks.instance("drawn", drawn, (ModeTree, Factors, GroupedFactors), advice)
+    _checks.instance("drawn", drawn, (ModeTree, *get_args(AnyFactors)), advice)
     if ax is not None:
         _checks.instance("ax", ax, Axes, "`matplotlib.pyplot.subplots` makes some")
-    held = isinstance(drawn, Factors | GroupedFactors)
+    held = not isinstance(drawn, ModeTree)
     tree, fixed = (drawn.tree, drawn.fixed) if held else (drawn, ())
     labels = _edge_labels(drawn) if held else {}
     if ax is None:
@@ -84,9 +84,8 @@ def _places(tree: ModeTree) -> dict[int, tuple[float, float]]:
     return places
 
 
-def _edge_labels(factors: Factors | GroupedFactors) -> dict[int, str]:
-    layout_of(factors, "drawn")
-    return {
-        k: "ones" if weight is None else f"{weight.shape[0]}×{weight.shape[1]}"  # noqa: RUF001
-        for k, weight in enumerate(shapes(factors).weights)
-    }
+def _edge_labels(factors: AnyFactors) -> dict[int, str]:
+    layout = layout_of(factors, "drawn")
+    sizes = zip(layout.widths, layout.columns, strict=True)
+    labels = {k: f"{rows}×{columns}" for k, (rows, columns) in enumerate(sizes)}  # noqa: RUF001
+    return labels if layout.has_root else labels | {layout.tree.root: "ones"}

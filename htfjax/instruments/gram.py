@@ -15,18 +15,15 @@ import jax
 import jax.numpy as jnp
 
 from htfjax.contraction.end_tensor import khatri_rao
-from htfjax.contraction.stacks import (
+from htfjax.factors.layout import Layout
+from htfjax.factors.stacks import Opened, Stacks, children_of, collected
+from htfjax.instruments.scaled_stacks import (
     Scaled,
-    children_of,
-    collected,
     lifted,
     lifted_grams,
     scaled_stacks,
     transposed,
 )
-from htfjax.factors.factors import Factors, GroupedFactors
-from htfjax.factors.grouping import stacked_alike
-from htfjax.factors.layout import layout_of
 
 __all__ = [
     "GramPair",
@@ -49,7 +46,7 @@ class _Rising(NamedTuple):
 
 
 def component_grams(
-    factors: GroupedFactors, *, precision: Any = "highest"
+    layout: Layout, stacks: Stacks, *, precision: Any = "highest"
 ) -> tuple[dict[int, Scaled], dict[int, Scaled]]:
     """M_v = Phi_v^T Phi_v and E_v^T E_v for every group of interior nodes, (G, R_v, R_v).
 
@@ -58,8 +55,9 @@ def component_grams(
     the rest of the tree multiplies each component with (law D2). What a component has in
     one of the two more and in the other less is as `scaled_stacks` chooses.
     """
-    rising = _rising(factors, factors, precision)
-    environments, _ = _falling(factors, rising.tables, precision)
+    scaled, _ = scaled_stacks(layout, stacks)
+    rising = _rising(layout, scaled, None, precision)
+    environments, _ = _falling(layout, scaled, rising.tables, precision)
     few = {
         g: _times(transposed(phi), phi, precision, lifted_grams)
         for g, phi in rising.rows.items()
@@ -68,10 +66,12 @@ def component_grams(
     return inside, {g: environments[g] for g in inside}
 
 
-def log2_squares(factors: GroupedFactors, *, precision: Any = "highest") -> list[jax.Array]:
+def log2_squares(
+    layout: Layout, stacks: Stacks, *, precision: Any = "highest"
+) -> list[jax.Array]:
     """log2 ||Phi_k W_k||_F^2 of the nodes of every group, (G,), -inf where it is zero."""
-    tables = _rising(factors, factors, precision).tables
-    _, taken = scaled_stacks(factors)
+    scaled, taken = scaled_stacks(layout, stacks)
+    tables = _rising(layout, scaled, None, precision).tables
     return [_log2_trace(*one, powers) for one, powers in zip(tables, taken, strict=True)]
 
 
@@ -89,7 +89,8 @@ def _log2_trace(grams: jax.Array, exponents: jax.Array, powers: jax.Array) -> ja
 
 
 def gram_pairs(
-    factors: GroupedFactors,
+    layout: Layout,
+    stacks: Stacks,
     nodes: Iterable[int] | None = None,
     *,
     precision: Any = "highest",
@@ -102,21 +103,22 @@ def gram_pairs(
     third item is the exponents of M C, (G,).
 
     Args:
-      factors: any tree.
+      layout, stacks: of any tree.
       nodes: the ones wanted, by default all but the root.
 
     Returns:
       For every group that has some of them: the nodes, and stacks of their M and C.
     """
-    tables, components, rows = _rising(factors, factors, precision)
-    environments, surroundings = _falling(factors, tables, precision)
-    wanted = set(range(factors.tree.root) if nodes is None else nodes)
+    scaled, _ = scaled_stacks(layout, stacks)
+    tables, components, rows = _rising(layout, scaled, None, precision)
+    environments, surroundings = _falling(layout, scaled, tables, precision)
+    wanted = set(range(layout.tree.root) if nodes is None else nodes)
     pairs: list[tuple[tuple[int, ...], GramPair]] = []
-    for g, group in enumerate(factors.groups):
+    for g, group in enumerate(layout.groups):
         some = tuple(k for k in group if k in wanted)
         if not some:
             continue
-        if group[0] == factors.tree.root:
+        if group[0] == layout.tree.root:
             pair = None, *tables[g]
         elif g in rows:
             phi = rows[g]
@@ -124,7 +126,7 @@ def gram_pairs(
                 None,
                 *_congruent(phi, environments[g], transposed(phi), precision, lifted_grams),
             )
-        elif factors.stacks[g].shape[1] > factors.stacks[g].shape[2]:
+        elif layout.widths[group[0]] > layout.columns[group[0]]:
             pair = _joined(tables[g], surroundings[g])
         elif g in components:
             pair = _joined(components[g], environments[g])
@@ -135,40 +137,35 @@ def gram_pairs(
 
 
 def scaled_inner_product(
-    one: Factors | GroupedFactors,
-    other: Factors | GroupedFactors,
-    *,
-    precision: Any = "highest",
+    one: Opened, other: Opened, *, precision: Any = "highest"
 ) -> tuple[jax.Array, jax.Array]:
-    """<W, W'> of two factorizations on one tree: mantissa () and exponent ()."""
-    if other is one:  # each stack is made and normalized once
-        (left,) = stacked_alike(one)
-        right = left
-    else:
-        left, right = stacked_alike(one, other)
-    value, exponent = _rising(left, right, precision).tables[-1]
+    """<W, W'> of two factorizations in the same groups: mantissa () and exponent ()."""
+    left, _ = scaled_stacks(*one)
+    # Those of one with itself are made and normalized once.
+    right = None if other is one else scaled_stacks(*other)[0]
+    value, exponent = _rising(one[0], left, right, precision).tables[-1]
     return value[0, 0, 0], exponent[0]
 
 
-def _rising(one: GroupedFactors, other: GroupedFactors, precision: Any) -> _Rising:
+def _rising(
+    layout: Layout, lefts: list[Scaled], rights: list[Scaled] | None, precision: Any
+) -> _Rising:
     """G_k = W_k^T M_k W'_k for every group, from M_v, the product of the children's G.
 
     Where the tables T_k = Phi_k W_k have the fewest rows, from these: G_k = T_k^T T'_k then
     costs less and squares nothing twice.
+
+    Args:
+      rights: scaled stacks of the second side, None where it is the first.
     """
     found = _Rising([], {}, {})
     held: list[tuple[Scaled, ...] | None] = []  # T_k of both sides, where rows are few
-    layout, lift = layout_of(one), lifted_grams if other is one else lifted
-    lefts, _ = scaled_stacks(one)
-    sides = (
-        zip(lefts, strict=True)
-        if other is one
-        else zip(lefts, scaled_stacks(other)[0], strict=True)
-    )
-    for g, (nodes, own) in enumerate(zip(one.groups, sides, strict=True)):
+    lift = lifted_grams if rights is None else lifted
+    sides = zip(lefts, strict=True) if rights is None else zip(lefts, rights, strict=True)
+    for g, (nodes, own) in enumerate(zip(layout.groups, sides, strict=True)):
         tables: tuple[Scaled, ...] | None = own
-        if one.tree.children[nodes[0]]:
-            phis = _few_rows(one, nodes, held, own)
+        if layout.below(nodes[0]):
+            phis = _few_rows(layout, nodes, held, own)
             tables = phis and tuple(
                 _times(phi, w, precision, lifted) for phi, w in zip(phis, own, strict=True)
             )
@@ -186,13 +183,12 @@ def _rising(one: GroupedFactors, other: GroupedFactors, precision: Any) -> _Risi
 
 
 def _few_rows(
-    factors: GroupedFactors,
+    layout: Layout,
     nodes: Sequence[int],
     rows: Sequence[tuple[Scaled, ...] | None],
     own: tuple[Scaled, ...],
 ) -> tuple[Scaled, ...] | None:
     """Phi_v of both sides where its rows are at most those of W_v and its columns."""
-    layout = layout_of(factors)
     below = [rows[g] for _, g, _ in layout.slots(nodes)]
     heights = [math.inf if held is None else held[0][0].shape[1] for held in below]
     if math.prod(heights) > min(min(w.shape[1:]) for w, _ in own):
@@ -202,20 +198,19 @@ def _few_rows(
 
 
 def _falling(
-    factors: GroupedFactors, tables: list[Scaled], precision: Any
+    layout: Layout, stacks: list[Scaled], tables: list[Scaled], precision: Any
 ) -> tuple[dict[int, Scaled], dict[int, Scaled]]:
     """E_k^T E_k (G, R_k, R_k), and (G, R_parent, R_parent) around all but the root.
 
     At leaves of more rows than columns the first is left out: their gauge is the second.
     """
-    (stacks, _), layout = scaled_stacks(factors), layout_of(factors)
     root = _times(stacks[-1], transposed(stacks[-1]), precision, lifted_grams)
     environments = {len(stacks) - 1: root}
     surroundings: dict[int, Scaled] = {}
     pieces: dict[int, list[Any]] = {g: [] for g in range(len(stacks))}
     for g in reversed(range(len(stacks))):
-        nodes, stack = factors.groups[g], stacks[g]
-        inside = bool(factors.tree.children[nodes[0]])
+        nodes, stack = layout.groups[g], stacks[g]
+        inside = bool(layout.below(nodes[0]))
         if g not in environments:
             surroundings[g] = collected(pieces.pop(g), nodes)
             if inside or stack[0].shape[1] <= stack[0].shape[2]:
@@ -266,7 +261,7 @@ def _rows(parts: list[Scaled]) -> Scaled:
     """Khatri-Rao product, one at a time so that no partial product is lost."""
     product = parts[0]
     for part in parts[1:]:
-        joint = jax.vmap(lambda *xs: khatri_rao(xs))(product[0], part[0])
+        joint = khatri_rao([product[0], part[0]])
         product = lifted(joint, product[1] + part[1])
     return product
 

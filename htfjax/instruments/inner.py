@@ -7,10 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from htfjax import _checks, _numerics
-from htfjax.contraction.stacks import full_stacks
-from htfjax.factors.factors import Factors, GroupedFactors
-from htfjax.factors.grouping import stacked_alike
+from htfjax.factors.factors import AnyFactors
 from htfjax.factors.layout import layout_of
+from htfjax.factors.stacks import Opened, alike, with_ones
 from htfjax.instruments.gram import scaled_inner_product
 from htfjax.instruments.qr_sweep import Core, read_off_cores
 
@@ -27,9 +26,7 @@ METHODS = ("qr", "gram")
 Scaled = tuple[jax.Array, jax.Array]  # mantissa (), exponent () int32
 
 
-def squared_norm(
-    factors: Factors | GroupedFactors, *, precision: Any = "highest"
-) -> jax.Array:
+def squared_norm(factors: AnyFactors, *, precision: Any = "highest") -> jax.Array:
     """||W||_F^2 without the tensor, from Gram matrices: R^3 a node, not prod D.
 
     Args:
@@ -50,14 +47,14 @@ def squared_norm(
       >>> round(float(htf.squared_norm(cube)), 4)
       3.0
     """
-    layout_of(factors)
+    (held,) = alike(factors)
     _checks.precision("precision", precision)
-    return _numerics.shifted(*scaled_inner_product(factors, factors, precision=precision))
+    return _numerics.shifted(*scaled_inner_product(held, held, precision=precision))
 
 
 def inner_product(
-    one: Factors | GroupedFactors,
-    other: Factors | GroupedFactors,
+    one: AnyFactors,
+    other: AnyFactors,
     *,
     precision: Any = "highest",
 ) -> jax.Array:
@@ -84,12 +81,12 @@ def inner_product(
     """
     check_pair(one, other)
     _checks.precision("precision", precision)
-    return _numerics.shifted(*scaled_inner_product(one, other, precision=precision))
+    return _numerics.shifted(*scaled_inner_product(*alike(one, other), precision=precision))
 
 
 def distance(
-    one: Factors | GroupedFactors,
-    other: Factors | GroupedFactors,
+    one: AnyFactors,
+    other: AnyFactors,
     method: Literal["qr", "gram"] = "qr",
     *,
     precision: Any = "highest",
@@ -124,7 +121,8 @@ def distance(
     check_pair(one, other)
     _checks.one_of("method", method, METHODS)
     _checks.precision("precision", precision)
-    square, exponent = scaled_squared_distance(one, other, method, precision=precision)
+    first, second = alike(one, other)
+    square, exponent = scaled_squared_distance(first, second, method, precision=precision)
     odd = exponent % jnp.int32(2)
     square = square * _numerics.two_to(odd, square.dtype)
     zero = square == 0
@@ -133,17 +131,17 @@ def distance(
 
 
 def scaled_squared_distance(
-    one: Factors | GroupedFactors,
-    other: Factors | GroupedFactors,
+    one: Opened,
+    other: Opened,
     method: str,
     *,
     precision: Any = "highest",
 ) -> Scaled:
-    """||W - W'||^2 of a checked pair as mantissa, zero or more, and exponent."""
+    """||W - W'||^2 of a pair in the same groups: mantissa, zero or more, and exponent."""
     if method == "qr":
-        gap = difference(one, other)
-        root = [gap.tree.root]
-        return read_off_cores(_squared_core, gap, root, precision=precision)
+        layout, stacks = difference(one, other)
+        root = [layout.tree.root]
+        return read_off_cores(_squared_core, layout, stacks, root, precision=precision)
     parts = [
         scaled_inner_product(a, b, precision=precision)
         for a, b in ((one, one), (one, other), (other, other))
@@ -159,28 +157,32 @@ def scaled_squared_distance(
     return square + jax.lax.stop_gradient(jnp.maximum(square, 0) - square), top
 
 
-def difference(
-    one: Factors | GroupedFactors, other: Factors | GroupedFactors
-) -> GroupedFactors:
+def difference(one: Opened, other: Opened) -> Opened:
     """Factors of W - W': components side by side, matrices block by block.
 
     Matrices fixed in both stay fixed; a node that is fixed in one only carries no
     derivative for that one.
     """
-    one, other = stacked_alike(one, other)
+    layout, last = one[0], len(one[0].groups) - 1
     stacks = []
-    pairs = zip(one.groups, full_stacks(one), full_stacks(other), strict=True)
-    for nodes, a, b in pairs:
-        if nodes[0] == one.tree.root:
+    pairs = zip(with_ones(*one), with_ones(*other), strict=True)
+    for g, (a, b) in enumerate(pairs):
+        if g == last:
             stacks.append(jnp.concatenate([a, -b], axis=1))
-        elif nodes[0] < one.tree.order:
+        elif g not in layout.inner_groups:
             stacks.append(jnp.concatenate([a, b], axis=2))
         else:
             upper = jnp.pad(a, ((0, 0), (0, b.shape[1]), (0, 0)))
             lower = jnp.pad(b, ((0, 0), (a.shape[1], 0), (0, 0)))
             stacks.append(jnp.concatenate([upper, lower], axis=2))
-    fixed = tuple(sorted(set(one.fixed) & set(other.fixed)))
-    return dataclasses.replace(one, stacks=tuple(stacks), fixed=fixed)
+    both = zip(layout.inner_widths, other[0].inner_widths, strict=True)
+    joined = dataclasses.replace(
+        layout,
+        widths=(*layout.dims, *(a + b for a, b in both)),
+        fixed=tuple(sorted(set(layout.fixed) & set(other[0].fixed))),
+        has_root=True,
+    )
+    return joined, tuple(stacks)
 
 
 def _squared_core(cores: list[tuple[tuple[int, ...], Core]]) -> Scaled:

@@ -1,31 +1,35 @@
 """Local components: their norms, their balance, how fast they grow, what they add."""
 
+import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 
 from htfjax import _checks, _numerics
-from htfjax.contraction.stacks import Scaled, pick
-from htfjax.factors.factors import Factors, GroupedFactors, as_factors
-from htfjax.factors.grouping import stacked_alike
-from htfjax.factors.layout import layout_of, stacks_with_constants, with_constants
-from htfjax.factors.node_values import NodeValues, node_values
+from htfjax.factors.factors import AnyFactors
+from htfjax.factors.layout import Layout
+from htfjax.factors.node_values import NodeValues, by_node, node_values
+from htfjax.factors.stacks import Stacks, alike, opened, pick
 from htfjax.instruments import gram
+from htfjax.instruments.scaled_stacks import Scaled
 
 __all__ = [
+    "by_component",
     "component_contributions",
+    "component_norms",
     "growth_rates",
     "local_component_norms",
     "unbalancedness",
+    "vector_norms",
     "weight_vector_norms",
 ]
 
 
 def local_component_norms(
-    factors: Factors | GroupedFactors,
+    factors: AnyFactors,
 ) -> Mapping[int, jax.Array]:
     """sigma_r^(v) = ||W_v[r, :]|| prod over children c of ||W_c[:, r]||.
 
@@ -46,18 +50,17 @@ def local_component_norms(
       >>> {k: v.shape for k, v in htf.local_component_norms(factors).items()}
       {4: (5,), 5: (5,), 6: (5,)}
     """
-    layout_of(factors)
-    if isinstance(factors, GroupedFactors):
-        norms = _component_norms(factors)
-        return _of_interior(factors, list(map(_numerics.product, norms)))
-    factors = with_constants(factors)
-    return {
-        v: _numerics.product([_numerics.safe_norm(x, axis=0) for x in vectors])
-        for v, vectors in _component_vectors(factors).items()
-    }
+    return component_norms(*opened(factors))
 
 
-def weight_vector_norms(factors: Factors | GroupedFactors) -> Mapping[int, jax.Array]:
+@functools.partial(jax.jit, static_argnames="layout", inline=True)
+def component_norms(layout: Layout, stacks: Stacks) -> Mapping[int, jax.Array]:
+    """`local_component_norms` of opened factors."""
+    norms = vector_norms(layout, stacks)
+    return by_node(layout, {g: _numerics.product(xs) for g, xs in norms.items()})
+
+
+def weight_vector_norms(factors: AnyFactors) -> Mapping[int, jax.Array]:
     """||W_k[:, r]||, the norms of the columns of every weight matrix.
 
     Returns:
@@ -74,19 +77,13 @@ def weight_vector_norms(factors: Factors | GroupedFactors) -> Mapping[int, jax.A
       >>> {k: v.shape for k, v in htf.weight_vector_norms(factors).items()}
       {0: (5,), 1: (5,), 2: (1,)}
     """
-    if isinstance(factors, GroupedFactors):
-        held = zip(factors.groups, stacks_with_constants(factors), strict=True)
-        groups = {k: _numerics.safe_norm(s, axis=1) for k, s in held if s is not None}
-        return node_values(list(groups.values()), list(groups))
-    factors = with_constants(factors)
-    return {
-        k: _numerics.safe_norm(weight, axis=0)
-        for k, weight in enumerate(factors.weights)
-        if weight is not None
-    }
+    layout, stacks = opened(factors)
+    held = {g: stack for g, stack in enumerate(stacks) if stack is not None}
+    norms = {g: _numerics.safe_norm(stack, axis=1) for g, stack in held.items()}
+    return by_node(layout, norms)
 
 
-def component_contributions(factors: Factors | GroupedFactors) -> NodeValues:
+def component_contributions(factors: AnyFactors) -> NodeValues:
     """||sigma_r C_r^(v)||_F, the Frobenius norm of what each component adds to W.
 
     W = sum_r sigma_r C_r at every interior node (law A5), so unlike sigma this does not
@@ -107,13 +104,16 @@ def component_contributions(factors: Factors | GroupedFactors) -> NodeValues:
       >>> htf.component_contributions(factors)[6].shape
       (5,)
     """
-    (grouped,) = stacked_alike(factors)
-    inside, outside = gram.component_grams(grouped)
-    return _of_interior(grouped, [_root_diagonal(inside[g], outside[g]) for g in inside])
+    ((layout, stacks),) = alike(factors)
+    inside, outside = gram.component_grams(layout, stacks)
+    return node_values(
+        [_root_diagonal(inside[g], outside[g]) for g in inside],
+        [layout.groups[g] for g in inside],
+    )
 
 
 def unbalancedness(
-    factors: Factors | GroupedFactors, kind: Literal["components", "matrix"] = "components"
+    factors: AnyFactors, kind: Literal["components", "matrix"] = "components"
 ) -> jax.Array:
     """How far the factors are from the theorem's idealized start; zero is balanced.
 
@@ -139,25 +139,24 @@ def unbalancedness(
       >>> bool(htf.unbalancedness(deep, kind="matrix") < 1e-5)
       True
     """
-    layout_of(factors)
+    layout, stacks = opened(factors)
     _checks.one_of("kind", kind, ("components", "matrix"))
     if kind == "components":
-        return jnp.max(jnp.stack(_spreads(factors)))
-    factors = with_constants(factors)
-    pairs = _chain_grams(factors)
+        return jnp.max(jnp.stack(_spreads(layout, stacks)))
+    pairs = _chain_grams(layout, stacks)
     if not pairs:
         raise ValueError(
             "`kind='matrix'` needs a chain: a one-child node, or a root of ones with two "
             "children; this tree has neither. Use kind='components'."
         )
-    gaps = [_numerics.safe_norm((a - b).ravel(), axis=0) for a, b in pairs]
-    return jnp.max(jnp.stack(gaps))
+    gaps = [_numerics.safe_norm((a - b).reshape(len(a), -1), axis=1) for a, b in pairs]
+    return jnp.max(jnp.concatenate(gaps))
 
 
 def growth_rates(
     params: Any,
     loss: Callable[[Any], jax.Array],
-    to_factors: Callable[[Any], Factors] | None = None,
+    to_factors: Callable[[Any], AnyFactors] | None = None,
 ) -> Mapping[int, jax.Array]:
     """d sigma_r^(v) / dt along gradient flow d params/dt = -grad loss(params).
 
@@ -196,91 +195,57 @@ def growth_rates(
     gradient = jax.grad(_checks.scalar_valued("loss", loss))(params)
     velocity = jax.tree.map(jnp.negative, gradient)
     factors, moving = jax.jvp(convert, (params,), (velocity,))
-    layout_of(factors, "params" if to_factors is None else "to_factors(params)")
-    if isinstance(factors, GroupedFactors):
-        rates = map(_rates, _component_norms(factors), _component_speeds(factors, moving))
-        return _of_interior(factors, list(rates))
-    factors = with_constants(factors)
-    vectors = _component_vectors(factors)
-    tangents = _component_vectors(factors, as_factors(moving))
-    found = {}
-    for v in vectors:
-        norms = [_numerics.safe_norm(x, axis=0) for x in vectors[v]]
-        pairs = zip(vectors[v], tangents[v], norms, strict=True)
-        found[v] = _rates(norms, [_norm_speed(x, dx, n, axis=0) for x, dx, n in pairs])
-    return found
+    layout, stacks = opened(
+        factors, "params" if to_factors is None else "to_factors(params)"
+    )
+    speeds = _vector_speeds(layout, stacks, opened(moving)[1])
+    norms = vector_norms(layout, stacks)
+    return by_node(layout, {g: _rates(norms[g], speeds[g]) for g in norms})
 
 
-def _component_vectors(
-    factors: Factors, values: Factors | None = None
-) -> dict[int, list[jax.Array]]:
-    """node -> matrices whose r-th COLUMNS are the trained vectors of LC(node, r).
-
-    Read from `values` (a tangent of the same structure) if given. A node without any
-    trained vector gets one constant unit row, so that its norms are one.
-    """
-    layout = layout_of(factors)
-    tree, trained = layout.tree, layout.trained
-    weights = (factors if values is None else values).weights
-    vectors = {}
-    for v, width in zip(tree.interior, layout.inner_widths, strict=True):
-        own = [weights[v].T] if trained[v] else []
-        own += [weights[c] for c in tree.children[v] if trained[c]]
-        fill = jnp.ones if values is None else jnp.zeros
-        vectors[v] = own or [fill((1, width), layout.dtype)]
-    return vectors
-
-
-def _of_interior(factors: GroupedFactors, stacks: list[jax.Array]) -> NodeValues:
-    """Stacks for the groups of interior nodes, in the order of groups."""
-    children = factors.tree.children
-    return node_values(stacks, [nodes for nodes in factors.groups if children[nodes[0]]])
-
-
-def _component_norms(factors: GroupedFactors) -> list[list[jax.Array]]:
-    """Norms of every vector of the components of a group, (G, R) each."""
-    stacks = stacks_with_constants(factors)
-    return _by_component(
-        factors, lambda g, axis: _numerics.safe_norm(stacks[g], axis=axis), 1.0
+def vector_norms(layout: Layout, stacks: Stacks) -> dict[int, list[jax.Array]]:
+    """||w|| of the trained vectors of the components of every inner group, (G, R) each."""
+    return by_component(
+        layout, lambda g, axis: _numerics.safe_norm(stacks[g], axis=axis), 1.0
     )
 
 
-def _component_speeds(
-    factors: GroupedFactors, moving: GroupedFactors
-) -> list[list[jax.Array]]:
+def _vector_speeds(
+    layout: Layout, stacks: Stacks, moving: Stacks
+) -> dict[int, list[jax.Array]]:
     """d||w||/dt of the same vectors where the stacks move as `moving` says."""
-    stacks = stacks_with_constants(factors)
 
     def speed(g: int, axis: int) -> jax.Array:
         norm = _numerics.safe_norm(stacks[g], axis=axis)
-        return _norm_speed(stacks[g], moving.stacks[g], norm, axis)
+        return _norm_speed(stacks[g], moving[g], norm, axis)
 
-    return _by_component(factors, speed, 0.0)
+    return by_component(layout, speed, 0.0)
 
 
-def _by_component(
-    factors: GroupedFactors, measure: Callable[[int, int], jax.Array], fill: float
-) -> list[list[jax.Array]]:
-    """For every group of interior nodes `measure` of each vector of its components.
+def by_component(
+    layout: Layout, measure: Callable[[int, int], jax.Array], fill: float | None = None
+) -> dict[int, list[jax.Array]]:
+    """For every inner group `measure` of each trained vector of its components.
+
+    The node's own row comes first, then its children's columns.
 
     Args:
       measure: (group, axis) -> what it reads off the columns (axis 1) or rows (axis 2)
         of the group's stack, (G, number of vectors).
-      fill: stands for nodes without any trained vector.
+      fill: stands for nodes without any trained vector, which have an empty list without.
     """
-    layout = layout_of(factors)
-    tree, trained = layout.tree, layout.trained
-    moves = [trained[nodes[0]] for nodes in factors.groups]
-    columns = {g: measure(g, 1) for g, moving in enumerate(moves) if moving}
-    found = []
-    for g, nodes in enumerate(factors.groups):
-        if not tree.children[nodes[0]]:
-            continue
-        own = [measure(g, 2)] if moves[g] else []
+    trained = [layout.trained[nodes[0]] for nodes in layout.groups]
+    columns = {g: measure(g, 1) for g, moves in enumerate(trained) if moves}
+    found = {}
+    for g in layout.inner_groups:
+        nodes = layout.groups[g]
+        own = [measure(g, 2)] if trained[g] else []
         below = layout.slots(nodes)
-        own += [pick(columns[h], places) for _, h, places in below if moves[h]]
-        shape = len(nodes), layout.widths[nodes[0]]
-        found.append(own or [jnp.full(shape, fill, layout.dtype)])
+        own += [pick(columns[h], places) for _, h, places in below if trained[h]]
+        if not own and fill is not None:
+            shape = len(nodes), layout.widths[nodes[0]]
+            own = [jnp.full(shape, fill, layout.dtype)]
+        found[g] = own
     return found
 
 
@@ -306,36 +271,34 @@ def _root_diagonal(one: Scaled, other: Scaled) -> jax.Array:
     return _numerics.shifted(left * roots[1], half[:, None])
 
 
-def _spreads(factors: Factors | GroupedFactors) -> list[jax.Array]:
+def _spreads(layout: Layout, stacks: Stacks) -> list[jax.Array]:
     """Largest gap between squared norms of the vectors of one component, ()."""
-    if isinstance(factors, GroupedFactors):
-        stacks = stacks_with_constants(factors)
-        squares = _by_component(
-            factors, lambda g, axis: jnp.sum(jnp.square(stacks[g]), axis=axis), 1.0
-        )
-    else:
-        vectors = _component_vectors(with_constants(factors)).values()
-        squares = [[jnp.sum(jnp.square(x), axis=0) for x in xs] for xs in vectors]
-    joined = map(jnp.stack, squares)
+    squares = by_component(
+        layout, lambda g, axis: jnp.sum(jnp.square(stacks[g]), axis=axis), 1.0
+    )
+    joined = map(jnp.stack, squares.values())
     return [jnp.max(jnp.max(x, axis=0) - jnp.min(x, axis=0)) for x in joined]
 
 
-def _chain_grams(factors: Factors) -> list[tuple[jax.Array, jax.Array]]:
-    """Pairs of matrices that matrix balance makes equal."""
-    tree, weights = factors.tree, factors.weights
-    trained = layout_of(factors).trained
+def _chain_grams(layout: Layout, stacks: Stacks) -> list[tuple[jax.Array, jax.Array]]:
+    """Pairs of stacks (G, R, R) that matrix balance makes equal."""
 
-    def columns(k: int) -> jax.Array:
-        return jnp.matmul(weights[k].T, weights[k], precision="highest")
+    def columns(kids: Sequence[int], g: int, places: list[int]) -> jax.Array | None:
+        if not layout.trained[kids[0]]:
+            return None
+        x = pick(stacks[g], places)
+        return jnp.matmul(jnp.swapaxes(x, 1, 2), x, precision="highest")
 
     pairs = []
-    for v in tree.interior:
-        kids = tree.children[v]
-        if len(kids) == 1 and trained[v] and trained[kids[0]]:
-            rows = jnp.matmul(weights[v], weights[v].T, precision="highest")
-            pairs.append((columns(kids[0]), rows))
-        elif len(kids) == 2 and weights[v] is None and all(trained[c] for c in kids):
-            pairs.append((columns(kids[0]), columns(kids[1])))
+    for g in layout.inner_groups:
+        nodes, x = layout.groups[g], stacks[g]
+        grams = [columns(*slot) for slot in layout.slots(nodes)]
+        if len(grams) == 1 and layout.trained[nodes[0]]:
+            grams.append(jnp.matmul(x, jnp.swapaxes(x, 1, 2), precision="highest"))
+        elif len(grams) != 2 or x is not None:
+            continue
+        if all(gram is not None for gram in grams):
+            pairs.append((grams[0], grams[1]))
     return pairs
 
 

@@ -22,16 +22,14 @@ import jax.numpy as jnp
 
 from htfjax import _numerics
 from htfjax.contraction.end_tensor import khatri_rao
-from htfjax.contraction.stacks import (
+from htfjax.factors.layout import Layout
+from htfjax.factors.stacks import Stacks, children_of, collected
+from htfjax.instruments.scaled_stacks import (
     Scaled,
-    children_of,
-    collected,
     normalized,
     scaled_stacks,
     transposed,
 )
-from htfjax.factors.factors import GroupedFactors
-from htfjax.factors.layout import layout_of
 
 __all__ = ["Core", "ancestors", "read_off_cores"]
 
@@ -58,7 +56,8 @@ class Core(NamedTuple):
 
 def read_off_cores(
     read: Callable[[Cores], Any],
-    factors: GroupedFactors,
+    layout: Layout,
+    stacks: Stacks,
     nodes: Sequence[int],
     *,
     precision: Any = "highest",
@@ -68,46 +67,56 @@ def read_off_cores(
     Args:
       read: a function of L K^T and the Gram matrices of L and K, in arrays. It is given,
         for every group that has some of the nodes, these and stacks of their cores.
-      factors: any tree.
+      layout, stacks: of any tree.
       nodes: the ones wanted; the root's L and K are (1, 1).
     """
-    return _read(read, tuple(nodes), precision, factors)
+    return _read(read, layout, tuple(nodes), precision, stacks)
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2, 3))
 def _read(
-    read: Callable[[Cores], Any], nodes: tuple[int, ...], precision: Any, factors: Any
+    read: Callable[[Cores], Any],
+    layout: Layout,
+    nodes: tuple[int, ...],
+    precision: Any,
+    stacks: Stacks,
 ) -> Any:
-    return read(_cores(factors, nodes, False, precision))
+    return read(_cores(layout, stacks, nodes, False, precision))
 
 
 @_read.defjvp
 def _read_jvp(
     read: Callable[[Cores], Any],
+    layout: Layout,
     nodes: tuple[int, ...],
     precision: Any,
     primals: Any,
     tangents: Any,
 ) -> tuple[Any, Any]:
     # The excess is followed where derivatives are taken only.
-    return jax.jvp(lambda f: read(_cores(f, nodes, True, precision)), primals, tangents)
+    def followed(stacks: Stacks) -> Any:
+        return read(_cores(layout, stacks, nodes, True, precision))
+
+    return jax.jvp(followed, primals, tangents)
 
 
 def _cores(
-    factors: GroupedFactors, nodes: Iterable[int], follow: bool, precision: Any
+    layout: Layout, stacks: Stacks, nodes: Iterable[int], follow: bool, precision: Any
 ) -> Cores:
     """L and K per node: of the two gauges, before and after W_k, that of fewer columns."""
-    tree, wanted = factors.tree, set(nodes)
-    components, tables = _rising(factors, follow, precision)
-    members = _members(factors, ancestors(tree, wanted) | wanted)
-    environments, surroundings = _falling(factors, tables, members, precision)
+    tree, wanted = layout.tree, set(nodes)
+    scaled, _ = scaled_stacks(layout, stacks)
+    components, tables = _rising(layout, scaled, follow, precision)
+    needed = ancestors(tree, wanted) | wanted
+    members = [tuple(k for k in group if k in needed) for group in layout.groups]
+    environments, surroundings = _falling(layout, scaled, tables, members, precision)
     cores = []
-    for g, (group, stack) in enumerate(zip(factors.groups, factors.stacks, strict=True)):
+    for g, group in enumerate(layout.groups):
         some = tuple(k for k in members[g] if k in wanted)
         if not some:
             continue
         inside = g in components and group[0] != tree.root
-        smaller = inside and stack.shape[1] < stack.shape[2]
+        smaller = inside and layout.widths[group[0]] < layout.columns[group[0]]
         inner = components[g] if smaller else tables[g]
         outer = environments[g] if smaller else surroundings[g]
         left, low, more = _at(inner, group, some)
@@ -175,15 +184,13 @@ def _orthonormal_jvp(primals: Any, tangents: Any) -> Any:
 
 
 def _rising(
-    factors: GroupedFactors, follow: bool, precision: Any
+    layout: Layout, stacks: list[Scaled], follow: bool, precision: Any
 ) -> tuple[dict[int, Table], list[Table]]:
     """Phi_v inside and Phi_k W_k everywhere, each reduced to few rows."""
     components: dict[int, Table] = {}
     tables: list[Table] = []
-    layout = layout_of(factors)
-    groups = zip(factors.groups, scaled_stacks(factors)[0], strict=True)
-    for g, (nodes, stack) in enumerate(groups):
-        if not factors.tree.children[nodes[0]]:
+    for g, (nodes, stack) in enumerate(zip(layout.groups, stacks, strict=True)):
+        if not layout.below(nodes[0]):
             tables.append(_leaf(stack, follow))
             continue
         first, *others = children_of(layout, nodes, tables)
@@ -193,13 +200,13 @@ def _rising(
 
 
 def _falling(
-    factors: GroupedFactors,
+    layout: Layout,
+    stacks: list[Scaled],
     tables: list[Table],
     members: list[tuple[int, ...]],
     precision: Any,
 ) -> tuple[dict[int, Table], dict[int, Table]]:
     """Psi_k W_k^T inside and Psi_k everywhere, reduced; only for some nodes of a group."""
-    (stacks, _), layout = scaled_stacks(factors), layout_of(factors)
     last = len(stacks) - 1
     one = jnp.ones((1, 1, 1), stacks[0][0].dtype)
     excess = None if tables[0].excess is None else jnp.zeros_like(one)
@@ -212,9 +219,9 @@ def _falling(
             continue
         if g != last:
             surroundings[g] = collected(_equally_long(pieces.pop(g)), nodes)
-        if not factors.tree.children[nodes[0]]:
+        if not layout.below(nodes[0]):
             continue
-        weights = _at(stacks[g], factors.groups[g], nodes)
+        weights = _at(stacks[g], layout.groups[g], nodes)
         environments[g] = _times(surroundings[g], transposed(weights), precision)
         below = layout.slots(nodes)
         if any(members[h] for _, h, _ in below):
@@ -223,11 +230,6 @@ def _falling(
             for (kids, h, _), piece in zip(below, around, strict=True):
                 pieces[h].append((kids, piece))
     return environments, surroundings
-
-
-def _members(factors: GroupedFactors, needed: set[int]) -> list[tuple[int, ...]]:
-    """The needed nodes of every group."""
-    return [tuple(k for k in nodes if k in needed) for nodes in factors.groups]
 
 
 def _at(stacks: Any, held: tuple[int, ...], nodes: tuple[int, ...]) -> Any:
@@ -276,7 +278,7 @@ def _leaf(stack: Scaled, follow: bool) -> Table:
 @jax.jit
 def _fold(one: Table, other: Table) -> Table:
     """Khatri-Rao product, reduced at once so that no three row counts multiply."""
-    joint = jax.vmap(lambda a, b: khatri_rao([a, b]))(one.stack, other.stack)
+    joint = khatri_rao([one.stack, other.stack])
     excess = None
     if one.excess is not None:
         # Gram matrices multiply entry by entry.

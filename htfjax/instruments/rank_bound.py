@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from htfjax import _checks
-from htfjax.factors.factors import Factors, GroupedFactors
+from htfjax.factors.factors import AnyFactors
 from htfjax.factors.layout import Layout, layout_of
 
 __all__ = ["check_modes", "min_cut", "rank_bound"]
@@ -12,7 +12,7 @@ __all__ = ["check_modes", "min_cut", "rank_bound"]
 INSIDE, OUTSIDE, CUT = range(3)  # where a node's index lies
 
 
-def rank_bound(factors: Factors | GroupedFactors, modes: Sequence[int]) -> int:
+def rank_bound(factors: AnyFactors, modes: Sequence[int]) -> int:
     """The vertex min-cut between some modes and the others: no rank is larger.
 
     Minimum over sets of indices (r_v with R_v values, i_n with D_n) whose removal parts

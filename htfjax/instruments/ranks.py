@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from htfjax import _checks, _numerics
-from htfjax.factors.factors import Factors, GroupedFactors
-from htfjax.factors.layout import layout_of, stacks_with_constants, with_constants
-from htfjax.factors.node_values import node_values
+from htfjax.factors.factors import AnyFactors
+from htfjax.factors.node_values import by_node
+from htfjax.factors.stacks import opened
 from htfjax.instruments import singular
 from htfjax.instruments.rank_bound import check_modes
 
@@ -60,7 +60,7 @@ def matricize(tensor: Any, row_modes: Sequence[int]) -> jax.Array:
 
 
 def weight_singular_values(
-    factors: Factors | GroupedFactors,
+    factors: AnyFactors,
 ) -> Mapping[int, jax.Array]:
     """Singular values of every weight matrix, descending: the layers of a deep product.
 
@@ -77,17 +77,15 @@ def weight_singular_values(
       >>> htf.weight_singular_values(deep)[2].tolist()
       [0.5, 0.5, 0.5]
     """
-    layout_of(factors)
-    if isinstance(factors, GroupedFactors):
-        held = zip(factors.groups, stacks_with_constants(factors), strict=True)
-        groups = {k: singular.singular_values(s) for k, s in held if s is not None}
-        return node_values(list(groups.values()), list(groups))
-    factors = with_constants(factors)
-    return {
-        k: singular.singular_values(weight)
-        for k, weight in enumerate(factors.weights)
-        if weight is not None
-    }
+    layout, stacks = opened(factors)
+    return by_node(
+        layout,
+        {
+            g: singular.singular_values(stack)
+            for g, stack in enumerate(stacks)
+            if stack is not None
+        },
+    )
 
 
 def effective_rank(s: Any, floor: Any = None) -> jax.Array:

@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 
 from htfjax import _checks
-from htfjax.contraction import end_tensor
-from htfjax.factors.factors import Factors, GroupedFactors
-from htfjax.factors.grouping import stacked_alike
+from htfjax.contraction.end_tensor import contracted
+from htfjax.factors.factors import AnyFactors
 from htfjax.factors.layout import Layout, layout_of
 from htfjax.factors.node_values import NodeValues, node_values
+from htfjax.factors.stacks import alike, opened
 from htfjax.instruments import singular
 from htfjax.instruments.core_values import (
     floor,
@@ -68,7 +68,7 @@ jax.tree_util.register_pytree_node(
 
 
 def singular_values(
-    factors: Factors | GroupedFactors,
+    factors: AnyFactors,
     node_or_modes: int | Sequence[int],
     method: Method = "auto",
 ) -> jax.Array:
@@ -101,7 +101,7 @@ def singular_values(
 
 
 def spectrum(
-    factors: Factors | GroupedFactors,
+    factors: AnyFactors,
     node_or_modes: int | Sequence[int],
     accuracy: float | None = None,
     method: Method = "auto",
@@ -148,14 +148,14 @@ def spectrum(
     """
     way = _way(layout_of(factors), node_or_modes, accuracy, method)
     if way.route == "dense":
-        matrix = matricize(end_tensor(factors), way.modes)
+        matrix = matricize(contracted(*opened(factors)), way.modes)
         values = singular.singular_values(matrix)
         return Spectrum(values[: way.num_values], way.route, floor(values))
     return _sweep(factors, way.route, [way.node])[way.node]
 
 
 def spectra(
-    factors: Factors | GroupedFactors,
+    factors: AnyFactors,
     accuracy: float | None = None,
     method: Method = "auto",
 ) -> NodeValues:
@@ -187,17 +187,15 @@ def spectra(
     route = _choose(layout, method, accuracy, costs, None, (0,))
     if route != "dense":
         return _sweep(factors, route, nodes)
-    tensor, counts, found = end_tensor(factors), layout.counts, []
+    tensor, counts, found = contracted(*opened(factors)), layout.counts, []
     for v in nodes:
-        matrix = matricize(tensor, factors.tree.modes[v])
+        matrix = matricize(tensor, layout.tree.modes[v])
         values = singular.singular_values(matrix)
         found.append(Spectrum(values[None, : counts[v]], route, floor(values)[None]))
     return node_values(found, [(v,) for v in nodes])
 
 
-def nuclear_norm(
-    factors: Factors | GroupedFactors, node_or_modes: int | Sequence[int]
-) -> jax.Array:
+def nuclear_norm(factors: AnyFactors, node_or_modes: int | Sequence[int]) -> jax.Array:
     """Sum of the singular values of a matricization, ().
 
     Twice differentiable wherever as many values are positive as the widths allow, equal
@@ -214,18 +212,19 @@ def nuclear_norm(
     way = _way(layout_of(factors), node_or_modes, None, "auto")
     if way.route == "dense":
         return singular.nuclear_norm(
-            matricize(end_tensor(factors), way.modes), way.rank_bound
+            matricize(contracted(*opened(factors)), way.modes), way.rank_bound
         )
-    (grouped,) = stacked_alike(factors)
+    ((layout, stacks),) = alike(factors)
     return read_off_cores(
         lambda cores: nuclear_norm_of_core(cores[0][1], way.rank_bound),
-        grouped,
+        layout,
+        stacks,
         [way.node],
     )
 
 
 def hierarchical_rank(
-    factors: Factors | GroupedFactors, rtol: float | None = None, method: Method = "auto"
+    factors: AnyFactors, rtol: float | None = None, method: Method = "auto"
 ) -> NodeValues:
     """Numerical rank of the end tensor's matricization by every node but the root.
 
@@ -340,16 +339,15 @@ def _too_large(layout: Layout, modes: tuple[int, ...], *, tree_route: bool) -> s
     )
 
 
-def _sweep(factors: Factors | GroupedFactors, route: str, nodes: list[int]) -> NodeValues:
+def _sweep(factors: AnyFactors, route: str, nodes: list[int]) -> NodeValues:
     """Spectra of some nodes, those of a group together."""
-    (grouped,) = stacked_alike(factors)
-    layout = layout_of(grouped)
+    ((layout, stacks),) = alike(factors)
     twins = _twins(layout, nodes)
     once = [k for k in nodes if k not in twins[1:]]
     if route == "qr":
-        found = read_off_cores(_values_of_all_cores, grouped, once)
+        found = read_off_cores(_values_of_all_cores, layout, stacks, once)
     else:
-        found = [values_of_grams(pair) for _, pair in gram_pairs(grouped, once)]
+        found = [values_of_grams(pair) for _, pair in gram_pairs(layout, stacks, once)]
     places = [tuple(k for k in group if k in once) for group in layout.groups]
     groups, held = [], []
     for some, (values, accuracy) in zip(filter(None, places), found, strict=True):

@@ -1,7 +1,8 @@
 """Completion: a loss on observed entries, contracted by a plan."""
 
 import dataclasses
-from collections.abc import Sequence
+import functools
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import jax
@@ -9,14 +10,22 @@ import jax.numpy as jnp
 import numpy as np
 
 from htfjax import _checks
+from htfjax._platforms import (
+    PLATFORMS,
+    Platform,
+    by_platform,
+    check_platform,
+    default_platform,
+)
 from htfjax.contraction import observed
-from htfjax.contraction.end_tensor import permuted_end_tensor
+from htfjax.contraction.end_tensor import flat_end_tensor
 from htfjax.contraction.entries import check_indices
 from htfjax.contraction.evaluate import planned_entries
-from htfjax.contraction.grouped import grouped_entries
-from htfjax.contraction.plan import Plan, contraction_plan
-from htfjax.factors.factors import Factors, GroupedFactors
-from htfjax.factors.layout import layout_of, with_constants
+from htfjax.contraction.plan import Plan, platform_plans
+from htfjax.contraction.rates import ADVICE
+from htfjax.factors.factors import AnyFactors
+from htfjax.factors.layout import Layout, layout_of
+from htfjax.factors.stacks import Stacks, opened
 from htfjax.losses import penalty as _penalty
 from htfjax.losses.penalty import Penalty
 from htfjax.losses.sums import Summable
@@ -39,16 +48,13 @@ class CompletionLoss(Summable):
     mode_dims: tuple[int, ...] = dataclasses.field(metadata={"static": True})
     penalty: Penalty = dataclasses.field(metadata={"static": True})
     plan: Plan | None = dataclasses.field(default=None, metadata={"static": True})
+    platform: str | None = dataclasses.field(default=None, metadata={"static": True})
 
-    def __call__(self, factors: Factors) -> jax.Array:
+    def __call__(self, factors: AnyFactors) -> jax.Array:
         """The loss of the factors, ()."""
-        plan = loss_plan(self, factors)
-        if plan.root == "masked":
-            return _masked(self, factors)
-        values = observed_entries(self, factors, plan)
-        dtype = _penalty.working(values.dtype)
-        residuals = values.astype(dtype) - _checks.cast("targets", self.targets, dtype)
-        return _penalty.mean_penalty(residuals, self.penalty, self.threshold)
+        layout, stacks = opened(factors)
+        contract = functools.partial(_planned_loss, self, layout)
+        return by_platform(_plans(self, layout), contract, stacks, platform=self.platform)
 
 
 def completion_loss(
@@ -60,6 +66,7 @@ def completion_loss(
     penalty: Penalty = "l2",
     threshold: Any = 1.0,
     plan: Literal["auto", "exact"] | Plan = "auto",
+    platform: Platform | None = None,
 ) -> CompletionLoss:
     """Completion: mean over b of penalty(W[i_b] - y_b), no factor 1/2.
 
@@ -79,6 +86,8 @@ def completion_loss(
         on, in arrays whose shapes depend on the number of observations only, so that one
         program serves all data of a shape. "exact" also finds the distinct observed
         sub-tuples, which pays when they are few. A `Plan` is carried out as it is.
+      platform: plans for "cpu", "cuda" or "tpu"; by default for the platform that the
+        program is lowered for, which traces every plan where they differ.
 
     Returns:
       A pytree, callable on factors; data are cast to the factors' dtype on call, or to
@@ -87,8 +96,8 @@ def completion_loss(
     Raises:
       TypeError: float indices, masked or complex data. ValueError: indices out of range or
         of another shape, no observations, targets of the wrong length, NaN, infinite or
-        beyond the dtype, a bad penalty or threshold, a plan for other data. Values are
-        checked when they are concrete.
+        beyond the dtype, a bad penalty or threshold, a plan for other data, an unknown
+        platform. Values are checked when they are concrete.
 
     Source: arXiv:2201.11729, tensor completion.
 
@@ -101,6 +110,7 @@ def completion_loss(
     """
     _checks.tree(tree)
     dims = _checks.mode_dims(tree.order, mode_dims)
+    named = None if platform is None else check_platform(platform, ADVICE)
     indices = check_indices(indices, dims)
     targets, threshold = _penalty.check_data(targets, indices.shape[0], penalty, threshold)
     maps = None
@@ -122,18 +132,24 @@ def completion_loss(
         mode_dims=dims,
         penalty=penalty,
         plan=plan if isinstance(plan, Plan) else None,
+        platform=named,
     )
 
 
-def loss_plan(loss: CompletionLoss, factors: Factors) -> Plan:
+def loss_plan(
+    loss: CompletionLoss, factors: AnyFactors, *, platform: Platform | None = None
+) -> Plan:
     """The plan by which a loss contracts factors of these widths.
 
     `print(htf.loss_plan(loss, factors).explain())` shows the alternatives at every node.
 
+    Args:
+      platform: of the program; by default the loss's own, else the default device's.
+
     Raises:
       TypeError: not a completion loss.
       ValueError: factors of another tree or other mode dimensions than the loss has, or of
-        other widths than its plan has.
+        other widths than its plan has; an unknown platform.
 
     Example:
       >>> import htfjax as htf, jax
@@ -143,46 +159,62 @@ def loss_plan(loss: CompletionLoss, factors: Factors) -> Plan:
       ('table', 'table')
     """
     _checks.instance("loss", loss, CompletionLoss, "`completion_loss` makes one")
-    rows = layout_of(factors).widths
-    dims, widths = rows[: factors.tree.order], rows[factors.tree.order :]
-    if dims != loss.mode_dims or factors.tree != loss.tree:
+    named = None if platform is None else check_platform(platform, ADVICE)
+    return _plans(loss, layout_of(factors))[named or loss.platform or default_platform()]
+
+
+def _plans(loss: CompletionLoss, layout: Layout) -> Mapping[str, Plan]:
+    """The plan for every platform, or the one that the loss was given."""
+    dims, widths = layout.dims, layout.inner_widths
+    if dims != loss.mode_dims or layout.tree != loss.tree:
         raise ValueError(
             f"`factors` do not fit the loss, which is for mode dimensions {loss.mode_dims} "
-            f"on the tree\n{loss.tree}\nThey have {dims} on the tree\n{factors.tree}"
+            f"on the tree\n{loss.tree}\nThey have {dims} on the tree\n{layout.tree}"
         )
     if loss.plan is not None:
         if loss.plan.widths != widths:
             raise ValueError(
                 f"`plan` is for widths {loss.plan.widths}, the factors have {widths}."
             )
-        return loss.plan
-    return contraction_plan(
+        return dict.fromkeys(PLATFORMS, loss.plan)
+    return platform_plans(
         loss.tree,
         loss.mode_dims,
         widths,
         loss.indices.shape[0],
-        distinct=observed.distinct_counts(loss.tree, loss.indices, loss.distinct),
-        masked=loss.dense is not None,
+        observed.distinct_counts(loss.tree, loss.indices, loss.distinct),
+        loss.dense is not None,
     )
 
 
-def observed_entries(
-    loss: CompletionLoss,
-    factors: Factors | GroupedFactors,
-    plan: Plan,
-    precision: Any = "highest",
+def _planned_loss(
+    loss: CompletionLoss, layout: Layout, plan: Plan, stacks: Stacks
 ) -> jax.Array:
+    if plan.root == "masked":
+        return _masked(loss, layout, stacks)
+    values = _planned_values(loss, layout, plan, stacks)
+    dtype = _penalty.working(values.dtype)
+    residuals = values.astype(dtype) - _checks.cast("targets", loss.targets, dtype)
+    return _penalty.mean_penalty(residuals, loss.penalty, loss.threshold)
+
+
+def observed_entries(loss: CompletionLoss, factors: AnyFactors) -> jax.Array:
     """The end tensor at the loss's indices, (B,)."""
-    if isinstance(factors, GroupedFactors) and plan.root == "gather":
-        return grouped_entries(plan, factors, loss.indices, precision)
-    constant = with_constants(factors)
-    return planned_entries(plan, constant, loss.indices, loss.distinct, precision)
+    layout, stacks = opened(factors)
+    contract = functools.partial(_planned_values, loss, layout)
+    return by_platform(_plans(loss, layout), contract, stacks, platform=loss.platform)
 
 
-def _masked(loss: CompletionLoss, factors: Factors) -> jax.Array:
+def _planned_values(
+    loss: CompletionLoss, layout: Layout, plan: Plan, stacks: Stacks
+) -> jax.Array:
+    return planned_entries(plan, layout, stacks, loss.indices, loss.distinct, "highest")
+
+
+def _masked(loss: CompletionLoss, layout: Layout, stacks: Stacks) -> jax.Array:
     """Sum over all entries of count x penalty(W - mean target), without a gather."""
     assert loss.dense is not None
-    values, _ = permuted_end_tensor(factors)
+    values, _ = flat_end_tensor(layout, stacks)
     dtype = _penalty.working(values.dtype)
     counts, means, rest = (_checks.cast("targets", x, dtype) for x in loss.dense)
     costs = _penalty.pointwise(values.astype(dtype) - means, loss.penalty, loss.threshold)

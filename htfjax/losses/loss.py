@@ -15,9 +15,9 @@ import numpy as np
 from htfjax import _checks
 from htfjax import contraction as _contraction
 from htfjax.contraction.sensing import check_vectors
-from htfjax.factors.factors import Factors
+from htfjax.factors.factors import AnyFactors
 from htfjax.factors.layout import layout_of
-from htfjax.losses.completion import CompletionLoss, loss_plan, observed_entries
+from htfjax.losses.completion import CompletionLoss, observed_entries
 from htfjax.losses.penalty import Penalty, check_data, mean_penalty, working
 from htfjax.losses.sums import Summable
 
@@ -42,7 +42,7 @@ class SensingLoss(Summable):
     threshold: jax.Array  # ()
     penalty: Penalty = dataclasses.field(metadata={"static": True})
 
-    def __call__(self, factors: Factors) -> jax.Array:
+    def __call__(self, factors: AnyFactors) -> jax.Array:
         """The loss of the factors, ()."""
         return mean_penalty(residuals(self, factors), self.penalty, self.threshold)
 
@@ -57,7 +57,7 @@ class MatrixSensingLoss(Summable):
     threshold: jax.Array  # ()
     penalty: Penalty = dataclasses.field(metadata={"static": True})
 
-    def __call__(self, factors: Factors) -> jax.Array:
+    def __call__(self, factors: AnyFactors) -> jax.Array:
         """The loss of the factors, ()."""
         return mean_penalty(residuals(self, factors), self.penalty, self.threshold)
 
@@ -73,7 +73,7 @@ class MinibatchLoss(Summable):
     loss: ObservationLoss
     batch_size: int = dataclasses.field(metadata={"static": True})
 
-    def __call__(self, factors: Factors, key: jax.Array) -> jax.Array:
+    def __call__(self, factors: AnyFactors, key: jax.Array) -> jax.Array:
         """The loss on the observations that `key` draws, ()."""
         return self.drawn(key)(factors)
 
@@ -186,7 +186,7 @@ def minibatch_loss(loss: ObservationLoss, batch_size: int) -> MinibatchLoss:
     return MinibatchLoss(loss, size)
 
 
-def residuals(loss: ObservationLoss, factors: Factors) -> jax.Array:
+def residuals(loss: ObservationLoss, factors: AnyFactors) -> jax.Array:
     """Predicted minus target values of an observation loss.
 
     Returns:
@@ -221,10 +221,9 @@ def _check_axes(vectors: Any, targets: Any) -> None:
         )
 
 
-def _predict(loss: ObservationLoss, factors: Factors) -> jax.Array:
+def _predict(loss: ObservationLoss, factors: AnyFactors) -> jax.Array:
     if isinstance(loss, CompletionLoss):
-        return observed_entries(loss, factors, loss_plan(loss, factors))
-    layout_of(factors)
+        return observed_entries(loss, factors)
     if isinstance(loss, SensingLoss):
         return _contraction.sense(factors, loss.vectors)
     dims = layout_of(factors).dims

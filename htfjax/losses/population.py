@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from htfjax import _checks, _numerics
-from htfjax.factors.factors import Factors, GroupedFactors
+from htfjax.factors.factors import AnyFactors
 from htfjax.factors.layout import layout_of
+from htfjax.factors.stacks import alike
 from htfjax.instruments.inner import METHODS, check_pair, scaled_squared_distance
 from htfjax.losses.sums import Summable
 
@@ -20,10 +21,10 @@ __all__ = ["PopulationLoss", "population_loss"]
 class PopulationLoss(Summable):
     """Mean squared error over all entries; made by `population_loss`."""
 
-    target: Factors | GroupedFactors
+    target: AnyFactors
     method: Literal["gram", "qr"] = dataclasses.field(metadata={"static": True})
 
-    def __call__(self, factors: Factors | GroupedFactors) -> jax.Array:
+    def __call__(self, factors: AnyFactors) -> jax.Array:
         """The loss of the factors, ()."""
         layout = layout_of(factors)
         dtype = layout.dtype
@@ -32,14 +33,15 @@ class PopulationLoss(Summable):
             self.target,
         )
         check_pair(factors, target, ("factors", "target_factors"))
-        square, exponent = scaled_squared_distance(factors, target, self.method)
+        one, other = alike(factors, target)
+        square, exponent = scaled_squared_distance(one, other, self.method)
         mantissa, bits = split_integer(layout.size)
         mean = square / jnp.asarray(mantissa, dtype)
         return _numerics.shifted(mean, exponent - jnp.int32(bits))
 
 
 def population_loss(
-    target_factors: Factors | GroupedFactors, method: Literal["gram", "qr"] = "gram"
+    target_factors: AnyFactors, method: Literal["gram", "qr"] = "gram"
 ) -> PopulationLoss:
     """Infinite data: ||W - W*||_F^2 / prod_n D_n, without either tensor.
 

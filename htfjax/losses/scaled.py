@@ -7,6 +7,7 @@ the end keep all of it in range: exactly, since multiplying by them does not rou
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -14,11 +15,12 @@ import jax.numpy as jnp
 
 from htfjax import _checks, _numerics
 from htfjax._derivatives import refuse_derivatives
-from htfjax.contraction.stacks import children_of, normalized
-from htfjax.factors.factors import Factors, GroupedFactors
-from htfjax.factors.grouping import stacked_alike, ungroup
-from htfjax.factors.layout import layout_of, stacks_with_constants
+from htfjax.factors.factors import AnyFactors
+from htfjax.factors.grouping import ungroup
+from htfjax.factors.layout import Layout, layout_of
+from htfjax.factors.stacks import Stacks, alike, children_of, closed
 from htfjax.instruments.gram import log2_squares, scaled_inner_product
+from htfjax.instruments.scaled_stacks import normalized
 from htfjax.losses.gradient import ScaledGradient
 from htfjax.losses.loss import MinibatchLoss, ObservationLoss, residuals
 from htfjax.losses.penalty import mean_penalty, working
@@ -40,7 +42,6 @@ NO_DERIVATIVE = (
     "the loss that was scaled; `scaled_value_and_grad` has gradient and exponent."
 )
 Loss = ObservationLoss | PopulationLoss
-Either = Factors | GroupedFactors
 
 
 class Magnitude(NamedTuple):
@@ -83,7 +84,7 @@ class ScaledLoss(Summable):
     loss: Loss | MinibatchLoss
     is_scaled: ClassVar[bool] = True
 
-    def __call__(self, factors: Either, key: jax.Array | None = None) -> jax.Array:
+    def __call__(self, factors: AnyFactors, key: jax.Array | None = None) -> jax.Array:
         """The loss of the factors, (); not to be differentiated.
 
         Raises:
@@ -93,13 +94,13 @@ class ScaledLoss(Summable):
         kept = refuse_derivatives(factors, NO_DERIVATIVE)
         return self.scaled_value_and_grad(kept, key).value
 
-    def value_and_grad(self, factors: Either, key: jax.Array | None = None) -> tuple:
+    def value_and_grad(self, factors: AnyFactors, key: jax.Array | None = None) -> tuple:
         """((value, ()), gradient 2^-k)."""
         found = self.scaled_value_and_grad(factors, key)
         return (found.value, ()), found.gradient
 
     def scaled_value_and_grad(
-        self, factors: Either, key: jax.Array | None = None
+        self, factors: AnyFactors, key: jax.Array | None = None
     ) -> ScaledGradient:
         """Value, mantissa of the gradient and its exponent k."""
         loss = self.loss
@@ -108,7 +109,7 @@ class ScaledLoss(Summable):
         return scaled_value_and_grad(loss, factors)
 
 
-def magnitude(factors: Either) -> Magnitude:
+def magnitude(factors: AnyFactors) -> Magnitude:
     """How large entries and their derivatives are, and whether they underflow.
 
     RMS entry = ||W||_F / sqrt(prod D), from Gram matrices in scaled arithmetic, so the
@@ -132,13 +133,13 @@ def magnitude(factors: Either) -> Magnitude:
       >>> bool(htf.magnitude(tiny).underflows)
       True
     """
-    (grouped,) = stacked_alike(factors)
-    dtype = layout_of(grouped).dtype
-    value = _log2_rms(grouped)[-1][0]
+    ((layout, stacks),) = alike(factors)
+    dtype = layout.dtype
+    value = _log2_rms(layout, stacks)[-1][0]
     sizes = [
         jnp.log2(jnp.sqrt(jnp.mean(jnp.square(mantissas), axis=(1, 2))))
         + exponents.astype(dtype)
-        for mantissas, exponents in map(normalized, jax.tree.leaves(grouped))
+        for mantissas, exponents in map(normalized, jax.tree.leaves(stacks))
     ]
     largest = value - jnp.min(jnp.concatenate(sizes))
     slope = jnp.where(jnp.isfinite(value), largest, -jnp.inf)
@@ -146,7 +147,7 @@ def magnitude(factors: Either) -> Magnitude:
     return Magnitude(value, slope, smallest, jnp.minimum(value, 2 * slope) < smallest)
 
 
-def scaled_value_and_grad(loss: Loss, factors: Either) -> ScaledGradient:
+def scaled_value_and_grad(loss: Loss, factors: AnyFactors) -> ScaledGradient:
     """The loss and its gradient as mantissas with one common power of two.
 
     Every matrix is divided by a power of two so that all node tables have RMS about one;
@@ -182,18 +183,16 @@ def scaled_value_and_grad(loss: Loss, factors: Either) -> ScaledGradient:
             "`loss` must come from completion_loss, sensing_loss, matrix_sensing_loss or "
             f"population_loss, got {type(loss).__name__}."
         )
-    (grouped,) = stacked_alike(factors)
-    divided, powers = _divided(grouped)
+    ((layout, stacks),) = alike(factors)
+    divided, powers = _divided(layout, stacks)
     total = _sum(powers)
-    small = divided if isinstance(factors, GroupedFactors) else ungroup(divided)
+    small = _like(factors, layout, divided)
     if isinstance(loss, PopulationLoss):
         value, slopes, more = _population_slopes(loss, factors, small, total)
     else:
         value, slopes, more = *_observed_slopes(loss, small, total), jnp.int32(0)
-    gradient, top = _common_scale(stacked_alike(slopes)[0], powers, total + more)
-    if not isinstance(factors, GroupedFactors):
-        gradient = ungroup(gradient)
-    return ScaledGradient(value, gradient, top)
+    gradient, top = _common_scale(*alike(slopes)[0], powers, total + more)
+    return ScaledGradient(value, _like(factors, layout, gradient), top)
 
 
 def scaled_loss(loss: Loss | MinibatchLoss) -> ScaledLoss:
@@ -238,14 +237,19 @@ def scaled_loss(loss: Loss | MinibatchLoss) -> ScaledLoss:
     return ScaledLoss(loss)
 
 
+def _like(factors: AnyFactors, layout: Layout, stacks: Sequence[Any]) -> AnyFactors:
+    """Stacks of equal nodes as factors of the kind given."""
+    found = closed(layout, stacks)
+    return found if layout_of(factors).grouped else ungroup(found)
+
+
 def _common_scale(
-    slopes: GroupedFactors, powers: list[jax.Array], total: jax.Array
-) -> tuple[GroupedFactors, jax.Array]:
+    layout: Layout, slopes: Stacks, powers: list[jax.Array], total: jax.Array
+) -> tuple[Stacks, jax.Array]:
     """Slopes 2^(total - power) as mantissas with one exponent; zeros for fixed nodes."""
-    trained = layout_of(slopes).trained
     scaled: list[Any] = [None] * len(powers)
-    for g, (nodes, stack) in enumerate(zip(slopes.groups, slopes.stacks, strict=True)):
-        if trained[nodes[0]]:
+    for g, (nodes, stack) in enumerate(zip(layout.groups, slopes, strict=True)):
+        if layout.trained[nodes[0]]:
             mantissas, exponents = normalized(stack)
             scaled[g] = mantissas, exponents + total - powers[g]
     lowest = jnp.int32(-(2**20))
@@ -259,46 +263,38 @@ def _common_scale(
         jax.tree.map(jnp.zeros_like, stack)
         if one is None
         else _numerics.shifted(one[0], (one[1] - top)[:, None, None])
-        for one, stack in zip(scaled, slopes.stacks, strict=True)
+        for one, stack in zip(scaled, slopes, strict=True)
     )
-    return dataclasses.replace(slopes, stacks=stacks), top
+    return stacks, top
 
 
-def _divided(factors: GroupedFactors) -> tuple[GroupedFactors, list[jax.Array]]:
+def _divided(layout: Layout, stacks: Stacks) -> tuple[Stacks, list[jax.Array]]:
     """W_k 2^-e_k and the constants e_k, (G,) int32, that give tables an RMS near one."""
-    still = jax.tree.map(jax.lax.stop_gradient, factors)
+    still = jax.tree.map(jax.lax.stop_gradient, stacks)
     levels = [
         jnp.where(jnp.isfinite(x), jnp.round(x), 0).astype(jnp.int32)
-        for x in _log2_rms(still)
+        for x in _log2_rms(layout, still)
     ]
-    layout, powers, stacks = layout_of(factors), [], []
-    constant = stacks_with_constants(factors)
-    for nodes, stack, level in zip(factors.groups, constant, levels, strict=True):
+    powers, divided = [], []
+    for nodes, stack, level in zip(layout.groups, stacks, levels, strict=True):
         if stack is None:
             powers.append(jnp.zeros_like(level))
-            stacks.append(None)
+            divided.append(None)
             continue
-        if factors.tree.children[nodes[0]]:
+        if layout.below(nodes[0]):
             level = level - sum(children_of(layout, nodes, levels))
         powers.append(level)
-        stacks.append(_numerics.shifted(stack, -level[:, None, None]))
-    return dataclasses.replace(factors, stacks=tuple(stacks)), powers
+        divided.append(_numerics.shifted(stack, -level[:, None, None]))
+    return tuple(divided), powers
 
 
-def _log2_rms(factors: GroupedFactors) -> list[jax.Array]:
+def _log2_rms(layout: Layout, stacks: Stacks) -> list[jax.Array]:
     """log2 of the RMS entry of every node's Phi_k W_k, (G,), -inf where it is zero."""
-    layout = layout_of(factors)
-    tree, rows, dtype = layout.tree, layout.widths, layout.dtype
-    sizes = list(rows[: tree.order])
-    for k in tree.interior:
-        sizes.append(math.prod(sizes[c] for c in tree.children[k]))
-    counts = [
-        math.log2(sizes[nodes[0]] * (1 if above is None else rows[above]))
-        for nodes, above in ((g, tree.parent[g[0]]) for g in factors.groups)
-    ]
+    firsts = [nodes[0] for nodes in layout.groups]
+    counts = [math.log2(layout.sizes[k] * layout.columns[k]) for k in firsts]
     return [
-        (squares - jnp.asarray(count, dtype)) / 2
-        for squares, count in zip(log2_squares(factors), counts, strict=True)
+        (squares - jnp.asarray(count, layout.dtype)) / 2
+        for squares, count in zip(log2_squares(layout, stacks), counts, strict=True)
     ]
 
 
@@ -307,8 +303,8 @@ def _sum(powers: list[jax.Array]) -> jax.Array:
 
 
 def _observed_slopes(
-    loss: ObservationLoss, small: Either, total: jax.Array
-) -> tuple[jax.Array, Either]:
+    loss: ObservationLoss, small: AnyFactors, total: jax.Array
+) -> tuple[jax.Array, AnyFactors]:
     """Loss and pulled-back slopes of predictions 2^total times those of `small`."""
     bare = dataclasses.replace(loss, targets=jnp.zeros_like(loss.targets))
     predictions, pull = jax.vjp(lambda f: residuals(bare, f), small)
@@ -320,24 +316,26 @@ def _observed_slopes(
 
 def _population_slopes(
     loss: PopulationLoss,
-    factors: Either,
-    small: Either,
+    factors: AnyFactors,
+    small: AnyFactors,
     total: jax.Array,
-) -> tuple[jax.Array, Either, jax.Array]:
+) -> tuple[jax.Array, AnyFactors, jax.Array]:
     """Loss, slopes of 2^total <V, V> - 2 <V, W*> over prod D, and their exponent."""
     dtype = layout_of(factors).dtype
     target = jax.tree.map(lambda x: x.astype(dtype), loss.target)
-    aim, aims = _divided(stacked_alike(target)[0])
+    (_, (layout, stacks)) = alike(small, target)
+    aim, aims = _divided(layout, stacks)
     high = _sum(aims)
     top = jnp.maximum(total, high)
 
-    def objective(v: Factors) -> jax.Array:
-        own = _numerics.shifted(*scaled_inner_product(v, v))
-        both = _numerics.shifted(*scaled_inner_product(v, aim))
+    def objective(v: AnyFactors) -> jax.Array:
+        (one, _) = alike(v, target)
+        own = _numerics.shifted(*scaled_inner_product(one, one))
+        both = _numerics.shifted(*scaled_inner_product(one, (layout, aim)))
         size = _numerics.shifted(own, total - top)
         return size - 2 * _numerics.shifted(both, high - top)
 
-    mantissa, bits = split_integer(layout_of(factors).size)
+    mantissa, bits = split_integer(layout.size)
     slopes = jax.tree.map(
         lambda x: x / jnp.asarray(mantissa, dtype), jax.grad(objective)(small)
     )

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from htfjax import _numerics
-from htfjax.factors.factors import Factors, GroupedFactors, as_factors
-from htfjax.factors.layout import layout_of
+from htfjax.factors.factors import AnyFactors
+from htfjax.factors.stacks import opened
 
 __all__ = ["CLOCKS", "rates", "rescaled_unit"]
 
@@ -32,11 +32,13 @@ def rescaled_unit(params: Any) -> jax.Array:
     Source: law F10 (escape times from a small start).
     """
     leaves = jax.tree.leaves(params)
-    if isinstance(params, Factors | GroupedFactors):
-        factors = as_factors(params)
-        trained = layout_of(factors).trained
-        leaves = [w for w, t in zip(factors.weights, trained, strict=True) if t]
-    size, power = sum(x.size for x in leaves), len(leaves) - 2
+    count = len(leaves)
+    if isinstance(params, AnyFactors):
+        layout, stacks = opened(params)
+        pairs = zip(layout.groups, stacks, strict=True)
+        leaves = [stack for nodes, stack in pairs if layout.trained[nodes[0]]]
+        count = sum(layout.trained)
+    size, power = sum(x.size for x in leaves), count - 2
     rms = _numerics.safe_sqrt(_numerics.sum_squares(leaves) / max(size, 1))
     still = (rms == 0) | (power <= 0)
     return jnp.where(still, 1, jnp.where(still, 1, rms) ** (-max(power, 0)))

@@ -1,18 +1,21 @@
 """What gradient flow conserves, and how far a computed trajectory drifted from it."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from htfjax.factors.factors import Factors, GroupedFactors
-from htfjax.factors.layout import layout_of, with_constants
+from htfjax.factors.factors import AnyFactors
+from htfjax.factors.layout import Layout, layout_of
+from htfjax.factors.node_values import by_node
+from htfjax.factors.stacks import Stacks, alike, opened
 from htfjax.theory.vectors import squared_norms
 
 __all__ = ["conserved_quantities", "conserved_scale", "drift"]
 
 
-def conserved_quantities(factors: Factors | GroupedFactors) -> dict[int, jax.Array]:
+def conserved_quantities(factors: AnyFactors) -> Mapping[int, jax.Array]:
     """||w||^2 - ||w'||^2 within every local component: constant along gradient flow.
 
     w' is the component's first trained vector (the node's own row, or the first child's
@@ -36,18 +39,11 @@ def conserved_quantities(factors: Factors | GroupedFactors) -> dict[int, jax.Arr
       >>> htf.theory.conserved_quantities(factors)[6].shape
       (2, 5)
     """
-    factors = with_constants(factors)
-    found = {}
-    for v, squares in squared_norms(factors).items():
-        if len(squares) < 2:
-            width = layout_of(factors).widths[v]
-            found[v] = jnp.zeros((0, width), layout_of(factors).dtype)
-        else:
-            found[v] = jnp.stack(squares[1:]) - squares[0][None, :]
-    return found
+    layout, stacks = opened(factors)
+    return by_node(layout, _differences(layout, stacks))
 
 
-def conserved_scale(factors: Factors | GroupedFactors) -> jax.Array:
+def conserved_scale(factors: AnyFactors) -> jax.Array:
     """The largest ||w||^2 of a trained vector, what a drift is measured against.
 
     Returns:
@@ -62,9 +58,7 @@ def conserved_scale(factors: Factors | GroupedFactors) -> jax.Array:
       >>> float(htf.theory.conserved_scale(ones))
       4.0
     """
-    factors = with_constants(factors)
-    squares = [jnp.max(s) for each in squared_norms(factors).values() for s in each]
-    return jnp.max(jnp.stack([jnp.zeros((), layout_of(factors).dtype), *squares]))
+    return _largest_square(*opened(factors))
 
 
 def drift(before: Any, after: Any) -> jax.Array:
@@ -90,14 +84,31 @@ def drift(before: Any, after: Any) -> jax.Array:
       0.0
     """
     first, last = layout_of(before, "before"), layout_of(after, "after")
-    if before.tree != after.tree:
+    if first.tree != last.tree:
         raise ValueError("`before` and `after` are factors of two different trees.")
     if first.widths != last.widths:
         raise ValueError("`before` and `after` are factors of different shapes.")
     if first.dtype != last.dtype:
         raise TypeError("`before` and `after` are factors of different dtypes.")
-    one, other = conserved_quantities(before), conserved_quantities(after)
-    moved = [jnp.max(jnp.abs(other[v] - x), initial=0) for v, x in one.items()]
-    scale = jnp.maximum(conserved_scale(before), conserved_scale(after))
+    pair = alike(before, after)
+    one, other = (_differences(*each) for each in pair)
+    moved = [jnp.max(jnp.abs(other[g] - x), initial=0) for g, x in one.items()]
+    scale = jnp.maximum(*(_largest_square(*each) for each in pair))
     largest = jnp.max(jnp.stack(moved))
     return largest / jnp.where(scale == 0, jnp.ones_like(scale), scale)
+
+
+def _differences(layout: Layout, stacks: Stacks) -> dict[int, jax.Array]:
+    """inner group -> (G, L - 1, R_v)."""
+    found = {}
+    for g, squares in squared_norms(layout, stacks).items():
+        nodes = layout.groups[g]
+        none = jnp.zeros((len(nodes), 0, layout.widths[nodes[0]]), layout.dtype)
+        others = [x - squares[0] for x in squares[1:]]
+        found[g] = jnp.stack(others, axis=1) if others else none
+    return found
+
+
+def _largest_square(layout: Layout, stacks: Stacks) -> jax.Array:
+    squares = [jnp.max(s) for xs in squared_norms(layout, stacks).values() for s in xs]
+    return jnp.max(jnp.stack([jnp.zeros((), layout.dtype), *squares]))

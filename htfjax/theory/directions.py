@@ -1,22 +1,25 @@
 """The directions of local components in tensor space, and the forces along them."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from htfjax import _checks, _numerics
-from htfjax.contraction import end_tensor
-from htfjax.factors.factors import Factors, GroupedFactors
-from htfjax.factors.layout import layout_of, with_constants
-from htfjax.instruments.local_components import local_component_norms
-from htfjax.theory.vectors import interior_node
+from htfjax.contraction.end_tensor import contracted
+from htfjax.factors.factors import AnyFactors
+from htfjax.factors.layout import Layout
+from htfjax.factors.node_values import by_node
+from htfjax.factors.stacks import Stacks, closed, opened
+from htfjax.instruments.local_components import vector_norms
+from htfjax.theory.vectors import carriers, interior_node, member, with_member
 
-__all__ = ["component_forces", "direction_tensors", "with_unit_vectors"]
+__all__ = ["component_forces", "direction_tensors", "forces"]
 
 
-def direction_tensors(factors: Factors | GroupedFactors, node: int) -> jax.Array:
+def direction_tensors(factors: AnyFactors, node: int) -> jax.Array:
     """C_r^(v): the end tensor with component r normalized and the others set to zero.
 
     Every trained vector of LC(v, r) is divided by its norm; W = sum_r sigma_r C_r at
@@ -42,20 +45,20 @@ def direction_tensors(factors: Factors | GroupedFactors, node: int) -> jax.Array
       >>> htf.theory.direction_tensors(factors, 2).shape
       (4, 2, 3)
     """
-    factors = with_constants(factors)
-    node = interior_node(factors.tree, node)
-    unit = with_unit_vectors(factors, node)
+    layout, stacks = opened(factors)
+    node = interior_node(layout.tree, node)
+    g, place = layout.homes[node]
+    unit = with_unit_vectors(layout, stacks, g, place)
 
     def alone(scales: jax.Array) -> jax.Array:
-        return end_tensor(_scaled_components(unit, node, scales))
+        return contracted(layout, _scaled_components(layout, unit, g, place, scales))
 
-    layout = layout_of(factors)
     return jax.vmap(alone)(jnp.eye(layout.widths[node], dtype=layout.dtype))
 
 
 def component_forces(
-    factors: Factors, loss: Callable[[Factors], jax.Array]
-) -> dict[int, jax.Array]:
+    factors: AnyFactors, loss: Callable[[Any], jax.Array]
+) -> Mapping[int, jax.Array]:
     """gamma_r^(v) = <-grad L(W), C_r^(v)>, what drives each local component.
 
     Read off the loss of the factors without a tensor: with unit vectors at v and
@@ -81,49 +84,70 @@ def component_forces(
       >>> htf.theory.component_forces(factors, loss)[2].shape
       (4,)
     """
-    factors = with_constants(factors)
+    layout, stacks = opened(factors)
+    return by_node(layout, forces(layout, stacks, loss))
+
+
+def forces(
+    layout: Layout, stacks: Stacks, loss: Callable[[Any], jax.Array]
+) -> dict[int, jax.Array]:
+    """`component_forces` of opened factors: inner group -> (G, R_v)."""
     loss = _checks.scalar_valued("loss", _checks.function("loss", loss))
-    norms = local_component_norms(factors)
-    forces = {}
-    for v in factors.tree.interior:
-        unit = with_unit_vectors(factors, v)
+    norms = vector_norms(layout, stacks)
 
-        def value(scales: jax.Array, unit: Factors = unit, v: int = v) -> jax.Array:
-            return loss(_scaled_components(unit, v, scales))
+    def force(g: int, place: Any, norms: jax.Array) -> jax.Array:
+        unit = with_unit_vectors(layout, stacks, g, place)
+        carrier, _ = carriers(layout, g, place)[0]
+        # A derivative with respect to the scales must flow, whether what carries them is
+        # fixed or not.
+        still = set(layout.groups[carrier])
+        fixed = tuple(k for k in layout.fixed if k not in still)
+        free = dataclasses.replace(layout, fixed=fixed)
 
-        forces[v] = -jax.grad(value)(norms[v])
-    return forces
+        def value(scales: jax.Array) -> jax.Array:
+            scaled = _scaled_components(layout, unit, g, place, scales)
+            return loss(closed(free, scaled))
+
+        return -jax.grad(value)(norms)
+
+    found = {}
+    for g, xs in norms.items():
+        sizes = _numerics.product(xs)
+        if len(sizes) == 1:
+            found[g] = force(g, 0, sizes[0])[None]
+            continue
+        places = jnp.arange(len(sizes))
+        found[g] = jax.lax.map(lambda x, g=g: force(g, *x), (places, sizes))
+    return found
 
 
-def with_unit_vectors(factors: Factors, node: int) -> Factors:
-    """The trained vectors of all components of `node` divided by their norms.
+def with_unit_vectors(layout: Layout, stacks: Stacks, g: int, place: Any) -> Stacks:
+    """The trained vectors of all components of one node divided by their norms.
 
     All vectors of a component with a zero vector become zero.
     """
-    tree, trained = factors.tree, layout_of(factors).trained
-    weights = list(factors.weights)
-    norms = {}
-    for k in (node, *tree.children[node]):
-        if trained[k]:
-            norms[k] = _numerics.safe_norm(weights[k], axis=1 if k == node else 0)
-    if not norms:
-        return factors
-    alive = jnp.all(jnp.stack(list(norms.values())) > 0, axis=0)
-    for k, norm in norms.items():
+    moving = [
+        (h, at, int(not i and h == g))
+        for i, (h, at) in enumerate(carriers(layout, g, place))
+        if layout.trained[layout.groups[h][0]]
+    ]
+    if not moving:
+        return stacks
+    changed = list(stacks)
+    norms = [_numerics.safe_norm(member(changed[h], at), axis=row) for h, at, row in moving]
+    alive = jnp.all(jnp.stack(norms) > 0, axis=0)
+    for (h, at, row), norm in zip(moving, norms, strict=True):
         scale = jnp.where(alive, 1 / jnp.where(alive, norm, 1), 0)
-        weights[k] = weights[k] * (scale[:, None] if k == node else scale[None, :])
-    return dataclasses.replace(factors, weights=tuple(weights))
+        along = scale[:, None] if row else scale[None, :]
+        changed[h] = with_member(changed[h], at, member(changed[h], at) * along)
+    return tuple(changed)
 
 
-def _scaled_components(factors: Factors, node: int, scales: jax.Array) -> Factors:
-    """Component r of `node` times scales[r], by its own row or its first child's column.
-
-    The matrix that carries the scales is not frozen any more: a derivative with respect
-    to them must flow, whether the node is fixed or not.
-    """
-    weights = list(factors.weights)
-    carrier = node if weights[node] is not None else factors.tree.children[node][0]
-    along = scales[:, None] if carrier == node else scales[None, :]
-    weights[carrier] = weights[carrier] * along
-    fixed = tuple(k for k in factors.fixed if k != carrier)
-    return dataclasses.replace(factors, weights=tuple(weights), fixed=fixed)
+def _scaled_components(
+    layout: Layout, stacks: Stacks, g: int, place: Any, scales: jax.Array
+) -> Stacks:
+    """Component r of a node times scales[r], by its own row or its first child's column."""
+    h, at = carriers(layout, g, place)[0]
+    along = scales[:, None] if h == g else scales[None, :]
+    changed = with_member(stacks[h], at, member(stacks[h], at) * along)
+    return *stacks[:h], changed, *stacks[h + 1 :]

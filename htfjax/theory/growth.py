@@ -1,21 +1,23 @@
 """How fast local components grow: the exact law, the balanced one, and bounds."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from htfjax import _checks, _numerics
-from htfjax.factors.factors import Factors
-from htfjax.factors.layout import layout_of, with_constants
-from htfjax.instruments.local_components import local_component_norms, unbalancedness
-from htfjax.theory.directions import component_forces
+from htfjax.factors.factors import AnyFactors
+from htfjax.factors.layout import Layout
+from htfjax.factors.node_values import by_node
+from htfjax.factors.stacks import Stacks, opened
+from htfjax.instruments.local_components import unbalancedness, vector_norms
+from htfjax.theory.directions import forces
 from htfjax.theory.vectors import squared_norms
 
 __all__ = ["GrowthBounds", "balanced_growth", "exact_growth", "growth_bounds"]
 
-Loss = Callable[[Factors], jax.Array]
+Loss = Callable[[Any], jax.Array]
 
 
 class GrowthBounds(NamedTuple):
@@ -29,11 +31,11 @@ class GrowthBounds(NamedTuple):
       (True, (4,))
     """
 
-    lower: dict[int, jax.Array]
-    upper: dict[int, jax.Array]
+    lower: Mapping[int, jax.Array]
+    upper: Mapping[int, jax.Array]
 
 
-def exact_growth(factors: Factors, loss: Loss) -> dict[int, jax.Array]:
+def exact_growth(factors: AnyFactors, loss: Loss) -> Mapping[int, jax.Array]:
     """d sigma/dt = gamma sigma^2 sum over w in LC of 1 / ||w||^2, balanced or not.
 
     Computed as gamma sum_w prod over w' != w of ||w'||^2, which needs no division. With
@@ -60,19 +62,19 @@ def exact_growth(factors: Factors, loss: Loss) -> dict[int, jax.Array]:
       >>> bool(jnp.allclose(htf.growth_rates(factors, loss)[2], law[2], rtol=1e-4))
       True
     """
-    factors = with_constants(factors)
-    forces = component_forces(factors, loss)
+    layout, stacks = opened(factors)
+    pulls = forces(layout, stacks, loss)
     rates = {}
-    for v, squares in squared_norms(factors).items():
-        total = jnp.zeros_like(forces[v])
+    for g, squares in squared_norms(layout, stacks).items():
+        total = jnp.zeros_like(pulls[g])
         if squares:
             others = _numerics.products_without_one(squares)
             total = sum(others[1:], others[0])
-        rates[v] = forces[v] * total
-    return rates
+        rates[g] = pulls[g] * total
+    return by_node(layout, rates)
 
 
-def balanced_growth(factors: Factors, loss: Loss) -> dict[int, jax.Array]:
+def balanced_growth(factors: AnyFactors, loss: Loss) -> Mapping[int, jax.Array]:
     """d sigma/dt = sigma^(2 - 2/L) L gamma: the theorem, for zero unbalancedness.
 
     L counts the component's trained vectors. Of all components of one norm and one gamma,
@@ -92,17 +94,17 @@ def balanced_growth(factors: Factors, loss: Loss) -> dict[int, jax.Array]:
       >>> bool(jnp.allclose(htf.growth_rates(start, loss)[6], law[6], rtol=1e-3))
       True
     """
-    factors = with_constants(factors)
-    forces, norms = component_forces(factors, loss), local_component_norms(factors)
+    layout, stacks = opened(factors)
+    pulls, norms = forces(layout, stacks, loss), _norms(layout, stacks)
     rates = {}
-    for v, squares in squared_norms(factors).items():
+    for g, squares in squared_norms(layout, stacks).items():
         count = len(squares)
-        power = _power(norms[v], 2 - 2 / count) if count else jnp.zeros_like(norms[v])
-        rates[v] = count * power * forces[v]
-    return rates
+        power = _power(norms[g], 2 - 2 / count) if count else jnp.zeros_like(norms[g])
+        rates[g] = count * power * pulls[g]
+    return by_node(layout, rates)
 
 
-def growth_bounds(factors: Factors, loss: Loss, eps: Any = None) -> GrowthBounds:
+def growth_bounds(factors: AnyFactors, loss: Loss, eps: Any = None) -> GrowthBounds:
     """Bounds on d sigma/dt for any start whose unbalancedness is at most eps.
 
     For gamma >= 0, with L the number of trained vectors of the component,
@@ -134,23 +136,29 @@ def growth_bounds(factors: Factors, loss: Loss, eps: Any = None) -> GrowthBounds
       >>> bool((bounds.lower[2] <= rate).all() and (rate <= bounds.upper[2]).all())
       True
     """
-    factors = with_constants(factors)
+    layout, stacks = opened(factors)
     if eps is None:
         eps = unbalancedness(factors)
     else:
-        eps = _checks.scalar("eps", eps, layout_of(factors).dtype, least=0)
-    forces, norms = component_forces(factors, loss), local_component_norms(factors)
+        eps = _checks.scalar("eps", eps, layout.dtype, least=0)
+    pulls, norms = forces(layout, stacks, loss), _norms(layout, stacks)
     lower, upper = {}, {}
-    for v, squares in squared_norms(factors).items():
-        count, sigma = len(squares), norms[v]
+    for g, squares in squared_norms(layout, stacks).items():
+        count, sigma = len(squares), norms[g]
         if not count:
-            lower[v] = upper[v] = jnp.zeros_like(sigma)
+            lower[g] = upper[g] = jnp.zeros_like(sigma)
             continue
         widened = _power(sigma, 2 / count) + eps
         slow = jnp.square(sigma) / jnp.where(widened == 0, 1, widened)
-        slow, fast = count * slow * forces[v], count * widened ** (count - 1) * forces[v]
-        lower[v], upper[v] = jnp.minimum(slow, fast), jnp.maximum(slow, fast)
-    return GrowthBounds(lower, upper)
+        slow, fast = count * slow * pulls[g], count * widened ** (count - 1) * pulls[g]
+        lower[g], upper[g] = jnp.minimum(slow, fast), jnp.maximum(slow, fast)
+    return GrowthBounds(by_node(layout, lower), by_node(layout, upper))
+
+
+def _norms(layout: Layout, stacks: Stacks) -> dict[int, jax.Array]:
+    """Local component norms, inner group -> (G, R_v)."""
+    norms = vector_norms(layout, stacks)
+    return {g: _numerics.product(xs) for g, xs in norms.items()}
 
 
 def _power(x: jax.Array, exponent: float) -> jax.Array:

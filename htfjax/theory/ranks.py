@@ -1,15 +1,17 @@
 """What the ranks of matricizations cannot exceed, read off weights and components."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from htfjax import _checks
-from htfjax.factors.factors import Factors, GroupedFactors
-from htfjax.factors.layout import layout_of, with_constants
+from htfjax.factors.factors import AnyFactors
+from htfjax.factors.layout import layout_of
+from htfjax.factors.node_values import by_node
+from htfjax.factors.stacks import collected, opened
 from htfjax.instruments.rank_bound import check_modes
 from htfjax.instruments.ranks import count_above
 from htfjax.theory.vectors import whole_norms
@@ -17,9 +19,7 @@ from htfjax.theory.vectors import whole_norms
 __all__ = ["nested_rank_bound", "node_rank_bounds"]
 
 
-def node_rank_bounds(
-    factors: Factors | GroupedFactors, rtol: Any = None
-) -> dict[int, jax.Array]:
+def node_rank_bounds(factors: AnyFactors, rtol: Any = None) -> Mapping[int, jax.Array]:
     """rank [W; v] <= this, for every node v below the root.
 
     The least of: rank W_v, the number of nonzero local components at v (if interior) and
@@ -46,27 +46,29 @@ def node_rank_bounds(
       >>> {v: int(bound) for v, bound in htf.theory.node_rank_bounds(factors).items()}
       {0: 3, 1: 3, 2: 3, 3: 3, 4: 3, 5: 3}
     """
-    factors = with_constants(factors)
+    layout, stacks = opened(factors)
     if rtol is not None:
         _checks.real("rtol", rtol, least=0)
-        rtol = _checks.tolerance("rtol", rtol, layout_of(factors).dtype)
-    tree, dims = factors.tree, layout_of(factors).dims
+        rtol = _checks.tolerance("rtol", rtol, layout.dtype)
     alive = {}
-    for v, sizes in whole_norms(factors).items():
-        floor = 0 if rtol is None else rtol * jnp.max(sizes)
-        alive[v] = jnp.sum(sizes > floor, dtype=jnp.int32)
+    for g, sizes in whole_norms(layout, stacks).items():
+        floor = 0 if rtol is None else rtol * jnp.max(sizes, axis=1, keepdims=True)
+        alive[g] = jnp.sum(sizes > floor, axis=1, dtype=jnp.int32)
+    components = [(layout.groups[g], x) for g, x in alive.items()]
     bounds = {}
-    for v in range(tree.root):
-        weight = factors.weights[v]
-        inside = math.prod(dims[n] for n in tree.modes[v])
-        sides = min(inside, math.prod(dims) // inside, 2**31 - 1)
-        found = [count_above(jnp.linalg.svd(weight, compute_uv=False), rtol)]
-        found += [alive[u] for u in (v, tree.parent[v]) if u in alive]
-        bounds[v] = jnp.min(jnp.stack([*found, jnp.int32(sides)]))
-    return bounds
+    for g, nodes in enumerate(layout.groups[:-1]):
+        sides = min(*layout.sides[nodes[0]], 2**31 - 1)
+        parents = [layout.tree.parent[k] for k in nodes]
+        found = [
+            count_above(jnp.linalg.svd(stacks[g], compute_uv=False), rtol),
+            collected(components, parents),
+            jnp.full(len(nodes), sides, jnp.int32),
+        ]
+        bounds[g] = jnp.min(jnp.stack([*found, alive.get(g, found[0])]), axis=0)
+    return by_node(layout, bounds)
 
 
-def nested_rank_bound(factors: Factors | GroupedFactors, modes: Sequence[int]) -> int:
+def nested_rank_bound(factors: AnyFactors, modes: Sequence[int]) -> int:
     """The bound on rank [W; modes] that multiplies up the tree.
 
     b(v) = 1 if v's modes lie all inside or all outside, else the least of R_v prod b(c)

@@ -1,6 +1,5 @@
 """Homogeneity: what scaling the weights does, and weights scaled to a norm."""
 
-import dataclasses
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -8,15 +7,16 @@ from typing import Any
 import jax.numpy as jnp
 
 from htfjax import _checks
-from htfjax.factors.factors import Factors, GroupedFactors
-from htfjax.factors.layout import layout_of, with_constants
+from htfjax.factors.factors import AnyFactors
+from htfjax.factors.layout import layout_of
+from htfjax.factors.stacks import alike, closed, opened
 from htfjax.instruments.gram import scaled_inner_product
-from htfjax.theory.vectors import interior_node
+from htfjax.theory.vectors import carriers, interior_node
 
 __all__ = ["degree", "normalize", "rescale_component"]
 
 
-def degree(factors: Factors | GroupedFactors) -> int:
+def degree(factors: AnyFactors) -> int:
     """|T|, the number of trained matrices: W(a theta) = a^|T| W(theta).
 
     A root of ones and fixed nodes do not count. sigma_r^(v) scales by a^L, L its number
@@ -36,7 +36,7 @@ def degree(factors: Factors | GroupedFactors) -> int:
     return sum(layout_of(factors).trained)
 
 
-def normalize(factors: Factors | GroupedFactors, norm: Any) -> Factors:
+def normalize(factors: AnyFactors, norm: Any) -> AnyFactors:
     """All trained matrices times one factor, so that ||W||_F = norm.
 
     The factor is (norm / ||W||)^(1/|T|), with ||W|| from Gram matrices in scaled
@@ -57,29 +57,28 @@ def normalize(factors: Factors | GroupedFactors, norm: Any) -> Factors:
       >>> round(float(htf.squared_norm(htf.theory.normalize(factors, 2.0))), 4)
       4.0
     """
-    factors = with_constants(factors)
-    wanted = _checks.scalar("norm", norm, layout_of(factors).dtype, least=0)
-    power = degree(factors)
+    layout, stacks = opened(factors)
+    dtype = layout.dtype
+    wanted = _checks.scalar("norm", norm, dtype, least=0)
+    power = sum(layout.trained)
     if not power:
         raise ValueError("`factors` has no trained matrix that could be scaled.")
-    mantissa, exponent = scaled_inner_product(factors, factors)
-    dtype = layout_of(factors).dtype
+    (pair,) = alike(factors)
+    mantissa, exponent = scaled_inner_product(pair, pair)
     zero = mantissa <= 0
     two = jnp.asarray(math.log(2), dtype)
     log_norm = (jnp.log(jnp.where(zero, 1, mantissa)) + exponent.astype(dtype) * two) / 2
     none = wanted == 0
     ratio = jnp.exp((jnp.log(jnp.where(none, 1, wanted)) - log_norm) / power)
     scale = jnp.where(none, 0, jnp.where(zero, 1, ratio))
-    trained = layout_of(factors).trained
-    weights = tuple(
-        w * scale if t else w for w, t in zip(factors.weights, trained, strict=True)
-    )
-    return dataclasses.replace(factors, weights=weights)
+    pairs = zip(layout.groups, stacks, strict=True)
+    scaled = [x * scale if layout.trained[nodes[0]] else x for nodes, x in pairs]
+    return closed(layout, scaled)
 
 
 def rescale_component(
-    factors: Factors | GroupedFactors, node: int, component: int, scales: Sequence[Any]
-) -> Factors:
+    factors: AnyFactors, node: int, component: int, scales: Sequence[Any]
+) -> AnyFactors:
     """The vectors of one local component times numbers whose product should be one.
 
     With prod scales = 1 (signs allowed) neither W nor sigma of this component changes,
@@ -105,14 +104,14 @@ def rescale_component(
       >>> bool(htf.distance(factors, other) < 1e-5)
       True
     """
-    factors = with_constants(factors)
-    node = interior_node(factors.tree, node)
-    width = layout_of(factors).widths[node]
+    layout, stacks = opened(factors)
+    node = interior_node(layout.tree, node)
+    width = layout.widths[node]
     component = _checks.at_least("component", component, 0)
     if component >= width:
         raise ValueError(f"`component={component}`: node {node} has {width} of them.")
-    weights = list(factors.weights)
-    places = [k for k in (node, *factors.tree.children[node]) if weights[k] is not None]
+    homes = carriers(layout, *layout.homes[node])
+    places = [layout.groups[h][int(at)] for h, at in homes]
     given = _checks.sequence("scales", scales, "numbers")
     if len(given) != len(places):
         raise ValueError(
@@ -120,15 +119,15 @@ def rescale_component(
             f"has {len(places)} vectors: nodes {places}."
         )
     held = [
-        _checks.scalar(f"scales[{i}]", scale, weights[0].dtype)
-        for i, scale in enumerate(given)
+        _checks.scalar(f"scales[{i}]", scale, layout.dtype) for i, scale in enumerate(given)
     ]
     if all(map(_checks.concrete, given)):
         product = math.prod(float(s) for s in given)
-        slack = 100 * float(jnp.finfo(weights[0].dtype).eps)
+        slack = 100 * float(jnp.finfo(layout.dtype).eps)
         if not abs(product - 1) <= slack:
             raise ValueError(f"`scales` multiply to {product}, expected one.")
-    for k, scale in zip(places, held, strict=True):
-        at = (component,) if k == node else (slice(None), component)
-        weights[k] = weights[k].at[at].multiply(scale)
-    return dataclasses.replace(factors, weights=tuple(weights))
+    changed = list(stacks)
+    for k, (h, place), scale in zip(places, homes, held, strict=True):
+        at = (place, component) if k == node else (place, slice(None), component)
+        changed[h] = changed[h].at[at].multiply(scale)
+    return closed(layout, changed)

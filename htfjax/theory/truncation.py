@@ -1,22 +1,24 @@
 """Keeping the largest local components, and how far that moves the end tensor."""
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from htfjax import _checks, _numerics
-from htfjax.factors.factors import Factors, GroupedFactors
-from htfjax.factors.layout import layout_of, with_constants
-from htfjax.instruments.local_components import local_component_norms
+from htfjax.factors.factors import AnyFactors
+from htfjax.factors.layout import Layout
+from htfjax.factors.node_values import node_values
+from htfjax.factors.stacks import Stacks, closed, collected, opened
+from htfjax.instruments.local_components import vector_norms
 from htfjax.theory.vectors import interior_node, whole_norms
 
 __all__ = ["truncate", "truncation_bounds"]
 
 
-def truncate(factors: Factors | GroupedFactors, ranks: int | Mapping[int, int]) -> Factors:
+def truncate(factors: AnyFactors, ranks: int | Mapping[int, int]) -> AnyFactors:
     """The factors with all but the `ranks[v]` largest local components of v set to zero.
 
     Every vector of a dropped component becomes zero, so rank [W; v] <= ranks[v] for
@@ -43,24 +45,33 @@ def truncate(factors: Factors | GroupedFactors, ranks: int | Mapping[int, int]) 
       >>> int(htf.numerical_rank(htf.singular_values(low, (0, 1)), 1e-5))
       2
     """
-    factors = with_constants(factors)
-    kept = _kept(factors, ranks)
-    weights = list(factors.weights)
-    for v, mask in kept.items():
-        carriers = [k for k in (v, *factors.tree.children[v]) if _trained(factors, k)]
-        if not carriers:
+    layout, stacks = opened(factors)
+    asked = _asked(layout, ranks)
+    for v in asked:
+        if not any(layout.trained[k] for k in (v, *layout.below(v))):
             raise ValueError(
                 f"`ranks` asks to truncate node {v}, whose matrices are all fixed; leave "
                 "it out."
             )
-        for k in carriers:
-            weights[k] = weights[k] * (mask[:, None] if k == v else mask[None, :])
-    return dataclasses.replace(factors, weights=tuple(weights))
+    rows = _kept(layout, stacks, asked)
+    columns: dict[int, list[Any]] = {g: [] for g in range(len(stacks))}
+    for g, mask in rows.items():
+        for kids, h, _ in layout.slots(layout.groups[g]):
+            columns[h].append((kids, mask))
+    changed = list(stacks)
+    for g, nodes in enumerate(layout.groups):
+        if not layout.trained[nodes[0]]:
+            continue
+        if g in rows:
+            changed[g] = changed[g] * rows[g][:, :, None]
+        if columns[g]:
+            changed[g] = changed[g] * collected(columns[g], nodes)[:, None, :]
+    return closed(layout, changed)
 
 
 def truncation_bounds(
-    factors: Factors | GroupedFactors, ranks: int | Mapping[int, int]
-) -> dict[int, jax.Array]:
+    factors: AnyFactors, ranks: int | Mapping[int, int]
+) -> Mapping[int, jax.Array]:
     """||W - W truncated at v|| <= (sum of dropped norms) prod ||W_u||_F, u outside.
 
     The product runs over the matrices, fixed ones included, of all nodes but v and its
@@ -89,43 +100,61 @@ def truncation_bounds(
       >>> bool(htf.distance(factors, low) <= sum(bounds.values()))
       True
     """
-    factors = with_constants(factors)
-    sizes = whole_norms(factors)
-    matrix_norms: list[Any] = [
-        None if w is None else _numerics.safe_norm(w.ravel(), axis=0)
-        for w in factors.weights
+    layout, stacks = opened(factors)
+    asked = _asked(layout, ranks)
+    sizes, outside = whole_norms(layout, stacks), _norms_outside(layout, stacks)
+    bounds, groups = [], []
+    for g, mask in _kept(layout, stacks, asked).items():
+        nodes = layout.groups[g]
+        some = tuple(k for k in nodes if k in asked)
+        if some:
+            tails = jnp.sum((1 - mask) * sizes[g], axis=1) * outside[g]
+            bounds.append(collected([(nodes, tails)], some))
+            groups.append(some)
+    found = node_values(bounds, groups)
+    return found if layout.grouped else dict(found)
+
+
+def _norms_outside(layout: Layout, stacks: Stacks) -> dict[int, jax.Array]:
+    """prod ||W_u||_F over all nodes u but v and its children: inner group -> (G,)."""
+    sizes: list[Any] = [
+        None if x is None else _numerics.safe_norm(x.reshape(len(x), -1), axis=1)
+        for x in stacks
     ]
-    layout = layout_of(factors)
-    root, dtype = layout.tree.root, layout.dtype
-    if matrix_norms[root] is None:
-        alone = len(factors.tree.children[root]) == 1
+    root = layout.tree.root
+    if sizes[-1] is None:
+        alone = len(layout.below(root)) == 1
         width = layout.widths[root] if alone else 1
-        matrix_norms[root] = jnp.sqrt(jnp.asarray(width, dtype))
-    bounds = {}
-    for v, mask in _kept(factors, ranks).items():
-        near = (v, *factors.tree.children[v])
-        outside = [n for k, n in enumerate(matrix_norms) if k not in near]
-        tail = jnp.sum((1 - mask) * sizes[v])
-        bounds[v] = _numerics.product([tail, *outside])
-    return bounds
+        sizes[-1] = jnp.sqrt(jnp.asarray([width], layout.dtype))
+    norms = jnp.concatenate(sizes)
+    order = [k for nodes in layout.groups for k in nodes]
+    found = {}
+    for g in layout.inner_groups:
+        near = [{v, *layout.below(v)} for v in layout.groups[g]]
+        apart = np.asarray([[k in kin for k in order] for kin in near])
+        found[g] = jnp.prod(jnp.where(apart, 1, norms[None, :]), axis=1)
+    return found
 
 
-def _kept(factors: Factors, ranks: int | Mapping[int, int]) -> dict[int, jax.Array]:
-    """For every node to be truncated 1 where a component stays, 0 where it goes."""
-    tree = factors.tree
+def _asked(layout: Layout, ranks: int | Mapping[int, int]) -> dict[int, int]:
+    """Components to keep of every node that is to be truncated."""
     if not isinstance(ranks, Mapping):
         count = _checks.at_least("ranks", ranks, 0)
-        ranks = dict.fromkeys(tree.interior, count)
-    norms = local_component_norms(factors)
-    kept = {}
+        ranks = dict.fromkeys(layout.tree.interior, count)
+    asked = {}
     for node, count in ranks.items():
-        v = interior_node(tree, node, "ranks")
-        count = _checks.at_least(f"ranks[{v}]", count, 0)
-        order = jnp.argsort(-jax.lax.stop_gradient(norms[v]), stable=True)
-        places = jnp.argsort(order, stable=True)
-        kept[v] = jnp.asarray(places < count, norms[v].dtype)
+        v = interior_node(layout.tree, node, "ranks")
+        asked[v] = _checks.at_least(f"ranks[{v}]", count, 0)
+    return asked
+
+
+def _kept(layout: Layout, stacks: Stacks, asked: Mapping[int, int]) -> dict[int, jax.Array]:
+    """1 where a component stays, 0 where it goes: inner group -> (G, R_v)."""
+    kept = {}
+    for g, vectors in vector_norms(layout, stacks).items():
+        norms = jax.lax.stop_gradient(_numerics.product(vectors))
+        counts = [asked.get(k, norms.shape[1]) for k in layout.groups[g]]
+        order = jnp.argsort(-norms, axis=1, stable=True)
+        places = jnp.argsort(order, axis=1, stable=True)
+        kept[g] = jnp.asarray(places < np.asarray(counts)[:, None], norms.dtype)
     return kept
-
-
-def _trained(factors: Factors, k: int) -> Any:
-    return layout_of(factors).trained[k]

@@ -6,11 +6,19 @@ import jax
 import jax.numpy as jnp
 
 from htfjax import _checks, _numerics
-from htfjax.factors.factors import Factors
-from htfjax.factors.layout import layout_of
+from htfjax.factors.layout import Layout
+from htfjax.factors.stacks import Stacks, children_of
+from htfjax.instruments.local_components import by_component
 from htfjax.trees.mode_tree import ModeTree
 
-__all__ = ["interior_node", "squared_norms", "whole_norms"]
+__all__ = [
+    "carriers",
+    "interior_node",
+    "member",
+    "squared_norms",
+    "whole_norms",
+    "with_member",
+]
 
 
 def interior_node(tree: ModeTree, node: Any, name: str = "node") -> int:
@@ -24,33 +32,46 @@ def interior_node(tree: ModeTree, node: Any, name: str = "node") -> int:
     return node
 
 
-def squared_norms(factors: Factors) -> dict[int, list[jax.Array]]:
-    """||w||^2 of the trained vectors w: node -> one (R_v,) array per vector.
+def squared_norms(layout: Layout, stacks: Stacks) -> dict[int, list[jax.Array]]:
+    """||w||^2 of the trained vectors w: inner group -> one (G, R_v) array per vector.
 
     The node's own row comes first, then its children's columns. A node without trained
     vectors has an empty list.
     """
-    tree, trained = factors.tree, layout_of(factors).trained
+    return by_component(layout, lambda g, axis: jnp.sum(jnp.square(stacks[g]), axis=axis))
+
+
+def whole_norms(layout: Layout, stacks: Stacks) -> dict[int, jax.Array]:
+    """prod ||w|| over ALL vectors of a component, fixed too: inner group -> (G, R_v)."""
+    columns = [None if x is None else _numerics.safe_norm(x, axis=1) for x in stacks]
     found = {}
-    for v in tree.interior:
-        own = [jnp.sum(jnp.square(factors.weights[v]), axis=1)] if trained[v] else []
-        found[v] = own + [
-            jnp.sum(jnp.square(factors.weights[c]), axis=0)
-            for c in tree.children[v]
-            if trained[c]
-        ]
+    for g in layout.inner_groups:
+        parts = children_of(layout, layout.groups[g], columns)
+        if stacks[g] is not None:
+            parts.append(_numerics.safe_norm(stacks[g], axis=2))
+        found[g] = _numerics.product(parts)
     return found
 
 
-def whole_norms(factors: Factors) -> dict[int, jax.Array]:
-    """prod ||w|| over ALL vectors of a component, fixed ones included: node -> (R_v,)."""
-    found = {}
-    for v in factors.tree.interior:
-        parts = [
-            _numerics.safe_norm(factors.weights[c], axis=0)
-            for c in factors.tree.children[v]
-        ]
-        if factors.weights[v] is not None:
-            parts.append(_numerics.safe_norm(factors.weights[v], axis=1))
-        found[v] = _numerics.product(parts)
-    return found
+def member(stack: jax.Array, place: Any) -> jax.Array:
+    """One matrix of a stack; `place` may be traced."""
+    if len(stack) == 1:
+        return stack[0]
+    return jax.lax.dynamic_index_in_dim(stack, place, keepdims=False)
+
+
+def with_member(stack: jax.Array, place: Any, matrix: jax.Array) -> jax.Array:
+    """The stack with another matrix at one place, which may be traced."""
+    return matrix[None] if len(stack) == 1 else stack.at[place].set(matrix)
+
+
+def carriers(layout: Layout, g: int, place: Any) -> list[tuple[int, Any]]:
+    """Groups and places of the matrices that hold a node's vectors: its own if it has one,
+    then its children's."""
+    nodes = layout.groups[g]
+    own = [(g, place)] if nodes[0] != layout.tree.root or layout.has_root else []
+    below = [
+        (h, places[0] if len(nodes) == 1 else jnp.asarray(places)[place])
+        for _, h, places in layout.slots(nodes)
+    ]
+    return own + below

@@ -634,7 +634,7 @@ PLAN = Kind(
         Wrong("other_widths", lambda p: dataclasses.replace(p, widths=(9, 9))),
     ),
 )
-ANY_PLAN = Kind("plan", not_ours("plan"))
+PLATFORM = choice("cpu", "cuda", "tpu")
 OBSERVATION_LOSS = Kind(
     "observation loss",
     (*not_ours("loss"), Wrong("minibatch", lambda v: htf.minibatch_loss(v, 1))),
@@ -849,19 +849,16 @@ CONTRACTION_CALLS = {
         ),
         masked=(False, FLAG),
         rates=(RATES, Kind("rates", not_ours("rates")).or_none()),
+        platform=("cpu", PLATFORM.or_none()),
         force=("rows", choice("rows", "table", "gather").or_none()),
     ),
-    "device_rates": of_values(htf.device_rates),
-    "measure_plan": dataclasses.replace(
-        of_values(htf.measure_plan, plan=(plan(), ANY_PLAN), repeats=(1, whole(1))),
-        read=len,
-        slow=True,
-    ),
+    "platform_rates": of_values(htf.platform_rates, platform=("cpu", PLATFORM)),
     "end_tensor": of_factors(htf.end_tensor, precision=("highest", PRECISION)),
     "entries": of_factors(
         htf.entries,
         indices=(POINTS, INDICES),
         plan=(plan(), PLAN.or_none()),
+        platform=("cpu", PLATFORM.or_none()),
         precision=("highest", PRECISION),
     ),
     "sense": Call(
@@ -971,7 +968,9 @@ LOSS_CALLS = {
     ),
     "completion_loss": Call(
         htf.completion_loss,
-        loss_arguments(tree=TREE, mode_dims=DIMS, indices=POINTS, plan="auto"),
+        loss_arguments(
+            tree=TREE, mode_dims=DIMS, indices=POINTS, plan="auto", platform="cpu"
+        ),
         LOSS_DATA
         | {
             "tree": TREES,
@@ -980,6 +979,7 @@ LOSS_CALLS = {
             "plan": choice("auto", "exact").but(wrong=(
                 Wrong("other_plan", lambda _: dataclasses.replace(plan(), batch=99)),
             )),
+            "platform": PLATFORM.or_none(),
         },
         read_loss(),
     ),
@@ -1031,8 +1031,12 @@ LOSS_CALLS = {
     ),
     "loss_plan": Call(
         htf.loss_plan,
-        lambda: {"loss": completion(), "factors": factors()},
-        {"loss": OBSERVATION_LOSS, "factors": FLOAT64_FACTORS},
+        lambda: {"loss": completion(), "factors": factors(), "platform": "cpu"},
+        {
+            "loss": OBSERVATION_LOSS,
+            "factors": FLOAT64_FACTORS,
+            "platform": PLATFORM.or_none(),
+        },
         lambda held: held.routes,
     ),
     "minibatch_loss": Call(

@@ -12,7 +12,7 @@ from tests.guards.registry import CALLS
 
 RANDOM = "what a key gives is the business of the seed snapshot"
 FILES = "reads or writes files"
-TIMING = "times a device, or predicts times: any route is right, and several are snapshots"
+TIMING = "predicts times: any route is right, and several are snapshots"
 UNCALLED = {
     "gaussian_factors": RANDOM,
     "balanced_factors": RANDOM,
@@ -27,10 +27,8 @@ UNCALLED = {
     "load_state": FILES,
     "save_state": FILES,
     "Rates": TIMING,
-    "device_rates": TIMING,
     "loss_plan": TIMING,
-    "measure_plan": TIMING,
-    "measure_rates": TIMING,
+    "platform_rates": TIMING,
     "draw_tree": "draws",
     "locality.download_cifar10": FILES,
     "locality.load_cifar10": FILES,

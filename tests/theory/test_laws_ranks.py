@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 import htfjax as htf
-from htfjax.factors.grouping import stacked_alike
-from htfjax.factors.layout import layout_of
+from htfjax.factors.stacks import alike
 from htfjax.instruments import gram
 from tests import helpers, reference
 
@@ -127,9 +126,9 @@ def test_d2_gram_matrices(name, root):
     factors = helpers.random_factors(name, root=root)
     children, weights = helpers.plain(factors)
     matrices = reference.with_root(children, weights)
-    (grouped,) = stacked_alike(factors)
-    inside, outside = gram.component_grams(grouped)
-    home = layout_of(grouped).homes
+    ((layout, stacks),) = alike(factors)
+    inside, outside = gram.component_grams(layout, stacks)
+    home = layout.homes
     for v in reference.interior(children):
         g, i = home[v]
         (m, low), (e, high) = inside[g], outside[g]

@@ -12,9 +12,10 @@ from flax import nnx
 from jax.typing import ArrayLike
 
 from htfjax import _checks
-from htfjax.contraction.sensing import check_vectors
+from htfjax.contraction.sensing import check_vectors, sensed
 from htfjax.factors.factors import Factors
-from htfjax.factors.layout import layout_of, with_constants
+from htfjax.factors.layout import layout_of
+from htfjax.factors.stacks import opened
 from htfjax.locality import inputs as _inputs
 from htfjax.theory.sharing import to_factors
 
@@ -162,23 +163,9 @@ class ConvAC(nnx.Module):
         Raises:
           TypeError, ValueError: as `htfjax.sense`.
         """
-        factors = self.factors()
-        layout = layout_of(factors)
-        check_vectors(vectors, layout.dims)
-        dtype = layout.dtype
-        weights = with_constants(factors).weights
-        below: list[Any] = [jnp.asarray(x, dtype) for x in vectors]
-        for k, kids in enumerate(self.tree.children):
-            if kids:
-                pooled = below[kids[0]]
-                for c in kids[1:]:
-                    pooled = pooled * below[c]
-                below.append(pooled)
-            if weights[k] is None:
-                below[k] = jnp.sum(below[k], axis=1, keepdims=True)
-            else:
-                below[k] = jnp.matmul(below[k], weights[k], precision=self.precision)
-        return below[self.tree.root][:, 0]
+        layout, stacks = opened(self.factors())
+        held = check_vectors(vectors, layout.dims, layout.dtype)
+        return sensed(layout, stacks, held, self.precision)
 
     def factors(self) -> Factors:
         """The weights as `Factors`; shared matrices appear at every node that uses them."""
