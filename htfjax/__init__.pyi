@@ -64,10 +64,11 @@ from .losses.sampling import random_matrices as random_matrices
 from .losses.sampling import random_vectors as random_vectors
 from .losses.sampling import unobserved_indices as unobserved_indices
 from .losses.penalty import penalize as penalize
-from .losses.completion import completion_loss as completion_loss
-from .losses.completion import loss_plan as loss_plan
+from .losses.loss import completion_loss as completion_loss
+from .losses.loss import loss_plan as loss_plan
 from .losses.loss import matrix_sensing_loss as matrix_sensing_loss
 from .losses.loss import minibatch_loss as minibatch_loss
+from .losses.loss import observation_loss as observation_loss
 from .losses.loss import residuals as residuals
 from .losses.loss import sensing_loss as sensing_loss
 from .losses.population import population_loss as population_loss
@@ -102,6 +103,7 @@ from .runs.checkpoints import save_state as save_state
 from .runs.results import load_results as load_results
 from .runs.results import save_results as save_results
 
+from . import losses as losses
 from . import theory as theory
 from . import ensemble as ensemble
 from . import runs as runs

@@ -563,7 +563,7 @@ MISTAKES = [
         "plan_of_a_function",
         lambda: htf.loss_plan(square, factors()),
         TypeError,
-        "`loss` CompletionLoss completion_loss",
+        "`loss` entries completion_loss",
     ),
     (
         "loss_of_a_vector",
@@ -964,10 +964,10 @@ def test_losses_of_half_precision_factors_are_in_float32(dtype, penalty):
 
 def test_half_precision_data_of_all_losses_become_float32():
     vectors = htf.sensing_loss([half(np.ones((2, 2)))] * 2, half([1, 2]))
-    assert {x.dtype for x in vectors.vectors} == {np.dtype(np.float32)}
+    assert {x.dtype for x in vectors.measurement.vectors} == {np.dtype(np.float32)}
     assert htf.matrix_sensing_loss(
         half(np.ones((2, 2, 2))), half([1, 2])
-    ).matrices.dtype == (np.float32)
+    ).measurement.matrices.dtype == (np.float32)
     assert htf.effective_rank(half([2.0, 1.0])).dtype == np.float32
     assert htf.penalize(half([300.0])) == 90_000
 

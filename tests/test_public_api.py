@@ -15,7 +15,7 @@ import pytest
 import htfjax as htf
 
 ROOT = Path(__file__).parent.parent
-MODULES = ("ensemble", "locality", "runs", "theory")
+MODULES = ("ensemble", "locality", "losses", "runs", "theory")
 
 # Names and leading parameters that scripts outside this repository already call. A star
 # begins what is given by keyword.
@@ -75,6 +75,7 @@ EXTRAS = {
     "Rates",
     "contraction_plan",
     "loss_plan",
+    "observation_loss",
     "platform_rates",
     "RiseTimes",
     "ScaledGradient",

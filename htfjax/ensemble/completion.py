@@ -16,7 +16,7 @@ from htfjax.factors.factors import Factors
 from htfjax.factors.gaussian import gaussian_factors, weight_shapes
 from htfjax.instruments.local_components import local_component_norms, unbalancedness
 from htfjax.instruments.ranks import matricize
-from htfjax.losses.completion import completion_loss
+from htfjax.losses.loss import completion_loss
 from htfjax.losses.sampling import random_indices
 from htfjax.motion.descent import start_descent
 from htfjax.motion.group_rms import group_rmsprop

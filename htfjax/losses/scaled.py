@@ -13,17 +13,17 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from htfjax import _checks, _numerics
+from htfjax import _numerics
 from htfjax._derivatives import refuse_derivatives
 from htfjax.factors.factors import AnyFactors
 from htfjax.factors.grouping import ungroup
 from htfjax.factors.layout import Layout, layout_of
-from htfjax.factors.stacks import Stacks, alike, children_of, closed
+from htfjax.factors.stacks import Stacks, alike, children_of, closed, opened
 from htfjax.instruments.gram import log2_squares, scaled_inner_product
 from htfjax.instruments.scaled_stacks import normalized
 from htfjax.losses.gradient import ScaledGradient
-from htfjax.losses.loss import MinibatchLoss, ObservationLoss, residuals
-from htfjax.losses.penalty import mean_penalty, working
+from htfjax.losses.loss import MinibatchLoss, ObservationLoss
+from htfjax.losses.penalty import working
 from htfjax.losses.population import PopulationLoss, split_integer
 from htfjax.losses.sums import Summable
 
@@ -306,11 +306,13 @@ def _observed_slopes(
     loss: ObservationLoss, small: AnyFactors, total: jax.Array
 ) -> tuple[jax.Array, AnyFactors]:
     """Loss and pulled-back slopes of predictions 2^total times those of `small`."""
-    bare = dataclasses.replace(loss, targets=jnp.zeros_like(loss.targets))
-    predictions, pull = jax.vjp(lambda f: residuals(bare, f), small)
-    targets = _checks.cast("targets", loss.targets, working(predictions.dtype))
-    gaps = _numerics.shifted(predictions, total) - targets
-    value, slopes = jax.value_and_grad(mean_penalty)(gaps, loss.penalty, loss.threshold)
+
+    def predict(factors: AnyFactors) -> jax.Array:
+        predictions = loss.measurement.predict(*opened(factors))
+        return predictions.astype(working(predictions.dtype))
+
+    predictions, pull = jax.vjp(predict, small)
+    value, slopes = jax.value_and_grad(loss.compare)(_numerics.shifted(predictions, total))
     return value, pull(slopes)[0]
 
 

@@ -185,7 +185,8 @@ def test_masked_huber_needs_distinct_indices() -> None:
         factors.tree, (3, 2, 4, 2), htf.widths(factors)[4:], len(single),
         masked=True, force="masked",
     )  # fmt: skip
-    masked = dataclasses.replace(loss, plan=plan)
+    chosen = dataclasses.replace(loss.measurement, plan=plan)
+    masked = dataclasses.replace(loss, measurement=chosen)
     children, weights = helpers.plain(factors)
     values = reference.end_tensor(children, weights)[tuple(single.T)]
     wanted = htf.penalize(jnp.asarray(values - targets[first]), "huber")

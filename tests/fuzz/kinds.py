@@ -938,6 +938,18 @@ def read_loss(tree: htf.ModeTree = TREE, dims: Any = DIMS, widths: Any = WIDTHS)
     return lambda loss: loss(factors(tree, dims, widths))
 
 
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Halved:
+    """Half of some entries: a measurement of a user's own."""
+
+    def predict(self, layout: Any, stacks: Any) -> jax.Array:
+        return htf.losses.Entries.at(TREE, DIMS, POINTS).predict(layout, stacks) / 2
+
+    def take(self, rows: jax.Array) -> "Halved":
+        raise NotImplementedError
+
+
 LOSS_CALLS = {
     "random_indices": of_values(
         htf.random_indices,
@@ -996,6 +1008,49 @@ LOSS_CALLS = {
         # Another number of matrices is another number than that of the targets.
         LOSS_DATA | {"matrices": reals(axes=3).but(without="longer empty")},
         read_loss(FLAT_TREE, (2, 3), 2),
+    ),
+    "observation_loss": Call(
+        htf.observation_loss,
+        loss_arguments(
+            measurement=htf.losses.RankOne(tuple(np.full((4, d), 0.5) for d in DIMS))
+        ),
+        # How many targets there should be is known where factors are.
+        LOSS_DATA | {"measurement": Kind("measurement", not_ours("measurement"))},
+        read_loss(),
+    ),
+    "losses.Entries.at": Call(
+        htf.losses.Entries.at,
+        lambda: {
+            "tree": TREE, "mode_dims": DIMS, "indices": POINTS, "plan": "auto",
+            "platform": "cpu",
+        },
+        {
+            "tree": TREES,
+            "mode_dims": DIM_LIST,
+            "indices": INDICES,
+            "plan": choice("auto", "exact").but(wrong=(
+                Wrong("other_plan", lambda _: dataclasses.replace(plan(), batch=99)),
+            )),
+            "platform": PLATFORM.or_none(),
+        },
+        lambda entries: htf.observation_loss(entries, TARGETS)(factors()),
+    ),
+    "losses.Measurement of a user": Call(
+        lambda factors: htf.observation_loss(Halved(), TARGETS)(factors),
+        lambda: {"factors": factors()},
+        {"factors": FACTORS},
+    ),
+    "losses.RankOne": Call(
+        htf.losses.RankOne,
+        lambda: {"vectors": tuple(np.full((4, d), 0.5) for d in DIMS)},
+        {"vectors": list_of(reals(finite=False, axes=2))},
+        lambda held: htf.observation_loss(held, TARGETS)(factors()),
+    ),
+    "losses.Dense": Call(
+        htf.losses.Dense,
+        lambda: {"matrices": np.full((4, 2, 3), 0.5)},
+        {"matrices": reals(finite=False, axes=3)},
+        lambda held: htf.observation_loss(held, TARGETS)(factors(FLAT_TREE, (2, 3), 2)),
     ),
     "CompletionLoss.__call__": Call(
         lambda factors: completion()(factors), lambda: {"factors": factors()},

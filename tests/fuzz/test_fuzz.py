@@ -33,6 +33,8 @@ WITHOUT_ARGUMENTS = {
 # Functions make these, and their methods are called.
 MADE_BY_FUNCTIONS = {
     "NodeValues",
+    "losses.Entries",
+    "losses.Measurement",
     "locality.Network",
     "locality.PathfinderExamples",
     "locality.SameClassExamples",

@@ -195,6 +195,12 @@ def sensing_loss(given: Given) -> Any:
     return htf.sensing_loss(given.vectors, given.targets, penalty="huber")(given.factors)
 
 
+@call("observation_loss")
+def observation_loss(given: Given) -> Any:
+    measurement = htf.losses.RankOne(given.vectors)
+    return htf.observation_loss(measurement, given.targets, penalty="l1")(given.factors)
+
+
 @call("matrix_sensing_loss", where=matrix_tree)
 def matrix_sensing_loss(given: Given) -> Any:
     matrices = given.normal(6, 7, *given.dims)
