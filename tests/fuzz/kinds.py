@@ -1130,7 +1130,7 @@ LOSS_CALLS = {
     "scaled_loss": Call(
         htf.scaled_loss,
         lambda: {"loss": completion()},
-        {"loss": OBSERVATION_LOSS},
+        {"loss": OBSERVATION_LOSS.but(without="minibatch")},
         read_loss(),
         slow=True,
     ),
