@@ -8,16 +8,14 @@ and is then not differentiated. Descent, flow and ensembles ask either by the fu
 `value_and_grad` of this module.
 """
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import jax
-import jax.numpy as jnp
 
 from htfjax import _checks
 from htfjax._derivatives import refuse_derivatives
-from htfjax.factors.factors import Factors, GroupedFactors
+from htfjax.factors.stacks import freeze
 
 __all__ = [
     "Carrying",
@@ -26,7 +24,6 @@ __all__ = [
     "ScaledGradient",
     "brings_gradient",
     "check_loss",
-    "freeze",
     "is_scaled",
     "opened",
     "value_and_grad",
@@ -186,28 +183,6 @@ def value_function(loss: Any, params: Any, key: jax.Array | None) -> Callable[..
         return found[0] if isinstance(params, Carrying) else found
 
     return value
-
-
-def freeze(tree: Any) -> Any:
-    """Zeros in place of what belongs to fixed nodes, wherever factors stand in a tree."""
-
-    def zero_fixed(x: Any) -> Any:
-        if not isinstance(x, Factors | GroupedFactors) or not x.fixed:
-            return x
-        if isinstance(x, GroupedFactors):
-            stacks = tuple(
-                jax.tree.map(jnp.zeros_like, stack) if nodes[0] in x.fixed else stack
-                for nodes, stack in zip(x.groups, x.stacks, strict=True)
-            )
-            return dataclasses.replace(x, stacks=stacks)
-        weights = tuple(
-            jax.tree.map(jnp.zeros_like, w) if k in x.fixed else w
-            for k, w in enumerate(x.weights)
-        )
-        return dataclasses.replace(x, weights=weights)
-
-    kinds = Factors | GroupedFactors
-    return jax.tree.map(zero_fixed, tree, is_leaf=lambda x: isinstance(x, kinds))
 
 
 def _at_key(loss: Any, key: jax.Array | None) -> Callable[[Any], Any]:

@@ -12,11 +12,11 @@ from jax import lax
 
 from htfjax import _callables, _checks, _numerics
 from htfjax._callables import Rebuild
+from htfjax.factors.stacks import freeze
 from htfjax.losses.gradient import (
     Carrying,
     Loss,
     check_loss,
-    freeze,
     opened,
     value_and_grad,
     value_function,

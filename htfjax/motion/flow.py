@@ -14,7 +14,7 @@ from jax.flatten_util import ravel_pytree
 
 from htfjax import _callables, _checks, _numerics
 from htfjax._derivatives import refuse_derivatives
-from htfjax.factors.factors import Factors, GroupedFactors
+from htfjax.factors.factors import AnyFactors
 from htfjax.losses.gradient import Loss, value_and_grad
 from htfjax.motion import flow_checks as checks
 from htfjax.motion import flow_report as endings
@@ -354,7 +354,7 @@ def _split(fn: Any, params: Any, records: jax.Array) -> Any:
 
 
 def _conserved(params: Any) -> Any:
-    if not isinstance(params, Factors | GroupedFactors):
+    if not isinstance(params, AnyFactors):
         return None
     return conserved_quantities(params), conserved_scale(params)
 
@@ -363,9 +363,10 @@ def _drift(start: Any, found: Any, like: jax.Array) -> jax.Array:
     """Largest change of a conserved quantity, over the largest squared norm."""
     if start is None:
         return jnp.full_like(like, jnp.nan)
+    gaps = jax.tree.map(lambda x, y: jnp.abs(x - y[None]), found[0], start[0])
     moved = [
-        jnp.max(jnp.abs(found[0][v] - x[None]), axis=(1, 2), initial=0)
-        for v, x in start[0].items()
+        jnp.max(gap.reshape(len(gap), -1), axis=1, initial=0)
+        for gap in jax.tree.leaves(gaps)
     ]
     scale = jnp.maximum(found[1], start[1])
     return jnp.max(jnp.stack(moved), axis=0) / jnp.where(scale == 0, 1, scale)

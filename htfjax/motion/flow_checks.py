@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from htfjax import _checks
-from htfjax.factors.factors import Factors, GroupedFactors
+from htfjax.factors.factors import AnyFactors
 from htfjax.factors.layout import layout_of
 from htfjax.losses.gradient import Carrying, Loss, check_loss, is_scaled, value_and_grad
 
@@ -38,7 +38,7 @@ def parameter_dtype(params: Any) -> np.dtype:
             "`params` must be floating arrays of one dtype, got "
             f"{sorted(map(str, dtypes))}."
         )
-    if isinstance(params, Factors | GroupedFactors):
+    if isinstance(params, AnyFactors):
         layout_of(params, "params")
     return dtypes.pop()
 
