@@ -1,6 +1,5 @@
 """Losses: random observations, penalties, and comparisons of factors with data."""
 
-from htfjax.losses.measurements import Dense as Dense
-from htfjax.losses.measurements import Entries as Entries
-from htfjax.losses.measurements import Measurement as Measurement
-from htfjax.losses.measurements import RankOne as RankOne
+import lazy_loader as _lazy_loader
+
+__getattr__, __dir__, __all__ = _lazy_loader.attach_stub(__name__, __file__)

@@ -98,7 +98,7 @@ def test_every_public_name_is_called_or_has_a_reason() -> None:
     for prefix, module in (("theory", htf.theory), ("locality", locality)):
         public |= {
             f"{prefix}.{name}"
-            for name, value in vars(module).items()
+            for name, value in ((n, getattr(module, n)) for n in module.__all__)
             if not name.startswith("_") and not inspect.ismodule(value)
         }
     assert public - called - UNCALLED.keys() == set()
