@@ -5,7 +5,7 @@ called. An argument that a function checks itself is an `object`, or says what i
 """
 
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import jax
 from jax.typing import ArrayLike, DTypeLike
@@ -13,12 +13,14 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree, Shaped
 
 __all__ = [
     "Array",
+    "ArrayLike",
     "Bool",
     "DTypeLike",
     "Float",
     "Int",
     "Key",
     "Numbers",
+    "Params",
     "Precision",
     "PyTree",
     "Shaped",
@@ -28,3 +30,5 @@ __all__ = [
 Numbers: TypeAlias = ArrayLike | Sequence[Any]
 # Precision of matrix products: "highest", `jax.lax.Precision.HIGH`, None, ...
 Precision: TypeAlias = jax.lax.PrecisionLike
+# A pytree of parameters that comes back as the same kind.
+Params = TypeVar("Params")

@@ -1,14 +1,14 @@
-"""The whole end tensor, by one matrix product per node."""
+"""End tensor of factors, by one matrix product per node."""
 
 import functools
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from htfjax import _checks
+from htfjax._types import Array, Float, Precision
 from htfjax.contraction.plan import cheapest_cut
 from htfjax.factors.factors import AnyFactors
 from htfjax.factors.layout import Layout
@@ -26,7 +26,9 @@ __all__ = [
 LARGEST_SIZE = 2**31
 
 
-def end_tensor(factors: AnyFactors, *, precision: Any = "highest") -> jax.Array:
+def end_tensor(
+    factors: AnyFactors, *, precision: Precision = "highest"
+) -> Float[Array, "..."]:
     """The tensor that the factors parametrize.
 
     W[i_0..i_{N-1}] = sum over (r_v) of the product of all weight matrices, leaf n at
@@ -57,7 +59,9 @@ def end_tensor(factors: AnyFactors, *, precision: Any = "highest") -> jax.Array:
 
 
 @functools.partial(jax.jit, static_argnames=("layout", "precision"), inline=True)
-def contracted(layout: Layout, stacks: Stacks, precision: Any = "highest") -> jax.Array:
+def contracted(
+    layout: Layout, stacks: Stacks, precision: Precision = "highest"
+) -> jax.Array:
     """The end tensor of opened factors, axes in mode order."""
     values, modes = flat_end_tensor(layout, stacks, precision)
     tensor = values.reshape([layout.dims[mode] for mode in modes])
@@ -65,7 +69,7 @@ def contracted(layout: Layout, stacks: Stacks, precision: Any = "highest") -> ja
 
 
 def flat_end_tensor(
-    layout: Layout, stacks: Stacks, precision: Any = "highest"
+    layout: Layout, stacks: Stacks, precision: Precision = "highest"
 ) -> tuple[jax.Array, tuple[int, ...]]:
     """The end tensor (prod D,) with its modes in tree order, and that order."""
     _check_size(layout.dims)
@@ -93,7 +97,7 @@ def khatri_rao(tables: Sequence[jax.Array]) -> jax.Array:
 
 
 def contract_root(
-    tables: list[jax.Array], weight: jax.Array | None, precision: Any
+    tables: list[jax.Array], weight: jax.Array | None, precision: Precision
 ) -> jax.Array:
     """sum_r w[r] prod_c T_c[., r] as one matrix product of two groups of children."""
     if len(tables) == 1:

@@ -1,14 +1,12 @@
-"""Single entries of the end tensor."""
-
-from typing import Any
+"""Entries of the end tensor at given indices."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
 
 from htfjax import _checks
 from htfjax._platforms import Platform, by_platform, check_platform
+from htfjax._types import Array, Float, Numbers, Precision
 from htfjax.contraction.evaluate import planned_entries
 from htfjax.contraction.plan import Plan, platform_plans
 from htfjax.contraction.rates import ADVICE
@@ -20,12 +18,12 @@ __all__ = ["check_indices", "entries"]
 
 def entries(
     factors: AnyFactors,
-    indices: ArrayLike,
+    indices: Numbers,
     *,
     plan: Plan | None = None,
     platform: Platform | None = None,
-    precision: Any = "highest",
-) -> jax.Array:
+    precision: Precision = "highest",
+) -> Float[Array, "B"]:
     """Entries W[i_0, ..., i_{N-1}] of the end tensor.
 
     Contracted by the cheapest plan (`contraction_plan`): tables low in the tree, one row
@@ -40,7 +38,7 @@ def entries(
       precision: of the matrix products.
 
     Returns:
-      (B,), dtype of the factors.
+      In the dtype of the factors.
 
     Raises:
       TypeError: float indices. ValueError: another shape than (B, N), or, when the
@@ -79,20 +77,20 @@ def entries(
     return contract(plan, stacks)
 
 
-def check_indices(indices: Any, dims: tuple[int, ...]) -> jax.Array:
+def check_indices(indices: object, dims: tuple[int, ...]) -> jax.Array:
     """Indices as an int32 array (B, N) within the mode dimensions."""
-    if not isinstance(indices, jax.Array):
-        indices = _checks.integer_array("indices", indices)
-    shape = np.shape(indices)
-    if not jnp.issubdtype(indices.dtype, jnp.integer):
-        raise TypeError(f"`indices` must be integers, got {indices.dtype}.")
+    given = isinstance(indices, jax.Array)
+    array = indices if given else _checks.integer_array("indices", indices)
+    shape = array.shape
+    if not jnp.issubdtype(array.dtype, jnp.integer):
+        raise TypeError(f"`indices` must be integers, got {array.dtype}.")
     if len(shape) != 2 or shape[1] != len(dims):
         raise ValueError(
             f"`indices` has shape {shape}, expected (B, {len(dims)}): one column for "
             f"each of the {len(dims)} modes."
         )
-    if _checks.concrete(indices) and shape[0]:
-        values = np.asarray(indices)
+    if _checks.concrete(array) and shape[0]:
+        values = np.asarray(array)
         wrong = np.argwhere((values < 0) | (values >= np.asarray(dims)))
         if wrong.size:
             row, mode = wrong[0]
@@ -100,8 +98,8 @@ def check_indices(indices: Any, dims: tuple[int, ...]) -> jax.Array:
                 f"`indices[{row}, {mode}]` is {values[row, mode]}, mode {mode} has "
                 f"dimension {dims[mode]}: indices run from 0 to {dims[mode] - 1}."
             )
-    if not _checks.concrete(indices):
-        return jnp.asarray(indices, np.int32)
+    if not _checks.concrete(array):
+        return jnp.asarray(array, np.int32)
     # A constant while tracing too: plans look at its values.
     with jax.ensure_compile_time_eval():
-        return jnp.asarray(indices, np.int32)
+        return jnp.asarray(array, np.int32)

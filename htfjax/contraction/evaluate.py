@@ -1,15 +1,15 @@
-"""Carries out a plan: values of the end tensor at indices."""
+"""Evaluation of a plan: values of the end tensor at indices."""
 
 import dataclasses
 import functools
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from htfjax import _numerics
+from htfjax._types import Precision
 from htfjax.contraction.end_tensor import flat_end_tensor, khatri_rao
 from htfjax.contraction.plan import Plan
 from htfjax.factors.layout import Layout
@@ -35,7 +35,7 @@ def planned_entries(
     stacks: Stacks,
     indices: jax.Array,
     distinct: Distinct | None,
-    precision: Any,
+    precision: Precision,
 ) -> jax.Array:
     """Entries of the end tensor, (B,), by the routes of a plan."""
     if plan.root != "gather":

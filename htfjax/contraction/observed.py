@@ -1,7 +1,7 @@
-"""What can be prepared from the observed indices, which never change during descent."""
+"""Index maps and dense targets, prepared from observed indices that never change."""
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -53,7 +53,7 @@ def dense_targets(
     return DenseTargets(counts, means, jnp.sum(jnp.square(targets - means[flat])))
 
 
-def distinct_rows(tree: ModeTree, indices: Any) -> Distinct:
+def distinct_rows(tree: ModeTree, indices: jax.Array) -> Distinct:
     """The distinct observed sub-tuples of every interior node below the root.
 
     No flat index over the tensor is formed: a parent numbers pairs of what its children

@@ -1,4 +1,4 @@
-"""Which way to contract a tree of factors at many indices, node by node.
+"""Contraction plans: how the entries of factors at many indices are read, node by node.
 
 Three ways to hold a node's values, from cheap to general: a "table" with one row for
 every combination of its modes, "dedup" with one row for every distinct combination that
@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal, get_args
 
 from htfjax import _checks
 from htfjax._platforms import PLATFORMS, Platform, check_platform, default_platform
@@ -20,8 +20,9 @@ from htfjax.trees.mode_tree import ModeTree
 
 __all__ = ["Plan", "contraction_plan", "platform_plans"]
 
-NODE_ROUTES = ("table", "dedup", "rows")
-ROOT_ROUTES = ("gather", "dense", "masked")
+NodeRoute = Literal["table", "dedup", "rows"]
+RootRoute = Literal["gather", "dense", "masked"]
+NODE_ROUTES, ROOT_ROUTES = get_args(NodeRoute), get_args(RootRoute)
 LARGEST_TABLE = 2**24
 # Rows, columns or terms at which a matrix product runs at half its rate.
 NARROW = 48
@@ -141,7 +142,7 @@ def contraction_plan(
     masked: bool = False,
     rates: Rates | None = None,
     platform: Platform | None = None,
-    force: Literal["table", "dedup", "rows", "gather", "dense", "masked"] | None = None,
+    force: NodeRoute | RootRoute | None = None,
 ) -> Plan:
     """The cheapest plan by predicted time of value and gradient.
 
@@ -207,14 +208,14 @@ def platform_plans(
     Platforms with the same routes get the same plan, whatever each expects them to cost.
     """
     plans: dict[str, Plan] = {}
-    first: dict[Any, Plan] = {}
+    first: dict[tuple, Plan] = {}
     for name in PLATFORMS:
         plan = _plan(tree, dims, widths, batch, distinct, masked, SHIPPED[name], None)
         plans[name] = first.setdefault((plan.routes, plan.root), plan)
     return plans
 
 
-def _check_distinct(tree: ModeTree, distinct: Any) -> tuple[int, ...]:
+def _check_distinct(tree: ModeTree, distinct: object) -> tuple[int, ...]:
     counts = _checks.sequence("distinct", distinct, "counts")
     if len(counts) != tree.num_nodes:
         raise ValueError(
@@ -223,7 +224,7 @@ def _check_distinct(tree: ModeTree, distinct: Any) -> tuple[int, ...]:
     return tuple(_checks.at_least("distinct", count, 0) for count in counts)
 
 
-def _check_costs(name: str, costs: Any, chosen: tuple[str, ...]) -> None:
+def _check_costs(name: str, costs: Costs, chosen: tuple[str, ...]) -> None:
     """Seconds of the alternatives of every node, the chosen ones among them."""
     try:
         held = [dict(node) for node in costs]
@@ -412,8 +413,8 @@ def _best_child(
 
 
 def _only(
-    totals: dict[str, Any], force: str | None, kinds: tuple[str, ...]
-) -> dict[str, Any]:
+    totals: dict[str, float], force: str | None, kinds: tuple[str, ...]
+) -> dict[str, float]:
     if force in kinds and force in totals:
         return {force: totals[force]}
     return totals

@@ -1,13 +1,13 @@
-"""Inner products with rank-one tensors: the convolutional arithmetic circuit."""
+"""Rank-one sensing: inner products with rank-one tensors, as arithmetic circuits have."""
 
 import functools
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from htfjax import _checks, _numerics
+from htfjax._types import Array, DTypeLike, Float, Numbers, Precision
 from htfjax.factors.factors import AnyFactors
 from htfjax.factors.layout import Layout
 from htfjax.factors.stacks import Stacks, children_of, opened, pick
@@ -16,11 +16,8 @@ __all__ = ["check_vectors", "sense", "sensed"]
 
 
 def sense(
-    factors: AnyFactors,
-    vectors: Sequence[jax.Array] | jax.Array,
-    *,
-    precision: Any = "highest",
-) -> jax.Array:
+    factors: AnyFactors, vectors: Numbers, *, precision: Precision = "highest"
+) -> Float[Array, "B"]:
     """Inner products of the end tensor with rank-one tensors.
 
     y_b = <W, x_b^(0) (x) ... (x) x_b^(N-1)>, the forward pass of the equivalent
@@ -33,7 +30,7 @@ def sense(
       precision: of the matrix products.
 
     Returns:
-      (B,), dtype of the factors.
+      In the dtype of the factors.
 
     Raises:
       TypeError, ValueError: not N arrays of these shapes.
@@ -57,7 +54,7 @@ def sensed(
     layout: Layout,
     stacks: Stacks,
     vectors: Sequence[jax.Array] | jax.Array,
-    precision: Any = "highest",
+    precision: Precision = "highest",
 ) -> jax.Array:
     """v_k = W_k^T (product over children c of v_c) from the leaves to the root, (B,).
 
@@ -84,12 +81,12 @@ def _vectors_of(
 
 
 def check_vectors(
-    vectors: Any, dims: tuple[int, ...] | None = None, dtype: Any = None
+    vectors: object, dims: tuple[int, ...] | None = None, dtype: DTypeLike | None = None
 ) -> tuple[jax.Array, ...] | jax.Array:
     """N arrays (B, D_n) with one B, or one array (N, B, D); for modes of `dims`.
 
     Returns:
-      They as floating arrays, of `dtype` if given.
+      Floating arrays, of `dtype` if given.
     """
     if hasattr(vectors, "ndim"):
         return _check_array(vectors, dims, dtype)
@@ -116,7 +113,9 @@ def check_vectors(
     return held
 
 
-def _check_array(vectors: Any, dims: tuple[int, ...] | None, dtype: Any) -> jax.Array:
+def _check_array(
+    vectors: object, dims: tuple[int, ...] | None, dtype: DTypeLike | None
+) -> jax.Array:
     held = _checks.floating("vectors", vectors, dtype)
     if held.ndim != 3 or not len(held):
         raise ValueError(

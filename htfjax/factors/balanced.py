@@ -14,9 +14,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from htfjax import _checks
+from htfjax._types import Array, ArrayLike, DTypeLike, Key
 from htfjax.factors.factors import Factors
 from htfjax.factors.gaussian import Root, weight_shapes
 from htfjax.trees.mode_tree import ModeTree
@@ -24,17 +26,18 @@ from htfjax.trees.mode_tree import ModeTree
 __all__ = ["balanced_factors"]
 
 SINKHORN_ROUNDS = 2000
+Shapes = Sequence[Any]  # of `weight_shapes`; None only for a root of ones
 
 
 def balanced_factors(
-    key: jax.Array,
+    key: Key[Array, ""],
     tree: ModeTree,
     mode_dims: int | Sequence[int],
     widths: int | Sequence[int],
-    scale: Any,
+    scale: ArrayLike,
     *,
     root: Root = "trained",
-    dtype: Any = None,
+    dtype: DTypeLike | None = None,
 ) -> Factors:
     """Random factors whose unbalancedness is zero to rounding.
 
@@ -94,7 +97,7 @@ class _Strand:
     end: int | None
 
 
-def _joints(tree: ModeTree, shapes: Sequence[Any]) -> dict[int, int]:
+def _joints(tree: ModeTree, shapes: Shapes) -> dict[int, int]:
     """Width of every node at which the norms of several vectors must agree."""
     kids = tree.children
     joints = {k: shapes[kids[k][0]][1] for k in tree.interior if len(kids[k]) > 1}
@@ -103,7 +106,7 @@ def _joints(tree: ModeTree, shapes: Sequence[Any]) -> dict[int, int]:
     return joints
 
 
-def _strands(tree: ModeTree, shapes: Sequence[Any]) -> list[_Strand]:
+def _strands(tree: ModeTree, shapes: Shapes) -> list[_Strand]:
     joints = _joints(tree, shapes)
 
     def down(top: int) -> tuple[list[int], int | None]:
@@ -121,24 +124,24 @@ def _strands(tree: ModeTree, shapes: Sequence[Any]) -> list[_Strand]:
         flipped = (False,) * len(rising) + (True,) * len(falling)
         return _Strand((*rising, *falling), flipped, tuple(dims), start, end)
 
-    found = []
+    strands = []
     for joint in joints:
         for child in tree.children[joint]:
             nodes, bottom = down(child)
-            found.append(strand(nodes[::-1], bottom, [], joint))
+            strands.append(strand(nodes[::-1], bottom, [], joint))
     if shapes[tree.root] is not None:
         nodes, bottom = down(tree.root)
-        found.append(strand(nodes[::-1], bottom, [], None))
+        strands.append(strand(nodes[::-1], bottom, [], None))
     elif tree.root not in joints:
         nodes, bottom = down(tree.children[tree.root][0])
         falling, end = [], None
         if len(tree.children[tree.root]) == 2:
             falling, end = down(tree.children[tree.root][1])
-        found.append(strand(nodes[::-1], bottom, falling, end))
-    return found
+        strands.append(strand(nodes[::-1], bottom, falling, end))
+    return strands
 
 
-def _component_norms(key: jax.Array, width: int, equal: bool, dtype: Any) -> jax.Array:
+def _component_norms(key: jax.Array, width: int, equal: bool, dtype: np.dtype) -> jax.Array:
     """Positive norms whose squares sum to one."""
     if equal:
         squares = jnp.ones((width,), dtype)
@@ -152,7 +155,7 @@ def _fill(
     dims: tuple[int, ...],
     start: jax.Array | None,
     end: jax.Array | None,
-    dtype: Any,
+    dtype: np.dtype,
 ) -> list[jax.Array]:
     """Balanced matrices of shapes dims[i] x dims[i+1], each of Frobenius norm one."""
     if len(dims) > 2:
@@ -172,7 +175,7 @@ def _fill_chain(
     dims: tuple[int, ...],
     level_start: bool,
     level_end: bool,
-    dtype: Any,
+    dtype: np.dtype,
 ) -> list[jax.Array]:
     """Q_i S Q_{i+1}^T with one S; a leveled end has rows of Q S of equal norm."""
     rank = min(dims)

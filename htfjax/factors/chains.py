@@ -37,7 +37,7 @@ def collapse_chains(factors: AnyFactors) -> Factors:
     """
     plain = ungroup(factors) if isinstance(factors, GroupedFactors) else factors
     tree, weights = layout_of(plain, "factors").tree, plain.weights
-    nested: list[Any] = list(range(tree.order))
+    nested: list[int | tuple] = list(range(tree.order))
     matrix: list[Any] = [None if w is None else jnp.asarray(w) for w in weights]
     members: list[list[int]] = [[k] for k in range(tree.num_nodes)]
     kept = list(range(tree.order))  # kept[k]: the node that stands for k afterwards

@@ -1,7 +1,5 @@
 """Checks of factors: one matrix per node, shapes that chain, one dtype, sound groups."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,7 +15,7 @@ def shapes(factors: AnyFactors, name: str) -> Factors:
     if not isinstance(factors, GroupedFactors):
         return factors
     _check_groups(factors, name)
-    weights: list[Any] = [None] * factors.tree.num_nodes
+    weights: list[jax.ShapeDtypeStruct | None] = [None] * factors.tree.num_nodes
     for nodes, stack in zip(factors.groups, factors.stacks, strict=True):
         if stack is None:
             continue
@@ -132,14 +130,11 @@ def _check_groups(factors: GroupedFactors, name: str) -> None:
 
 def rows(factors: Factors) -> tuple[int, ...]:
     """R_k for every node; that of a root of ones is its children's number of columns."""
-    found = []
-    for k, weight in enumerate(factors.weights):
-        if weight is None:
-            weight = factors.weights[factors.tree.children[k][0]]
-            found.append(weight.shape[1])
-        else:
-            found.append(weight.shape[0])
-    return tuple(found)
+    below, weights = factors.tree.children, factors.weights
+    return tuple(
+        weights[below[k][0]].shape[1] if weight is None else weight.shape[0]
+        for k, weight in enumerate(weights)
+    )
 
 
 def _check_dtypes(factors: Factors, name: str) -> None:
@@ -174,6 +169,6 @@ def _check_widths(factors: Factors, name: str) -> None:
             raise ValueError(f"{_part(name, f'weights[{k}]')} is empty: {weight.shape}.")
 
 
-def _describe(weight: Any) -> str:
+def _describe(weight: object) -> str:
     shape = getattr(weight, "shape", None)
     return _checks.spell(weight) if shape is None else f"an array of shape {shape}"

@@ -1,4 +1,4 @@
-"""One weight matrix on every node of a mode tree."""
+"""Factors: one weight matrix on every node of a mode tree, plain or stacked in groups."""
 
 import dataclasses
 from typing import Any
@@ -66,7 +66,7 @@ class GroupedFactors:
       True
     """
 
-    stacks: tuple[Any, ...]
+    stacks: tuple[Any, ...]  # arrays; None for a root of ones
     tree: ModeTree = dataclasses.field(metadata={"static": True})
     groups: tuple[tuple[int, ...], ...] = dataclasses.field(metadata={"static": True})
     fixed: tuple[int, ...] = dataclasses.field(default=(), metadata={"static": True})

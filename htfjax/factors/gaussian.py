@@ -1,12 +1,13 @@
-"""Where the factors start: Gaussian and identity matrices."""
+"""Starts of factors: Gaussian and identity matrices."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
 
 from htfjax import _checks
+from htfjax._types import Array, ArrayLike, DTypeLike, Key
 from htfjax.factors.factors import Factors
 from htfjax.trees.mode_tree import ModeTree
 
@@ -16,15 +17,15 @@ Root = Literal["trained", "ones"]
 
 
 def gaussian_factors(
-    key: jax.Array,
+    key: Key[Array, ""],
     tree: ModeTree,
     mode_dims: int | Sequence[int],
     widths: int | Sequence[int],
-    std: Any,
+    std: ArrayLike,
     *,
-    mean: Any = 0.0,
+    mean: ArrayLike = 0.0,
     root: Root = "trained",
-    dtype: Any = None,
+    dtype: DTypeLike | None = None,
 ) -> Factors:
     """Every entry of every weight matrix drawn from N(mean, std^2).
 
@@ -74,10 +75,10 @@ def identity_factors(
     tree: ModeTree,
     mode_dims: int | Sequence[int],
     widths: int | Sequence[int],
-    scale: Any,
+    scale: ArrayLike,
     *,
     root: Root = "trained",
-    dtype: Any = None,
+    dtype: DTypeLike | None = None,
 ) -> Factors:
     """Every weight matrix is `scale` times the (rectangular) identity.
 

@@ -1,4 +1,4 @@
-"""Factors of a wide tree with the matrices of equal nodes stacked into one array each."""
+"""Grouping of factors: the matrices of equal nodes stacked into one array each."""
 
 from htfjax.factors.factors import AnyFactors, Factors, GroupedFactors
 from htfjax.factors.layout import regrouped

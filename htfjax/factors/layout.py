@@ -8,9 +8,10 @@ import dataclasses
 import functools
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TypeVar
 
 import jax
+import numpy as np
 
 from htfjax.factors.checks import check_factors, rows, shapes
 from htfjax.factors.factors import AnyFactors, Factors, GroupedFactors
@@ -19,6 +20,7 @@ from htfjax.trees.mode_tree import ModeTree
 __all__ = ["Groups", "Layout", "known", "layout_of", "mode_dims", "regrouped", "widths"]
 
 Groups = tuple[tuple[int, ...], ...]
+Kind = TypeVar("Kind", bound=AnyFactors)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Layout:
 
     tree: ModeTree
     widths: tuple[int, ...]
-    weights_dtype: Any
+    weights_dtype: np.dtype
     fixed: tuple[int, ...]
     has_root: bool
     groups: Groups
@@ -54,7 +56,7 @@ class Layout:
         return hash(tuple(fields))
 
     @property
-    def dtype(self) -> Any:
+    def dtype(self) -> np.dtype:
         """The one dtype of all weight matrices, as jax holds it."""
         return jax.dtypes.canonicalize_dtype(self.weights_dtype)
 
@@ -100,8 +102,8 @@ class Layout:
     @functools.cached_property
     def counts(self) -> tuple[int, ...]:
         """Singular values that can be positive, min(P_k, P_rest, R_k, R_parent(k))."""
-        found = zip(self.sides, self.widths, self.columns, strict=True)
-        return tuple(min(*sides, width, above) for sides, width, above in found)
+        limits = zip(self.sides, self.widths, self.columns, strict=True)
+        return tuple(min(*sides, width, above) for sides, width, above in limits)
 
     @functools.cached_property
     def homes(self) -> dict[int, tuple[int, int]]:
@@ -129,13 +131,13 @@ class Layout:
             for kids in children
         ]
 
-    def sides_of(self, modes: Any) -> tuple[int, int]:
+    def sides_of(self, modes: Sequence[int]) -> tuple[int, int]:
         """Rows and columns of the matricization with some modes as rows."""
         height = math.prod(self.dims[mode] for mode in modes)
         return height, self.size // height
 
 
-def layout_of(factors: Any, name: str = "factors") -> Layout:
+def layout_of(factors: object, name: str = "factors") -> Layout:
     """The layout of factors, which are checked where it is not known yet.
 
     Args:
@@ -152,12 +154,12 @@ def layout_of(factors: Any, name: str = "factors") -> Layout:
         return vars(factors)["layout"]
     plain = shapes(factors, name)
     check_factors(plain, name)
-    found = _found(factors, plain)
-    known(factors, found)
-    return found
+    layout = _found(factors, plain)
+    known(factors, layout)
+    return layout
 
 
-def known(factors: Any, layout: Layout) -> Any:
+def known(factors: Kind, layout: Layout) -> Kind:
     """The factors, with a layout that need not be looked for again."""
     vars(factors)["layout"] = layout
     return factors
@@ -180,7 +182,7 @@ def _found(factors: AnyFactors, plain: Factors) -> Layout:
 def _layout(
     tree: ModeTree,
     widths: tuple[int, ...],
-    dtype: Any,
+    dtype: np.dtype,
     fixed: tuple[int, ...],
     has_root: bool,
     groups: Groups | None,

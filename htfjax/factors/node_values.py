@@ -1,8 +1,8 @@
-"""One value for each of many nodes, held in one array per group of alike nodes."""
+"""Values of nodes: a mapping from node ids, held in one array per group of alike nodes."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TypeVar
 
 import jax
 
@@ -11,10 +11,12 @@ from htfjax.factors.layout import Layout
 
 __all__ = ["NodeValues", "by_node", "node_values"]
 
+Value = TypeVar("Value")  # of a node: an array, or a pytree of arrays
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
-class NodeValues(Mapping[int, Any]):
+class NodeValues(Mapping[int, Value]):
     """node id -> value, like a dict, but a pytree of one array per group.
 
     What instruments return for grouped factors: a program that records it has as many
@@ -23,7 +25,8 @@ class NodeValues(Mapping[int, Any]):
     front stay in front.
 
     Attributes:
-      stacks: for every group a pytree whose arrays end in (number of nodes, *value).
+      stacks: for every group a pytree like a value, whose arrays end in (number of nodes,
+        *value).
       axes: for every group, how many axes the value of each array has (static).
       groups: the node ids of every group (static).
 
@@ -35,11 +38,11 @@ class NodeValues(Mapping[int, Any]):
       (7, (2,), [(4, 2), (2, 2), (1, 2)])
     """
 
-    stacks: tuple[Any, ...]
+    stacks: tuple[Value, ...]
     axes: tuple[tuple[int, ...], ...] = dataclasses.field(metadata={"static": True})
     groups: tuple[tuple[int, ...], ...] = dataclasses.field(metadata={"static": True})
 
-    def __getitem__(self, node: int) -> Any:
+    def __getitem__(self, node: int) -> Value:
         try:
             node = at_least("node", node, 0)
         except (TypeError, ValueError) as error:
@@ -61,13 +64,15 @@ class NodeValues(Mapping[int, Any]):
         return sum(map(len, self.groups))
 
 
-def node_values(stacks: Sequence[Any], groups: Sequence[tuple[int, ...]]) -> NodeValues:
+def node_values(
+    stacks: Sequence[Value], groups: Sequence[tuple[int, ...]]
+) -> NodeValues[Value]:
     """Pytrees of arrays (number of nodes, *value), one for each group."""
     axes = tuple(tuple(x.ndim - 1 for x in jax.tree.leaves(stack)) for stack in stacks)
     return NodeValues(stacks=tuple(stacks), axes=axes, groups=tuple(groups))
 
 
-def by_node(layout: Layout, values: Mapping[int, Any]) -> Mapping[int, Any]:
+def by_node(layout: Layout, values: Mapping[int, Value]) -> Mapping[int, Value]:
     """Stacks (number of nodes, *value) by group, as what users of the factors expect.
 
     Args:

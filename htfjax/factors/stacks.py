@@ -7,12 +7,13 @@ stacks are the matrices with an axis of length one in front, which compiled prog
 import dataclasses
 import functools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from htfjax._types import ArrayLike, Params
 from htfjax.factors.factors import AnyFactors, Factors, GroupedFactors
 from htfjax.factors.layout import Groups, Layout, known, layout_of, regrouped
 
@@ -32,9 +33,10 @@ __all__ = [
 
 Stacks = tuple[Any, ...]  # arrays (G, R_k, R_parent(k)); None for a root of ones
 Opened = tuple[Layout, Stacks]
+Part = TypeVar("Part")  # a pytree of stacks
 
 
-def opened(factors: Any, name: str = "factors") -> Opened:
+def opened(factors: object, name: str = "factors") -> Opened:
     """The layout of checked factors and their stacks.
 
     No derivative flows through the stacks of fixed nodes.
@@ -72,47 +74,44 @@ def _matrices(factors: Any, layout: Layout) -> Stacks:
 
 
 @functools.partial(jax.jit, static_argnames=("layout", "groups"), inline=True)
-def _stacks(held: Stacks, layout: Layout, groups: Groups) -> Stacks:
+def _stacks(matrices: Stacks, layout: Layout, groups: Groups) -> Stacks:
     """Matrices or stacks as stacks of `groups`, those of fixed nodes constant.
 
     One call for all: outside of jit a call per matrix would cost more than a kernel.
     """
-    found = []
+    stacks = []
     for nodes in groups:
         homes = [layout.homes[k] for k in nodes]
-        first = held[homes[0][0]]
+        first = matrices[homes[0][0]]
         if first is None:
-            found.append(None)
+            stacks.append(None)
             continue
         if not layout.grouped:
-            stack = jnp.stack([held[g] for g, _ in homes])
+            stack = jnp.stack([matrices[g] for g, _ in homes])
         elif groups == layout.groups:
             stack = jnp.asarray(first)
         else:
-            stack = jnp.stack([held[g][place] for g, place in homes])
+            stack = jnp.stack([matrices[g][place] for g, place in homes])
         if nodes[0] in layout.fixed:
             stack = jax.lax.stop_gradient(stack)
-        found.append(stack)
-    return tuple(found)
+        stacks.append(stack)
+    return tuple(stacks)
 
 
-def closed(layout: Layout, stacks: Sequence[Any]) -> Any:
+def closed(layout: Layout, stacks: Sequence[jax.Array | None]) -> Any:
     """Factors of a layout: `GroupedFactors` if it is grouped, else `Factors`."""
     layout = regrouped(layout, layout.groups if layout.grouped else None)
     if layout.grouped:
-        found: AnyFactors = GroupedFactors(
-            tuple(stacks), layout.tree, layout.groups, layout.fixed
-        )
-    else:
-        weights = tuple(None if stack is None else stack[0] for stack in stacks)
-        found = Factors(weights, layout.tree, layout.fixed)
-    return known(found, layout)
+        grouped = GroupedFactors(tuple(stacks), layout.tree, layout.groups, layout.fixed)
+        return known(grouped, layout)
+    weights = tuple(None if stack is None else stack[0] for stack in stacks)
+    return known(Factors(weights, layout.tree, layout.fixed), layout)
 
 
-def freeze(tree: Any) -> Any:
+def freeze(tree: Params) -> Params:
     """Zeros in place of what belongs to fixed nodes, wherever factors stand in a pytree."""
 
-    def zero_fixed(x: Any) -> Any:
+    def zero_fixed(x: object) -> object:
         if not isinstance(x, AnyFactors) or not x.fixed:
             return x
         grouped = isinstance(x, GroupedFactors)
@@ -138,7 +137,7 @@ def with_ones(layout: Layout, stacks: Stacks) -> Stacks:
 def equal_subtrees(*layouts: Layout) -> Groups:
     """Node ids of subtrees that are equal in all layouts, children before parents."""
     tree = layouts[0].tree
-    numbers: dict[Any, int] = {}
+    numbers: dict[tuple, int] = {}
     kinds: list[int] = []
     members: dict[int, list[int]] = {}
     for k in range(tree.num_nodes):
@@ -154,7 +153,7 @@ def equal_subtrees(*layouts: Layout) -> Groups:
     return tuple(map(tuple, order))
 
 
-def children_of(layout: Layout, nodes: Sequence[int], held: Sequence[Any]) -> list[Any]:
+def children_of(layout: Layout, nodes: Sequence[int], held: Sequence[Part]) -> list[Part]:
     """Per child slot what `held` has for the children, a pytree of stacks per group."""
     return [
         jax.tree.map(lambda x, places=places: pick(x, places), held[g])
@@ -175,13 +174,13 @@ def pick(stack: jax.Array, places: list[int]) -> jax.Array:
 
 
 @functools.partial(jax.jit, inline=True)
-def _member(stack: jax.Array, place: Any) -> jax.Array:
+def _member(stack: jax.Array, place: ArrayLike) -> jax.Array:
     """One member of a stack; the place is data, so that outside of jit one program serves
     all places."""
     return jax.lax.dynamic_slice_in_dim(stack, place, 1)
 
 
-def collected(pieces: Sequence[tuple[Sequence[int], Any]], nodes: Sequence[int]) -> Any:
+def collected(pieces: Sequence[tuple[Sequence[int], Part]], nodes: Sequence[int]) -> Part:
     """Pieces, each the nodes it is for and a pytree of stacks, as stacks for `nodes`."""
     stacks = [stack for _, stack in pieces]
     place = {n: i for i, n in enumerate(n for kids, _ in pieces for n in kids)}

@@ -1,4 +1,4 @@
-"""Factors on disk: arrays in an npz archive, the tree as JSON inside it, no pickle."""
+"""Storage of factors: arrays in an npz archive, the tree as JSON inside it, no pickle."""
 
 import json
 import os
@@ -18,7 +18,7 @@ __all__ = ["load_factors", "save_factors"]
 FORMAT = 1
 
 
-def save_factors(path: str | os.PathLike, factors: Factors) -> None:
+def save_factors(path: str | os.PathLike[str], factors: Factors) -> None:
     """Writes factors to one file, replacing it only when all is written.
 
     The file is an npz archive: `weight_k` for every node k that has a matrix, and
@@ -52,13 +52,13 @@ def save_factors(path: str | os.PathLike, factors: Factors) -> None:
         np.savez(file, **arrays)
 
 
-def load_factors(path: str | os.PathLike) -> Factors:
+def load_factors(path: str | os.PathLike[str]) -> Factors:
     """Reads what `save_factors` wrote.
 
     Raises:
       FileNotFoundError: no such file.
-      ValueError: a damaged file (it is named), one of a newer format, or float64 factors
-        where 64-bit numbers are not enabled.
+      ValueError: a damaged file, which the message names, one of a newer format, or
+        float64 factors where 64-bit numbers are not enabled.
 
     Example: see `save_factors`.
     >>> load_factors("missing.npz")
@@ -100,7 +100,7 @@ def load_factors(path: str | os.PathLike) -> Factors:
     return jax.tree.map(jnp.asarray, factors)
 
 
-def _plain(dtype: Any) -> np.dtype:
+def _plain(dtype: np.dtype) -> np.dtype:
     """A dtype that NumPy can write: integers of equal width for bfloat16 and the like."""
     return dtype if dtype.kind == "f" else np.dtype(f"uint{8 * dtype.itemsize}")
 

@@ -1,4 +1,4 @@
-"""Singular values of the small matrices that the sweeps leave, and their accuracy."""
+"""Core values: singular values of the small matrices that sweeps leave, their accuracy."""
 
 import math
 from typing import Any
@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from htfjax import _numerics
+from htfjax._types import DTypeLike
 from htfjax.instruments.gram import GramPair
 from htfjax.instruments.qr_sweep import Core
 from htfjax.instruments.singular import NOISE, decomposed, nuclear_norm, singular_values
@@ -20,6 +21,8 @@ __all__ = [
 ]
 
 Values = tuple[jax.Array, jax.Array]  # (G, K) descending, (G,) accuracy
+Pair = tuple[Any, jax.Array]  # M or None for the identity, and C
+Eigenvectors = tuple[jax.Array, jax.Array, jax.Array]  # w, q and e of `_eigenvectors`
 
 
 @jax.jit
@@ -89,7 +92,7 @@ def _accuracy_of_grams(
     return jax.lax.stop_gradient(reached * lost)
 
 
-def gram_accuracy(width: int, dtype: Any) -> float:
+def gram_accuracy(width: int, dtype: DTypeLike) -> float:
     """(4 + sqrt(R)) sqrt(eps): half the digits, in matrices of size R."""
     return (4 + math.sqrt(width)) * math.sqrt(float(jnp.finfo(dtype).eps))
 
@@ -117,7 +120,7 @@ def _root_eigenvalues(inner: jax.Array | None, outer: jax.Array) -> jax.Array:
 
 
 @_root_eigenvalues.defjvp
-def _root_eigenvalues_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
+def _root_eigenvalues_jvp(primals: Pair, tangents: Pair) -> tuple[jax.Array, jax.Array]:
     (inner, outer), changes = primals, tangents
     squares, right, left = _eigenvectors(inner, outer)
     values, noise = _safe_roots(squares)
@@ -131,9 +134,7 @@ def _root_eigenvalues_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.A
 
 
 @jax.custom_jvp
-def _eigenvectors(
-    inner: jax.Array | None, outer: jax.Array
-) -> tuple[jax.Array, jax.Array, jax.Array]:
+def _eigenvectors(inner: jax.Array | None, outer: jax.Array) -> Eigenvectors:
     """Eigenvalues w (G, R) of M C, descending, its eigenvectors q and those e of C M.
 
     q^T C q = w, M e = q, C q = w e and e_i^T q_j = 1 if i = j, else 0. Columns of e are
@@ -158,7 +159,7 @@ def _eigenvectors(
 
 
 @_eigenvectors.defjvp
-def _eigenvectors_jvp(primals: Any, tangents: Any) -> tuple[Any, Any]:
+def _eigenvectors_jvp(primals: Pair, tangents: Pair) -> tuple[Eigenvectors, Eigenvectors]:
     """With a_ij = q_i^T dC q_j and b_ij = e_i^T dM e_j perturbation theory has
 
         dw_i = a_ii + w_i b_ii,   dq_i = sum_j q_j g_ji,   de_i = -sum_j e_j g_ij,
@@ -194,8 +195,8 @@ def _eigenvectors_jvp(primals: Any, tangents: Any) -> tuple[Any, Any]:
 
 
 def _outside(
-    primals: Any,
-    tangents: Any,
+    primals: Pair,
+    tangents: Pair,
     right: jax.Array,
     left: jax.Array,
     weights: jax.Array,
@@ -220,8 +221,8 @@ def _outside(
 
 
 def _couplings(
-    right: jax.Array, left: jax.Array, d_inner: Any, d_outer: Any
-) -> tuple[jax.Array, Any]:
+    right: jax.Array, left: jax.Array, d_inner: jax.Array | None, d_outer: jax.Array
+) -> tuple[jax.Array, jax.Array | None]:
     """q^T dC q and, unless M is the identity, e^T dM e."""
     alpha = _matmul(_transposed(right), _matmul(d_outer, right))
     if d_inner is None:

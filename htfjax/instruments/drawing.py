@@ -1,6 +1,6 @@
-"""A picture of a mode tree, with the shapes of the weight matrices on its edges."""
+"""Drawing of a mode tree, with the shapes of the weight matrices on its edges."""
 
-from typing import Any, get_args
+from typing import get_args
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
@@ -13,7 +13,7 @@ from htfjax.trees.mode_tree import ModeTree
 __all__ = ["draw_tree"]
 
 
-def draw_tree(drawn: ModeTree | AnyFactors, ax: Any = None) -> Any:
+def draw_tree(drawn: ModeTree | AnyFactors, ax: Axes | None = None) -> Axes:
     """Draws a tree on matplotlib axes.
 
     Leaves stand at the bottom, labelled with their mode; interior nodes carry their id.

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from htfjax._types import Precision
 from htfjax.contraction.end_tensor import khatri_rao
 from htfjax.factors.layout import Layout
 from htfjax.factors.stacks import Opened, Stacks, children_of, collected
@@ -34,6 +35,7 @@ __all__ = [
 ]
 
 Lift = Callable[[jax.Array, jax.Array], Scaled]
+Piece = tuple[tuple[int, ...], Scaled]  # nodes and their stack
 GramPair = tuple[Any, jax.Array, jax.Array]  # M or None for the identity, C, exponents
 
 
@@ -46,7 +48,7 @@ class _Rising(NamedTuple):
 
 
 def component_grams(
-    layout: Layout, stacks: Stacks, *, precision: Any = "highest"
+    layout: Layout, stacks: Stacks, *, precision: Precision = "highest"
 ) -> tuple[dict[int, Scaled], dict[int, Scaled]]:
     """M_v = Phi_v^T Phi_v and E_v^T E_v for every group of interior nodes, (G, R_v, R_v).
 
@@ -67,7 +69,7 @@ def component_grams(
 
 
 def log2_squares(
-    layout: Layout, stacks: Stacks, *, precision: Any = "highest"
+    layout: Layout, stacks: Stacks, *, precision: Precision = "highest"
 ) -> list[jax.Array]:
     """log2 ||Phi_k W_k||_F^2 of the nodes of every group, (G,), -inf where it is zero."""
     scaled, taken = scaled_stacks(layout, stacks)
@@ -93,7 +95,7 @@ def gram_pairs(
     stacks: Stacks,
     nodes: Iterable[int] | None = None,
     *,
-    precision: Any = "highest",
+    precision: Precision = "highest",
 ) -> list[tuple[tuple[int, ...], GramPair]]:
     """M and C per node: the matricization has sigma^2 = eig(M C).
 
@@ -137,7 +139,7 @@ def gram_pairs(
 
 
 def scaled_inner_product(
-    one: Opened, other: Opened, *, precision: Any = "highest"
+    one: Opened, other: Opened, *, precision: Precision = "highest"
 ) -> tuple[jax.Array, jax.Array]:
     """<W, W'> of two factorizations in the same groups: mantissa () and exponent ()."""
     left, _ = scaled_stacks(*one)
@@ -148,7 +150,7 @@ def scaled_inner_product(
 
 
 def _rising(
-    layout: Layout, lefts: list[Scaled], rights: list[Scaled] | None, precision: Any
+    layout: Layout, lefts: list[Scaled], rights: list[Scaled] | None, precision: Precision
 ) -> _Rising:
     """G_k = W_k^T M_k W'_k for every group, from M_v, the product of the children's G.
 
@@ -198,7 +200,7 @@ def _few_rows(
 
 
 def _falling(
-    layout: Layout, stacks: list[Scaled], tables: list[Scaled], precision: Any
+    layout: Layout, stacks: list[Scaled], tables: list[Scaled], precision: Precision
 ) -> tuple[dict[int, Scaled], dict[int, Scaled]]:
     """E_k^T E_k (G, R_k, R_k), and (G, R_parent, R_parent) around all but the root.
 
@@ -207,7 +209,9 @@ def _falling(
     root = _times(stacks[-1], transposed(stacks[-1]), precision, lifted_grams)
     environments = {len(stacks) - 1: root}
     surroundings: dict[int, Scaled] = {}
-    pieces: dict[int, list[Any]] = {g: [] for g in range(len(stacks))}
+    pieces: dict[int, list[tuple[tuple[int, ...], Scaled]]] = {
+        g: [] for g in range(len(stacks))
+    }
     for g in reversed(range(len(stacks))):
         nodes, stack = layout.groups[g], stacks[g]
         inside = bool(layout.below(nodes[0]))
@@ -229,9 +233,9 @@ def _joined(inner: Scaled, outer: Scaled) -> GramPair:
     return inner[0], outer[0], inner[1] + outer[1]
 
 
-# The steps of a sweep are jitted: unjitted sweeps then dispatch a few programs a group.
+# The steps of a sweep are jitted: unjitted sweeps then dispatch a few programs per group.
 @functools.partial(jax.jit, static_argnames=("precision", "lift"))
-def _times(left: Scaled, right: Scaled, precision: Any, lift: Lift) -> Scaled:
+def _times(left: Scaled, right: Scaled, precision: Precision, lift: Lift) -> Scaled:
     """A B."""
     product = jnp.matmul(left[0], right[0], precision=precision)
     return lift(product, left[1] + right[1])
@@ -239,7 +243,7 @@ def _times(left: Scaled, right: Scaled, precision: Any, lift: Lift) -> Scaled:
 
 @functools.partial(jax.jit, static_argnames=("precision", "lift"))
 def _congruent(
-    left: Scaled, inner: Scaled, right: Scaled, precision: Any, lift: Lift
+    left: Scaled, inner: Scaled, right: Scaled, precision: Precision, lift: Lift
 ) -> Scaled:
     """A M B."""
     product = jnp.matmul(left[0], inner[0], precision=precision)
@@ -269,7 +273,7 @@ def _rows(parts: list[Scaled]) -> Scaled:
 def _without_one(first: Scaled, parts: list[Scaled]) -> list[Scaled]:
     """A Gram matrix times all of some but one, for each; no division: zeros are fine."""
     before: list[Scaled] = [first]
-    after: list[Any] = [None]
+    after: list[Scaled | None] = [None]
     for part in parts[:-1]:
         before.append(_product([before[-1], part], lifted_grams))
     for part in reversed(parts[1:]):

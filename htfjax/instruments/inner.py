@@ -1,12 +1,13 @@
-"""Norms, inner products and distances of end tensors that are never formed."""
+"""Inner products, norms and distances of end tensors that are never formed."""
 
 import dataclasses
-from typing import Any, Literal
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
 
 from htfjax import _checks, _numerics
+from htfjax._types import Array, Float, Precision
 from htfjax.factors.factors import AnyFactors
 from htfjax.factors.layout import layout_of
 from htfjax.factors.stacks import Opened, alike, with_ones
@@ -22,19 +23,19 @@ __all__ = [
     "squared_norm",
 ]
 
-METHODS = ("qr", "gram")
+Method = Literal["qr", "gram"]
+METHODS = get_args(Method)
 Scaled = tuple[jax.Array, jax.Array]  # mantissa (), exponent () int32
 
 
-def squared_norm(factors: AnyFactors, *, precision: Any = "highest") -> jax.Array:
-    """||W||_F^2 without the tensor, from Gram matrices: R^3 a node, not prod D.
+def squared_norm(
+    factors: AnyFactors, *, precision: Precision = "highest"
+) -> Float[Array, ""]:
+    """||W||_F^2 without the tensor, from Gram matrices: R^3 per node, not prod D.
 
     Args:
       factors: any tree; grouped ones compile by levels, not by nodes.
       precision: of the matrix products.
-
-    Returns:
-      ().
 
     Raises:
       TypeError, ValueError: malformed factors.
@@ -53,19 +54,13 @@ def squared_norm(factors: AnyFactors, *, precision: Any = "highest") -> jax.Arra
 
 
 def inner_product(
-    one: AnyFactors,
-    other: AnyFactors,
-    *,
-    precision: Any = "highest",
-) -> jax.Array:
+    one: AnyFactors, other: AnyFactors, *, precision: Precision = "highest"
+) -> Float[Array, ""]:
     """<W, W'> of two factorizations on one tree, without the tensors.
 
     Args:
       one, other: the same tree, mode dimensions and dtype; widths may differ.
       precision: of the matrix products.
-
-    Returns:
-      ().
 
     Raises:
       TypeError, ValueError: malformed factors, other trees, dimensions or dtypes.
@@ -87,10 +82,10 @@ def inner_product(
 def distance(
     one: AnyFactors,
     other: AnyFactors,
-    method: Literal["qr", "gram"] = "qr",
+    method: Method = "qr",
     *,
-    precision: Any = "highest",
-) -> jax.Array:
+    precision: Precision = "highest",
+) -> Float[Array, ""]:
     """||W - W'||_F of two factorizations on one tree, without the tensors.
 
     "qr" joins the components of both into one factorization of W - W' and sweeps QR
@@ -103,7 +98,7 @@ def distance(
       precision: of the matrix products.
 
     Returns:
-      (), with derivative zero where it is zero.
+      A distance, with derivative zero where it is zero.
 
     Raises:
       TypeError, ValueError: malformed factors, other trees, dimensions or dtypes, an
@@ -131,11 +126,7 @@ def distance(
 
 
 def scaled_squared_distance(
-    one: Opened,
-    other: Opened,
-    method: str,
-    *,
-    precision: Any = "highest",
+    one: Opened, other: Opened, method: Method, *, precision: Precision = "highest"
 ) -> Scaled:
     """||W - W'||^2 of a pair in the same groups: mantissa, zero or more, and exponent."""
     if method == "qr":
@@ -195,7 +186,9 @@ def _squared_core(cores: list[tuple[tuple[int, ...], Core]]) -> Scaled:
     return squares[0] * squares[1], 2 * core.exponents[0]
 
 
-def check_pair(one: Any, other: Any, names: tuple[str, str] = ("one", "other")) -> None:
+def check_pair(
+    one: object, other: object, names: tuple[str, str] = ("one", "other")
+) -> None:
     """Two factorizations on one tree, with the same mode dimensions and dtype."""
     here, there = layout_of(one, names[0]), layout_of(other, names[1])
     both = f"`{names[0]}` and `{names[1]}`"

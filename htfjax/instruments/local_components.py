@@ -3,12 +3,13 @@
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
 
 from htfjax import _checks, _numerics
+from htfjax._types import Array, Float, Params
 from htfjax.factors.factors import AnyFactors
 from htfjax.factors.layout import Layout
 from htfjax.factors.node_values import NodeValues, by_node, node_values
@@ -27,17 +28,17 @@ __all__ = [
     "weight_vector_norms",
 ]
 
+Balance = Literal["components", "matrix"]
 
-def local_component_norms(
-    factors: AnyFactors,
-) -> Mapping[int, jax.Array]:
+
+def local_component_norms(factors: AnyFactors) -> Mapping[int, Float[Array, "R_v"]]:
     """sigma_r^(v) = ||W_v[r, :]|| prod over children c of ||W_c[:, r]||.
 
     Trained vectors only: a root of ones and fixed nodes count as factor one. Derivatives
     at exactly zero vectors are zero.
 
     Returns:
-      node id -> (R_v,) for every interior node, in the order of r.
+      node id -> norms in the order of r, for every interior node.
 
     Raises:
       TypeError, ValueError: malformed factors.
@@ -60,11 +61,11 @@ def component_norms(layout: Layout, stacks: Stacks) -> Mapping[int, jax.Array]:
     return by_node(layout, {g: _numerics.product(xs) for g, xs in norms.items()})
 
 
-def weight_vector_norms(factors: AnyFactors) -> Mapping[int, jax.Array]:
+def weight_vector_norms(factors: AnyFactors) -> Mapping[int, Float[Array, "R_parent"]]:
     """||W_k[:, r]||, the norms of the columns of every weight matrix.
 
     Returns:
-      node id -> (R_parent(k),) for every node that has a matrix, leaves included.
+      node id -> norms, for every node that has a matrix, leaves included.
 
     Raises:
       TypeError, ValueError: malformed factors.
@@ -83,7 +84,7 @@ def weight_vector_norms(factors: AnyFactors) -> Mapping[int, jax.Array]:
     return by_node(layout, norms)
 
 
-def component_contributions(factors: AnyFactors) -> NodeValues:
+def component_contributions(factors: AnyFactors) -> NodeValues[Float[Array, "R_v"]]:
     """||sigma_r C_r^(v)||_F, the Frobenius norm of what each component adds to W.
 
     W = sum_r sigma_r C_r at every interior node (law A5), so unlike sigma this does not
@@ -91,7 +92,7 @@ def component_contributions(factors: AnyFactors) -> NodeValues:
     from Gram matrices, never from the tensor.
 
     Returns:
-      node id -> (R_v,) for every interior node.
+      node id -> norms, for every interior node.
 
     Raises:
       TypeError, ValueError: malformed factors.
@@ -112,9 +113,7 @@ def component_contributions(factors: AnyFactors) -> NodeValues:
     )
 
 
-def unbalancedness(
-    factors: AnyFactors, kind: Literal["components", "matrix"] = "components"
-) -> jax.Array:
+def unbalancedness(factors: AnyFactors, kind: Balance = "components") -> Float[Array, ""]:
     """How far the factors are from the theorem's idealized start; zero is balanced.
 
     "components": max over local components and pairs w, w' of their trained vectors of
@@ -123,9 +122,6 @@ def unbalancedness(
     (W_a^T W_a - W_b^T W_b). Matrix balance is what matrix factorization needs.
 
     Both are in units of squared weights and conserved by gradient flow.
-
-    Returns:
-      () array.
 
     Raises:
       ValueError: an unknown kind; kind "matrix" on a tree without such a place.
@@ -140,7 +136,7 @@ def unbalancedness(
       True
     """
     layout, stacks = opened(factors)
-    _checks.one_of("kind", kind, ("components", "matrix"))
+    _checks.one_of("kind", kind, get_args(Balance))
     if kind == "components":
         return jnp.max(jnp.stack(_spreads(layout, stacks)))
     pairs = _chain_grams(layout, stacks)
@@ -154,10 +150,10 @@ def unbalancedness(
 
 
 def growth_rates(
-    params: Any,
-    loss: Callable[[Any], jax.Array],
-    to_factors: Callable[[Any], AnyFactors] | None = None,
-) -> Mapping[int, jax.Array]:
+    params: Params,
+    loss: Callable[[Params], jax.Array],
+    to_factors: Callable[[Params], AnyFactors] | None = None,
+) -> Mapping[int, Float[Array, "R_v"]]:
     """d sigma_r^(v) / dt along gradient flow d params/dt = -grad loss(params).
 
     d sigma/dt = sum over the component's vectors w of d||w||/dt times the product of the
@@ -172,7 +168,7 @@ def growth_rates(
       to_factors: from params to factors, by default the identity.
 
     Returns:
-      node id -> (R_v,), norm per unit of flow time.
+      node id -> rates, in norm per unit of flow time.
 
     Raises:
       TypeError, ValueError: parameters that are not floating arrays, a loss that is not a
@@ -236,7 +232,7 @@ def by_component(
     """
     trained = [layout.trained[nodes[0]] for nodes in layout.groups]
     columns = {g: measure(g, 1) for g, moves in enumerate(trained) if moves}
-    found = {}
+    vectors = {}
     for g in layout.inner_groups:
         nodes = layout.groups[g]
         own = [measure(g, 2)] if trained[g] else []
@@ -245,8 +241,8 @@ def by_component(
         if not own and fill is not None:
             shape = len(nodes), layout.widths[nodes[0]]
             own = [jnp.full(shape, fill, layout.dtype)]
-        found[g] = own
-    return found
+        vectors[g] = own
+    return vectors
 
 
 def _rates(norms: list[jax.Array], speeds: list[jax.Array]) -> jax.Array:

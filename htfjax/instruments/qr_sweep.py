@@ -1,4 +1,4 @@
-"""All matricizations by tree nodes at once, reduced by QR to small matrices.
+"""QR sweep: all matricizations by tree nodes at once, reduced to small matrices.
 
 The matricization by node k is (Phi_k W_k) Psi_k^T (law D2). An upward sweep replaces
 Phi_k W_k by the triangular factor L_k of its QR decomposition, a downward one Psi_k by
@@ -15,25 +15,31 @@ that follows E through its products has exact second derivatives.
 
 import functools
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 import jax
 import jax.numpy as jnp
 
 from htfjax import _numerics
+from htfjax._types import Precision
 from htfjax.contraction.end_tensor import khatri_rao
 from htfjax.factors.layout import Layout
-from htfjax.factors.stacks import Stacks, children_of, collected
+from htfjax.factors.stacks import Part, Stacks, children_of, collected
 from htfjax.instruments.scaled_stacks import (
     Scaled,
     normalized,
     scaled_stacks,
     transposed,
 )
+from htfjax.trees.mode_tree import ModeTree
 
 __all__ = ["Core", "ancestors", "read_off_cores"]
 
 Cores = list[tuple[tuple[int, ...], "Core"]]
+Piece = tuple[tuple[int, ...], "Table"]  # nodes and their tables
+Read = TypeVar("Read")  # a pytree of arrays
+One = tuple[jax.Array]
+Two = tuple[jax.Array, jax.Array]
 
 
 class Table(NamedTuple):
@@ -41,7 +47,9 @@ class Table(NamedTuple):
 
     stack: jax.Array  # R, (G, P, C)
     exponents: jax.Array  # e, (G,) int32
-    excess: Any  # E, (G, C, C) zeros with second derivatives; None if not followed
+    excess: (
+        jax.Array | None
+    )  # E, (G, C, C) zeros with second derivatives; None if not followed
 
 
 class Core(NamedTuple):
@@ -50,18 +58,18 @@ class Core(NamedTuple):
     left: jax.Array  # L, (G, P, C)
     right: jax.Array  # K, (G, Q, C)
     exponents: jax.Array  # e, (G,) int32
-    left_excess: Any  # of L and of K, as in `Table`
+    left_excess: Any  # of L and of K, as in `Table`: both or none
     right_excess: Any
 
 
 def read_off_cores(
-    read: Callable[[Cores], Any],
+    read: Callable[[Cores], Read],
     layout: Layout,
     stacks: Stacks,
     nodes: Sequence[int],
     *,
-    precision: Any = "highest",
-) -> Any:
+    precision: Precision = "highest",
+) -> Read:
     """read(cores) with first and second derivatives.
 
     Args:
@@ -75,33 +83,33 @@ def read_off_cores(
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2, 3))
 def _read(
-    read: Callable[[Cores], Any],
+    read: Callable[[Cores], Read],
     layout: Layout,
     nodes: tuple[int, ...],
-    precision: Any,
+    precision: Precision,
     stacks: Stacks,
-) -> Any:
+) -> Read:
     return read(_cores(layout, stacks, nodes, False, precision))
 
 
 @_read.defjvp
 def _read_jvp(
-    read: Callable[[Cores], Any],
+    read: Callable[[Cores], Read],
     layout: Layout,
     nodes: tuple[int, ...],
-    precision: Any,
-    primals: Any,
-    tangents: Any,
-) -> tuple[Any, Any]:
+    precision: Precision,
+    primals: tuple[Stacks],
+    tangents: tuple[Stacks],
+) -> tuple[Read, Read]:
     # The excess is followed where derivatives are taken only.
-    def followed(stacks: Stacks) -> Any:
+    def followed(stacks: Stacks) -> Read:
         return read(_cores(layout, stacks, nodes, True, precision))
 
     return jax.jvp(followed, primals, tangents)
 
 
 def _cores(
-    layout: Layout, stacks: Stacks, nodes: Iterable[int], follow: bool, precision: Any
+    layout: Layout, stacks: Stacks, nodes: Iterable[int], follow: bool, precision: Precision
 ) -> Cores:
     """L and K per node: of the two gauges, before and after W_k, that of fewer columns."""
     tree, wanted = layout.tree, set(nodes)
@@ -125,7 +133,7 @@ def _cores(
     return cores
 
 
-def ancestors(tree: Any, nodes: Iterable[int]) -> set[int]:
+def ancestors(tree: ModeTree, nodes: Iterable[int]) -> set[int]:
     """Every node above one of `nodes`."""
     above: set[int] = set()
     for k in nodes:
@@ -137,7 +145,7 @@ def ancestors(tree: Any, nodes: Iterable[int]) -> set[int]:
 
 
 @jax.custom_jvp
-def _reduced(matrix: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _reduced(matrix: jax.Array) -> Two:
     """R of A = Q R, as many rows as A has columns, and E, which is zero."""
     width = matrix.shape[-1]
     excess = jnp.zeros((*matrix.shape[:-2], width, width), matrix.dtype)
@@ -145,7 +153,7 @@ def _reduced(matrix: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 @_reduced.defjvp
-def _reduced_jvp(primals: Any, tangents: Any) -> tuple[Any, Any]:
+def _reduced_jvp(primals: One, tangents: One) -> tuple[Two, Two]:
     (matrix,), (change,) = primals, tangents
     basis = jax.lax.stop_gradient(jnp.linalg.qr(matrix, mode="reduced")[0])
     turned = jnp.swapaxes(basis, -1, -2)
@@ -162,7 +170,7 @@ def _remainder(matrix: jax.Array) -> jax.Array:
 
 
 @_remainder.defjvp
-def _remainder_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
+def _remainder_jvp(primals: One, tangents: One) -> Two:
     (matrix,), (change,) = primals, tangents
     basis = _orthonormal(matrix)
     inside = _matmul(basis, _matmul(jnp.swapaxes(basis, -1, -2), change))
@@ -175,7 +183,7 @@ def _orthonormal(matrix: jax.Array) -> jax.Array:
 
 
 @_orthonormal.defjvp
-def _orthonormal_jvp(primals: Any, tangents: Any) -> Any:
+def _orthonormal_jvp(primals: One, tangents: One) -> NoReturn:
     del primals, tangents
     raise NotImplementedError(
         "the QR route has first and second derivatives; take `method='dense'` (singular "
@@ -184,7 +192,7 @@ def _orthonormal_jvp(primals: Any, tangents: Any) -> Any:
 
 
 def _rising(
-    layout: Layout, stacks: list[Scaled], follow: bool, precision: Any
+    layout: Layout, stacks: list[Scaled], follow: bool, precision: Precision
 ) -> tuple[dict[int, Table], list[Table]]:
     """Phi_v inside and Phi_k W_k everywhere, each reduced to few rows."""
     components: dict[int, Table] = {}
@@ -204,7 +212,7 @@ def _falling(
     stacks: list[Scaled],
     tables: list[Table],
     members: list[tuple[int, ...]],
-    precision: Any,
+    precision: Precision,
 ) -> tuple[dict[int, Table], dict[int, Table]]:
     """Psi_k W_k^T inside and Psi_k everywhere, reduced; only for some nodes of a group."""
     last = len(stacks) - 1
@@ -212,7 +220,7 @@ def _falling(
     excess = None if tables[0].excess is None else jnp.zeros_like(one)
     surroundings = {last: Table(one, jnp.zeros(1, jnp.int32), excess)}
     environments: dict[int, Table] = {}
-    pieces: dict[int, list[Any]] = {g: [] for g in range(len(stacks))}
+    pieces: dict[int, list[Piece]] = {g: [] for g in range(len(stacks))}
     for g in reversed(range(len(stacks))):
         nodes = members[g]
         if not nodes:
@@ -232,12 +240,12 @@ def _falling(
     return environments, surroundings
 
 
-def _at(stacks: Any, held: tuple[int, ...], nodes: tuple[int, ...]) -> Any:
+def _at(stacks: Part, held: tuple[int, ...], nodes: tuple[int, ...]) -> Part:
     """Stacks for some of the nodes they hold."""
     return collected([(held, stacks)], nodes)
 
 
-def _equally_long(pieces: list[Any]) -> list[Any]:
+def _equally_long(pieces: list[Piece]) -> list[Piece]:
     """Zero rows below what is shorter: equal nodes may differ in what surrounds them."""
     heights = [table.stack.shape[1] for _, table in pieces]
     if len(set(heights)) == 1:
@@ -255,7 +263,7 @@ def _equally_long(pieces: list[Any]) -> list[Any]:
 def _without_one(first: Table, parts: list[Table]) -> list[Table]:
     """Khatri-Rao products of `first` and all parts but one, for each."""
     before: list[Table] = [first]
-    after: list[Any] = [None]
+    after: list[Table | None] = [None]
     for part in parts[:-1]:
         before.append(_fold(before[-1], part))
     for part in reversed(parts[1:]):
@@ -266,7 +274,7 @@ def _without_one(first: Table, parts: list[Table]) -> list[Table]:
     ]
 
 
-# The steps are jitted: an unjitted sweep then dispatches a few programs a group.
+# The steps are jitted: an unjitted sweep then dispatches a few programs per group.
 @functools.partial(jax.jit, static_argnames="follow")
 def _leaf(stack: Scaled, follow: bool) -> Table:
     """W, reduced."""
@@ -280,7 +288,7 @@ def _fold(one: Table, other: Table) -> Table:
     """Khatri-Rao product, reduced at once so that no three row counts multiply."""
     joint = khatri_rao([one.stack, other.stack])
     excess = None
-    if one.excess is not None:
+    if one.excess is not None and other.excess is not None:
         # Gram matrices multiply entry by entry.
         grams = _gram(one.stack), _gram(other.stack) + other.excess
         excess = grams[0] * other.excess + one.excess * grams[1]
@@ -288,7 +296,7 @@ def _fold(one: Table, other: Table) -> Table:
 
 
 @functools.partial(jax.jit, static_argnames="precision")
-def _times(table: Table, weight: Scaled, precision: Any) -> Table:
+def _times(table: Table, weight: Scaled, precision: Precision) -> Table:
     """T W, reduced."""
     product = jnp.matmul(table.stack, weight[0], precision=precision)
     excess = None
@@ -297,7 +305,7 @@ def _times(table: Table, weight: Scaled, precision: Any) -> Table:
     return _reduce(_lifted(product, table.exponents + weight[1], excess))
 
 
-def _lifted(stack: jax.Array, exponents: jax.Array, excess: Any) -> Table:
+def _lifted(stack: jax.Array, exponents: jax.Array, excess: jax.Array | None) -> Table:
     """The same tables, normalized."""
     stack, more = normalized(stack)
     if excess is not None:

@@ -1,7 +1,7 @@
-"""The largest rank that a tree and its widths allow a matricization."""
+"""Rank bound: the largest rank that a tree and its widths allow a matricization."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from htfjax import _checks
 from htfjax.factors.factors import AnyFactors
@@ -18,7 +18,7 @@ def rank_bound(factors: AnyFactors, modes: Sequence[int]) -> int:
     Minimum over sets of indices (r_v with R_v values, i_n with D_n) whose removal parts
     the rows' modes from the columns' in the tree, of the product of their sizes. On a
     tree one pass from the leaves to the root finds it. Generic factors reached it in
-    every small case tried, which is no theorem.
+    every small case tried, which is not a theorem.
 
     Args:
       factors: any tree; only shapes matter.
@@ -65,16 +65,16 @@ def min_cut(layout: Layout, modes: Sequence[int]) -> int:
 def check_modes(name: str, modes: Sequence[int], order: int) -> tuple[int, ...]:
     """Distinct modes between 0 and order - 1, in the order given."""
     listed = _checks.sequence(name, modes, "modes")
-    found = tuple(_checks.at_least(name, mode, 0) for mode in listed)
-    if len(set(found)) != len(found) or any(mode >= order for mode in found):
+    distinct = tuple(_checks.at_least(name, mode, 0) for mode in listed)
+    if len(set(distinct)) != len(distinct) or any(mode >= order for mode in distinct):
         raise ValueError(
-            f"`{name}={found}` must be distinct modes of a tensor of order {order}, "
+            f"`{name}={distinct}` must be distinct modes of a tensor of order {order}, "
             f"each between 0 and {order - 1}."
         )
-    return found
+    return distinct
 
 
-def _product(costs) -> float | int:
+def _product(costs: Iterable[float]) -> float | int:
     """Exact unless a side is impossible; then infinite, without touching the integers."""
-    found = list(costs)
-    return math.inf if math.inf in found else math.prod(found)
+    factors = list(costs)
+    return math.inf if math.inf in factors else math.prod(factors)

@@ -1,14 +1,14 @@
-"""The end tensor read as a matrix: ranks and entropies of its singular values."""
+"""Ranks and entropies of singular values, and the matricizations that have them."""
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from htfjax import _checks, _numerics
+from htfjax._types import Array, ArrayLike, Float, Int, Numbers
 from htfjax.factors.factors import AnyFactors
 from htfjax.factors.node_values import by_node
 from htfjax.factors.stacks import opened
@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 
-def matricize(tensor: Any, row_modes: Sequence[int]) -> jax.Array:
+def matricize(tensor: Numbers, row_modes: Sequence[int]) -> Float[Array, "P_rows P_rest"]:
     """The matricization whose rows are indexed by `row_modes`.
 
     Args:
@@ -59,13 +59,11 @@ def matricize(tensor: Any, row_modes: Sequence[int]) -> jax.Array:
     return jnp.transpose(tensor, (*rows, *columns)).reshape(height, -1)
 
 
-def weight_singular_values(
-    factors: AnyFactors,
-) -> Mapping[int, jax.Array]:
+def weight_singular_values(factors: AnyFactors) -> Mapping[int, Float[Array, "K"]]:
     """Singular values of every weight matrix, descending: the layers of a deep product.
 
     Returns:
-      node id -> (min of its matrix's dimensions,).
+      node id -> as many values as the smaller dimension of its matrix.
 
     Raises:
       TypeError, ValueError: malformed factors.
@@ -88,7 +86,7 @@ def weight_singular_values(
     )
 
 
-def effective_rank(s: Any, floor: Any = None) -> jax.Array:
+def effective_rank(s: Numbers, floor: Numbers | None = None) -> Float[Array, "..."]:
     """exp of the entropy of s / sum s: between 1 and the rank, equal to it if s is flat.
 
     Args:
@@ -115,7 +113,7 @@ def effective_rank(s: Any, floor: Any = None) -> jax.Array:
     return jnp.where(zero, jnp.zeros_like(entropy), jnp.exp(entropy))
 
 
-def entanglement_entropy(s: Any, floor: Any = None) -> jax.Array:
+def entanglement_entropy(s: Numbers, floor: Numbers | None = None) -> Float[Array, "..."]:
     """Entropy of s^2 / sum s^2 in nats: 0 for rank one, log K for K equal values.
 
     Args, returns, raises: as `effective_rank`, without the exponential.
@@ -130,7 +128,7 @@ def entanglement_entropy(s: Any, floor: Any = None) -> jax.Array:
     return _entropy(jnp.square(_cut(*_checked(s, "floor", floor))))[0]
 
 
-def numerical_rank(s: Any, rtol: Any = None) -> jax.Array:
+def numerical_rank(s: Numbers, rtol: Numbers | None = None) -> Int[Array, "..."]:
     """How many singular values exceed `rtol` times the largest, by default K epsilon.
 
     Args:
@@ -152,13 +150,13 @@ def numerical_rank(s: Any, rtol: Any = None) -> jax.Array:
     return count_above(s, rtol)
 
 
-def count_above(s: jax.Array, rtol: Any) -> jax.Array:
+def count_above(s: jax.Array, rtol: ArrayLike | None) -> jax.Array:
     """`numerical_rank` of values that are known to be singular values."""
     rank = jnp.sum(_cut(s, rtol) > 0, axis=-1, dtype=jnp.int32)
     return jnp.where(jnp.all(jnp.isfinite(s), axis=-1), rank, jnp.int32(-1))
 
 
-def rank_within(s: Any, error: Any) -> jax.Array:
+def rank_within(s: Numbers, error: Numbers) -> Int[Array, "..."]:
     """The least rank of a matrix within Frobenius distance `error` (Eckart-Young).
 
     The smallest r with sqrt(sum_{k>r} s_k^2) <= error.
@@ -191,9 +189,9 @@ def rank_within(s: Any, error: Any) -> jax.Array:
     return jnp.where(jnp.all(jnp.isfinite(s), axis=-1), rank, jnp.int32(-1))
 
 
-def _checked(s: Any, name: str, cut: Any) -> tuple[jax.Array, jax.Array | None]:
+def _checked(values: object, name: str, cut: object) -> tuple[jax.Array, jax.Array | None]:
     """Singular values and what is cut off them, checked where they can be seen."""
-    s = _checks.floating("s", s)
+    s = _checks.floating("s", values)
     if not s.ndim or not s.shape[-1]:
         raise ValueError(f"`s` has shape {s.shape}, expected (..., K) singular values.")
     if _checks.concrete(s) and np.any(np.asarray(s) < 0):
@@ -204,7 +202,7 @@ def _checked(s: Any, name: str, cut: Any) -> tuple[jax.Array, jax.Array | None]:
     return s, None if cut is None else _checks.tolerance(name, cut, s.dtype)
 
 
-def _cut(s: jax.Array, floor: Any) -> jax.Array:
+def _cut(s: jax.Array, floor: ArrayLike | None) -> jax.Array:
     """s over its largest value, zeros in place of what is at or below `floor`.
 
     The scale keeps squares within range. What is not finite becomes NaN, not zero: a run

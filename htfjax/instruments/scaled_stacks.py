@@ -1,4 +1,4 @@
-"""Stacks with powers of two taken out: mantissas of a benign size and exponents."""
+"""Scaled stacks: mantissas of a benign size, with powers of two taken out as exponents."""
 
 import jax
 import jax.numpy as jnp

@@ -12,7 +12,7 @@ divide by it are left out. Nothing is infinite or NaN for finite matrices.
 """
 
 import functools
-from typing import Any
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,7 @@ __all__ = ["NOISE", "decomposed", "nuclear_norm", "singular_values"]
 
 NOISE = 32  # rounding of one decomposition, in eps: up to 15 measured
 Decomposition = tuple[jax.Array, jax.Array, jax.Array]  # U (.., m, k), s (.., k), V
+One = tuple[jax.Array]
 
 
 def singular_values(matrix: jax.Array) -> jax.Array:
@@ -52,7 +53,7 @@ def _values(matrix: jax.Array) -> jax.Array:
 
 
 @_values.defjvp
-def _values_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
+def _values_jvp(primals: One, tangents: One) -> tuple[jax.Array, jax.Array]:
     (matrix,), (change,) = primals, tangents
     left, values, right = decomposed(matrix)
     return values, jnp.sum(left * _matmul(change, right), axis=-2)
@@ -64,7 +65,7 @@ def _nuclear(matrix: jax.Array, count: int) -> jax.Array:
 
 
 @_nuclear.defjvp
-def _nuclear_jvp(count: int, primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
+def _nuclear_jvp(count: int, primals: One, tangents: One) -> tuple[jax.Array, jax.Array]:
     (matrix,), (change,) = primals, tangents
     slope = _polar(matrix, count) * change
     return _nuclear(matrix, count), jnp.sum(slope, axis=(-2, -1))
@@ -78,7 +79,7 @@ def _polar(matrix: jax.Array, count: int) -> jax.Array:
 
 
 @_polar.defjvp
-def _polar_jvp(count: int, primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
+def _polar_jvp(count: int, primals: One, tangents: One) -> tuple[jax.Array, jax.Array]:
     (matrix,), (change,) = primals, tangents
     left, values, right = (x[..., :count] for x in decomposed(matrix))
     inner = _matmul(_transposed(left), _matmul(change, right))
@@ -99,7 +100,7 @@ def decomposed(matrix: jax.Array) -> Decomposition:
 
 
 @decomposed.defjvp
-def _decomposed_jvp(primals: Any, tangents: Any) -> tuple[Decomposition, Decomposition]:
+def _decomposed_jvp(primals: One, tangents: One) -> tuple[Decomposition, Decomposition]:
     (matrix,), (change,) = primals, tangents
     left, values, right = decomposed(matrix)
     over, up = _matmul(change, right), _matmul(_transposed(change), left)
@@ -117,7 +118,7 @@ def _decomposed_jvp(primals: Any, tangents: Any) -> tuple[Decomposition, Decompo
     return (left, values, right), (moved[0], rates, moved[1])
 
 
-def _pairs(values: jax.Array, combine: Any) -> jax.Array:
+def _pairs(values: jax.Array, combine: Callable[..., jax.Array]) -> jax.Array:
     """combine(s_j, s_i), (..., k, k)."""
     return combine(values[..., None, :], values[..., :, None])
 

@@ -1,4 +1,4 @@
-"""Singular values of matricizations, by the cheapest route that is accurate enough."""
+"""Spectra: singular values of matricizations, by the cheapest accurate route."""
 
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, get_args
@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from htfjax import _checks
+from htfjax._types import Array, Float, Int
 from htfjax.contraction.end_tensor import contracted
 from htfjax.factors.factors import AnyFactors
 from htfjax.factors.layout import Layout, layout_of
@@ -21,7 +22,7 @@ from htfjax.instruments.core_values import (
     values_of_grams,
 )
 from htfjax.instruments.gram import gram_pairs
-from htfjax.instruments.qr_sweep import read_off_cores
+from htfjax.instruments.qr_sweep import Cores, read_off_cores
 from htfjax.instruments.rank_bound import check_modes, min_cut
 from htfjax.instruments.ranks import count_above, matricize
 from htfjax.instruments.singular import NOISE
@@ -68,10 +69,8 @@ jax.tree_util.register_pytree_node(
 
 
 def singular_values(
-    factors: AnyFactors,
-    node_or_modes: int | Sequence[int],
-    method: Method = "auto",
-) -> jax.Array:
+    factors: AnyFactors, node_or_modes: int | Sequence[int], method: Method = "auto"
+) -> Float[Array, "K"]:
     """Singular values of a matricization of the end tensor, descending.
 
     Args:
@@ -155,10 +154,8 @@ def spectrum(
 
 
 def spectra(
-    factors: AnyFactors,
-    accuracy: float | None = None,
-    method: Method = "auto",
-) -> NodeValues:
+    factors: AnyFactors, accuracy: float | None = None, method: Method = "auto"
+) -> NodeValues[Spectrum]:
     """Spectra of the matricizations by all nodes but the root, in one sweep.
 
     Equal nodes are decomposed together; grouped factors compile fastest.
@@ -195,8 +192,10 @@ def spectra(
     return node_values(found, [(v,) for v in nodes])
 
 
-def nuclear_norm(factors: AnyFactors, node_or_modes: int | Sequence[int]) -> jax.Array:
-    """Sum of the singular values of a matricization, ().
+def nuclear_norm(
+    factors: AnyFactors, node_or_modes: int | Sequence[int]
+) -> Float[Array, ""]:
+    """Sum of the singular values of a matricization.
 
     Twice differentiable wherever as many values are positive as the widths allow, equal
     ones included; elsewhere the derivatives are those of the positive ones.
@@ -225,7 +224,7 @@ def nuclear_norm(factors: AnyFactors, node_or_modes: int | Sequence[int]) -> jax
 
 def hierarchical_rank(
     factors: AnyFactors, rtol: float | None = None, method: Method = "auto"
-) -> NodeValues:
+) -> NodeValues[Int[Array, ""]]:
     """Numerical rank of the end tensor's matricization by every node but the root.
 
     Args:
@@ -235,7 +234,7 @@ def hierarchical_rank(
       method: as in `spectrum`.
 
     Returns:
-      node id -> () int32.
+      node id -> rank, int32.
 
     Raises:
       TypeError, ValueError: as `spectrum`.
@@ -339,7 +338,7 @@ def _too_large(layout: Layout, modes: tuple[int, ...], *, tree_route: bool) -> s
     )
 
 
-def _sweep(factors: AnyFactors, route: str, nodes: list[int]) -> NodeValues:
+def _sweep(factors: AnyFactors, route: str, nodes: list[int]) -> NodeValues[Spectrum]:
     """Spectra of some nodes, those of a group together."""
     ((layout, stacks),) = alike(factors)
     twins = _twins(layout, nodes)
@@ -363,7 +362,7 @@ def _sweep(factors: AnyFactors, route: str, nodes: list[int]) -> NodeValues:
     return node_values(held, groups)
 
 
-def _values_of_all_cores(cores: list[Any]) -> list[tuple[jax.Array, jax.Array]]:
+def _values_of_all_cores(cores: Cores) -> list[tuple[jax.Array, jax.Array]]:
     return [values_of_cores(core) for _, core in cores]
 
 
@@ -379,7 +378,7 @@ class _Way(NamedTuple):
     """How the values of a matricization are found."""
 
     route: str
-    node: Any  # None where only the dense route is open
+    node: Any  # an id; None where only the dense route is open
     modes: tuple[int, ...]
     num_values: int  # to give
     rank_bound: int  # values that can be positive

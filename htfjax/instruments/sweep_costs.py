@@ -1,4 +1,4 @@
-"""What the routes to singular values cost, in floating-point operations.
+"""Costs of the routes to singular values, in floating-point operations.
 
 Predictions from shapes alone, as Python integers, so that an order of a thousand does not
 overflow them. Calls of LAPACK have a price of their own, which decides at small sizes.

@@ -8,9 +8,9 @@ from typing import Generic, NamedTuple, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
 
 from htfjax import _checks
+from htfjax._types import ArrayLike
 from htfjax.motion.flow_report import FlowReport
 
 __all__ = ["Stop", "Trajectory", "find_stop", "join"]

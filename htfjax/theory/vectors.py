@@ -43,7 +43,8 @@ def squared_norms(layout: Layout, stacks: Stacks) -> dict[int, list[jax.Array]]:
 
 def whole_norms(layout: Layout, stacks: Stacks) -> dict[int, jax.Array]:
     """prod ||w|| over ALL vectors of a component, fixed too: inner group -> (G, R_v)."""
-    columns = [None if x is None else _numerics.safe_norm(x, axis=1) for x in stacks]
+    # The root, last, is below nothing.
+    columns = [_numerics.safe_norm(x, axis=1) for x in stacks if x is not None]
     found = {}
     for g in layout.inner_groups:
         parts = children_of(layout, layout.groups[g], columns)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 from htfjax._integers import at_least, spell
 from htfjax.trees.mode_tree import ModeTree
@@ -21,7 +21,7 @@ def perfect(order: int, arity: int = 2) -> ModeTree:
     """The tree in which every node has `arity` children and all leaves are level.
 
     Raises:
-      ValueError: `order` is no power of `arity` (`pooled` takes any order).
+      ValueError: `order` is not a power of `arity` (`pooled` takes any order).
 
     Example:
       >>> perfect(4, 2).nested
@@ -108,7 +108,7 @@ def pooled(
 
     Args:
       order: number of modes.
-      window: children per node (at least 2), or one number a level, lowest first; there
+      window: children per node (at least 2), or one number per level, lowest first; there
         a 1 makes a level of one-child nodes.
       pattern: "adjacent" groups neighbours, "half" groups node i with nodes i + m,
         i + 2m, ... where m is the number of full groups, "square" groups square windows
@@ -118,7 +118,7 @@ def pooled(
     Raises:
       TypeError: a window or order that is not an integer.
       ValueError: an unknown pattern, a window too small, a list that ends before one
-        node is left, or "square" with a window or a level that is no square number.
+        node is left, or "square" with a window or a level that is not a square number.
 
     Example:
       >>> pooled(5, 2).nested
@@ -133,7 +133,7 @@ def pooled(
     group = _GROUPINGS[pattern]
     listed = isinstance(window, Sequence) and not isinstance(window, str | bytes)
     if listed or getattr(window, "ndim", 0) == 1:
-        level: list[Any] = list(range(order))
+        level: list[Node] = list(range(order))
         for size in window:  # type: ignore[union-attr]
             level = _grouped(level, group(len(level), at_least("window", size, 1)))
         if len(level) > 1 or not isinstance(level[0], tuple):
@@ -142,13 +142,14 @@ def pooled(
             )
         return ModeTree.from_nested(level[0])
     size = at_least("window", window, 2)
-    level = _grouped(list(range(order)), group(order, size))
+    level = _grouped([*range(order)], group(order, size))
     while len(level) > 1:
         level = _grouped(level, group(len(level), size))
     return ModeTree.from_nested(level[0])
 
 
 Groups = list[list[int]]
+Node = int | tuple  # a mode, or nested tuples of them
 
 
 def _adjacent_groups(count: int, window: int) -> Groups:
@@ -193,5 +194,5 @@ _GROUPINGS: dict[str, Callable[[int, int], Groups]] = {
 }
 
 
-def _grouped(level: list[Any], groups: Groups) -> list[Any]:
+def _grouped(level: list[Node], groups: Groups) -> list[Node]:
     return [tuple(level[i] for i in group) for group in groups]

@@ -1,4 +1,4 @@
-"""Which modes of a tensor are grouped together, and in which order.
+"""Mode trees: which modes of a tensor are grouped together, and in which order.
 
 Nothing here touches an array: a mode tree is a static, hashable value, so it may be a
 static argument of a jitted function and a static field of a pytree.
@@ -9,7 +9,8 @@ import dataclasses
 import functools
 import operator
 import sys
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeGuard
 
 from htfjax._integers import at_least, spell
 
@@ -62,7 +63,7 @@ class ModeTree:
         object.__setattr__(self, "children", children)
 
     @classmethod
-    def from_nested(cls, nested: Any) -> "ModeTree":
+    def from_nested(cls, nested: object) -> "ModeTree":
         """The tree spelled by nested tuples of modes, e.g. `((0, 1), (2, 3))`.
 
         Args:
@@ -87,7 +88,7 @@ class ModeTree:
         children: list[tuple[int, ...]] = [() for _ in range(order)]
 
         # An explicit stack: a caterpillar of order 1024 is 1023 tuples deep.
-        stack: list[tuple[Any, list[int]]] = [(nested, [])]
+        stack: list[tuple[Sequence[Any], list[int]]] = [(nested, [])]
         while True:
             node, done = stack[-1]
             if len(done) < len(node):
@@ -130,7 +131,7 @@ class ModeTree:
     @functools.cached_property
     def parent(self) -> tuple[Any, ...]:
         """`parent[k]` is the id of node k's parent, None for the root."""
-        parent: list[Any] = [None] * self.num_nodes
+        parent: list[int | None] = [None] * self.num_nodes
         for k, kids in enumerate(self.children):
             for child in kids:
                 parent[child] = k
@@ -184,12 +185,12 @@ def _strokes() -> tuple[str, str, str]:
     return strokes
 
 
-def _holds_nodes(value: Any) -> bool:
+def _holds_nodes(value: object) -> TypeGuard[Sequence[Any]]:
     """Whether a value is a list of modes and subtrees, in any form that has an order."""
     return isinstance(value, tuple | list | range) or getattr(value, "ndim", 0) > 0
 
 
-def _leaves(nested: Any) -> list[Any]:
+def _leaves(nested: object) -> list[object]:
     leaves, stack = [], [nested]
     while stack:
         node = stack.pop()
@@ -202,7 +203,7 @@ def _leaves(nested: Any) -> list[Any]:
     return leaves
 
 
-def _check_modes(leaves: list[Any]) -> int:
+def _check_modes(leaves: list[object]) -> int:
     modes = [at_least("nested", mode, 0) for mode in leaves]
     repeated = sorted(m for m, count in collections.Counter(modes).items() if count > 1)
     if repeated:
@@ -215,7 +216,7 @@ def _check_modes(leaves: list[Any]) -> int:
     return len(modes)
 
 
-def _node_ids(children: Any) -> Children:
+def _node_ids(children: object) -> Children:
     if not _holds_nodes(children) or not all(map(_holds_nodes, children)):
         raise TypeError(f"`children` must hold tuples of node ids, got {spell(children)}.")
     return tuple(tuple(at_least("children", c, 0) for c in kids) for kids in children)
