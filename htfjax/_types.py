@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree, Shaped
 
 __all__ = [
     "Array",
+    "ArrayLike",
     "Bool",
     "DTypeLike",
     "Float",
