@@ -5,7 +5,7 @@ What can be looked at is checked; of traced values shape and dtype are.
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -13,9 +13,10 @@ import numpy as np
 from jax.core import Tracer
 
 from htfjax import _checks
-from htfjax._types import DTypeLike, PyTree
+from htfjax._types import Array, DTypeLike, Int, PyTree
 
 __all__ = [
+    "Examples",
     "check_logits",
     "drawing_function",
     "examples_pytree",
@@ -46,8 +47,20 @@ def numbers(name: str, values: object) -> jax.Array:
     return jnp.asarray(_checks.real_array(name, values))
 
 
-T = TypeVar("T")
 Function = TypeVar("Function", bound=Callable)
+
+
+class Examples(Protocol):
+    """A pytree of labelled images, as `ArrayExamples` is one."""
+
+    @property
+    def count(self) -> int:
+        """The number of examples."""
+        ...
+
+    def batch(self, rows: Int[Array, "B"], /) -> tuple[jax.Array, jax.Array]:
+        """x (B, H, W, C) and y (B,)."""
+        ...
 
 
 def static_number(name: str, value: Any, **bounds: Any) -> float:
@@ -213,7 +226,7 @@ def drawing_function(name: str, value: Callable) -> Callable:
     return value
 
 
-def examples_pytree(name: str, value: T, least: int = 1) -> T:
+def examples_pytree(name: str, value: Examples, least: int = 1) -> Examples:
     """Examples: a pytree with `count`, at least `least`, and `batch(rows) -> (x, y)`."""
     batch, count = getattr(value, "batch", None), getattr(value, "count", None)
     if not callable(batch) or callable(count) or count is None or isinstance(value, type):
