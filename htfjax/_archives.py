@@ -4,7 +4,6 @@ import errno
 import math
 import os
 import zipfile
-from typing import Any
 
 import numpy as np
 
@@ -97,5 +96,5 @@ def _read_array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray:
                 f"{name} states {wanted} bytes for the shape {shape}, {present} are there"
             )
         content = member.read()  # to its end, where its checksum is compared
-    values: Any = np.frombuffer(bytearray(content), dtype)
+    values: np.ndarray = np.frombuffer(bytearray(content), dtype)
     return values.reshape(shape, order="F" if by_columns else "C")

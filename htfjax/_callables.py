@@ -5,17 +5,20 @@ import functools
 import types
 import warnings
 import weakref
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from htfjax._types import PyTree
 
 __all__ = ["Rebuild", "count_fresh", "split", "traced"]
 
 # A compiled program holds about a hundred memory maps, of which Linux grants a process
 # 65,530: some 640 programs.
 MANY = 100
+T = TypeVar("T")
 DYNAMIC = (jax.Array, np.ndarray, np.generic, float, complex)
 
 
@@ -41,7 +44,7 @@ class Rebuild:
 NOTHING = Rebuild(jax.tree.structure(None), (), ())
 
 
-def split(function: Any) -> tuple[list[Any], Rebuild]:
+def split(function: PyTree) -> tuple[list[Any], Rebuild]:
     """The leaves of a callable pytree that are traced, and its static rest.
 
     Arrays, NumPy scalars and Python floats are traced, so that new values retrace nothing.
@@ -56,15 +59,15 @@ def split(function: Any) -> tuple[list[Any], Rebuild]:
     return arrays, Rebuild(treedef, static, dynamic)
 
 
-def traced(function: Any) -> Any:
+def traced(function: T) -> T:
     """The callable with jax arrays for all leaves that `split` traces."""
     return jax.tree.map(lambda x: jnp.asarray(x) if isinstance(x, DYNAMIC) else x, function)
 
 
-_seen: "weakref.WeakKeyDictionary[Any, weakref.WeakSet[Any]]" = weakref.WeakKeyDictionary()
+_seen = weakref.WeakKeyDictionary[types.CodeType, weakref.WeakSet]()
 
 
-def count_fresh(name: str, given: Any, rebuild: Rebuild) -> None:
+def count_fresh(name: str, given: object, rebuild: Rebuild) -> None:
     """Warns once when very many functions of one code have been compiled.
 
     Each is a program of its own, which the compiler's caches keep for ever.

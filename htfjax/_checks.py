@@ -6,13 +6,14 @@ it in the form that the code behind the door expects.
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import jax
 import numpy as np
 from jax.core import Tracer
 
 from htfjax._integers import at_least, spell
+from htfjax._types import ArrayLike, DTypeLike
 from htfjax.trees.mode_tree import ModeTree
 
 __all__ = [
@@ -52,7 +53,12 @@ __all__ = [
 ]
 
 
-def concrete(x: Any) -> bool:
+T = TypeVar("T")
+P = ParamSpec("P")
+Result = TypeVar("Result")
+
+
+def concrete(x: object) -> bool:
     """Whether the values of `x` can be looked at (False while tracing)."""
     return not isinstance(x, Tracer)
 
@@ -62,7 +68,7 @@ def concrete(x: Any) -> bool:
 
 def real(
     name: str,
-    value: Any,
+    value: object,
     *,
     least: float = -np.inf,
     most: float = np.inf,
@@ -107,7 +113,7 @@ def _number(value: Any) -> float | None:
         return None
 
 
-def _is_real(dtype: Any) -> bool:
+def _is_real(dtype: DTypeLike) -> bool:
     """Whether a dtype is one of real numbers, those of other libraries included."""
     kinds = (jax.numpy.floating, np.integer)
     return any(jax.numpy.issubdtype(dtype, kind) for kind in kinds)
@@ -123,13 +129,13 @@ def _bounds(least: float, most: float, strict: bool) -> str:
     return f"a finite number, {'above' if strict else 'at least'} {least:g}"
 
 
-def positive(name: str, value: Any, *, strict: bool = False) -> None:
+def positive(name: str, value: object, *, strict: bool = False) -> None:
     """A finite number that is not negative (or above zero if `strict`), when visible."""
     real(name, value, least=0, strict=strict)
 
 
 def scalar(
-    name: str, value: Any, dtype: Any, *, least: float = -np.inf, strict: bool = False
+    name: str, value: Any, dtype: DTypeLike, *, least: float = -np.inf, strict: bool = False
 ) -> jax.Array:
     """A finite real number as an array () of the dtype it is used in.
 
@@ -151,7 +157,7 @@ def scalar(
     return jax.numpy.asarray(held)
 
 
-def tolerance(name: str, value: Any, dtype: Any) -> jax.Array:
+def tolerance(name: str, value: Any, dtype: DTypeLike) -> jax.Array:
     """A tolerance, zero or more, as an array of a dtype: a number or an array of them."""
     if getattr(value, "ndim", 0):
         return bounded(name, value, dtype)
@@ -159,7 +165,7 @@ def tolerance(name: str, value: Any, dtype: Any) -> jax.Array:
     return jax.numpy.asarray(float(value) if concrete(value) else value, dtype)
 
 
-def flag(name: str, value: Any) -> bool:
+def flag(name: str, value: object) -> bool:
     """True or False."""
     if not isinstance(value, bool | np.bool_):
         raise TypeError(f"`{name}` must be True or False, got {spell(value)}.")
@@ -169,7 +175,7 @@ def flag(name: str, value: Any) -> bool:
 # Arrays
 
 
-def array(name: str, values: Any) -> Any:
+def array(name: str, values: object) -> np.ndarray | Tracer:
     """An array of numbers (complex ones too), as NumPy array, or a traced one.
 
     Foreign byte order and long double are converted; values that are masked or missing
@@ -209,7 +215,7 @@ def array(name: str, values: Any) -> Any:
     return found
 
 
-def _is_masked(values: Any) -> bool:
+def _is_masked(values: object) -> bool:
     if isinstance(values, list | tuple):
         return any(_is_masked(v) for v in values)
     return np.ma.isMaskedArray(values) or values is np.ma.masked
@@ -230,7 +236,7 @@ def _from_objects(name: str, found: np.ndarray) -> np.ndarray:
     return plain
 
 
-def real_array(name: str, values: Any) -> Any:
+def real_array(name: str, values: object) -> np.ndarray | Tracer:
     """An array of real numbers that one may look at, as NumPy array, or a traced one.
 
     Raises:
@@ -242,7 +248,7 @@ def real_array(name: str, values: Any) -> Any:
     return found
 
 
-def floating(name: str, values: Any, dtype: Any = None) -> jax.Array:
+def floating(name: str, values: object, dtype: DTypeLike | None = None) -> jax.Array:
     """A floating array, whose NaN and infinities are left to those who read it.
 
     jax arrays that have the dtype come back without a look at their values. By default
@@ -257,7 +263,7 @@ def floating(name: str, values: Any, dtype: Any = None) -> jax.Array:
     return cast(name, found, _data_dtype(found.dtype) if dtype is None else dtype)
 
 
-def cast(name: str, values: Any, dtype: Any) -> jax.Array:
+def cast(name: str, values: np.ndarray | jax.Array, dtype: DTypeLike) -> jax.Array:
     """Real numbers in another dtype; they are looked at only where it holds fewer.
 
     Raises:
@@ -269,7 +275,7 @@ def cast(name: str, values: Any, dtype: Any) -> jax.Array:
     return jax.numpy.asarray(values, dtype)
 
 
-def _held(name: str, found: np.ndarray, dtype: Any) -> np.ndarray:
+def _held(name: str, found: np.ndarray, dtype: DTypeLike) -> np.ndarray:
     """Numbers in another dtype, in which what was finite stays so."""
     with np.errstate(over="ignore"):
         held = found.astype(dtype)
@@ -284,13 +290,14 @@ def _held(name: str, found: np.ndarray, dtype: Any) -> np.ndarray:
     return held
 
 
-def _place(at: tuple[Any, ...]) -> str:
+def _place(at: tuple[int, ...]) -> str:
     return f"[{', '.join(map(str, at))}]" if at else ""
 
 
 def bounded(
-    name: str, values: Any, dtype: Any = None, *, least: float = 0, strict: bool = False
-) -> jax.Array:
+    name: str, values: object, dtype: DTypeLike | None = None, *, least: float = 0,
+    strict: bool = False,
+) -> jax.Array:  # fmt: skip
     """A floating array of finite numbers from a bound on, when visible.
 
     Raises:
@@ -310,14 +317,14 @@ def bounded(
     return found
 
 
-def seen(name: str, values: Any) -> np.ndarray:
+def seen(name: str, values: object) -> np.ndarray:
     """Real numbers whose values decide what Python does, as NumPy array.
 
     Raises:
       As `real_array`; TypeError: traced values, which have no values yet.
     """
     found = real_array(name, values)
-    if not concrete(found):
+    if isinstance(found, Tracer):
         raise TypeError(
             f"`{name}` must be concrete, got {found.aval} while tracing; call this on "
             "results, outside jax.jit, jax.vmap and jax.grad."
@@ -325,21 +332,21 @@ def seen(name: str, values: Any) -> np.ndarray:
     return np.asarray(found)
 
 
-def integer_array(name: str, values: Any) -> Any:
+def integer_array(name: str, values: object) -> np.ndarray | Tracer:
     """An array of integers, as NumPy array, or a traced one.
 
     Raises:
       As `array`; TypeError: anything but integers (floats, even whole ones, booleans).
     """
     found = array(name, values)
-    if found.size == 0 and concrete(values) and not hasattr(values, "dtype"):
+    if isinstance(found, np.ndarray) and not found.size and not hasattr(values, "dtype"):
         return found.astype(np.int32)  # [] has no type
     if not jax.numpy.issubdtype(found.dtype, np.integer):
         raise TypeError(f"`{name}` must be integers, got {found.dtype}.")
     return found
 
 
-def shape(name: str, values: Any, wanted: tuple[int | None, ...], axes: str) -> None:
+def shape(name: str, values: ArrayLike, wanted: tuple[int | None, ...], axes: str) -> None:
     """The shape of an array; None stands for any size.
 
     Args:
@@ -354,7 +361,7 @@ def shape(name: str, values: Any, wanted: tuple[int | None, ...], axes: str) -> 
         raise ValueError(f"`{name}` has shape {found}, expected {axes} = ({sizes}).")
 
 
-def finite(name: str, values: Any, dtype: Any = None) -> jax.Array:
+def finite(name: str, values: object, dtype: DTypeLike | None = None) -> jax.Array:
     """A floating array without NaN or infinity, before and after the cast to `dtype`.
 
     By default half precision becomes float32, so that sums over many values are right,
@@ -365,7 +372,7 @@ def finite(name: str, values: Any, dtype: Any = None) -> jax.Array:
     """
     found = real_array(name, values)
     kind = float_dtype("dtype", dtype) if dtype is not None else _data_dtype(found.dtype)
-    if not concrete(found):
+    if isinstance(found, Tracer):
         return jax.numpy.asarray(found, kind)
     wrong = np.argwhere(~np.isfinite(found.astype(np.float64)))
     if wrong.size:
@@ -376,14 +383,14 @@ def finite(name: str, values: Any, dtype: Any = None) -> jax.Array:
     return jax.numpy.asarray(_held(name, found, kind))
 
 
-def _data_dtype(dtype: Any) -> np.dtype:
+def _data_dtype(dtype: DTypeLike) -> np.dtype:
     if jax.numpy.issubdtype(dtype, jax.numpy.floating):
         small = np.dtype(np.float32) if jax.numpy.finfo(dtype).bits < 32 else dtype
         return jax.dtypes.canonicalize_dtype(small)
     return jax.dtypes.canonicalize_dtype(float)
 
 
-def labels(name: str, values: Any, count: int, classes: int | None = None) -> jax.Array:
+def labels(name: str, values: object, count: int, classes: int | None = None) -> jax.Array:
     """Class labels (count,) int32 from 0 to classes - 1, checked where they can be seen.
 
     Raises:
@@ -426,7 +433,7 @@ def float_dtype(name: str, dtype: Any) -> np.dtype:
 # Other values
 
 
-def sequence(name: str, values: Any, what: str) -> Sequence[Any]:
+def sequence(name: str, values: object, what: str) -> Sequence[Any]:
     """A list, tuple or array of one axis; `what` says of what, for the message."""
     found = as_sequence(values)
     if not isinstance(found, Sequence) or isinstance(found, str | bytes):
@@ -434,7 +441,7 @@ def sequence(name: str, values: Any, what: str) -> Sequence[Any]:
     return found
 
 
-def precision(name: str, value: Any) -> None:
+def precision(name: str, value: object) -> None:
     """A precision of matrix products, as jax names them."""
     parts = value if isinstance(value, tuple) and len(value) == 2 else (value,)
     if not all(map(_is_precision, parts)):
@@ -444,7 +451,7 @@ def precision(name: str, value: Any) -> None:
         )
 
 
-def _is_precision(value: Any) -> bool:
+def _is_precision(value: object) -> bool:
     if not isinstance(value, str):
         kinds = (jax.lax.Precision, jax.lax.DotAlgorithm, jax.lax.DotAlgorithmPreset)
         return value is None or isinstance(value, kinds)
@@ -455,7 +462,7 @@ def _is_precision(value: Any) -> bool:
     return True
 
 
-def one_of(name: str, value: Any, choices: Sequence[str]) -> str:
+def one_of(name: str, value: object, choices: Sequence[str]) -> str:
     """One of a few words."""
     if not isinstance(value, str) or value not in choices:
         kind = ValueError if isinstance(value, str) else TypeError
@@ -463,7 +470,7 @@ def one_of(name: str, value: Any, choices: Sequence[str]) -> str:
     return str(value)
 
 
-def instance(name: str, value: Any, kind: type | tuple[type, ...], advice: str) -> None:
+def instance(name: str, value: object, kind: type | tuple[type, ...], advice: str) -> None:
     """An object of a class; `advice` says how to get one."""
     if not isinstance(value, kind):
         kinds = kind if isinstance(kind, tuple) else (kind,)
@@ -471,13 +478,13 @@ def instance(name: str, value: Any, kind: type | tuple[type, ...], advice: str) 
         raise TypeError(f"`{name}` must be a {names}, got {spell(value)}; {advice}.")
 
 
-def tree(value: Any, name: str = "tree") -> None:
+def tree(value: object, name: str = "tree") -> None:
     """A mode tree."""
     advice = "`ModeTree.from_nested` makes one from nested tuples"
     instance(name, value, ModeTree, advice)
 
 
-def function(name: str, value: Any) -> Callable[..., Any]:
+def function(name: str, value: T) -> T:
     """Something that can be called."""
     if not callable(value):
         raise TypeError(
@@ -486,7 +493,9 @@ def function(name: str, value: Any) -> Callable[..., Any]:
     return value
 
 
-def scalar_valued(name: str, value: Callable[..., Any], *, aux: bool = False) -> Any:
+def scalar_valued(
+    name: str, value: Callable[P, Result], *, aux: bool = False
+) -> Callable[P, Result]:
     """The function, checked to return a real number () where it is called.
 
     Args:
@@ -494,11 +503,11 @@ def scalar_valued(name: str, value: Callable[..., Any], *, aux: bool = False) ->
     """
 
     @functools.wraps(value, updated=())
-    def checked(*args: Any, **kwargs: Any) -> Any:
+    def checked(*args: P.args, **kwargs: P.kwargs) -> Result:
         found = value(*args, **kwargs)
         if aux and not (isinstance(found, tuple) and len(found) == 2):
             raise TypeError(f"`{name}` must return a pair, got {spell(found)}.")
-        number = found[0] if aux else found
+        number: Any = found[0] if aux else found  # pyright: ignore[reportIndexIssue]
         dtype = getattr(number, "dtype", None)
         if dtype is None or np.shape(number) or not _is_floating(dtype):
             got = f"{dtype} of shape {np.shape(number)}" if dtype else spell(number)
@@ -508,11 +517,11 @@ def scalar_valued(name: str, value: Callable[..., Any], *, aux: bool = False) ->
     return checked
 
 
-def _is_floating(dtype: Any) -> bool:
+def _is_floating(dtype: DTypeLike) -> bool:
     return bool(jax.numpy.issubdtype(dtype, jax.numpy.floating))
 
 
-def parameters(name: str, value: Any) -> None:
+def parameters(name: str, value: object) -> None:
     """A pytree of floating arrays (real or complex), at least one.
 
     Raises:
@@ -532,7 +541,7 @@ def parameters(name: str, value: Any) -> None:
             raise TypeError(f"`{name}{at}` must be a floating array, got {masked}.")
 
 
-def optimizer(name: str, value: Any) -> None:
+def optimizer(name: str, value: object) -> None:
     """An optax transformation: something with `init` and `update`."""
     parts = (getattr(value, "init", None), getattr(value, "update", None))
     if not all(map(callable, parts)):
@@ -542,21 +551,20 @@ def optimizer(name: str, value: Any) -> None:
         )
 
 
-def key(name: str, value: Any) -> None:
+def key(name: str, value: object) -> None:
     """A typed random key."""
     dtype = getattr(value, "dtype", None)
     if dtype is None or not jax.numpy.issubdtype(dtype, jax.dtypes.prng_key):
         raise TypeError(
             f"`{name}` must be a typed key such as jax.random.key(0), got {spell(value)}."
         )
-    if np.ndim(value):
+    if sizes := getattr(value, "shape", ()):
         raise TypeError(
-            f"`{name}` must be one key, got keys of shape {np.shape(value)}; use jax.vmap "
-            "over them."
+            f"`{name}` must be one key, got keys of shape {sizes}; use jax.vmap over them."
         )
 
 
-def as_sequence(values: Any) -> Any:
+def as_sequence(values: T) -> T | list[Any]:
     """A list in place of an array or series of one axis; anything else as it is."""
     if isinstance(values, str | bytes) or isinstance(values, Tracer):
         return values
@@ -565,7 +573,7 @@ def as_sequence(values: Any) -> Any:
     return np.asarray(values).tolist()
 
 
-def mode_dims(order: int, dims: Any) -> tuple[int, ...]:
+def mode_dims(order: int, dims: object) -> tuple[int, ...]:
     """One dimension per mode; a single int stands for all of them."""
     dims = as_sequence(dims)
     if not isinstance(dims, Sequence) or isinstance(dims, str | bytes):
@@ -578,7 +586,7 @@ def mode_dims(order: int, dims: Any) -> tuple[int, ...]:
     return tuple(at_least("mode_dims", dim, 1) for dim in dims)
 
 
-def node(name: str, tree: ModeTree, value: Any) -> int:
+def node(name: str, tree: ModeTree, value: object) -> int:
     """The id of a node of the tree."""
     found = at_least(name, value, 0)
     if found > tree.root:
@@ -588,7 +596,7 @@ def node(name: str, tree: ModeTree, value: Any) -> int:
     return found
 
 
-def node_widths(tree: ModeTree, widths: Any) -> tuple[int, ...]:
+def node_widths(tree: ModeTree, widths: object) -> tuple[int, ...]:
     """R_v for every interior node, ascending: of one int, one per node, or per height."""
     count, heights = len(tree.interior), tree.height[tree.root]
     widths = as_sequence(widths)

@@ -1,7 +1,7 @@
 """Derivatives that are refused by name: all of a value, or all but the first."""
 
 import functools
-from typing import Any
+from typing import NoReturn, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,10 @@ import jax.numpy as jnp
 __all__ = ["only_slope", "refuse_derivatives"]
 
 
-def refuse_derivatives(tree: Any, message: str) -> Any:
+Tree = TypeVar("Tree")
+
+
+def refuse_derivatives(tree: Tree, message: str) -> Tree:
     """The same pytree; whatever differentiates by its floating arrays raises `message`.
 
     Also under jit and vmap, in forward and in reverse mode, and for derivatives of any
@@ -45,7 +48,7 @@ def _one(x: jax.Array, message: str) -> jax.Array:
     return jnp.ones_like(x)
 
 
-def _is_floating(leaf: Any) -> bool:
+def _is_floating(leaf: object) -> bool:
     return isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jnp.inexact)
 
 
@@ -57,6 +60,6 @@ def _identity(arrays: list[jax.Array], message: str) -> list[jax.Array]:
 
 @_one.defjvp
 @_identity.defjvp
-def _refuse(message: str, primals: Any, tangents: Any) -> Any:
+def _refuse(message: str, primals: tuple, tangents: tuple) -> NoReturn:
     del primals, tangents
     raise NotImplementedError(message)

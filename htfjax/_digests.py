@@ -44,7 +44,7 @@ def text_digest(text: str | bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def json_digest(values: Any) -> str:
+def json_digest(values: object) -> str:
     """SHA-256 of JSON values, whatever the order of keys.
 
     Raises:
@@ -57,7 +57,7 @@ def json_digest(values: Any) -> str:
     return text_digest(_as_text(values, sort_keys=True, separators=(",", ":")))
 
 
-def _as_text(values: Any, **options: Any) -> str:
+def _as_text(values: object, **options: Any) -> str:
     try:
         return json.dumps(values, **options)
     except (TypeError, ValueError, RecursionError) as error:

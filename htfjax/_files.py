@@ -9,7 +9,6 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 __all__ = ["DAMAGE", "absolute", "atomic_write", "is_full_disk", "name_full_disk"]
 
@@ -39,7 +38,7 @@ FULL_NUMBERS = {
 FULL_WORDS = ("No space left", "File too large", "Disk quota")
 
 
-def absolute(name: str, path: Any) -> Path:
+def absolute(name: str, path: object) -> Path:
     """An absolute path with `~` expanded, which stays the same file after `os.chdir`.
 
     Raises:

@@ -6,7 +6,7 @@ from typing import Any
 __all__ = ["at_least", "spell"]
 
 
-def spell(value: Any, most: int = 80) -> str:
+def spell(value: object, most: int = 80) -> str:
     """A value as an error shows it: short, whatever it is."""
     try:
         text = " ".join(repr(value).split())

@@ -3,10 +3,11 @@
 import functools
 import operator
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
+
+from htfjax._types import DTypeLike, PyTree
 
 __all__ = [
     "normalized",
@@ -74,7 +75,7 @@ def products_without_one(factors: Sequence[jax.Array]) -> list[jax.Array]:
     return [b * a for b, a in zip(before, reversed(after), strict=True)]
 
 
-def sum_squares(tree: Any) -> jax.Array:
+def sum_squares(tree: PyTree) -> jax.Array:
     """Sum of squares of all entries of a pytree's arrays."""
     leaves = jax.tree.leaves(tree)
     dtype = jnp.result_type(*leaves)
@@ -107,7 +108,7 @@ def xlogx(p: jax.Array) -> jax.Array:
     return jnp.where(zero, jnp.zeros_like(p), p * jnp.log(safe))
 
 
-def two_to(exponent: jax.Array, dtype: Any) -> jax.Array:
+def two_to(exponent: jax.Array, dtype: DTypeLike) -> jax.Array:
     """2**exponent exactly, clipped to the normal numbers of the dtype."""
     info = jnp.finfo(dtype)
     word = jnp.dtype(f"int{info.bits}")

@@ -1,13 +1,14 @@
 """Platforms: choices that follow the device a program is lowered for."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from htfjax import _checks
+from htfjax._types import PyTree
 
 __all__ = ["PLATFORMS", "Platform", "by_platform", "check_platform", "default_platform"]
 
@@ -15,9 +16,10 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 Platform = Literal["cpu", "cuda", "gpu", "tpu"]
 
 Choice = TypeVar("Choice")
+Result = TypeVar("Result")
 
 
-def check_platform(platform: Any, advice: str = "") -> str:
+def check_platform(platform: object, advice: str = "") -> str:
     """One of `PLATFORMS`; "gpu", as CUDA devices call themselves, is "cuda".
 
     Raises:
@@ -41,10 +43,10 @@ def default_platform() -> str:
 
 def by_platform(
     choices: Mapping[str, Choice],
-    run: Callable[..., Any],
-    *operands: Any,
+    run: Callable[..., Result],
+    *operands: PyTree,
     platform: str | None = None,
-) -> Any:
+) -> Result:
     """run(choice, *operands) with the choice for the platform it is lowered for.
 
     A jitted function is traced before its platform is known, and may be lowered for one
@@ -69,9 +71,9 @@ def by_platform(
 
 
 def _branch(
-    choices: Mapping[str, Choice], run: Callable[..., Any], choice: Choice
-) -> Callable[..., Any]:
-    def branch(*operands: Any) -> Any:
+    choices: Mapping[str, Choice], run: Callable[..., Result], choice: Choice
+) -> Callable[..., Result]:
+    def branch(*operands: PyTree) -> Result:
         # Unjitted, jax asks for the default device; arrays may be committed to another.
         here = _platform_of(operands)
         return run(choice if here is None else choices[here], *operands)
@@ -79,7 +81,7 @@ def _branch(
     return branch
 
 
-def _platform_of(operands: Any) -> str | None:
+def _platform_of(operands: PyTree) -> str | None:
     """Platform of the first array; None while tracing."""
     for x in jax.tree.leaves(operands):
         if isinstance(x, jax.Array):

@@ -1,7 +1,8 @@
 """Dataclasses as pytrees whose constructor may check what it is given."""
 
 import dataclasses
-from typing import Any, TypeVar
+from collections.abc import Iterable
+from typing import TypeVar
 
 import jax
 
@@ -21,14 +22,14 @@ def register_checked(kind: type[T]) -> type[T]:
     leaves = tuple(f.name for f in fields if f.name not in static)
     keys = tuple(jax.tree_util.GetAttrKey(name) for name in leaves)
 
-    def flatten(x: Any) -> tuple[tuple, tuple]:
+    def flatten(x: T) -> tuple[tuple, tuple]:
         return tuple(getattr(x, n) for n in leaves), tuple(getattr(x, n) for n in static)
 
-    def flatten_with_keys(x: Any) -> tuple[tuple, tuple]:
+    def flatten_with_keys(x: T) -> tuple[tuple, tuple]:
         children, fixed = flatten(x)
         return tuple(zip(keys, children, strict=True)), fixed
 
-    def unflatten(fixed: tuple, children: Any) -> T:
+    def unflatten(fixed: tuple, children: Iterable[object]) -> T:
         x = object.__new__(kind)
         for names, values in ((static, fixed), (leaves, children)):
             for name, value in zip(names, values, strict=True):

@@ -4,7 +4,7 @@ import contextlib
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from types import FrameType
 
 __all__ = ["StopSignals", "stop_requested", "stop_signals"]
 
@@ -23,7 +23,7 @@ class StopSignals:
         self.received: int | None = None
         self.listening = 0
 
-    def __call__(self, number: int, frame: Any) -> None:
+    def __call__(self, number: int, frame: FrameType | None) -> None:
         again = self.received is not None and number in (signal.SIGINT, signal.SIGTERM)
         self.received = self.received or number
         if again or not self.listening:

@@ -5,15 +5,18 @@ What can be looked at is checked; of traced values shape and dtype are.
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from htfjax import _checks
+from htfjax._types import Array, DTypeLike, Int, PyTree
 
 __all__ = [
+    "Examples",
     "check_logits",
     "drawing_function",
     "examples_pytree",
@@ -30,7 +33,7 @@ __all__ = [
 ]
 
 
-def numbers(name: str, values: Any) -> jax.Array:
+def numbers(name: str, values: object) -> jax.Array:
     """Real numbers as a jax array in their own dtype; arrays of jax are not looked at.
 
     Raises:
@@ -42,6 +45,22 @@ def numbers(name: str, values: Any) -> jax.Array:
             raise TypeError(f"`{name}` must be real numbers, got {values.dtype}.")
         return values
     return jnp.asarray(_checks.real_array(name, values))
+
+
+Function = TypeVar("Function", bound=Callable)
+
+
+class Examples(Protocol):
+    """A pytree of labelled images, as `ArrayExamples` is one."""
+
+    @property
+    def count(self) -> int:
+        """The number of examples."""
+        ...
+
+    def batch(self, rows: Int[Array, "B"], /) -> tuple[jax.Array, jax.Array]:
+        """x (B, H, W, C) and y (B,)."""
+        ...
 
 
 def static_number(name: str, value: Any, **bounds: Any) -> float:
@@ -56,19 +75,19 @@ def static_number(name: str, value: Any, **bounds: Any) -> float:
     return float(value)
 
 
-def on_host(name: str, values: Any) -> np.ndarray:
+def on_host(name: str, values: object) -> np.ndarray:
     """Real numbers as a NumPy array, for what is computed outside of jit.
 
     Raises:
       TypeError: as `numbers`, or traced values.
     """
     known = _checks.real_array(name, values)
-    if not _checks.concrete(known):
+    if isinstance(known, Tracer):
         raise TypeError(f"`{name}` is traced ({known.aval}); call this outside of jit.")
     return np.asarray(known)
 
 
-def images(name: str, values: Any, *, keep: Any = None) -> jax.Array:
+def images(name: str, values: object, *, keep: type | None = None) -> jax.Array:
     """Images (B, H, W, C), B at least one, all numbers finite.
 
     Floats keep their precision; integers and booleans become the default floating dtype.
@@ -79,8 +98,7 @@ def images(name: str, values: Any, *, keep: Any = None) -> jax.Array:
     Raises:
       TypeError: not real numbers. ValueError: another shape, no images, NaN or infinity.
     """
-    placed = _is_placed(values)
-    found = numbers(name, values) if placed else _checks.real_array(name, values)
+    found = (numbers if _is_placed(values) else _checks.real_array)(name, values)
     if np.ndim(found) != 4 or 0 in np.shape(found):
         raise ValueError(
             f"`{name}` must be images (B, H, W, C), got shape {np.shape(found)}."
@@ -89,23 +107,23 @@ def images(name: str, values: Any, *, keep: Any = None) -> jax.Array:
     if keep is not None and jnp.issubdtype(found.dtype, keep):
         return numbers(name, found)
     dtype = jax.dtypes.canonicalize_dtype(found.dtype if is_float else float)
-    if not placed:
+    if isinstance(found, np.ndarray | Tracer):
         return _checks.finite(name, found, dtype)
     if found.is_fully_addressable:
         _checks.finite(name, found, dtype)
     return _cast(found, dtype)
 
 
-def _is_placed(values: Any) -> bool:
+def _is_placed(values: object) -> bool:
     """Whether values are an array of jax on devices of its own, where it is to stay."""
     return isinstance(values, jax.Array) and _checks.concrete(values)
 
 
-def _cast(values: jax.Array, dtype: Any) -> jax.Array:
+def _cast(values: jax.Array, dtype: DTypeLike) -> jax.Array:
     return values if values.dtype == dtype else values.astype(dtype)
 
 
-def image_size(name: str, value: Any, least: int = 1) -> tuple[int, int]:
+def image_size(name: str, value: object, least: int = 1) -> tuple[int, int]:
     """Height and width of an image."""
     sides = _checks.as_sequence(value)
     if not isinstance(sides, tuple | list) or len(sides) != 2:
@@ -114,7 +132,7 @@ def image_size(name: str, value: Any, least: int = 1) -> tuple[int, int]:
     return high, wide
 
 
-def integers(name: str, values: Any, least: int) -> tuple[int, ...]:
+def integers(name: str, values: object, least: int) -> tuple[int, ...]:
     """A sequence of at least one integer, none below `least`."""
     values = _checks.as_sequence(values)
     if not isinstance(values, Sequence) or isinstance(values, str | bytes):
@@ -126,7 +144,7 @@ def integers(name: str, values: Any, least: int) -> tuple[int, ...]:
     return tuple(_checks.at_least(name, value, least) for value in values)
 
 
-def whole_labels(name: str, values: Any, count: int, classes: int | None) -> jax.Array:
+def whole_labels(name: str, values: object, count: int, classes: int | None) -> jax.Array:
     """Labels (count,) int32 from 0 to classes - 1, given as integers, floats or booleans.
 
     Raises:
@@ -141,7 +159,7 @@ def whole_labels(name: str, values: Any, count: int, classes: int | None) -> jax
     found = _checks.real_array(name, values)
     _checks.shape(name, found, (count,), "(B,)")
     if not jnp.issubdtype(found.dtype, jnp.integer):
-        if not _checks.concrete(found):
+        if isinstance(found, Tracer):
             return found.astype(jnp.int32)
         exact = np.asarray(found, np.float64)
         wrong = np.argwhere(~(np.isfinite(exact) & (exact == np.round(exact))))
@@ -154,7 +172,7 @@ def whole_labels(name: str, values: Any, count: int, classes: int | None) -> jax
 
 def check_logits(
     name: str,
-    given: Any,
+    given: object,
     count: int | None = None,
     *,
     verb: str = "give",
@@ -187,7 +205,7 @@ def check_logits(
     return logits
 
 
-def static_function(name: str, value: Any) -> Callable[..., Any]:
+def static_function(name: str, value: Function) -> Function:
     """A function that a compiled program can be keyed by."""
     _checks.function(name, value)
     try:
@@ -200,7 +218,7 @@ def static_function(name: str, value: Any) -> Callable[..., Any]:
     return value
 
 
-def drawing_function(name: str, value: Any) -> Any:
+def drawing_function(name: str, value: Callable) -> Callable:
     """`key -> (P, Q)` as a pytree; plain functions become one without leaves."""
     _checks.function(name, value)
     if any(leaf is value for leaf in jax.tree.leaves(value)):
@@ -208,7 +226,7 @@ def drawing_function(name: str, value: Any) -> Any:
     return value
 
 
-def examples_pytree(name: str, value: Any, least: int = 1) -> Any:
+def examples_pytree(name: str, value: Examples, least: int = 1) -> Examples:
     """Examples: a pytree with `count`, at least `least`, and `batch(rows) -> (x, y)`."""
     batch, count = getattr(value, "batch", None), getattr(value, "count", None)
     if not callable(batch) or callable(count) or count is None or isinstance(value, type):
@@ -225,7 +243,7 @@ def examples_pytree(name: str, value: Any, least: int = 1) -> Any:
     return value
 
 
-def floating_dtype(name: str, arrays: Any) -> np.dtype:
+def floating_dtype(name: str, arrays: PyTree) -> np.dtype:
     """The common floating dtype of a pytree of numbers.
 
     Raises:
@@ -238,7 +256,7 @@ def floating_dtype(name: str, arrays: Any) -> np.dtype:
     return widest(floats)
 
 
-def widest(dtypes: Sequence[Any]) -> Any:
+def widest(dtypes: Sequence[np.dtype]) -> np.dtype:
     """The dtype that others are promoted to, also where jax is told to promote nothing."""
     with jax.numpy_dtype_promotion("standard"):
         return functools.reduce(jnp.promote_types, dtypes)

@@ -1,18 +1,16 @@
 """Loss of logits and how many are right, for one logit per image or K."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import optax
-from jax.typing import ArrayLike
 
+from htfjax._types import Array, Float, Int, Numbers
 from htfjax.locality import inputs as _inputs
 
 __all__ = ["count_correct", "fit_loss"]
 
 
-def fit_loss(logits: ArrayLike, y: ArrayLike) -> jax.Array:
+def fit_loss(logits: Numbers, y: Numbers) -> Float[Array, ""]:
     """Mean cross-entropy: binary for logits (B,), softmax for (B, K).
 
     Args:
@@ -20,7 +18,7 @@ def fit_loss(logits: ArrayLike, y: ArrayLike) -> jax.Array:
       y: (B,) labels as integers, whole floats or booleans: 0 and 1, or 0 to K - 1.
 
     Returns:
-      (), in the logits' dtype.
+      In the logits' dtype.
 
     Raises:
       TypeError: not real numbers. ValueError: other shapes, no images, labels that are
@@ -37,15 +35,12 @@ def fit_loss(logits: ArrayLike, y: ArrayLike) -> jax.Array:
     return jnp.mean(fit_losses(logits, y)).astype(logits.dtype)
 
 
-def count_correct(logits: ArrayLike, y: ArrayLike) -> jax.Array:
-    """How many images are right: the logit's sign, or the largest of K.
+def count_correct(logits: Numbers, y: Numbers) -> Int[Array, ""]:
+    """The number of images that are right: the logit's sign, or the largest of K.
 
     An image with a NaN among its logits is wrong.
 
     Args, raises: as `fit_loss`, but there may be no images.
-
-    Returns:
-      () int32.
 
     Example:
       >>> import jax.numpy as jnp
@@ -77,6 +72,6 @@ def classes_of(logits: jax.Array) -> int:
     return 2 if logits.ndim == 1 else logits.shape[1]
 
 
-def _checked(logits: Any, y: Any) -> tuple[jax.Array, jax.Array]:
+def _checked(logits: Numbers, y: Numbers) -> tuple[jax.Array, jax.Array]:
     logits = _inputs.check_logits("logits", logits, verb="be")
     return logits, _inputs.whole_labels("y", y, len(logits), classes_of(logits))

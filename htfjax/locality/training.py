@@ -7,7 +7,7 @@ is carried beside the weights.
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
 import jax
 import jax.numpy as jnp
@@ -15,12 +15,25 @@ import optax
 from jax import lax
 
 from htfjax import _checks
+from htfjax._types import (
+    Array,
+    ArrayLike,
+    Bool,
+    Float,
+    Int,
+    Key,
+    PyTree,
+    Shaped,
+)
 from htfjax.locality import inputs as _inputs
+from htfjax.locality.inputs import Examples
 from htfjax.locality.logits import count_correct, fit_loss
 from htfjax.locality.regularizer import patches as _patches
 from htfjax.locality.regularizer.gradient_norm import gradient_norm_loss
+from htfjax.locality.regularizer.patch_draws import Draw
 from htfjax.locality.regularizer.regularizer import (
     BATCH_NORMS,
+    Apply,
     BatchNorms,
     is_zero,
     regularized_loss,
@@ -39,30 +52,31 @@ __all__ = [
 ]
 
 Penalty = Literal["input_gradient_change", "input_gradient_norm"]
-PENALTIES = ("input_gradient_change", "input_gradient_norm")
+PENALTIES = get_args(Penalty)
+Tree = TypeVar("Tree")
 
 
 class EpochSums(NamedTuple):
     """Sums over the images of an epoch, each at the weights of its own step."""
 
-    correct: jax.Array  # () int32
-    loss: jax.Array  # () the loss without penalty
-    penalty: jax.Array  # () not multiplied by the coefficient; NaN without one
-    unseen: jax.Array  # () int32, images without an input gradient, see `Measured`
+    correct: Int[Array, ""]
+    loss: Float[Array, ""]  # without penalty
+    penalty: Float[Array, ""]  # not multiplied by the coefficient; NaN without one
+    unseen: Int[Array, ""]  # images without an input gradient, see `Measured`
 
 
 class Course(NamedTuple):
-    """Where training stands: what is carried beside the weights."""
+    """State of training that is carried beside the weights."""
 
-    statistics: Any  # running statistics of the network
-    order: jax.Array  # (N,) int32, the examples in the order of this epoch
-    position: jax.Array  # () int32, steps made in this epoch
+    statistics: PyTree  # running statistics of the network
+    order: Int[Array, "N"]  # the examples in the order of this epoch
+    position: Int[Array, ""]  # steps made in this epoch
     current: EpochSums  # of this epoch so far
     last: EpochSums  # of the last complete epoch
-    epochs: jax.Array  # () int32, complete ones
-    perfect: jax.Array  # () int32, of them in a row with every image right
-    held: jax.Array  # () bool, whether the last step made no update
-    failed: jax.Array  # () bool, whether a loss was not finite
+    epochs: Int[Array, ""]  # complete ones
+    perfect: Int[Array, ""]  # of them in a row with every image right
+    held: Bool[Array, ""]  # whether the last step made no update
+    failed: Bool[Array, ""]  # whether a loss was not finite
 
 
 @jax.tree_util.register_dataclass
@@ -70,17 +84,19 @@ class Course(NamedTuple):
 class TrainingLoss:
     """The loss of one step of training; see `training_loss`."""
 
-    examples: Any
-    patches: Any  # key -> (P, Q), a pytree; None without the locality regularizer
-    coefficient: Any  # None without a penalty
-    apply: Callable[..., Any] = dataclasses.field(metadata={"static": True})
+    examples: Examples
+    patches: Draw | None  # a pytree; None without the locality regularizer
+    coefficient: ArrayLike | None  # None without a penalty
+    apply: Apply = dataclasses.field(metadata={"static": True})
     batch_size: int = dataclasses.field(metadata={"static": True})
     penalty: Penalty = dataclasses.field(metadata={"static": True})
     batch_norm: BatchNorms = dataclasses.field(metadata={"static": True})
     momentum: float = dataclasses.field(metadata={"static": True})
     patience: int | None = dataclasses.field(metadata={"static": True})
 
-    def __call__(self, params: Carrying, key: jax.Array) -> tuple[jax.Array, Course]:
+    def __call__(
+        self, params: Carrying, key: Key[Array, ""]
+    ) -> tuple[Float[Array, ""], Course]:
         """Value at the step's batch and the new `Course`.
 
         Raises:
@@ -89,7 +105,7 @@ class TrainingLoss:
         value, _, course = self._step(params, key, differentiate=False)
         return value, course
 
-    def value_and_grad(self, params: Carrying, key: jax.Array) -> tuple:
+    def value_and_grad(self, params: Carrying, key: Key[Array, ""]) -> tuple:
         """((value, new `Course`), gradient by the weights), in fewer passes than
         `jax.value_and_grad` of the loss takes.
 
@@ -117,7 +133,7 @@ class TrainingLoss:
         return course.failed | (course.perfect > self.patience)
 
     def _batch(
-        self, weights: Any, key: jax.Array, size: int, differentiate: bool
+        self, weights: PyTree, key: jax.Array, size: int, differentiate: bool
     ) -> Callable:
         """The branch that takes `size` images from the order of the epoch."""
         for_order, for_patches, for_net = jax.random.split(key, 3)
@@ -134,7 +150,7 @@ class TrainingLoss:
             rows = lax.dynamic_slice(order, (start,), (size,))
             x, y = self.examples.batch(rows)
 
-            def objective(weights: Any) -> tuple:
+            def objective(weights: PyTree) -> tuple:
                 return self._objective(
                     weights, course.statistics, x, y, for_patches, for_net,
                     two_stage=differentiate,
@@ -159,8 +175,8 @@ class TrainingLoss:
         return branch
 
     def _objective(
-        self, weights: Any, statistics: Any, x: Any, y: Any, for_patches: Any, key: Any,
-        two_stage: bool,
+        self, weights: PyTree, statistics: PyTree, x: jax.Array, y: jax.Array,
+        for_patches: jax.Array, key: jax.Array, two_stage: bool,
     ) -> tuple:  # fmt: skip
         def fit(logits: jax.Array) -> jax.Array:
             return fit_loss(logits, y)
@@ -170,11 +186,10 @@ class TrainingLoss:
                 self.apply, fit, weights, statistics, x, labels=y,
                 coefficient=self.coefficient, key=key,
             )  # fmt: skip
-        regular = self.coefficient is not None
         return regularized_loss(
             self.apply, fit, weights, statistics, x,
-            self.patches(for_patches) if regular else None,  # type: ignore[arg-type]
-            coefficient=self.coefficient if regular else 0, labels=y,
+            None if self.patches is None else self.patches(for_patches),
+            coefficient=0 if self.coefficient is None else self.coefficient, labels=y,
             batch_norm=self.batch_norm, momentum=self.momentum, key=key,
             two_stage=two_stage,
         )  # fmt: skip
@@ -184,11 +199,11 @@ class TrainingLoss:
 
 
 def training_loss(
-    apply: Callable[..., Any],
-    examples: Any,
+    apply: Apply,
+    examples: Examples,
     *,
     coefficient: float = 0.0,
-    patches: Any = None,
+    patches: Draw | None = None,
     batch_size: int = 64,
     penalty: Penalty = "input_gradient_change",
     batch_norm: BatchNorms = "reference",
@@ -282,7 +297,7 @@ def training_loss(
     )
 
 
-def start_training(params: Any, statistics: Any, examples: Any) -> Carrying:
+def start_training(params: PyTree, statistics: PyTree, examples: Examples) -> Carrying:
     """Weights and a `Course` at the start of the first epoch, for `start_descent`.
 
     Args:
@@ -313,13 +328,13 @@ def start_training(params: Any, statistics: Any, examples: Any) -> Carrying:
     return Carrying(params, course)
 
 
-def epoch_records(params: Carrying) -> dict[str, jax.Array]:
-    """What the last complete epoch was like: an `observe` for `continue_descent`.
+def epoch_records(params: Carrying) -> dict[str, Shaped[Array, ""]]:
+    """Records of the last complete epoch: an `observe` for `continue_descent`.
 
     Returns:
       train_accuracy (running over the epoch), fit_loss, penalty, unseen (share of images
       without an input gradient where the penalty looks, see `Measured`), epochs, perfect,
-      failed; each (). The first four are NaN before the end of the first epoch.
+      failed. The first four are NaN before the end of the first epoch.
 
     Raises:
       TypeError: `params` not from `start_training`.
@@ -372,8 +387,9 @@ def hold(optimizer: optax.GradientTransformation) -> optax.GradientTransformatio
     inner = optax.with_extra_args_support(optimizer)
 
     def update(
-        updates: Any, state: Any, params: Any = None, *, carried: Any = None, **extra: Any
-    ) -> tuple[Any, Any]:
+        updates: PyTree, state: PyTree, params: PyTree = None, *,
+        carried: object = None, **extra: Any,
+    ) -> tuple[PyTree, PyTree]:  # fmt: skip
         if not isinstance(carried, Course):
             raise TypeError(
                 "`carried` must be the Course of `start_training`, got "
@@ -388,7 +404,7 @@ def hold(optimizer: optax.GradientTransformation) -> optax.GradientTransformatio
     return optax.GradientTransformationExtraArgs(inner.init, update)
 
 
-def _checked_params(params: Any) -> Carrying:
+def _checked_params(params: object) -> Carrying:
     """Weights and `Course` as `start_training` gives them."""
     if not isinstance(params, Carrying) or not isinstance(params.carried, Course):
         raise TypeError(
@@ -412,7 +428,7 @@ def _check_course(name: str, course: Course) -> None:
             _checks.shape(f"{name}.{part}.{field}", number, (), "()")
 
 
-def _stay(weights: Any) -> Callable:
+def _stay(weights: PyTree) -> Callable:
     """The branch of training that has stopped."""
 
     def branch(course: Course) -> tuple:
@@ -424,7 +440,7 @@ def _stay(weights: Any) -> Callable:
 
 
 def _advance(
-    course: Course, sums: EpochSums, statistics: Any, order: jax.Array, steps: int
+    course: Course, sums: EpochSums, statistics: PyTree, order: jax.Array, steps: int
 ) -> Course:
     """One batch later; at the end of an epoch its sums are closed."""
     current = EpochSums(*(a + b for a, b in zip(course.current, sums, strict=True)))
@@ -432,7 +448,7 @@ def _advance(
     one, zero = jnp.int32(1), jnp.int32(0)
     right = current.correct == order.size
 
-    def either(a: Any, b: Any) -> Any:
+    def either(a: Tree, b: Tree) -> Tree:
         return jax.tree.map(lambda a, b: jnp.where(ended, a, b), a, b)
 
     return Course(

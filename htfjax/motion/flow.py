@@ -152,7 +152,7 @@ def gradient_flow(
             _checks.positive(name, bound)
     _checks.one_of("differentiate", differentiate, tuple(MODES))
     chosen = _choose_solver(solver, rtol)
-    loss, observe, integrate = map(_callables.traced, (loss, observe, integrate))
+    loss, observe, integrate = _callables.traced((loss, observe, integrate))
     if differentiate == "reverse" and isinstance(chosen, RungeKuttaChebyshev):
         params, loss, times, observe, integrate = refuse_derivatives(
             (params, loss, times, observe, integrate), NOT_DIFFERENTIABLE

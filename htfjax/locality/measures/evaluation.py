@@ -1,33 +1,39 @@
 """Accuracy, loss and locality of a trained network on examples, batch by batch."""
 
 import functools
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from htfjax import _checks
+from htfjax._types import Array, Float, Key, PyTree
 from htfjax.locality import inputs as _inputs
+from htfjax.locality.inputs import Examples
 from htfjax.locality.logits import classes_of, correct, fit_losses
-from htfjax.locality.regularizer.regularizer import checked_apply, input_gradient_change
+from htfjax.locality.regularizer.patch_draws import Draw
+from htfjax.locality.regularizer.regularizer import (
+    Apply,
+    checked_apply,
+    input_gradient_change,
+)
 
 __all__ = ["Evaluation", "evaluate", "mean_change"]
 
 
 class Evaluation(NamedTuple):
-    """What a network is worth on examples."""
+    """Accuracy and loss of a network on examples."""
 
-    accuracy: jax.Array  # () share of images that are right
-    loss: jax.Array  # () mean cross-entropy
+    accuracy: Float[Array, ""]  # share of images that are right
+    loss: Float[Array, ""]  # mean cross-entropy
 
 
 def evaluate(
-    apply: Callable[..., Any],
-    params: Any,
-    statistics: Any,
-    examples: Any,
+    apply: Apply,
+    params: PyTree,
+    statistics: PyTree,
+    examples: Examples,
     *,
     batch_size: int = 256,
 ) -> Evaluation:
@@ -66,7 +72,7 @@ def evaluate(
 
 @functools.partial(jax.jit, static_argnames=("apply", "batch_size"))
 def _evaluate(
-    params: Any, statistics: Any, examples: Any, *, apply: Callable, batch_size: int
+    params: PyTree, statistics: PyTree, examples: Examples, *, apply: Apply, batch_size: int
 ) -> Evaluation:
     count = examples.count
 
@@ -87,17 +93,17 @@ def _evaluate(
 
 
 def mean_change(
-    apply: Callable[..., Any],
-    params: Any,
-    statistics: Any,
-    examples: Any,
-    patches: Callable[[jax.Array], Any],
-    key: jax.Array,
+    apply: Apply,
+    params: PyTree,
+    statistics: PyTree,
+    examples: Examples,
+    patches: Draw,
+    key: Key[Array, ""],
     *,
     batch_size: int = 64,
     train: bool = False,
     num_batches: int | None = None,
-) -> jax.Array:
+) -> Float[Array, ""]:
     """The regularizer's value, mean over batches, each with patches of its own.
 
     Args:
@@ -108,9 +114,6 @@ def mean_change(
       train: read it with statistics of the batch, as training does, instead of the
         running ones.
       num_batches: only the first ones.
-
-    Returns:
-      ().
 
     Raises:
       TypeError: as `evaluate`; `patches` is not a function, not a typed key.
@@ -146,8 +149,8 @@ def mean_change(
 
 @functools.partial(jax.jit, static_argnames=("apply", "batch_size", "train", "whole"))
 def _mean_change(
-    params: Any, statistics: Any, examples: Any, patches: Any, key: jax.Array, *,
-    apply: Callable, batch_size: int, train: bool, whole: int,
+    params: PyTree, statistics: PyTree, examples: Examples, patches: Draw, key: jax.Array,
+    *, apply: Apply, batch_size: int, train: bool, whole: int,
 ) -> jax.Array:  # fmt: skip
     def batch(inputs: tuple) -> jax.Array:
         start, key = inputs

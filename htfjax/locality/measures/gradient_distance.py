@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.typing import ArrayLike
 
 from htfjax import _checks
+from htfjax._types import Array, Float, Int, Key, Numbers
 from htfjax.locality import inputs as _inputs
 from htfjax.locality.regularizer import patches as _patches
 from htfjax.locality.regularizer.cosine import mean_abs_cosine
@@ -22,14 +22,14 @@ class ChangeByDistance(NamedTuple):
     """Mean |cos| of pairs of patches at each distance; `change.mean(1)` is the curve."""
 
     distance: np.ndarray  # (D,) free pixels between the patches
-    change: jax.Array  # (D, pairs) of each pair, a mean over the images
-    unseen: jax.Array  # (D, pairs) int32, images whose gradient at P is zero: they count 1
+    change: Float[Array, "D pairs"]  # of each pair, a mean over the images
+    unseen: Int[Array, "D pairs"]  # images whose gradient at P is zero: they count 1
 
 
 def gradient_change_by_distance(
-    key: jax.Array,
+    key: Key[Array, ""],
     logits_fn: Callable[[jax.Array], jax.Array],
-    x: ArrayLike,
+    x: Numbers,
     patch_size: int,
     distances: Sequence[int],
     *,
@@ -49,11 +49,8 @@ def gradient_change_by_distance(
       distances: free pixels between P and Q, along the axis where they are farthest apart.
       pairs: drawn for each distance.
 
-    Returns:
-      `ChangeByDistance`.
-
     Raises:
-      ValueError: a distance that does not fit (the message names the largest), a batch of
+      ValueError: a distance that does not fit (the error names the largest), a batch of
         one, NaN in it, patches of a single number, logits that are not (B,), no distances.
       TypeError: `x` are not numbers, not a typed key, distances that are not integers.
 
@@ -91,7 +88,7 @@ def gradient_change_by_distance(
         after = jax.grad(total)(_patches.swap_patch(x, q))
         return mean_abs_cosine(_patches.crop(before, p), _patches.crop(after, p))
 
-    # All pairs go through one loop, so the network is compiled once, not once a distance.
+    # All pairs go through one loop, so the network is compiled once, not once per distance.
     def draw(key: jax.Array, distance: int) -> tuple:
         def one(key: jax.Array) -> tuple:
             return _patches.random_patches(

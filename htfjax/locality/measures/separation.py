@@ -6,9 +6,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.typing import ArrayLike
 
 from htfjax import _checks
+from htfjax._types import Array, Float, Key, Numbers
 from htfjax.locality import inputs as _inputs
 from htfjax.locality.regularizer import patches as _patches
 from htfjax.locality.regularizer.patches import Patch
@@ -18,23 +18,23 @@ __all__ = ["Separation", "separation_spectrum"]
 
 
 class Separation(NamedTuple):
-    """What `separation_spectrum` found; singular values are means over contexts."""
+    """Singular values by `separation_spectrum`, means over contexts."""
 
-    raw: jax.Array  # (num,) of the grids; one above zero for g(P, rest) h(Q, rest)
-    centred: jax.Array  # (num,) without row and column means; zero for a sum of the two
-    null: jax.Array  # (shuffles, num) of centred grids with their entries in random order
-    grids: jax.Array  # (contexts, num, num) the values of f
+    raw: Float[Array, "num"]  # of the grids; one above zero for g(P, rest) h(Q, rest)
+    centred: Float[Array, "num"]  # without row and column means; zero for a sum of the two
+    null: Float[Array, "shuffles num"]  # of centred grids, their entries in random order
+    grids: Float[Array, "contexts num num"]  # the values of f
 
 
 def separation_spectrum(
     logits_fn: Callable[[jax.Array], jax.Array],
-    x: ArrayLike,
+    x: Numbers,
     patch: Patch,
     other_patch: Patch,
     num: int = 32,
     *,
     contexts: int | None = None,
-    key: jax.Array | None = None,
+    key: Key[Array, ""] | None = None,
     shuffles: int = 32,
     batch_size: int = 128,
 ) -> Separation:
@@ -69,9 +69,6 @@ def separation_spectrum(
       key: typed key of the random order; None leaves `null` empty.
       shuffles: random orders of each grid.
       batch_size: images given to `logits_fn` at a time.
-
-    Returns:
-      `Separation`.
 
     Raises:
       ValueError: a patch outside the image, overlapping patches, `num` below 2, fewer

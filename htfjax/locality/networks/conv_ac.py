@@ -3,31 +3,32 @@
 import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jax.typing import ArrayLike
 
 from htfjax import _checks
+from htfjax._types import Array, Float, Key, Numbers, Precision, Shaped
 from htfjax.contraction.sensing import check_vectors, sensed
 from htfjax.factors.factors import Factors
 from htfjax.factors.layout import layout_of
 from htfjax.factors.stacks import opened
 from htfjax.locality import inputs as _inputs
 from htfjax.theory.sharing import to_factors
+from htfjax.trees.mode_tree import ModeTree
 
 __all__ = ["ConvAC", "Fixed", "grid_tensor", "join_patches", "split_patches"]
 
 Representation = Literal["identity", "one_hot", "linear", "relu"]
-REPRESENTATIONS = ("identity", "one_hot", "linear", "relu")
+REPRESENTATIONS = get_args(Representation)
 LARGEST_GRID = 2**26
 
 
 class Fixed(nnx.Variable):
-    """A weight that is data: no `nnx.Param`, so optimizers leave it alone."""
+    """A weight that is data: not an `nnx.Param`, so optimizers leave it alone."""
 
 
 class ConvAC(nnx.Module):
@@ -68,14 +69,14 @@ class ConvAC(nnx.Module):
 
     def __init__(
         self,
-        factors: Factors | Sequence[Any],
+        factors: Factors | Sequence[Numbers | None],
         image_shape: Sequence[int],
         patch: int | Sequence[int],
         *,
         representation: Representation = "identity",
-        tree: Any = None,
-        key: Any = None,
-        precision: Any = "highest",
+        tree: ModeTree | None = None,
+        key: Key[Array, ""] | None = None,
+        precision: Precision = "highest",
     ) -> None:
         """Builds the network.
 
@@ -102,7 +103,7 @@ class ConvAC(nnx.Module):
                 None if w is None else _inputs.numbers(f"factors[{k}]", w)
                 for k, w in enumerate(factors)
             ]
-            whole = to_factors(tree, given)
+            whole = to_factors(tree, given)  # pyright: ignore[reportArgumentType]
         layout_of(whole)
         _checks.precision("precision", precision)
         if not shared and tree is not None and tree != whole.tree:
@@ -122,17 +123,18 @@ class ConvAC(nnx.Module):
         )
         if representation in ("linear", "relu"):
             _checks.key("key", key)
+            assert key is not None
             layout = layout_of(whole)
             size, dim, dtype = self._patch_size(), layout.dims[0], layout.dtype
             scale = jnp.asarray(1 / math.sqrt(size), dtype)
             self.filters = nnx.Param(scale * jax.random.normal(key, (size, dim), dtype))
             self.bias = nnx.Param(jnp.zeros((dim,), dtype))
 
-    def __call__(self, images: jax.Array) -> jax.Array:
-        """Images (B, H, W, C) to outputs (B,)."""
+    def __call__(self, images: Numbers) -> Float[Array, "B"]:
+        """Outputs of images (B, H, W, C)."""
         return self.contract(self.features(images))
 
-    def features(self, images: jax.Array) -> list[jax.Array]:
+    def features(self, images: Numbers) -> list[jax.Array]:
         """The represented patches: N arrays (B, D_n), what `htfjax.sense` takes.
 
         Raises:
@@ -140,15 +142,15 @@ class ConvAC(nnx.Module):
             shape; NaN, infinity, or categories out of range, where they can be seen (in
             traced images such a category gives a vector of zeros).
         """
-        images = _checks.real_array("images", images)
-        _checks.shape("images", images, (None, *self.image_shape), "(B, H, W, C)")
+        given = _checks.real_array("images", images)
+        _checks.shape("images", given, (None, *self.image_shape), "(B, H, W, C)")
         factors = self.factors()
         layout = layout_of(factors)
         dims, dtype = layout.dims, layout.dtype
         if self.representation == "one_hot":
-            codes = self._categories(images, dims)
+            codes = self._categories(given, dims)
             return [jax.nn.one_hot(codes[:, n], d, dtype=dtype) for n, d in enumerate(dims)]
-        patches = split_patches(_checks.finite("images", images, dtype), self.patch)
+        patches = split_patches(_checks.finite("images", given, dtype), self.patch)
         if self.representation == "identity":
             return [patches[:, n] for n in range(self.tree.order)]
         moved = jnp.matmul(patches, self.filters[...], precision=self.precision)
@@ -157,7 +159,7 @@ class ConvAC(nnx.Module):
             moved = jax.nn.relu(moved)
         return [moved[:, n] for n in range(self.tree.order)]
 
-    def contract(self, vectors: Sequence[jax.Array]) -> jax.Array:
+    def contract(self, vectors: Sequence[jax.Array]) -> Float[Array, "B"]:
         """The layers after the representation: N arrays (B, D_n) to (B,).
 
         Raises:
@@ -198,7 +200,7 @@ class ConvAC(nnx.Module):
             if variable is not None:
                 variable[...] = w
 
-    def _by_height(self, factors: Factors) -> list[Any]:
+    def _by_height(self, factors: Factors) -> list[jax.Array | None]:
         """One matrix per height, all copies of which must agree."""
         chosen: list[Any] = [None] * len(self.weights)
         for k, w in enumerate(factors.weights):
@@ -211,7 +213,9 @@ class ConvAC(nnx.Module):
             chosen[height] = w
         return chosen
 
-    def _categories(self, images: Any, dims: tuple[int, ...]) -> jax.Array:
+    def _categories(
+        self, images: np.ndarray | jax.Array, dims: tuple[int, ...]
+    ) -> jax.Array:
         """The number of each patch, (B, N) int32, from 0 to D_n - 1."""
         if not jnp.issubdtype(images.dtype, jnp.integer):
             raise TypeError(
@@ -266,7 +270,7 @@ class ConvAC(nnx.Module):
             )
 
 
-def split_patches(images: ArrayLike, patch: int | Sequence[int]) -> jax.Array:
+def split_patches(images: Numbers, patch: int | Sequence[int]) -> Shaped[Array, "B N D"]:
     """Images (B, H, W, C) to patches (B, N, p_h p_w C), the grid row by row.
 
     Raises:
@@ -290,8 +294,8 @@ def split_patches(images: ArrayLike, patch: int | Sequence[int]) -> jax.Array:
 
 
 def join_patches(
-    patches: ArrayLike, image_shape: Sequence[int], patch: int | Sequence[int]
-) -> jax.Array:
+    patches: Numbers, image_shape: Sequence[int], patch: int | Sequence[int]
+) -> Shaped[Array, "B H W C"]:
     """The inverse of `split_patches`: (B, N, p_h p_w C) to images (B, H, W, C).
 
     Raises:
@@ -325,10 +329,10 @@ def join_patches(
 
 def grid_tensor(
     f: Callable[[list[jax.Array]], jax.Array],
-    templates: Sequence[jax.Array],
+    templates: Sequence[Numbers],
     *,
     batch_size: int = 4096,
-) -> jax.Array:
+) -> Shaped[Array, "..."]:
     """A[d_0..d_{N-1}] = f(x^0_{d_0}, ..., x^{N-1}_{d_{N-1}}): a function on a grid.
 
     For functions that are no product network (overlapping windows, ReLU, max pooling)
@@ -362,8 +366,8 @@ def grid_tensor(
     """
     _checks.function("f", f)
     batch_size = _checks.at_least("batch_size", batch_size, 1)
-    templates = _checked_templates(templates)
-    counts = tuple(len(t) for t in templates)
+    arrays = _checked_templates(templates)
+    counts = tuple(len(t) for t in arrays)
     size = math.prod(counts)
     if not counts or not size:
         raise ValueError("`templates` is empty: give one array per input.")
@@ -373,7 +377,7 @@ def grid_tensor(
     starts = [*range(0, size, batch_size), size]
     pieces = []
     for first, last in itertools.pairwise(starts):
-        chosen = [t[i[first:last]] for t, i in zip(templates, index, strict=True)]
+        chosen = [t[i[first:last]] for t, i in zip(arrays, index, strict=True)]
         values = _inputs.numbers("f", f(chosen))
         if np.shape(values) != (last - first,):
             raise ValueError(
@@ -384,7 +388,7 @@ def grid_tensor(
     return jnp.concatenate(pieces).reshape(counts)
 
 
-def _checked_templates(templates: Any) -> list[jax.Array]:
+def _checked_templates(templates: object) -> list[jax.Array]:
     """Arrays (M_n, ...) of numbers."""
     single = isinstance(templates, np.ndarray) and not templates.ndim
     words = isinstance(templates, str | bytes | dict)

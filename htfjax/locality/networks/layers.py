@@ -1,13 +1,13 @@
 """Convolution, batch normalization and dense layer with torch's conventions."""
 
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import lax
 
+from htfjax._types import Precision
 from htfjax.locality.networks.convolution.convolution import Method, convolve
 from htfjax.locality.networks.normalization import EPSILON, normalize
 
@@ -39,7 +39,7 @@ class Conv(nnx.Module):
         stride: int = 1,
         init: str = "he",
         method: Method = "auto",
-        precision: lax.PrecisionLike = None,
+        precision: Precision = None,
         rngs: nnx.Rngs,
     ) -> None:
         """A `size` x `size` kernel, padded by half of it."""
@@ -119,7 +119,7 @@ class Dense(nnx.Module):
         inputs: int,
         outputs: int,
         *,
-        precision: lax.PrecisionLike = None,
+        precision: Precision = None,
         rngs: nnx.Rngs,
     ) -> None:
         """A (inputs, outputs) matrix and a bias."""
@@ -133,6 +133,6 @@ class Dense(nnx.Module):
         return product + self.bias[...][None]
 
 
-def _uniform(key: Any, shape: tuple[int, ...], fan_in: int) -> jax.Array:
+def _uniform(key: jax.Array, shape: tuple[int, ...], fan_in: int) -> jax.Array:
     bound = 1 / math.sqrt(fan_in)
     return jax.random.uniform(key, shape, jnp.float32, -bound, bound)

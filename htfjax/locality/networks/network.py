@@ -7,6 +7,7 @@ import jax
 from flax import nnx
 
 from htfjax import _checks
+from htfjax._types import PyTree
 from htfjax.locality import inputs as _inputs
 
 __all__ = ["Network", "as_network", "count_parameters"]
@@ -112,8 +113,8 @@ def as_network(make: Callable[[nnx.Rngs], nnx.Module]) -> Network:
     return Network(init, apply)
 
 
-def count_parameters(params: Any) -> int:
-    """How many numbers are trained.
+def count_parameters(params: PyTree) -> int:
+    """The number of trained numbers.
 
     Raises:
       TypeError: a leaf that is not an array or number.
@@ -126,13 +127,13 @@ def count_parameters(params: Any) -> int:
     return sum(_size(leaf) for leaf in jax.tree.leaves(params))
 
 
-def _size(leaf: Any) -> int:
+def _size(leaf: object) -> int:
     if isinstance(leaf, jax.ShapeDtypeStruct):  # of `jax.eval_shape`
         return leaf.size
     return _inputs.numbers("params", leaf).size
 
 
-def _check_names(name: str, given: Any, needed: Mapping[str, Any]) -> None:
+def _check_names(name: str, given: object, needed: Mapping[str, tuple]) -> None:
     """Arrays by the dotted names of a network."""
     if not isinstance(given, Mapping):
         raise TypeError(

@@ -1,14 +1,14 @@
 """Residual networks with torchvision's topology, initialization and parameter counts."""
 
 import functools
-from typing import Any
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax import lax
 
 from htfjax import _checks
+from htfjax._types import Precision
 from htfjax.locality import inputs as _inputs
 from htfjax.locality.networks.convolution.convolution import METHODS, Method, max_pool
 from htfjax.locality.networks.layers import BatchNorm, Conv, Dense
@@ -19,6 +19,7 @@ __all__ = ["resnet"]
 DEPTHS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
 STAGE_WIDTHS = (64, 128, 256, 512)
 EXPANSION = 4  # of a bottleneck
+MakeConv = Callable[..., Conv]
 
 
 def resnet(
@@ -29,12 +30,12 @@ def resnet(
     width: float = 1.0,
     dropout: float = 0.0,
     method: Method = "auto",
-    precision: lax.PrecisionLike = None,
+    precision: Precision = None,
 ) -> Network:
     """ResNet 18, 34 or 50: 7x7/2 convolution, 3x3/2 maximum, four stages, mean, dense.
 
     Convolutions start He normal over their outputs, the dense layer uniform; where the
-    images have not 3 channels the first convolution starts uniform, as in the paper's
+    images do not have 3 channels the first convolution starts uniform, as in the paper's
     code, which replaces torchvision's. With 3 channels and one logit depth 18 has
     11,177,025 parameters, depth 34 21,285,185 and depth 50 23,510,081.
 
@@ -89,7 +90,7 @@ def resnet(
 
 
 def check_options(
-    channels: Any, num_logits: Any, dropout: Any, method: Any, precision: Any
+    channels: int, num_logits: int, dropout: float, method: Method, precision: Precision
 ) -> tuple[int, int, float]:
     """The options that all networks of this folder have; numbers as Python's."""
     share = _inputs.static_number("dropout", dropout, least=0)
@@ -113,11 +114,11 @@ class ResNet(nnx.Module):
         channels: int,
         num_logits: int,
         dropout: float,
-        conv: Any,
-        precision: Any,
+        conv: MakeConv,
+        precision: Precision,
         rngs: nnx.Rngs,
     ) -> None:
-        """`counts` blocks a stage, of `widths` channels."""
+        """`counts` blocks per stage, of `widths` channels."""
         init = "he" if channels == 3 else "uniform"
         self.stem = conv(channels, widths[0], 7, stride=2, init=init, rngs=rngs)
         self.norm = BatchNorm(widths[0])
@@ -150,7 +151,7 @@ class BasicBlock(nnx.Module):
     """relu(x + norm(conv3x3(relu(norm(conv3x3(x)))))), the first with the stride."""
 
     def __init__(
-        self, inputs: int, width: int, stride: int, *, conv: Any, rngs: nnx.Rngs
+        self, inputs: int, width: int, stride: int, *, conv: MakeConv, rngs: nnx.Rngs
     ) -> None:
         """`width` channels out; a 1x1 convolution on the short cut where shapes change."""
         self.first = conv(inputs, width, 3, stride=stride, rngs=rngs)
@@ -170,7 +171,7 @@ class Bottleneck(nnx.Module):
     """1x1, 3x3 with the stride, and 1x1 to four times the channels, around a short cut."""
 
     def __init__(
-        self, inputs: int, width: int, stride: int, *, conv: Any, rngs: nnx.Rngs
+        self, inputs: int, width: int, stride: int, *, conv: MakeConv, rngs: nnx.Rngs
     ) -> None:
         """4 `width` channels out."""
         wide = EXPANSION * width
@@ -208,7 +209,9 @@ def read_out(head: Dense, x: jax.Array) -> jax.Array:
     return logits[:, 0] if logits.shape[1] == 1 else logits
 
 
-def _shortcut(inputs: int, outputs: int, stride: int, conv: Any, rngs: nnx.Rngs) -> Any:
+def _shortcut(
+    inputs: int, outputs: int, stride: int, conv: MakeConv, rngs: nnx.Rngs
+) -> nnx.List | None:
     if stride == 1 and inputs == outputs:
         return None
     return nnx.List(
@@ -216,7 +219,7 @@ def _shortcut(inputs: int, outputs: int, stride: int, conv: Any, rngs: nnx.Rngs)
     )
 
 
-def _short(shortcut: Any, x: jax.Array, train: bool) -> jax.Array:
+def _short(shortcut: nnx.List | None, x: jax.Array, train: bool) -> jax.Array:
     if shortcut is None:
         return x
     return shortcut[1](shortcut[0](x), train=train)

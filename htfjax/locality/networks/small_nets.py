@@ -1,12 +1,12 @@
-"""Small networks for small images: what the regularizer can be seen on in minutes."""
+"""Small networks for small images, on which the regularizer can be tried in minutes."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 from flax import nnx
-from jax import lax
 
+from htfjax._types import Precision
 from htfjax.locality import inputs as _inputs
 from htfjax.locality.networks.convolution.convolution import Method
 from htfjax.locality.networks.layers import BatchNorm, Conv, Dense
@@ -24,7 +24,7 @@ def strided_net(
     num_logits: int = 1,
     dropout: float = 0.0,
     method: Method = "auto",
-    precision: lax.PrecisionLike = None,
+    precision: Precision = None,
 ) -> Network:
     """[3x3 convolution, batch norm, ReLU] one after another, mean over pixels, dense.
 
@@ -73,9 +73,9 @@ def residual_net(
     num_logits: int = 1,
     dropout: float = 0.0,
     method: Method = "auto",
-    precision: lax.PrecisionLike = None,
+    precision: Precision = None,
 ) -> Network:
-    """A 3x3/2 convolution and one basic block a width, each with stride two.
+    """A 3x3/2 convolution and one basic block per width, each with stride two.
 
     The default has a receptive field of 87 pixels.
 

@@ -1,18 +1,18 @@
 """The control penalty: how large input gradients are, wherever they point."""
 
-from collections.abc import Callable
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.typing import ArrayLike
 
 from htfjax import _checks
 from htfjax._derivatives import only_slope
+from htfjax._types import Array, ArrayLike, Float, Key, Numbers, PyTree
 from htfjax.locality import inputs as _inputs
 from htfjax.locality.regularizer.regularizer import (
+    Apply,
+    Fit,
     Measured,
+    Statistics,
     check_key,
     checked_apply,
     checked_fit,
@@ -28,16 +28,16 @@ SECOND = (
 
 
 def gradient_norm_loss(
-    apply: Callable[..., tuple[jax.Array, Any]],
-    fit: Callable[[jax.Array], jax.Array],
-    params: Any,
-    statistics: Any,
-    x: ArrayLike,
+    apply: Apply[Statistics],
+    fit: Fit,
+    params: PyTree,
+    statistics: Statistics,
+    x: Numbers,
     *,
-    coefficient: Any,
-    labels: ArrayLike | None = None,
-    key: jax.Array | None = None,
-) -> tuple[jax.Array, tuple[Any, Measured]]:
+    coefficient: ArrayLike,
+    labels: Numbers | None = None,
+    key: Key[Array, ""] | None = None,
+) -> tuple[Float[Array, ""], tuple[Statistics, Measured]]:
     """fit(logits) + coefficient G, G = mean_i |g_i|^2 with g = d sum_i z_i / dx.
 
     Also smooths a network but says nothing about distance: what it does not do and the
@@ -59,7 +59,6 @@ def gradient_norm_loss(
       >>> float(seen.change), float(value)
       (36.0, 30.0)
     """
-
     _checks.real("coefficient", coefficient)
     check_key(key)
     apply, fit, images = checked_apply(apply), checked_fit(fit), _inputs.images("x", x)

@@ -1,21 +1,25 @@
 """Draws of the two patches of a training step: pytrees that are called with a key."""
 
 import dataclasses
+from collections.abc import Callable
 
 import jax
 
 from htfjax import _checks, _pytrees
+from htfjax._types import Array, Key
 from htfjax.locality import inputs as _inputs
 from htfjax.locality.regularizer import patches as _patches
 from htfjax.locality.regularizer.patches import Patch, either_order, random_patches
 
-__all__ = ["EitherOrder", "RandomPatches"]
+__all__ = ["Draw", "EitherOrder", "RandomPatches"]
+
+Draw = Callable[[jax.Array], tuple[Patch, Patch]]
 
 
 @_pytrees.register_checked
 @dataclasses.dataclass(frozen=True)
 class EitherOrder:
-    """Two boxes, which is P and which is Q by coin (IsSameClass).
+    """Two boxes, P and Q in an order drawn by a fair coin (IsSameClass).
 
     Their places are leaves: other distances retrace nothing.
 
@@ -37,7 +41,7 @@ class EitherOrder:
         """Checks what would otherwise fail inside a compiled step."""
         _patches.check_one_size(self.first, self.second)
 
-    def __call__(self, key: jax.Array) -> tuple[Patch, Patch]:
+    def __call__(self, key: Key[Array, ""]) -> tuple[Patch, Patch]:
         """P and Q."""
         return either_order(key, self.first, self.second)
 
@@ -71,7 +75,7 @@ class RandomPatches:
                             ("distance", distance), ("exactly", exactly)):  # fmt: skip
             object.__setattr__(self, name, value)
 
-    def __call__(self, key: jax.Array) -> tuple[Patch, Patch]:
+    def __call__(self, key: Key[Array, ""]) -> tuple[Patch, Patch]:
         """P and Q."""
         return random_patches(
             key, self.image_size, self.patch_size, distance=self.distance,

@@ -1,18 +1,21 @@
 """Patches of an image, and the ways to draw two of them inside a jitted step."""
 
 import dataclasses
-from typing import Any
+from typing import TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.typing import ArrayLike
 
 from htfjax import _checks, _pytrees
+from htfjax._types import Array, Key, Numbers, Shaped
 from htfjax.locality import inputs as _inputs
 
 __all__ = ["Patch", "either_order", "patch_gap", "random_patches", "swap_patch"]
+
+Tree = TypeVar("Tree")
+Place: TypeAlias = int | jax.Array  # ()
 
 
 @_pytrees.register_checked
@@ -30,8 +33,8 @@ class Patch:
       4
     """
 
-    top: Any  # () int
-    left: Any  # () int
+    top: Place
+    left: Place
     height: int = dataclasses.field(metadata={"static": True})
     width: int = dataclasses.field(metadata={"static": True})
 
@@ -44,13 +47,13 @@ class Patch:
             object.__setattr__(self, name, side)
 
 
-def traced_places(tree: Any) -> Any:
+def traced_places(tree: Tree) -> Tree:
     """A pytree whose patches have places that compiled programs trace.
 
     A Python integer would be static, and every other place another program.
     """
 
-    def traced(node: Any) -> Any:
+    def traced(node: object) -> object:
         if not isinstance(node, Patch):
             return node
         return jax.tree.map(lambda at: np.int32(at) if type(at) is int else at, node)
@@ -74,7 +77,7 @@ def insert(x: jax.Array, content: jax.Array, patch: Patch) -> jax.Array:
     return lax.dynamic_update_slice(x, content, _corner(patch))
 
 
-def swap_patch(x: ArrayLike, patch: Patch) -> jax.Array:
+def swap_patch(x: Numbers, patch: Patch) -> Shaped[Array, "B H W C"]:
     """Each image with the content that the next image of the batch has in the patch.
 
     x'_i = x_i outside Q, x'_i = x_{i+1 mod B} inside Q.
@@ -82,9 +85,6 @@ def swap_patch(x: ArrayLike, patch: Patch) -> jax.Array:
     Args:
       x: (B, H, W, C).
       patch: Q.
-
-    Returns:
-      (B, H, W, C).
 
     Raises:
       ValueError: the patch does not lie in the image, `x` is not (B, H, W, C).
@@ -105,7 +105,7 @@ def swap_patch(x: ArrayLike, patch: Patch) -> jax.Array:
     return insert(x, moved, patch)
 
 
-def patch_gap(patch: Patch, other: Patch) -> Any:
+def patch_gap(patch: Patch, other: Patch) -> Place:
     """Free pixels between two patches along the axis where they are farthest apart.
 
     Zero for touching patches, negative for overlapping ones.
@@ -128,7 +128,7 @@ def patch_gap(patch: Patch, other: Patch) -> Any:
     return largest(gaps)
 
 
-def either_order(key: jax.Array, first: Patch, second: Patch) -> tuple[Patch, Patch]:
+def either_order(key: Key[Array, ""], first: Patch, second: Patch) -> tuple[Patch, Patch]:
     """Two preset patches of one size, in an order drawn by a fair coin.
 
     Args:
@@ -160,7 +160,7 @@ def either_order(key: jax.Array, first: Patch, second: Patch) -> tuple[Patch, Pa
 
 
 def random_patches(
-    key: jax.Array,
+    key: Key[Array, ""],
     image_size: tuple[int, int],
     patch_size: int,
     *,
@@ -184,7 +184,7 @@ def random_patches(
       P and Q.
 
     Raises:
-      ValueError: no two patches of that size and distance fit (the message names the
+      ValueError: no two patches of that size and distance fit (the error names the
         largest distance), numbers out of range.
       TypeError: not integers, or not a typed key.
 
@@ -221,7 +221,7 @@ def random_patches(
     return Patch(top, left, side, side), Patch(other_top, other_left, side, side)
 
 
-def check_patch(name: str, patch: Any) -> None:
+def check_patch(name: str, patch: object) -> None:
     """A `Patch` of one place."""
     advice = "Patch(top, left, height, width) makes one"
     _checks.instance(name, patch, Patch, advice)
@@ -233,7 +233,7 @@ def check_patch(name: str, patch: Any) -> None:
             )
 
 
-def check_one_size(first: Any, second: Any) -> None:
+def check_one_size(first: Patch, second: Patch) -> None:
     """Two patches of equal height and width."""
     check_patch("first", first)
     check_patch("second", second)
@@ -244,7 +244,7 @@ def check_one_size(first: Any, second: Any) -> None:
         )
 
 
-def check_room(image_size: tuple[int, int], side: Any, distance: Any) -> tuple[int, int]:
+def check_room(image_size: tuple[int, int], side: int, distance: int) -> tuple[int, int]:
     """Side and distance of two square patches that fit an image."""
     side = _checks.at_least("patch_size", side, 1)
     distance = _checks.at_least("distance", distance, 0)
@@ -295,7 +295,7 @@ def check_apart(patch: Patch, other: Patch) -> None:
         )
 
 
-def _place(name: str, value: Any) -> Any:
+def _place(name: str, value: object) -> Place:
     """A row or column as Python integer, or an integer array of jax as it is."""
     if not isinstance(value, jax.Array):
         return _checks.at_least(name, value, 0)
@@ -311,5 +311,5 @@ def _corner(patch: Patch) -> tuple[jax.Array, ...]:
     return (jnp.int32(0), top, left, jnp.int32(0))
 
 
-def _maximum(values: list[Any]) -> jax.Array:
+def _maximum(values: list[Place]) -> jax.Array:
     return jnp.max(jnp.stack([jnp.asarray(value).astype(jnp.int32) for value in values]))

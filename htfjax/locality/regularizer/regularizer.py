@@ -9,22 +9,24 @@ tanh(g + h) couples P and Q.
 
 import warnings
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.typing import ArrayLike
 
 from htfjax import _checks
 from htfjax._derivatives import only_slope
+from htfjax._types import Array, ArrayLike, Float, Int, Key, Numbers, PyTree
 from htfjax.locality import inputs as _inputs
 from htfjax.locality.regularizer import patches as _patches
 from htfjax.locality.regularizer.cosine import mean_abs_cosine
 from htfjax.locality.regularizer.patches import Patch
 
 __all__ = [
+    "Apply",
+    "Fit",
     "Measured",
     "input_gradient_change",
     "regularized_loss",
@@ -32,11 +34,14 @@ __all__ = [
     "warn_if_blind",
 ]
 
+Statistics = TypeVar("Statistics")  # of a network, a pytree
+Fit = Callable[[jax.Array], jax.Array]
+Apply = Callable[..., tuple[jax.Array, Statistics]]
 # A start value above this means that hardly any unit sees both patches.
 BLIND = 0.95
 ROUNDING = 1e-2  # what a mean |cos| may exceed 1 by, in half precision
 BatchNorms = Literal["reference", "split", "frozen"]
-BATCH_NORMS = ("reference", "split", "frozen")
+BATCH_NORMS = get_args(BatchNorms)
 SECOND = (
     "The gradient in two stages has no derivative: for second derivatives use "
     "`input_gradient_change` for `training_gradient_change`, and `two_stage=False` in "
@@ -45,22 +50,22 @@ SECOND = (
 
 
 class Measured(NamedTuple):
-    """What a regularized step saw besides the value it descends on."""
+    """Measurements of a regularized step, besides the value it descends on."""
 
-    loss: jax.Array  # () the loss without the regularizer
-    change: jax.Array  # () mean |cos|, not multiplied by the coefficient; NaN if skipped
-    logits: jax.Array  # (B,) or (B, K), of the images as they are
-    unseen: jax.Array  # () int32, images whose gradient at P is zero; 0 if skipped
+    loss: Float[Array, ""]  # without the regularizer
+    change: Float[Array, ""]  # mean |cos|, without the coefficient; NaN if skipped
+    logits: Float[Array, "B *K"]  # of the images as they are
+    unseen: Int[Array, ""]  # images whose gradient at P is zero; 0 if skipped
 
 
 def input_gradient_change(
     logits_fn: Callable[[jax.Array], jax.Array],
-    x: ArrayLike,
+    x: Numbers,
     patch: Patch,
     other_patch: Patch,
     *,
-    labels: ArrayLike | None = None,
-) -> jax.Array:
+    labels: Numbers | None = None,
+) -> Float[Array, ""]:
     """Mean over i of |cos(g_i, g'_i)|, the input gradients before and after a swap.
 
     g = d sum_i z_i / dx restricted to P, at x; g' the same at x', in which Q holds the
@@ -84,9 +89,6 @@ def input_gradient_change(
       patch: P, where gradients are read.
       other_patch: Q, whose content is swapped; apart from P.
       labels: (B,) whole numbers, which of K logits each image contributes.
-
-    Returns:
-      ().
 
     Raises:
       ValueError: a batch of one, NaN in it, a patch outside the image, overlapping patches,
@@ -116,12 +118,12 @@ def input_gradient_change(
 
 def training_gradient_change(
     logits_fn: Callable[[jax.Array], jax.Array],
-    x: ArrayLike,
+    x: Numbers,
     patch: Patch,
     other_patch: Patch,
     *,
-    labels: ArrayLike | None = None,
-) -> jax.Array:
+    labels: Numbers | None = None,
+) -> Float[Array, ""]:
     """`input_gradient_change` with an equal gradient in two stages: one line of a loop.
 
     R depends on the weights through g and g' only. With u = dR/dg and u' = dR/dg' in
@@ -172,20 +174,20 @@ def training_gradient_change(
 
 
 def regularized_loss(
-    apply: Callable[..., tuple[jax.Array, Any]],
-    fit: Callable[[jax.Array], jax.Array],
-    params: Any,
-    statistics: Any,
-    x: ArrayLike,
-    patches: tuple[Patch, Patch],
+    apply: Apply[Statistics],
+    fit: Fit,
+    params: PyTree,
+    statistics: Statistics,
+    x: Numbers,
+    patches: tuple[Patch, Patch] | None,
     *,
-    coefficient: Any,
-    labels: ArrayLike | None = None,
+    coefficient: ArrayLike,
+    labels: Numbers | None = None,
     batch_norm: BatchNorms = "reference",
     momentum: float = 0.1,
-    key: jax.Array | None = None,
+    key: Key[Array, ""] | None = None,
     two_stage: bool = True,
-) -> tuple[jax.Array, tuple[Any, Measured]]:
+) -> tuple[Float[Array, ""], tuple[Statistics, Measured]]:
     """fit(logits) + coefficient R, for a network with batch statistics.
 
     A coefficient that is seen to be 0 (not a traced one) skips the regularizer and its
@@ -210,7 +212,7 @@ def regularized_loss(
       params: weights, a pytree.
       statistics: running statistics, a pytree (empty for networks without any).
       x: (B, H, W, C).
-      patches: P and Q.
+      patches: P and Q; None for a coefficient of 0.
       coefficient: of R.
       labels: (B,) whole numbers, needed for K logits.
       batch_norm: "reference", "split" or "frozen".
@@ -268,7 +270,7 @@ def regularized_loss(
     return loss + penalty.astype(loss.dtype), (after, measured)
 
 
-def warn_if_blind(change: Any, threshold: float = BLIND) -> bool:
+def warn_if_blind(change: Numbers, threshold: float = BLIND) -> bool:
     """Warns when the regularizer starts near 1, or as NaN: it cannot help there.
 
     Mean |cos| is 1 and its gradient vanishes when no unit sees both patches (a receptive
@@ -319,13 +321,13 @@ def is_zero(coefficient: Any) -> bool:
     return _checks.concrete(coefficient) and float(coefficient) == 0
 
 
-def checked_apply(apply: Any) -> Callable[..., tuple[jax.Array, Any]]:
+def checked_apply(apply: Apply[Statistics]) -> Apply[Statistics]:
     """A network whose answer is looked at: logits of as many images, and statistics."""
     _checks.function("apply", apply)
 
     def checked(
-        params: Any, statistics: Any, x: jax.Array, **options: Any
-    ) -> tuple[jax.Array, Any]:
+        params: PyTree, statistics: Statistics, x: jax.Array, **options: Any
+    ) -> tuple[jax.Array, Statistics]:
         answer = apply(params, statistics, x, **options)
         if not isinstance(answer, tuple | list) or len(answer) != 2:
             raise TypeError(
@@ -336,7 +338,7 @@ def checked_apply(apply: Any) -> Callable[..., tuple[jax.Array, Any]]:
     return checked
 
 
-def checked_fit(fit: Any) -> Callable[[jax.Array], jax.Array]:
+def checked_fit(fit: Fit) -> Fit:
     """A loss of the logits whose answer is looked at: one floating number."""
     _checks.function("fit", fit)
 
@@ -352,18 +354,18 @@ def checked_fit(fit: Any) -> Callable[[jax.Array], jax.Array]:
     return checked
 
 
-def check_key(key: Any) -> None:
+def check_key(key: object) -> None:
     """A typed key, or None."""
     if key is not None:
         _checks.key("key", key)
 
 
-def _two_keys(key: Any) -> tuple:
+def _two_keys(key: jax.Array | None) -> tuple:
     check_key(key)
     return (None, None) if key is None else tuple(jax.random.split(key))
 
 
-def _two_patches(patches: Any) -> tuple[Patch, Patch]:
+def _two_patches(patches: object) -> tuple[Patch, Patch]:
     if not isinstance(patches, tuple | list) or len(patches) != 2:
         raise TypeError(
             f"`patches` must be two patches (P, Q), got {_checks.spell(patches)}."
@@ -371,7 +373,7 @@ def _two_patches(patches: Any) -> tuple[Patch, Patch]:
     return patches[0], patches[1]
 
 
-def _swapped(x: Any, patch: Patch, other_patch: Patch) -> tuple[jax.Array, jax.Array]:
+def _swapped(x: Numbers, patch: Patch, other_patch: Patch) -> tuple[jax.Array, jax.Array]:
     """Checked images, and the same with contents of Q from the next image."""
     x = _inputs.images("x", x)
     if x.shape[0] < 2:
@@ -405,7 +407,7 @@ def _both_passes(logits_fn: Callable[[jax.Array], jax.Array]) -> Callable:
 
 
 def _in_turn(
-    apply: Callable, params: Any, statistics: Any, keys: tuple, momentum: float
+    apply: Callable, params: PyTree, statistics: PyTree, keys: tuple, momentum: float
 ) -> Callable:
     """Two passes, running statistics handed from the first to the second."""
     del momentum
@@ -419,7 +421,7 @@ def _in_turn(
 
 
 def _side_by_side(
-    apply: Callable, params: Any, statistics: Any, keys: tuple, momentum: float
+    apply: Callable, params: PyTree, statistics: PyTree, keys: tuple, momentum: float
 ) -> Callable:
     """One batched pass, statistics per half; their updates composed in order.
 
@@ -428,7 +430,7 @@ def _side_by_side(
     """
 
     def both(xs: tuple) -> tuple:
-        def half(x: jax.Array, key: Any) -> tuple:
+        def half(x: jax.Array, key: jax.Array | None) -> tuple:
             return apply(params, statistics, x, train=True, key=key)
 
         key = None if keys[0] is None else jnp.stack(keys)
@@ -444,7 +446,7 @@ def _side_by_side(
 
 
 def _at_rest(
-    apply: Callable, params: Any, statistics: Any, keys: tuple, momentum: float
+    apply: Callable, params: PyTree, statistics: PyTree, keys: tuple, momentum: float
 ) -> Callable:
     """One pass over both halves with running statistics."""
     del keys, momentum
@@ -498,14 +500,16 @@ def _two_stage(
     return change, weight * change + slope, unseen, aux
 
 
-def _total(logits: tuple[jax.Array, jax.Array], labels: Any, source: str) -> jax.Array:
+def _total(
+    logits: tuple[jax.Array, jax.Array], labels: Numbers | None, source: str
+) -> jax.Array:
     """Sum over both passes and all images of the logit that counts."""
     first, second = (jnp.sum(counted(z, labels, source)) for z in logits)
     return first + second
 
 
 def counted(
-    logits: jax.Array, labels: Any, source: str, *, needed: bool = True
+    logits: jax.Array, labels: Numbers | None, source: str, *, needed: bool = True
 ) -> jax.Array:
     """One logit per image: (B,) as it is, (B, K) at the labels.
 

@@ -11,7 +11,6 @@ import urllib.error
 import urllib.request
 import zlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -233,7 +232,8 @@ def _unpack(archive: Path, target: Path, names: list[str], known: dict[str, str]
             target.mkdir(exist_ok=True)
             digests = {}
             for name in names:
-                source: Any = tar.extractfile(members[name])
+                source = tar.extractfile(members[name])
+                assert source is not None  # a regular file
                 content = source.read()
                 digests[name] = hashlib.sha256(content).hexdigest()
                 present = _digests.file_digest(target / name)

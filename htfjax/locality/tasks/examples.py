@@ -1,4 +1,4 @@
-"""Examples: pytrees with `count` and `batch(rows) -> (x, y)`, and what is made of them."""
+"""Examples: pytrees with `count` and `batch(rows) -> (x, y)`, joined and selected."""
 
 import dataclasses
 from typing import Any
@@ -8,7 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from htfjax import _checks, _pytrees
+from htfjax._types import Numbers
 from htfjax.locality import inputs as _inputs
+from htfjax.locality.inputs import Examples
 
 __all__ = ["ArrayExamples", "join_examples", "select_examples"]
 
@@ -16,7 +18,7 @@ __all__ = ["ArrayExamples", "join_examples", "select_examples"]
 @_pytrees.register_checked
 @dataclasses.dataclass(frozen=True, eq=False)
 class ArrayExamples:
-    """Images and labels that are there as arrays.
+    """Images and labels held as arrays.
 
     Args:
       images: (N, H, W, C); floats keep their dtype, bytes and other integers are stored as
@@ -46,10 +48,10 @@ class ArrayExamples:
 
     @property
     def count(self) -> int:
-        """How many examples there are."""
+        """The number of examples."""
         return self.images.shape[0]
 
-    def batch(self, rows: Any) -> tuple[jax.Array, jax.Array]:
+    def batch(self, rows: Numbers) -> tuple[Float[Array, "*B H W C"], Float[Array, "*B"]]:
         """Examples of the given numbers: x (B, H, W, C), y (B,) in x's dtype.
 
         Labels of images in half precision are float32.
@@ -69,14 +71,14 @@ class ArrayExamples:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Joined:
-    first: Any
-    second: Any
+    first: Examples
+    second: Examples
 
     @property
     def count(self) -> int:
         return self.first.count + self.second.count
 
-    def batch(self, rows: Any) -> tuple[jax.Array, jax.Array]:
+    def batch(self, rows: jax.Array) -> tuple[jax.Array, jax.Array]:
         rows = check_rows(rows, self.count)
         inside = rows < self.first.count
         x, y = self.first.batch(jnp.minimum(rows, self.first.count - 1))
@@ -87,18 +89,18 @@ class _Joined:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Selected:
-    examples: Any
+    examples: Examples
     rows: jax.Array  # (N,) int32
 
     @property
     def count(self) -> int:
         return self.rows.shape[0]
 
-    def batch(self, rows: Any) -> tuple[jax.Array, jax.Array]:
+    def batch(self, rows: jax.Array) -> tuple[jax.Array, jax.Array]:
         return self.examples.batch(self.rows[check_rows(rows, self.count)])
 
 
-def join_examples(first: Any, second: Any) -> Any:
+def join_examples(first: Examples, second: Examples) -> Examples:
     """Examples of the one, then of the other; images of one shape.
 
     For the control that trains on training and test examples together.
@@ -127,7 +129,7 @@ def join_examples(first: Any, second: Any) -> Any:
     return _Joined(first, second)
 
 
-def select_examples(examples: Any, rows: Any) -> Any:
+def select_examples(examples: Examples, rows: Numbers) -> Examples:
     """Some of the examples, for validation splits and learning curves.
 
     Raises:
@@ -147,7 +149,7 @@ def select_examples(examples: Any, rows: Any) -> Any:
     return _Selected(examples, rows)
 
 
-def check_rows(rows: Any, count: int) -> jax.Array:
+def check_rows(rows: Numbers, count: int) -> jax.Array:
     """Numbers of examples as int32, any shape, in range where that can be seen.
 
     Raises:

@@ -1,7 +1,7 @@
 """Labelled images, as bytes, from which tasks are composed."""
 
 import dataclasses
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -66,19 +66,19 @@ class Images:
             object.__setattr__(self, field, value)
 
 
-def take(images: Images, rows: Any, name: str) -> Images:
+def take(images: Images, rows: np.ndarray | slice, name: str) -> Images:
     """Some of the images under another name."""
     return dataclasses.replace(
         images, pixels=images.pixels[rows], labels=images.labels[rows], name=name
     )
 
 
-def check_images(name: str, value: Any) -> None:
+def check_images(name: str, value: object) -> None:
     """Labelled images."""
     _checks.instance(name, value, Images, "`load_digits` gives some")
 
 
-def _bytes(name: str, values: Any) -> np.ndarray:
+def _bytes(name: str, values: object) -> np.ndarray:
     """Whole numbers from 0 to 255 as uint8."""
     exact = _inputs.on_host(name, values)
     if exact.dtype == np.uint8:
@@ -95,16 +95,17 @@ def _bytes(name: str, values: Any) -> np.ndarray:
     return cast
 
 
-def _per_channel(name: str, values: Any, channels: int) -> tuple[float, ...]:
+def _per_channel(
+    name: str, values: float | Sequence[float], channels: int
+) -> tuple[float, ...]:
     """One number for all channels, or one for each."""
-    values = _checks.as_sequence(values)
-    if not isinstance(values, tuple | list):
-        values = (values,)
-    if len(values) not in (1, channels):
+    given = _checks.as_sequence(values)
+    numbers = given if isinstance(given, tuple | list) else (given,)
+    if len(numbers) not in (1, channels):
         raise ValueError(
-            f"`{name}={_checks.spell(values)}` must have one entry, or one for each of the "
+            f"`{name}={_checks.spell(numbers)}` must have one entry, or one for each of the "
             f"{channels} channels."
         )
-    for value in values:
+    for value in numbers:
         _checks.real(name, value)
-    return tuple(float(value) for value in values)
+    return tuple(float(value) for value in numbers)

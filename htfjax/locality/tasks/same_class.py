@@ -1,7 +1,7 @@
 """IsSameClass: two images far apart on an empty canvas; do they show the same class?"""
 
 import dataclasses
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -9,8 +9,9 @@ import numpy as np
 from jax import lax
 
 from htfjax import _checks
+from htfjax._types import Array, Float, Key, Numbers
 from htfjax.locality import inputs as _inputs
-from htfjax.locality.regularizer.patches import Patch
+from htfjax.locality.regularizer.patches import Patch, Place
 from htfjax.locality.tasks import images as _images
 from htfjax.locality.tasks import streams
 from htfjax.locality.tasks.examples import check_rows
@@ -26,7 +27,7 @@ __all__ = [
 ]
 
 
-OTHERS = ("image", "class")
+Other = Literal["image", "class"]
 
 
 class Pairs(NamedTuple):
@@ -37,13 +38,13 @@ class Pairs(NamedTuple):
 
 
 def same_class_pairs(
-    key: jax.Array,
+    key: Key[Array, ""],
     images: Images,
     count: int,
     *,
-    other: Literal["image", "class"] = "image",
+    other: Other = "image",
 ) -> Pairs:
-    """Pairs of images; a fair coin each says whether both are of one class.
+    """Pairs of images; a fair coin per pair says whether both are of one class.
 
     Same class: a uniform class and two uniform images of it, with replacement, so both may
     be one image. Different classes: a uniform class, a uniform image of it, and
@@ -60,12 +61,9 @@ def same_class_pairs(
       count: how many pairs.
       other: how the second image of a negative pair is drawn.
 
-    Returns:
-      `Pairs` of `count` pairs.
-
     Raises:
       ValueError: fewer than two classes, no pairs, another word for `other`.
-      TypeError: no typed key, or something that is no `Images`.
+      TypeError: not a typed key, or not `Images`.
 
     Source: arXiv:2201.11729, IsSameClass.
 
@@ -80,7 +78,7 @@ def same_class_pairs(
     """
     _images.check_images("images", images)
     count = _checks.at_least("count", count, 1)
-    _checks.one_of("other", other, OTHERS)
+    _checks.one_of("other", other, get_args(Other))
     rng = streams.stream(streams.key_words(key))
     order = np.argsort(images.labels, kind="stable")
     _, starts, sizes = np.unique(
@@ -123,16 +121,16 @@ class SameClassExamples:
     labels: jax.Array  # (N,) uint8
     scale: jax.Array  # (C,) float32; a network sees pixels * scale + shift
     shift: jax.Array  # (C,) float32
-    distance: Any  # () int; a leaf, so that other distances retrace nothing
+    distance: Place  # a leaf, so that other distances retrace nothing
     canvas: tuple[int, int] = dataclasses.field(metadata={"static": True})
     name: str = dataclasses.field(metadata={"static": True})
 
     @property
     def count(self) -> int:
-        """How many examples there are."""
+        """The number of examples."""
         return self.rows.shape[0]
 
-    def batch(self, rows: Any) -> tuple[jax.Array, jax.Array]:
+    def batch(self, rows: Numbers) -> tuple[Float[Array, "*B H W C"], Float[Array, "*B"]]:
         """Examples of the given numbers: x (B, H, W, C), y (B,) in {0, 1}, float32.
 
         Works under jit, where numbers are not checked.
@@ -278,7 +276,7 @@ def same_class_patches(examples: SameClassExamples) -> tuple[Patch, Patch]:
     return Patch(top, first, height, width), Patch(top, second, height, width)
 
 
-def _checked_pairs(pairs: Any) -> tuple[np.ndarray, np.ndarray]:
+def _checked_pairs(pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
     """Rows (N, 2) and labels (N,) in {0, 1}, N at least one."""
     advice = "`same_class_pairs` draws them"
     _checks.instance("pairs", pairs, Pairs, advice)
@@ -291,7 +289,7 @@ def _checked_pairs(pairs: Any) -> tuple[np.ndarray, np.ndarray]:
 
 def _corners(
     box: tuple[int, int], examples: SameClassExamples
-) -> tuple[tuple[int, int], tuple[int, int]]:
+) -> tuple[tuple[Place, Place], tuple[Place, Place]]:
     """(top, left) of both images."""
     height, width = examples.canvas
     first = width // 2 - box[1] - examples.distance // 2

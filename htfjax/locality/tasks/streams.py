@@ -1,17 +1,16 @@
 """NumPy random streams that follow from a typed key, for data drawn on the host."""
 
-from typing import Any
-
 import jax
 import numpy as np
 from numpy.random import Generator, Philox, SeedSequence
 
 from htfjax import _checks
+from htfjax._types import Array, Key
 
 __all__ = ["key_words", "stream"]
 
 
-def key_words(key: Any) -> tuple[int, ...]:
+def key_words(key: Key[Array, ""]) -> tuple[int, ...]:
     """The words of a typed key, the same on every machine.
 
     Raises:

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
@@ -39,10 +40,10 @@ def bilinear(
     """
     primitive = Primitive(name)
 
-    def abstract(x: Any, w: Any, **given: Any) -> Any:
+    def abstract(x: ShapedArray, w: ShapedArray, **given: Any) -> ShapedArray:
         return x.update(shape=shape(x, w, **given))
 
-    def batched(args: Any, axes: Any, **given: Any) -> tuple[jax.Array, int]:
+    def batched(args: tuple, axes: tuple, **given: Any) -> tuple[jax.Array, int]:
         (x, w), (axis, other) = args, axes
         if other is not None:
             each = jax.vmap(lambda x, w: function(x, w, **given), in_axes=(axis, other))

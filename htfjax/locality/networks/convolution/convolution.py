@@ -1,15 +1,15 @@
 """Two-dimensional convolution, the way that is fast where it runs."""
 
 import functools
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.typing import ArrayLike
 
 from htfjax import _checks
 from htfjax._platforms import by_platform
+from htfjax._types import Array, Float, Numbers, Precision
 from htfjax.locality import inputs as _inputs
 from htfjax.locality.networks.convolution.minimal_filtering import convolve_minimally, pays
 from htfjax.locality.networks.convolution.window_products import multiply_windows
@@ -17,21 +17,21 @@ from htfjax.locality.networks.convolution.windows import num_windows, shifted
 
 __all__ = ["convolve", "max_pool"]
 
-METHODS = ("auto", "matmul", "native")
-AUTO = {"cpu": "matmul", "cuda": "native", "tpu": "native"}
 Method = Literal["auto", "matmul", "native"]
+METHODS = get_args(Method)
+AUTO = {"cpu": "matmul", "cuda": "native", "tpu": "native"}
 DIMENSIONS = ("NHWC", "OHWI", "NHWC")
 
 
 def convolve(
-    x: ArrayLike,
-    kernel: ArrayLike,
+    x: Numbers,
+    kernel: Numbers,
     *,
     stride: int = 1,
     padding: int = 0,
     method: Method = "auto",
-    precision: lax.PrecisionLike = None,
-) -> jax.Array:
+    precision: Precision = None,
+) -> Float[Array, "B h w O"]:
     """y[b, i, j] = sum_{a, c} K[:, a, c] x[b, s i + a - p, s j + c - p], zeros outside.
 
     "matmul" is made of matrix products: XLA on CPUs is several times slower with its own
@@ -112,8 +112,8 @@ def _convolve(
     return multiply_windows(x, kernel, stride=stride, **options)
 
 
-def max_pool(x: ArrayLike, size: int, stride: int, padding: int) -> jax.Array:
-    """Maximum over windows, ties going to the first of them: (B, H, W, C) -> (B, h, w, C).
+def max_pool(x: Numbers, size: int, stride: int, padding: int) -> Float[Array, "B h w C"]:
+    """Maximum over windows, ties going to the first of them; x is (B, H, W, C).
 
     Columns first, then rows, as maxima of shifted copies: XLA's window maximum has slow
     derivatives on CPUs.
@@ -146,7 +146,7 @@ def max_pool(x: ArrayLike, size: int, stride: int, padding: int) -> jax.Array:
     return x
 
 
-def _four_axes(name: str, values: Any) -> jax.Array:
+def _four_axes(name: str, values: object) -> jax.Array:
     """Real numbers with four axes, none empty but the first; integers become floats."""
     x = _inputs.numbers(name, values)
     if x.ndim != 4 or 0 in x.shape[1:]:

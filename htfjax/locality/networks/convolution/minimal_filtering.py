@@ -11,12 +11,15 @@ again, with the same transformed kernel.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.core import ShapedArray
+from jax.interpreters.ad import UndefinedPrimal
 
+from htfjax._types import Precision
 from htfjax.locality.networks.convolution.bilinear import bilinear
 from htfjax.locality.networks.convolution.windows import num_windows
 
@@ -80,7 +83,7 @@ def pays(x: jax.Array, kernel: jax.Array, padding: int) -> bool:
 
 
 def convolve_minimally(
-    x: jax.Array, kernel: jax.Array, *, padding: int, precision: Any
+    x: jax.Array, kernel: jax.Array, *, padding: int, precision: Precision
 ) -> jax.Array:
     """Convolution of (B, H, W, C) with (O, 3, 3, C), of stride one and padding below 3."""
     return _convolve(x, kernel, padding=padding, turned=False, precision=precision)
@@ -96,14 +99,14 @@ def _sizes(shape: Sequence[int], padding: int) -> tuple[int, int]:
 
 
 def _shape(
-    x: Any, kernel: Any, *, padding: int, turned: bool, precision: Any
+    x: ShapedArray, kernel: ShapedArray, *, padding: int, turned: bool, precision: Precision
 ) -> tuple[int, ...]:
     del precision
     return x.shape[0], *_sizes(x.shape, padding), kernel.shape[3 if turned else 0]
 
 
 def _products(
-    x: jax.Array, kernel: jax.Array, *, padding: int, turned: bool, precision: Any
+    x: jax.Array, kernel: jax.Array, *, padding: int, turned: bool, precision: Precision
 ) -> jax.Array:
     """The convolution, or with `turned` that of (B, H, W, O) with the kernel turned."""
     algorithm = _algorithm(x.shape, padding)
@@ -120,12 +123,12 @@ def _products(
 
 def _to_image(
     cotangent: jax.Array,
-    x: Any,
+    x: UndefinedPrimal,
     kernel: jax.Array,
     *,
     padding: int,
     turned: bool,
-    precision: Any,
+    precision: Precision,
 ) -> jax.Array:
     del x
     return _convolve(
@@ -140,11 +143,11 @@ def _to_image(
 def _to_kernel(
     cotangent: jax.Array,
     x: jax.Array,
-    kernel: Any,
+    kernel: UndefinedPrimal,
     *,
     padding: int,
     turned: bool,
-    precision: Any,
+    precision: Precision,
 ) -> jax.Array:
     """The algorithm read backwards: cotangents of its products times its tiles."""
     del kernel
@@ -177,7 +180,7 @@ def _after(x: jax.Array, cotangent: jax.Array) -> jax.Array:
 
 
 def _multiply(
-    left: jax.Array, right: jax.Array, axis: int, other: int, precision: Any
+    left: jax.Array, right: jax.Array, axis: int, other: int, precision: Precision
 ) -> jax.Array:
     dimensions = (((axis,), (other,)), ((), ()))
     return lax.dot_general(left, right, dimensions, precision=precision)

@@ -6,12 +6,13 @@ the images are what is kept for the gradient of the kernel; within one program X
 find that it needs the windows of the forward pass again, and keep those.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.core import ShapedArray
+from jax.interpreters.ad import UndefinedPrimal
 
+from htfjax._types import Precision
 from htfjax.locality.networks.convolution.bilinear import bilinear
 from htfjax.locality.networks.convolution.windows import (
     num_windows,
@@ -23,14 +24,14 @@ __all__ = ["multiply_windows"]
 
 
 def multiply_windows(
-    x: jax.Array, kernel: jax.Array, *, stride: int, padding: int, precision: Any
+    x: jax.Array, kernel: jax.Array, *, stride: int, padding: int, precision: Precision
 ) -> jax.Array:
     """Convolution of (B, H, W, C) with (O, high, wide, C)."""
     return _multiply(x, kernel, stride=stride, padding=padding, precision=precision)
 
 
 def _products(
-    x: jax.Array, kernel: jax.Array, *, stride: int, padding: int, precision: Any
+    x: jax.Array, kernel: jax.Array, *, stride: int, padding: int, precision: Precision
 ) -> jax.Array:
     outputs, high, wide, _ = kernel.shape
     windows = window_rows(x, (high, wide), stride, padding)
@@ -41,7 +42,7 @@ def _products(
 
 
 def _shape(
-    x: Any, kernel: Any, *, stride: int, padding: int, precision: Any
+    x: ShapedArray, kernel: ShapedArray, *, stride: int, padding: int, precision: Precision
 ) -> tuple[int, ...]:
     del precision
     h, w = (
@@ -53,12 +54,12 @@ def _shape(
 
 def _to_image(
     cotangent: jax.Array,
-    x: Any,
+    x: UndefinedPrimal,
     kernel: jax.Array,
     *,
     stride: int,
     padding: int,
-    precision: Any,
+    precision: Precision,
 ) -> jax.Array:
     """What every window wants of its pixels, added up."""
     outputs = kernel.shape[0]
@@ -71,11 +72,11 @@ def _to_image(
 def _to_kernel(
     cotangent: jax.Array,
     x: jax.Array,
-    kernel: Any,
+    kernel: UndefinedPrimal,
     *,
     stride: int,
     padding: int,
-    precision: Any,
+    precision: Precision,
 ) -> jax.Array:
     """Cotangents times windows, summed over pixels."""
     shape = kernel.aval.shape

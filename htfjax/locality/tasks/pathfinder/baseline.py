@@ -1,11 +1,12 @@
-"""Baselines of Pathfinder: what the two marks alone say about the label."""
+"""Baselines of Pathfinder: prediction of the label from the two marks alone."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from htfjax import _checks
+from htfjax._types import Numbers
 from htfjax.locality import inputs as _inputs
 from htfjax.locality.tasks.pathfinder.draw import (
     PathfinderImages,
@@ -44,7 +45,7 @@ class PositionBaseline(NamedTuple):
 
 
 def marker_distance_baseline(
-    distances: Any, labels: Any, *, folds: int = 5, width: float = 2.0
+    distances: Numbers, labels: Numbers, *, folds: int = 5, width: float = 2.0
 ) -> MarkerBaseline:
     """The accuracy on Pathfinder that needs no path: a classifier of the distance alone.
 
@@ -146,7 +147,7 @@ def marker_position_baseline(
 
 
 def _checked_labels(
-    labels: Any, count: int, folds: Any, name: str = "labels"
+    labels: Numbers, count: int, folds: int, name: str = "labels"
 ) -> tuple[np.ndarray, int]:
     """Labels (N,) int, both 0 and 1 among them, and the number of folds."""
     given = _inputs.on_host(name, labels)

@@ -5,12 +5,12 @@ import multiprocessing
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from itertools import repeat
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import jax
 import numpy as np
 
 from htfjax import _checks
+from htfjax._types import Array, Float, Key
 from htfjax.locality import inputs as _inputs
 from htfjax.locality.tasks import streams
 from htfjax.locality.tasks.pathfinder.chunk import CHUNK, Chunk, draw_chunk
@@ -36,7 +36,7 @@ class PathfinderImages(NamedTuple):
 
 
 def draw_pathfinder(
-    key: jax.Array,
+    key: Key[Array, ""],
     settings: PathfinderSettings,
     count: int,
     *,
@@ -93,8 +93,8 @@ def draw_pathfinder(
     )
 
 
-def marker_distances(images: PathfinderImages) -> np.ndarray:
-    """Distance of both marks in pixels of the drawn image, (N,).
+def marker_distances(images: PathfinderImages) -> Float[np.ndarray, "N"]:
+    """Distance of both marks in pixels of the drawn image.
 
     Raises:
       TypeError: not `PathfinderImages`. ValueError: marks that are not (N, 2, 2).
@@ -113,13 +113,13 @@ def marker_distances(images: PathfinderImages) -> np.ndarray:
     return np.sqrt((apart**2).sum(axis=1))
 
 
-def check_images(name: str, images: Any) -> None:
+def check_images(name: str, images: object) -> None:
     """Pathfinder images."""
     advice = "`draw_pathfinder` makes some"
     _checks.instance(name, images, PathfinderImages, advice)
 
 
-def checked_marks(name: str, marks: Any) -> np.ndarray:
+def checked_marks(name: str, marks: np.ndarray) -> np.ndarray:
     """Rows and columns of both marks, (N, 2, 2) int."""
     places = np.asarray(_inputs.on_host(name, _checks.integer_array(name, marks)))
     _checks.shape(name, places, (None, 2, 2), "(N, 2, 2)")

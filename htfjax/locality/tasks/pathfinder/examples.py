@@ -1,4 +1,4 @@
-"""Pathfinder images as examples of a task, and as one file a setting."""
+"""Pathfinder images as examples of a task, and as one file per setting."""
 
 import dataclasses
 import json
@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from htfjax import _archives, _checks, _digests, _files
+from htfjax._types import Array, Float, Key, Numbers
 from htfjax.locality.tasks import streams
 from htfjax.locality.tasks.examples import check_rows
 from htfjax.locality.tasks.pathfinder.draw import (
@@ -48,10 +49,10 @@ class PathfinderExamples:
 
     @property
     def count(self) -> int:
-        """How many examples there are."""
+        """The number of examples."""
         return self.pixels.shape[0]
 
-    def batch(self, rows: Any) -> tuple[jax.Array, jax.Array]:
+    def batch(self, rows: Numbers) -> tuple[Float[Array, "*B s s 1"], Float[Array, "*B"]]:
         """Examples of the given numbers: x (B, s, s, 1), y (B,) in {0, 1}, float32.
 
         Works under jit, where numbers are not checked.
@@ -119,7 +120,7 @@ def pathfinder_examples(
     )
 
 
-def _checked_bytes(name: str, images: Any) -> PathfinderImages:
+def _checked_bytes(name: str, images: PathfinderImages) -> PathfinderImages:
     """Images whose pixels and labels are bytes, and fit each other."""
     check_images(name, images)
     pixels = _checks.integer_array(f"{name}.pixels", images.pixels)
@@ -132,7 +133,7 @@ def _checked_bytes(name: str, images: Any) -> PathfinderImages:
     )
 
 
-def _checked_slice(rows: Any) -> slice:
+def _checked_slice(rows: slice) -> slice:
     _checks.instance("rows", rows, slice, "slice(0, 10_000) takes the first ones")
     for name in ("start", "stop", "step"):
         value = getattr(rows, name)
@@ -145,7 +146,7 @@ def _checked_slice(rows: Any) -> slice:
 
 def stored_pathfinder(
     folder: str | os.PathLike,
-    key: jax.Array,
+    key: Key[Array, ""],
     settings: PathfinderSettings,
     count: int,
     *,
@@ -153,7 +154,7 @@ def stored_pathfinder(
 ) -> PathfinderImages:
     """`draw_pathfinder`, drawn once and then read from a file in `folder`.
 
-    One file a setting, key and count; its name begins with size and path length.
+    One file per setting, key and count; its name begins with size and path length.
 
     Raises:
       ValueError: as `draw_pathfinder`, or the file is damaged (it is named).
