@@ -87,7 +87,7 @@ def _one_hot(
 def sensing(inner: int = 3) -> dict[str, Any]:
     """Node-major products against the batch-major einsum, on dense vectors."""
     factors, _, targets = schemes.problem(*CASES["order 4, D 8, widths 512, B 2048"])
-    vectors = htf.random_vectors(jax.random.key(5), (8,) * 4, 2048, jnp.float32)
+    vectors = htf.random_vectors(jax.random.key(5), (8,) * 4, 2048, dtype=jnp.float32)
     vectors = tuple(3 * x for x in vectors)
     stacked = jnp.stack(vectors, axis=1)
     cases = {

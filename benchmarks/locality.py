@@ -174,7 +174,9 @@ def separation() -> dict[str, float]:
         def logits(x: jax.Array) -> jax.Array:
             return net.apply(params, statistics, x, train=False)[0]
 
-        return locality.separation_spectrum(logits, images, p, q, 32, contexts=1).centred
+        return locality.separation_spectrum(
+            logits, images, p, q, num=32, contexts=1
+        ).centred
 
     program = jax.jit(spectrum).lower(images).compile()
     found = harness.milliseconds(lambda: jax.block_until_ready(program(images)), 3)

@@ -82,7 +82,7 @@ def small_loss(width: int = 8, count: int = 64) -> tuple[htf.Factors, Any]:
 def sensing(width: int, count: int) -> tuple[htf.Factors, Any]:
     """Factors of order 4, D 8, and a loss on dense rank-one measurements."""
     factors, _, targets = small(width, count)
-    vectors = htf.random_vectors(jax.random.key(1), (8,) * 4, count, jnp.float32)
+    vectors = htf.random_vectors(jax.random.key(1), (8,) * 4, count, dtype=jnp.float32)
     return factors, htf.sensing_loss(jnp.stack(vectors), targets)
 
 

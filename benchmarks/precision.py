@@ -31,7 +31,7 @@ def problem(tree: htf.ModeTree, dims: int, width: int) -> tuple[htf.Factors, Any
     weights = tuple(w / np.sqrt(w.shape[0]) for w in factors.weights)
     factors = htf.Factors(tree=tree, weights=weights)
     indices = htf.random_indices(keys[1], htf.mode_dims(factors), 500)
-    vectors = htf.random_vectors(keys[2], htf.mode_dims(factors), 500, jnp.float64)
+    vectors = htf.random_vectors(keys[2], htf.mode_dims(factors), 500, dtype=jnp.float64)
     return factors, indices, vectors, jax.random.normal(keys[3], (500,), jnp.float64)
 
 

@@ -53,7 +53,7 @@ def measure(order: int) -> dict[str, Any]:
     factors, indices, targets = schemes.problem(htf.perfect(order), 2, 8, 1000)
     grouped = htf.group(factors)
     completion = htf.completion_loss(factors.tree, 2, indices, targets)
-    vectors = htf.random_vectors(jax.random.key(2), (2,) * order, 1000, jnp.float32)
+    vectors = htf.random_vectors(jax.random.key(2), (2,) * order, 1000, dtype=jnp.float32)
     sensing = htf.sensing_loss(jnp.stack(vectors), targets)
     many = htf.sensing_loss(vectors, targets)
     batch = htf.minibatch_loss(completion, 100)

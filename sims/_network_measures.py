@@ -92,7 +92,13 @@ def _measure(
         for_patches, logits, filled, side, distances, pairs=PAIRS
     )
     spectrum = locality.separation_spectrum(
-        logits, x, patches[0], patches[1], num, contexts=min(16, x.shape[0]), key=for_null
+        logits,
+        x,
+        patches[0],
+        patches[1],
+        num=num,
+        contexts=min(16, x.shape[0]),
+        key=for_null,
     )
 
     def in_units(values: jax.Array) -> jax.Array:

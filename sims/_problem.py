@@ -113,7 +113,7 @@ def _observe_target(
     dims, count = setting.mode_dims, config.observed
     options: dict[str, Any] = {"penalty": config.penalty, "threshold": config.threshold}
     if config.task == "sensing":
-        vectors = htf.random_vectors(key, dims, count, target.dtype)
+        vectors = htf.random_vectors(key, dims, count, dtype=target.dtype)
         values = _measure(target, vectors)
         return htf.sensing_loss(vectors, values, **options), None
     if config.task == "matrix_sensing":
@@ -121,7 +121,7 @@ def _observe_target(
             raise SettingError(
                 f"`--task matrix_sensing` needs order 2, the tree has {len(dims)} modes."
             )
-        matrices = htf.random_matrices(key, dims, count, target.dtype)
+        matrices = htf.random_matrices(key, dims, count, dtype=target.dtype)
         values = jnp.einsum("bij,ij->b", matrices, target, precision="highest")
         return htf.matrix_sensing_loss(matrices, values, **options), None
     if count > math.prod(dims):

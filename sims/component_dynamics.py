@@ -93,7 +93,7 @@ def _compare(start: Any, loss: Any, config: Config, balanced: bool) -> tuple[Any
         }
 
     def observe(factors: htf.Factors) -> Any:
-        bounds = htf.theory.growth_bounds(factors, loss, eps)
+        bounds = htf.theory.growth_bounds(factors, loss, eps=eps)
         return {
             "sigma": htf.local_component_norms(factors),
             "rate": htf.growth_rates(factors, loss),

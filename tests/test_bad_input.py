@@ -530,13 +530,13 @@ MISTAKES = [
     ),
     (
         "penalize_word",
-        lambda: htf.penalize(jnp.ones(2), "mse"),
+        lambda: htf.penalize(jnp.ones(2), penalty="mse"),
         ValueError,
         "`penalty='mse'` 'l2'",
     ),
     (
         "penalize_threshold",
-        lambda: htf.penalize(jnp.zeros(2), "huber", 0.0),
+        lambda: htf.penalize(jnp.zeros(2), penalty="huber", threshold=0.0),
         ValueError,
         "`threshold=0.0` above zero",
     ),

@@ -539,7 +539,12 @@ MISTAKES = [
         ValueError,
         "`order=0` at least 1",
     ),
-    ("count_half", lambda: htf.random_indices(key(), 3, 1.5, 2), TypeError, "`count` 1.5"),
+    (
+        "count_half",
+        lambda: htf.random_indices(key(), 3, 1.5, order=2),
+        TypeError,
+        "`count` 1.5",
+    ),
     (
         "unobserved_nothing_known",
         lambda: htf.unobserved_indices([], 2),
@@ -642,7 +647,7 @@ MISTAKES = [
     ),
     (
         "bounds_rtol",
-        lambda: htf.theory.node_rank_bounds(factors(), -1.0),
+        lambda: htf.theory.node_rank_bounds(factors(), rtol=-1.0),
         ValueError,
         "`rtol=-1.0` zero or more",
     ),
@@ -773,7 +778,7 @@ MISTAKES = [
     ),
     (
         "active_negative",
-        lambda: htf.rise_times([0, 1], np.ones((2, 1)), -1),
+        lambda: htf.rise_times([0, 1], np.ones((2, 1)), active=-1),
         ValueError,
         "`active=-1` from 0 to 1",
     ),
@@ -837,7 +842,7 @@ MISTAKES = [
     ),
     # Drawing
     ("draw_nothing", lambda: htf.draw_tree(None), TypeError, "`drawn` ModeTree Factors"),
-    ("draw_axes", lambda: htf.draw_tree(TREE, 3), TypeError, "`ax` Axes 3"),
+    ("draw_axes", lambda: htf.draw_tree(TREE, ax=3), TypeError, "`ax` Axes 3"),
 ]
 
 
@@ -994,8 +999,8 @@ def test_traced_numbers_pass():
             htf.rank_within(jnp.array([2.0, 1.0]), error),
             htf.theory.normalize(start, norm).weights[0],
             htf.theory.rank_one_scale(norm, norm, norm, 3),
-            htf.hierarchical_rank(start, rtol, method="dense")[0],
-            htf.theory.node_rank_bounds(start, rtol)[0],
+            htf.hierarchical_rank(start, rtol=rtol, method="dense")[0],
+            htf.theory.node_rank_bounds(start, rtol=rtol)[0],
         )
 
     shapes = jax.eval_shape(traced, 0.75, 0.5, 1.0, 0.5)

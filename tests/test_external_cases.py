@@ -145,7 +145,7 @@ def test_sine_of_a_sum_e4(phase, nested):
     grids = np.meshgrid(*[points] * 4, indexing="ij")
     wanted = (np.sin if phase == "sin" else np.cos)(sum(grids))
     helpers.assert_close(htf.end_tensor(factors), wanted, rtol=1e-12)
-    ranks = htf.hierarchical_rank(factors, 1e-13, method="qr")
+    ranks = htf.hierarchical_rank(factors, rtol=1e-13, method="qr")
     assert {int(r) for r in ranks.values()} == {2}
     for node in range(factors.tree.root):
         if len(factors.tree.modes[node]) == 2:

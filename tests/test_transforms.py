@@ -74,7 +74,7 @@ SMOOTH: dict[str, Kernel] = {
 CHAINED: dict[str, Kernel] = {"matrix_unbalancedness": matrix_gap}
 COUNTING: dict[str, Kernel] = {
     "growth_rates": lambda f: htf.growth_rates(f, completion("l2")),
-    "hierarchical_rank": lambda f: htf.hierarchical_rank(f, 1e-3),
+    "hierarchical_rank": lambda f: htf.hierarchical_rank(f, rtol=1e-3),
 }
 ALL = SMOOTH | CHAINED | COUNTING
 

@@ -13,7 +13,7 @@ from htfjax.trees.mode_tree import ModeTree
 __all__ = ["draw_tree"]
 
 
-def draw_tree(drawn: ModeTree | AnyFactors, ax: Axes | None = None) -> Axes:
+def draw_tree(drawn: ModeTree | AnyFactors, *, ax: Axes | None = None) -> Axes:
     """Draws a tree on matplotlib axes.
 
     Leaves stand at the bottom, labelled with their mode; interior nodes carry their id.

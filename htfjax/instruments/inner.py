@@ -23,7 +23,7 @@ __all__ = [
     "squared_norm",
 ]
 
-Method = Literal["qr", "gram"]
+Method = Literal["auto", "qr", "gram"]
 METHODS = get_args(Method)
 Scaled = tuple[jax.Array, jax.Array]  # mantissa (), exponent () int32
 
@@ -82,8 +82,8 @@ def inner_product(
 def distance(
     one: AnyFactors,
     other: AnyFactors,
-    method: Method = "qr",
     *,
+    method: Method = "auto",
     precision: Precision = "highest",
 ) -> Float[Array, ""]:
     """||W - W'||_F of two factorizations on one tree, without the tensors.
@@ -94,7 +94,7 @@ def distance(
 
     Args:
       one, other: the same tree, mode dimensions and dtype; widths may differ.
-      method: "qr" or "gram".
+      method: "qr" or "gram"; "auto" is the accurate one, "qr".
       precision: of the matrix products.
 
     Returns:
@@ -129,7 +129,7 @@ def scaled_squared_distance(
     one: Opened, other: Opened, method: Method, *, precision: Precision = "highest"
 ) -> Scaled:
     """||W - W'||^2 of a pair in the same groups: mantissa, zero or more, and exponent."""
-    if method == "qr":
+    if method != "gram":
         layout, stacks = difference(one, other)
         root = [layout.tree.root]
         return read_off_cores(_squared_core, layout, stacks, root, precision=precision)

@@ -102,6 +102,7 @@ def singular_values(
 def spectrum(
     factors: AnyFactors,
     node_or_modes: int | Sequence[int],
+    *,
     accuracy: float | None = None,
     method: Method = "auto",
 ) -> Spectrum:
@@ -154,7 +155,7 @@ def spectrum(
 
 
 def spectra(
-    factors: AnyFactors, accuracy: float | None = None, method: Method = "auto"
+    factors: AnyFactors, *, accuracy: float | None = None, method: Method = "auto"
 ) -> NodeValues[Spectrum]:
     """Spectra of the matricizations by all nodes but the root, in one sweep.
 
@@ -223,7 +224,7 @@ def nuclear_norm(
 
 
 def hierarchical_rank(
-    factors: AnyFactors, rtol: float | None = None, method: Method = "auto"
+    factors: AnyFactors, *, rtol: float | None = None, method: Method = "auto"
 ) -> NodeValues[Int[Array, ""]]:
     """Numerical rank of the end tensor's matricization by every node but the root.
 
@@ -244,7 +245,7 @@ def hierarchical_rank(
     Example:
       >>> import htfjax as htf, jax
       >>> factors = htf.gaussian_factors(jax.random.key(0), htf.perfect(4), 4, 3, 1.0)
-      >>> int(htf.hierarchical_rank(factors, 1e-4)[4])
+      >>> int(htf.hierarchical_rank(factors, rtol=1e-4)[4])
       3
     """
     if rtol is not None:

@@ -189,7 +189,7 @@ def test_masked_huber_needs_distinct_indices() -> None:
     masked = dataclasses.replace(loss, measurement=chosen)
     children, weights = helpers.plain(factors)
     values = reference.end_tensor(children, weights)[tuple(single.T)]
-    wanted = htf.penalize(jnp.asarray(values - targets[first]), "huber")
+    wanted = htf.penalize(jnp.asarray(values - targets[first]), penalty="huber")
     np.testing.assert_allclose(masked(factors), wanted, rtol=1e-12)
 
 

@@ -32,7 +32,7 @@ def kernels(name: str) -> dict[str, Any]:
     factors = single(name)
     tree, dims = factors.tree, htf.mode_dims(factors)
     indices = htf.random_indices(jax.random.key(0), dims, 20)
-    vectors = htf.random_vectors(jax.random.key(1), dims, 20, jnp.float32)
+    vectors = htf.random_vectors(jax.random.key(1), dims, 20, dtype=jnp.float32)
     targets = jnp.ones((20,), jnp.float32)
     completion = htf.completion_loss(tree, dims, indices, targets)
     found: dict[str, Any] = {
@@ -82,7 +82,7 @@ def test_grouped_products_too(kernel: str) -> None:
         jax.random.key(0), htf.perfect(8), 3, 4, 0.5, dtype=jnp.float32
     )
     indices = htf.random_indices(jax.random.key(1), (3,) * 8, 20)
-    vectors = htf.random_vectors(jax.random.key(2), (3,) * 8, 20, jnp.float32)
+    vectors = htf.random_vectors(jax.random.key(2), (3,) * 8, 20, dtype=jnp.float32)
     ones = jnp.ones((20,), jnp.float32)
     function = {
         "completion": jax.grad(htf.completion_loss(factors.tree, 3, indices, ones)),

@@ -388,6 +388,6 @@ def test_draw_tree_draws_on_given_axes():
 
     figure, ax = plt.subplots()
     before = plt.get_fignums()  # other tests may leave some open
-    assert htf.draw_tree(htf.flat(2), ax) is ax
+    assert htf.draw_tree(htf.flat(2), ax=ax) is ax
     assert plt.get_fignums() == before
     plt.close(figure)

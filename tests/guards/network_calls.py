@@ -253,7 +253,9 @@ def gradient_norm_loss(dtype: str) -> Any:
 
 @alone("locality.separation_spectrum", "locality.Separation")
 def separation(dtype: str) -> Any:
-    return locality.separation_spectrum(_smooth, _images(dtype, 7, 6, 7, 2), LEFT, RIGHT, 3)
+    return locality.separation_spectrum(
+        _smooth, _images(dtype, 7, 6, 7, 2), LEFT, RIGHT, num=3
+    )
 
 
 @alone("locality.gradient_change_by_distance", "locality.ChangeByDistance")
@@ -288,7 +290,7 @@ def evaluate(dtype: str) -> Any:
     return {
         "evaluate": locality.evaluate(_apply, w, statistics, found, batch_size=4),
         "mean_change": locality.mean_change(
-            _apply, w, statistics, found, fixed, jax.random.key(0), batch_size=3
+            _apply, w, statistics, found, fixed, key=jax.random.key(0), batch_size=3
         ),
     }
 

@@ -93,10 +93,10 @@ def observations() -> Draws:
     for dtype in DTYPES:
         draws |= {
             f"random_vectors {dtype}": lambda s, dtype=dtype: by_place(
-                htf.random_vectors(key(7 + s), (3, 8, 5), 40, dtype)
+                htf.random_vectors(key(7 + s), (3, 8, 5), 40, dtype=dtype)
             ),
             f"random_matrices {dtype}": lambda s, dtype=dtype: htf.random_matrices(
-                key(8 + s), (6, 7), 30, dtype
+                key(8 + s), (6, 7), 30, dtype=dtype
             ),
         }
     return draws

@@ -154,7 +154,7 @@ for _method in ("qr", "gram"):
 
     @call(f"distance({_method})")
     def distance(given: Given, method: Any = _method) -> Any:
-        return htf.distance(given.factors, given.other, method)
+        return htf.distance(given.factors, given.other, method=method)
 
 
 # losses
@@ -175,7 +175,9 @@ for _penalty in ("l2", "l1", "huber"):
     @alone(f"penalize({_penalty})")
     def penalize(dtype: str, penalty: Any = _penalty) -> Any:
         x = normal(11, (9,), dtype)
-        return jax.value_and_grad(lambda x: htf.penalize(x, penalty, 0.7))(x)
+        return jax.value_and_grad(
+            lambda x: htf.penalize(x, penalty=penalty, threshold=0.7)
+        )(x)
 
 
 for _route in ("table", "rows"):
@@ -232,7 +234,7 @@ for _way in ("gram", "qr"):
 
     @call(f"population_loss({_way})")
     def population_loss(given: Given, method: Any = _way) -> Any:
-        return htf.population_loss(given.other, method)(given.factors)
+        return htf.population_loss(given.other, method=method)(given.factors)
 
 
 @call("magnitude", "Magnitude", gradient=False)
@@ -328,7 +330,7 @@ def nuclear_norm(given: Given) -> Any:
 
 @call("hierarchical_rank", gradient=False)
 def hierarchical_rank(given: Given) -> Any:
-    return htf.hierarchical_rank(given.factors, 1e-3)
+    return htf.hierarchical_rank(given.factors, rtol=1e-3)
 
 
 @call("rank_bound", traced=False, where=many_modes)

@@ -107,7 +107,7 @@ def nested_rank_bound(given: Given) -> Any:
 
 @call("theory.node_rank_bounds", gradient=False)
 def node_rank_bounds(given: Given) -> Any:
-    return theory.node_rank_bounds(given.factors, 1e-3)
+    return theory.node_rank_bounds(given.factors, rtol=1e-3)
 
 
 @call("theory.degree", traced=False)

@@ -83,7 +83,9 @@ def test_instruments(tree, name):
 def test_distances_and_inner_products(tree, method):
     pair = in_two_gauges(tree)
     target = another(pair[0])
-    np.testing.assert_allclose(*(htf.distance(f, target, method) for f in pair), rtol=1e-6)
+    np.testing.assert_allclose(
+        *(htf.distance(f, target, method=method) for f in pair), rtol=1e-6
+    )
     np.testing.assert_allclose(*(htf.inner_product(target, f) for f in pair), rtol=1e-6)
 
 

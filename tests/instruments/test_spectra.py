@@ -128,7 +128,9 @@ def test_order_64_is_fast():
     """All values of order 64, D 4, width 16, float64, eagerly: far below a second."""
     tree = htf.perfect(64)
     factors = htf.gaussian_factors(jax.random.key(0), tree, 4, 16, 0.25)
-    fine, coarse = (jax.block_until_ready(htf.spectra(factors, a)) for a in (None, 1e-6))
+    fine, coarse = (
+        jax.block_until_ready(htf.spectra(factors, accuracy=a)) for a in (None, 1e-6)
+    )
     start = time.perf_counter()
     jax.block_until_ready(htf.spectra(factors))
     assert time.perf_counter() - start < 1.0
@@ -234,10 +236,10 @@ def test_auto_chooses_by_cost_and_accuracy():
     large = htf.gaussian_factors(jax.random.key(0), htf.perfect(32), 4, 8, 0.3)
     assert htf.spectrum(small, 4).route == "dense"
     assert htf.spectrum(large, 40).route == "qr"
-    assert htf.spectrum(large, 40, 1e-6).route == "gram"
-    assert htf.spectrum(large, 40, 1e-9).route == "qr"
-    assert htf.spectrum(cast(large, np.float32), 40, 1e-5).route == "qr"
-    assert htf.spectrum(cast(large, np.float32), 40, 1e-2).route == "gram"
+    assert htf.spectrum(large, 40, accuracy=1e-6).route == "gram"
+    assert htf.spectrum(large, 40, accuracy=1e-9).route == "qr"
+    assert htf.spectrum(cast(large, np.float32), 40, accuracy=1e-5).route == "qr"
+    assert htf.spectrum(cast(large, np.float32), 40, accuracy=1e-2).route == "gram"
     wide = htf.gaussian_factors(jax.random.key(0), htf.perfect(4), 8, 256, 0.3)
     assert htf.spectra(wide)[0].route == "dense"
 
@@ -317,11 +319,14 @@ SMALL = helpers.random_factors("binary4")
     ("call", "words"),
     [
         (lambda: htf.spectrum(SMALL, 4, method="fast"), ["`method='fast'`", "gram"]),  # pyright: ignore[reportArgumentType]
-        (lambda: htf.spectrum(SMALL, 4, 1e-17), ["`accuracy=1e-17`", "every route"]),
-        (lambda: htf.spectra(SMALL, 1e-17), ["`accuracy=1e-17`", "float64"]),
-        (lambda: htf.spectrum(SMALL, 4, -1.0), ["`accuracy=-1.0`"]),
         (
-            lambda: htf.spectrum(SMALL, 4, 1e-10, "gram"),
+            lambda: htf.spectrum(SMALL, 4, accuracy=1e-17),
+            ["`accuracy=1e-17`", "every route"],
+        ),
+        (lambda: htf.spectra(SMALL, accuracy=1e-17), ["`accuracy=1e-17`", "float64"]),
+        (lambda: htf.spectrum(SMALL, 4, accuracy=-1.0), ["`accuracy=-1.0`"]),
+        (
+            lambda: htf.spectrum(SMALL, 4, accuracy=1e-10, method="gram"),
             ["`accuracy=1e-10`", "`method='gram'`", "method='qr'"],
         ),
         (

@@ -49,7 +49,7 @@ def test_grids_are_those_pasted_by_hand(batch_size: int) -> None:
     """For batches that divide the grid, leave a rest, or hold all of it."""
     x = images()
     found = locality.separation_spectrum(
-        coupled, x, P, Q, 3, contexts=4, batch_size=batch_size
+        coupled, x, P, Q, num=3, contexts=4, batch_size=batch_size
     )
     pasted = by_hand(np.asarray(x), 3, 4)
     expected = np.asarray(coupled(jnp.asarray(pasted.reshape(-1, *x.shape[1:]))))
@@ -58,7 +58,7 @@ def test_grids_are_those_pasted_by_hand(batch_size: int) -> None:
 
 def test_spectra_are_means_of_singular_values() -> None:
     """Raw and centred ones by NumPy; centring as a projection on both sides."""
-    found = locality.separation_spectrum(coupled, images(), P, Q, 4)
+    found = locality.separation_spectrum(coupled, images(), P, Q, num=4)
     grids = np.asarray(found.grids)
     away = np.eye(4) - np.full((4, 4), 0.25)
     assert grids.shape == (11, 4, 4)
@@ -79,7 +79,9 @@ def test_a_circuit_gives_its_matricization(dims: tuple[int, ...]) -> None:
     lows = list(itertools.product(range(dims[2]), range(dims[3])))
     x = jnp.asarray([(*a, *b) for a, b in zip(tops, lows, strict=True)])
     x = x.reshape(num, 2, 2, 1)
-    found = locality.separation_spectrum(net, x, Patch(0, 0, 1, 2), Patch(1, 0, 1, 2), num)
+    found = locality.separation_spectrum(
+        net, x, Patch(0, 0, 1, 2), Patch(1, 0, 1, 2), num=num
+    )
     expected = htf.singular_values(factors, (0, 1))
     size = float(expected[0])
     np.testing.assert_allclose(found.raw[: len(expected)], expected, atol=1e-10 * size)
@@ -100,11 +102,11 @@ def test_products_have_rank_one_and_sums_no_interaction() -> None:
 
     x = images()
     product = locality.separation_spectrum(
-        lambda x: part(x, P) * part(x, Q) * rest(x), x, P, Q, 5
+        lambda x: part(x, P) * part(x, Q) * rest(x), x, P, Q, num=5
     )
     assert float(product.raw[1]) < 1e-12 * float(product.raw[0])
     total = locality.separation_spectrum(
-        lambda x: part(x, P) + part(x, Q) * rest(x), x, P, Q, 5
+        lambda x: part(x, P) + part(x, Q) * rest(x), x, P, Q, num=5
     )
     assert float(total.raw[2]) < 1e-12 * float(total.raw[0])
     assert float(total.raw[1]) > 1e-6 * float(total.raw[0])
@@ -124,7 +126,7 @@ def test_the_null_has_the_size_of_the_grid_and_none_of_its_structure() -> None:
 
     for f, above in ((smooth, True), (chaotic, False)):
         found = locality.separation_spectrum(
-            f, x, P, Q, 12, contexts=6, key=key, shuffles=40
+            f, x, P, Q, num=12, contexts=6, key=key, shuffles=40
         )
         assert found.null.shape == (40, 12)
         highest = float(jnp.max(found.null[:, 0]))
@@ -133,7 +135,7 @@ def test_the_null_has_the_size_of_the_grid_and_none_of_its_structure() -> None:
             low = float(jnp.min(found.null[:, 0]))
             assert 0.85 * low < float(found.centred[0]) < 1.15 * highest
         assert float(jnp.max(found.null[:, -1])) < 1e-9 * highest  # centred again
-    empty = locality.separation_spectrum(smooth, x, P, Q, 2, contexts=1)
+    empty = locality.separation_spectrum(smooth, x, P, Q, num=2, contexts=1)
     assert empty.null.shape == (0, 2)
 
 
@@ -141,11 +143,11 @@ def test_dtype_stays_and_jit_works() -> None:
     x = images().astype(jnp.float32)
     found = jax.jit(
         lambda x: locality.separation_spectrum(
-            coupled, x, P, Q, 3, key=jax.random.key(0), shuffles=2
+            coupled, x, P, Q, num=3, key=jax.random.key(0), shuffles=2
         )
     )(x)
     assert {leaf.dtype for leaf in jax.tree.leaves(found)} == {jnp.dtype("float32")}
-    plain = locality.separation_spectrum(coupled, x, P, Q, 3)
+    plain = locality.separation_spectrum(coupled, x, P, Q, num=3)
     np.testing.assert_allclose(found.raw, plain.raw, rtol=1e-5, atol=1e-5)
 
 

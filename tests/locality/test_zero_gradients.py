@@ -134,7 +134,7 @@ def test_measures_of_blind_networks() -> None:
 
     data = locality.ArrayExamples(X, Y)
     key = jax.random.key(0)
-    found = locality.mean_change(apply, 1.0, {}, data, locality.EitherOrder(P, Q), key)
+    found = locality.mean_change(apply, 1.0, {}, data, locality.EitherOrder(P, Q), key=key)
     assert float(found) == 1.0
     for net, count in ((constant, 4), (coupled, 0)):
         curve = locality.gradient_change_by_distance(

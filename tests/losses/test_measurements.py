@@ -75,7 +75,9 @@ def test_values_and_gradients(plan, given):
 def test_penalties(penalty):
     loss = htf.observation_loss(blocks(), TARGETS, penalty=penalty, threshold=0.3)
     found = factors()
-    helpers.assert_close(loss(found), htf.penalize(expected(found), penalty, 0.3))
+    helpers.assert_close(
+        loss(found), htf.penalize(expected(found), penalty=penalty, threshold=0.3)
+    )
 
 
 def test_minibatches():

@@ -37,7 +37,7 @@ def test_norm_inner_product_and_distance(name, root):
     helpers.assert_close(htf.squared_norm(one), np.sum(a**2))
     helpers.assert_close(htf.inner_product(one, other), np.sum(a * b), size=size)
     for method in ("qr", "gram"):
-        found = htf.distance(one, other, method)
+        found = htf.distance(one, other, method=method)
         helpers.assert_close(found, np.sqrt(np.sum((a - b) ** 2)))
 
 
@@ -49,7 +49,7 @@ def test_floors_of_the_two_distances():
     other = dataclasses.replace(one, weights=tuple(weights))
     norm = float(jnp.sqrt(htf.squared_norm(one)))
     assert abs(float(htf.distance(one, other)) / (1e-11 * norm) - 1) < 1e-3
-    assert float(htf.distance(one, other, "gram")) < 1e-6 * norm
+    assert float(htf.distance(one, other, method="gram")) < 1e-6 * norm
     assert float(htf.distance(one, one)) < 1e-14 * norm
 
 
@@ -57,7 +57,7 @@ def test_floors_of_the_two_distances():
 @pytest.mark.parametrize("name", ["mixed5", "chain_between", "order1", "flat3"])
 def test_population_loss_is_the_mean_squared_error(name, method):
     factors, target = pair(name, "ones")
-    loss = htf.population_loss(target, method)
+    loss = htf.population_loss(target, method=method)
     wanted = jnp.asarray(dense(target))
 
     def plain(f):
@@ -76,7 +76,7 @@ def test_derivatives_against_finite_differences():
     one, other = pair("leaf_at_root")
     for fn, order in (
         (htf.population_loss(other), 2),
-        (htf.population_loss(other, "qr"), 2),
+        (htf.population_loss(other, method="qr"), 2),
         (htf.squared_norm, 2),
     ):
         fast = jax.jit(lambda f, g=fn: g(f))
@@ -148,8 +148,8 @@ def test_float32_and_a_number_of_entries_beyond_64_bits():
     ("call", "error", "words"),
     [
         (lambda a, b: htf.inner_product(a, b), ValueError, "one tree"),
-        (lambda a, b: htf.distance(a, a, "dense"), ValueError, "`method='dense'`"),  # pyright: ignore[reportArgumentType]
-        (lambda a, b: htf.population_loss(a, "fast"), ValueError, "`method='fast'`"),  # pyright: ignore[reportArgumentType]
+        (lambda a, b: htf.distance(a, a, method="dense"), ValueError, "`method='dense'`"),  # pyright: ignore[reportArgumentType]
+        (lambda a, b: htf.population_loss(a, method="fast"), ValueError, "`method='fast'`"),  # pyright: ignore[reportArgumentType]
         (
             lambda a, b: htf.population_loss(None),  # pyright: ignore[reportArgumentType]
             TypeError,

@@ -86,7 +86,7 @@ def test_known_final_values_serve_runs_that_have_not_converged():
 def test_small_quantities_do_not_count():
     values = np.concatenate([logistic(STEPS), 1e-3 * logistic(STEPS)[:, :1]], axis=1)
     assert htf.rise_times(STEPS, values).active.tolist() == [True] * 3 + [False]
-    assert np.isfinite(htf.rise_times(STEPS, values, 1e-4).take_off[3])
+    assert np.isfinite(htf.rise_times(STEPS, values, active=1e-4).take_off[3])
 
 
 def test_the_index_hardly_depends_on_how_often_one_records():

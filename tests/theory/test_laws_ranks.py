@@ -98,7 +98,7 @@ def test_d1_children_of_a_binary_root_share_their_rank(name, root):
     """D1: the hierarchical ranks of the two children of the root coincide."""
     factors = helpers.random_factors(name, root=root)
     one, other = factors.tree.children[factors.tree.root]
-    ranks = htf.hierarchical_rank(factors, RANK_TOLERANCE)
+    ranks = htf.hierarchical_rank(factors, rtol=RANK_TOLERANCE)
     assert int(ranks[one]) == int(ranks[other]) > 0
 
 
@@ -154,7 +154,7 @@ def test_d3_rank_bounds(name, root):
     thinned = helpers.rebuilt(factors, weights)
     norms = htf.local_component_norms(thinned)
     assert {v: int(np.sum(np.asarray(s) > 0)) for v, s in norms.items()} == live
-    for v, found in htf.hierarchical_rank(thinned, RANK_TOLERANCE).items():
+    for v, found in htf.hierarchical_rank(thinned, rtol=RANK_TOLERANCE).items():
         inside = math.prod(dims[n] for n in tree.modes[v])
         sizes = [inside, math.prod(dims) // inside, live[tree.parent[v]]]
         sizes += [rank(weights[v])] + ([live[v]] if v in live else [])
@@ -167,7 +167,9 @@ def test_d3_no_more_components_no_more_rank():
     for kept in (1, 2, 3):
         weights = helpers.plain(factors)[1]
         weights[4][kept:] = 0.0
-        ranks = htf.hierarchical_rank(helpers.rebuilt(factors, weights), RANK_TOLERANCE)
+        ranks = htf.hierarchical_rank(
+            helpers.rebuilt(factors, weights), rtol=RANK_TOLERANCE
+        )
         assert int(ranks[4]) == int(ranks[5]) == kept
         assert int(ranks[0]) == min(4, kept)
         assert int(ranks[2]) == 4
@@ -176,7 +178,7 @@ def test_d3_no_more_components_no_more_rank():
 def test_d5_tree_nodes_have_low_rank_other_cuts_do_not():
     """D5: order 4, D = 8, R = 5: rank 5 at {0, 1} and the leaves, 25 at {0, 2}."""
     factors = helpers.random_factors("binary4", (8,) * 4, (5,) * 3)
-    ranks = htf.hierarchical_rank(factors, RANK_TOLERANCE)
+    ranks = htf.hierarchical_rank(factors, rtol=RANK_TOLERANCE)
     assert {v: int(r) for v, r in ranks.items()} == dict.fromkeys(range(6), 5)
     crossing = htf.singular_values(factors, (0, 2))
     assert crossing.shape == (64,)

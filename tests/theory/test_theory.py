@@ -150,7 +150,7 @@ def test_balanced_growth_is_the_rate_of_balanced_factors(name, root):
         root=root,
     )
     law = htf.theory.balanced_growth(factors, wave)
-    bounds = htf.theory.growth_bounds(factors, wave, 0.0)
+    bounds = htf.theory.growth_bounds(factors, wave, eps=0.0)
     for v, rate in htf.growth_rates(factors, wave).items():
         helpers.assert_close(law[v], rate, rtol=1e-11)
         for bound in (bounds.lower[v], bounds.upper[v]):
@@ -239,7 +239,7 @@ def test_truncation_keeps_the_largest_and_lowers_ranks():
         kept = np.asarray(htf.local_component_norms(low)[v]) > 0
         assert kept.sum() == count
         assert set(np.flatnonzero(kept)) == set(np.argsort(-np.asarray(sigma[v]))[:count])
-    ranks = htf.hierarchical_rank(low, 1e-9)
+    ranks = htf.hierarchical_rank(low, rtol=1e-9)
     assert int(ranks[4]) <= 2
     assert int(ranks[0]) <= 2
     assert int(ranks[5]) <= 3
@@ -451,7 +451,7 @@ BAD = [
         ),
         "all fixed",
     ),
-    (lambda: htf.theory.growth_bounds(FLAT, wave, -0.1), "`eps"),
+    (lambda: htf.theory.growth_bounds(FLAT, wave, eps=-0.1), "`eps"),
     (lambda: htf.theory.normalize(FLAT, -1.0), "`norm"),
     (lambda: htf.theory.normalize(FLAT, float("nan")), "`norm"),
     (

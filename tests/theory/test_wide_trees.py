@@ -34,7 +34,7 @@ READ = {
     "growth": lambda f: theory.exact_growth(f, loss),
     "balanced growth": lambda f: theory.balanced_growth(f, loss),
     "lower bounds": lambda f: theory.growth_bounds(f, loss).lower,
-    "upper bounds": lambda f: theory.growth_bounds(f, loss, 0.5).upper,
+    "upper bounds": lambda f: theory.growth_bounds(f, loss, eps=0.5).upper,
     "rates": lambda f: htf.growth_rates(f, loss),
     "directions": lambda f: theory.direction_tensors(f, f.tree.interior[0]),
 }
