@@ -128,7 +128,7 @@ def mean_change(
       >>> p, q = locality.Patch(0, 0, 4, 2), locality.Patch(0, 6, 4, 2)
       >>> examples = locality.ArrayExamples(x, jnp.zeros(8))
       >>> change = mean_change(apply, jnp.array(1.0), {}, examples,
-      ...     locality.EitherOrder(p, q), jax.random.key(1), batch_size=4)
+      ...     locality.EitherOrder(p, q), key=jax.random.key(1), batch_size=4)
       >>> round(float(change), 9)
       1.0
     """
