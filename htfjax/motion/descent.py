@@ -1,4 +1,7 @@
-"""Gradient descent in one compiled scan, with any optax optimizer."""
+"""Gradient descent in one compiled scan, with any optax optimizer.
+
+Mathematics: docs/mathematics/descent.md.
+"""
 
 import dataclasses
 import functools
