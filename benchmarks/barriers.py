@@ -118,8 +118,18 @@ def _turns(
 
 
 def failing(form: Form) -> list[str]:
-    """Tests that fail with the plain form, in a copy of the repository that has it."""
-    assert form.edit is not None
+    """Tests that pass with the form and fail with the plain form.
+
+    Raises:
+      RuntimeError: one fails with the form too, or they do not run.
+    """
+    if broken := _failing(form, (ROOT / "htfjax" / form.file).read_text()):
+        raise RuntimeError(f"{form.name}: {broken} fail as it is.")
+    return _failing(form, edited(form))
+
+
+def _failing(form: Form, text: str) -> list[str]:
+    """Tests that fail in a copy of the repository where a form's file has this text."""
     listed = subprocess.run(
         ["git", "ls-files", "htfjax", "tests", "benchmarks", "sims", "*.py", "*.toml"],
         cwd=ROOT, capture_output=True, text=True, check=True,
@@ -130,7 +140,7 @@ def failing(form: Form) -> list[str]:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, target)
         path = Path(folder) / "htfjax" / form.file
-        path.write_text(edited(form))
+        path.write_text(text)
         done = subprocess.run(
             [sys.executable, "-m", "pytest", "-q", "-rfE", *form.tests],
             cwd=folder, capture_output=True, text=True, check=False,
@@ -152,13 +162,46 @@ def edited(form: Form) -> str:
     return text.replace(old, new)
 
 
-def verdict(found: dict[str, Any]) -> str:
+def examined(form: Form, quick: bool) -> dict[str, Any]:
+    """What is measured of a form, which tests fail without it, and what is lost."""
+    found: dict[str, Any] = {"file": form.file, "about": form.about}
+    try:
+        found["measured"] = measure(form, quick) if form.problem else {}
+        failed = failing(form) if form.tests else []
+    except RuntimeError as error:
+        return found | {"error": str(error)}
+    found["tests"] = {test: test in failed for test in form.tests}
+    return found | {"lost": verdict(found["measured"], failed)}
+
+
+def verdict(measured: dict[str, Any], failed: list[str]) -> str:
     """What is lost without a form."""
-    lost = [
-        name for name, pair in found["measured"].items() if pair["ratio"]["median"] > PAYS
-    ]
-    lost += [test.split("::")[-1] for test in found["failing"]]
-    return ", ".join(lost) or "nothing"
+    lost = []
+    for name, pair in measured.items():
+        ratio = pair["ratio"]
+        if ratio["median"] > PAYS and (ratio["interval"] or [2])[0] > 1:
+            lost.append(name)
+    return ", ".join([*lost, *(test.split("::")[-1] for test in failed)]) or "nothing"
+
+
+def shown(record: dict[str, Any]) -> Table:
+    """A row for each quantity and test of each form."""
+    table = Table(box=None)
+    for heading in ("form", "measured", "with", "without", "without / with", "lost"):
+        table.add_column(heading, justify="right" if "with" in heading else "left")
+    for name, found in record.items():
+        if "error" in found:
+            table.add_row(name, found["error"])
+            continue
+        lost = found["lost"]
+        for unit, pair in found["measured"].items():
+            with_it, without = (f"{pair[side]['median']:.4g}" for side in SIDES)
+            ratio = f"{pair['ratio']['median']:.2f}"
+            table.add_row(name, unit, with_it, without, ratio, lost)
+        for test, fails in found["tests"].items():
+            word = "fails" if fails else "passes"
+            table.add_row(name, test.split("::")[-1], "passes", word, "", lost)
+    return table
 
 
 def main(words: list[str] | None = None) -> int:
@@ -170,48 +213,19 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--only", nargs="+", metavar="NAME", choices=FORMS, default=FORMS)
     parser.add_argument("--list", action="store_true", help="names and what they are for")
     given = parser.parse_args(words)
-    console = Console(width=120)
-    if given.list:
-        for form in FORMS.values():
-            console.print(f"{form.name} ({form.file}): {form.about}", soft_wrap=True)
-        return 0
-    table = Table(box=None)
-    for heading in (
-        "form",
-        "file",
-        "measured",
-        "with",
-        "without",
-        "without / with",
-        "lost",
-    ):
-        table.add_column(heading, justify="right" if "with" in heading else "left")
-    record: dict[str, Any] = {}
+    console, record = Console(width=140), {}
     for name in given.only:
         form = FORMS[name]
         console.print(f"{name} ({form.file}): {form.about}", soft_wrap=True)
-        found = record[name] = {
-            "file": form.file,
-            "about": form.about,
-            "measured": measure(form, given.quick) if form.problem else {},
-            "failing": failing(form) if form.tests else [],
-        }
-        found["lost"] = verdict(found)
-        for unit, pair in found["measured"].items():
-            table.add_row(
-                name, form.file, unit, f"{pair['before']['median']:.4g}",
-                f"{pair['after']['median']:.4g}", f"{pair['ratio']['median']:.2f}",
-                found["lost"],
-            )  # fmt: skip
-        for test in found["failing"] or form.tests:
-            word = "fails" if test in found["failing"] else "passes"
-            table.add_row(name, form.file, test.split("/")[-1], "passes", word, "",
-                          found["lost"])  # fmt: skip
-    console.print(table)
+        if not given.list:
+            record[name] = examined(form, given.quick)
+    if given.list:
+        return 0
+    console.print(shown(record))
     if not given.quick and given.only is FORMS:
         path = harness.write_record("barriers", {"forms": record})
         console.print(f"written to {path}", soft_wrap=True)
-    return 0
+    return int(any("error" in found for found in record.values()))
 
 
 if __name__ == "__main__":

@@ -57,10 +57,13 @@ def test_names_are_listed(capsys):
 
 
 def test_what_counts_as_lost():
-    pairs = {"ms": {"ratio": {"median": 1.2}}, "MB": {"ratio": {"median": 1.0}}}
-    found = {"measured": pairs, "failing": ["tests/a.py::test_b"]}
-    assert barriers.verdict(found) == "ms, test_b"
-    assert barriers.verdict({"measured": {}, "failing": []}) == "nothing"
+    slower = {"ratio": {"median": 1.2, "interval": [1.1, 1.3]}}
+    unsure = {"ratio": {"median": 1.2, "interval": [0.9, 1.3]}}
+    larger = {"ratio": {"median": 1.2, "interval": None}}
+    equal = {"ratio": {"median": 1.0, "interval": None}}
+    measured = {"ms": slower, "compile s": unsure, "MB": larger, "eager ms": equal}
+    assert barriers.verdict(measured, ["tests/a.py::test_b"]) == "ms, MB, test_b"
+    assert barriers.verdict({"ms": equal}, []) == "nothing"
 
 
 @pytest.mark.slow
