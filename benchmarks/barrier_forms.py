@@ -147,10 +147,10 @@ def _gathered_pieces(pieces: Any, nodes: Any) -> Any:
 def _derived_overlap_add(
     windows: jax.Array, sizes: tuple[int, int], stride: int, padding: int
 ) -> jax.Array:
-    count, _, _, *window, channels = windows.shape
+    count, _, _, high, wide, channels = windows.shape
     image = jax.ShapeDtypeStruct((count, *sizes, channels), windows.dtype)
     gathered = jax.linear_transpose(
-        lambda x: window_products.window_rows(x, tuple(window), stride, padding), image
+        lambda x: window_products.window_rows(x, (high, wide), stride, padding), image
     )
     return gathered(windows.reshape(*windows.shape[:3], -1))[0]
 
@@ -383,6 +383,13 @@ LISTED = [
         "Sums of squares as additions of rows, which a CPU vectorizes",
         _patched((_numerics, "_folded_sum", jnp.sum)),
         ("ms",), _step,
+    ),
+    Form(
+        "_scale/largest",
+        "_numerics.py",
+        "Compilers multiply by a reciprocal, which is zero at the end of the range",
+        edit=("return jnp.minimum(scale, info.max / 16)", "return scale"),
+        tests=("tests/motion/test_flow.py::test_norms_at_the_ends_of_a_dtype",),
     ),
     Form(
         "_run/look/before",

@@ -149,7 +149,8 @@ def _failing(form: Form, text: str) -> list[str]:
     if done.returncode not in (0, 1):
         raise RuntimeError(f"{form.name}: the tests did not run\n{done.stdout[-2000:]}")
     lines = done.stdout.splitlines()
-    return [line.split()[1] for line in lines if line.startswith(("FAILED ", "ERROR "))]
+    failed = [line.split()[1] for line in lines if line.startswith(("FAILED ", "ERROR "))]
+    return sorted({name.split("[")[0] for name in failed})
 
 
 def edited(form: Form) -> str:
