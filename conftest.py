@@ -5,8 +5,6 @@ import os
 import re
 from pathlib import Path
 
-# Tests fill the machine; rates measured then are kept apart from the user's.
-os.environ.setdefault("HTFJAX_CACHE", str(Path(__file__).parent / ".pytest_cache/htfjax"))
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax

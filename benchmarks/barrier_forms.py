@@ -31,8 +31,6 @@ from htfjax.locality.networks.convolution import (
 )
 from htfjax.locality.networks.convolution.bilinear import bilinear
 
-# The only other barriers: they keep work inside the loops that are timed.
-MEASURING = {"contraction/timing.py"}
 Measure = Literal["ms", "compile s", "MB", "eager ms", "first call s"]
 Problem = tuple[Callable[..., Any], tuple]  # a function and its arguments
 Plain = Callable[[], contextlib.AbstractContextManager[Any]]

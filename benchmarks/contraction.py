@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 import htfjax as htf
-from benchmarks import harness, schemes
+from benchmarks import calibrate, harness, schemes
 
 CASES = {
     "order 4, D 8, widths 512, B 2048": (htf.perfect(4), 8, 512, 2048),
@@ -186,7 +186,7 @@ def main() -> int:
     record: dict[str, Any] = {
         "gemm_flops_per_second": round(harness.gemm_rate()),
         "stream_bytes_per_second": round(harness.stream_rate()),
-        "rates": vars(htf.device_rates()),
+        "rates": vars(calibrate.measure_rates()),
     }
     for name, case in CASES.items():
         record[name] = completion(*schemes.problem(*case))

@@ -34,7 +34,10 @@ def problem() -> tuple[htf.Factors, Any]:
 
 def one_hot_loss(factors: htf.Factors, loss: Any) -> jax.Array:
     """The same loss with one-hot vectors in place of indices."""
-    vectors = [jax.nn.one_hot(loss.indices[:, n], 8, dtype=jnp.float32) for n in range(4)]
+    vectors = [
+        jax.nn.one_hot(loss.measurement.indices[:, n], 8, dtype=jnp.float32)
+        for n in range(4)
+    ]
     return jnp.mean(jnp.square(htf.sense(factors, vectors) - loss.targets))
 
 

@@ -270,7 +270,7 @@ def seconds_of(program: Program, state: State, pair: int) -> float:
 
 
 def warm(states: list[State]) -> None:
-    """Lets both states write their bytecode and the machine's rates."""
+    """Lets both states write their bytecode."""
     first_step = PROGRAMS["fresh/first_step"]
     for state in states:
         folders = [name for name in ("htfjax", "sims") if (state.folder / name).is_dir()]

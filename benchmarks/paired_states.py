@@ -51,8 +51,8 @@ class State:
     def environment(self) -> dict[str, str]:
         """Of every process of this state.
 
-        Rates of the machine, which shape plans, are measured once for both states; no
-        compiled program is found on disk; two processes share an accelerator's memory.
+        No compiled program is found on disk; two processes share an accelerator's memory.
+        Commits that measure the machine's rates, which shape plans, do so once for both.
         """
         kept = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"}
         return kept | {

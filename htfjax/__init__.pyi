@@ -29,11 +29,9 @@ from .factors.storage import save_factors as save_factors
 from .contraction.plan import Plan as Plan
 from .contraction.plan import contraction_plan as contraction_plan
 from .contraction.rates import Rates as Rates
-from .contraction.rates import device_rates as device_rates
-from .contraction.rates import measure_rates as measure_rates
+from .contraction.rates import platform_rates as platform_rates
 from .contraction.end_tensor import end_tensor as end_tensor
 from .contraction.entries import entries as entries
-from .contraction.measured import measure_plan as measure_plan
 from .contraction.sensing import sense as sense
 
 from .instruments.inner import distance as distance
@@ -66,15 +64,17 @@ from .losses.sampling import random_matrices as random_matrices
 from .losses.sampling import random_vectors as random_vectors
 from .losses.sampling import unobserved_indices as unobserved_indices
 from .losses.penalty import penalize as penalize
-from .losses.completion import completion_loss as completion_loss
-from .losses.completion import loss_plan as loss_plan
+from .losses.loss import completion_loss as completion_loss
+from .losses.loss import loss_plan as loss_plan
 from .losses.loss import matrix_sensing_loss as matrix_sensing_loss
 from .losses.loss import minibatch_loss as minibatch_loss
+from .losses.loss import observation_loss as observation_loss
 from .losses.loss import residuals as residuals
 from .losses.loss import sensing_loss as sensing_loss
 from .losses.population import population_loss as population_loss
+from .losses.gradient import Carrying as Carrying
+from .losses.gradient import ScaledGradient as ScaledGradient
 from .losses.scaled import Magnitude as Magnitude
-from .losses.scaled import ScaledGradient as ScaledGradient
 from .losses.scaled import magnitude as magnitude
 from .losses.scaled import scaled_loss as scaled_loss
 from .losses.scaled import scaled_value_and_grad as scaled_value_and_grad
@@ -89,13 +89,12 @@ from .motion.rises import RiseTimes as RiseTimes
 from .motion.rises import crossings as crossings
 from .motion.rises import incrementality as incrementality
 from .motion.rises import rise_times as rise_times
-from .motion.descent import Carrying as Carrying
 from .motion.descent import DescentState as DescentState
 from .motion.descent import continue_descent as continue_descent
 from .motion.descent import descend as descend
 from .motion.descent import start_descent as start_descent
 from .motion.chunks import descend_in_chunks as descend_in_chunks
-from .motion.flow_records import FlowTrajectory as FlowTrajectory
+from .motion.flow_report import FlowReport as FlowReport
 from .motion.flow import gradient_flow as gradient_flow
 
 from .runs.checkpoints import check_state as check_state
@@ -104,6 +103,7 @@ from .runs.checkpoints import save_state as save_state
 from .runs.results import load_results as load_results
 from .runs.results import save_results as save_results
 
+from . import losses as losses
 from . import theory as theory
 from . import ensemble as ensemble
 from . import runs as runs

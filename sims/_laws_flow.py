@@ -219,7 +219,7 @@ def growth(case: Case) -> float:
     _, (_, path) = _flow_of(case)
     for v, norms in path.observed[0].items():
         moved = np.asarray(norms[-1] - norms[0])
-        worst = max(worst, gap(moved, path.integrals[v][-1]))
+        worst = max(worst, gap(moved, path.report.integrals[v][-1]))
     return worst
 
 

@@ -60,9 +60,9 @@ def completion(setting: Model) -> Any:
     )
 
 
-def model_lane(setting: Model, key: jax.Array, rates: Any) -> Any:
+def model_lane(setting: Model, key: jax.Array) -> Any:
     """The lane of a model."""
-    return htf.ensemble.completion_lane(completion(setting), key, rates)
+    return htf.ensemble.completion_lane(completion(setting), key)
 
 
 def target_singular_values(setting: Model, seed: int, top: int) -> np.ndarray:
@@ -105,13 +105,13 @@ def observed_entries(model: str, rank: int, ratio: Any) -> Any:
     return jnp.clip(jnp.round(ratio * degrees_of_freedom(model, rank)), 1, ENTRIES)
 
 
-def cell_lane(setting: Cell, key: jax.Array, rates: Any) -> Any:
+def cell_lane(setting: Cell, key: jax.Array) -> Any:
     """A lane whose number of observed entries is an array: all cells share a program."""
     model = Model(
         model=setting.model, widths=setting.widths, init_scale=setting.init_scale,
         target_rank=setting.target_rank, learning_rate=setting.learning_rate, observed=1,
     )  # fmt: skip
-    lane = model_lane(model, key, rates)
+    lane = model_lane(model, key)
     count = observed_entries(setting.model, setting.target_rank, setting.ratio)
     order = jax.random.permutation(jax.random.fold_in(key, 1), ENTRIES)
     seen = (order < count).reshape(lane.observe.seen.shape)

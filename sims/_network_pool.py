@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import jax
+import jax.numpy as jnp
 import rich.console
 import rich.progress
 
@@ -29,10 +29,11 @@ SINGLE_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads
 
 
 def choose_workers(config: Any, count: int) -> int:
-    """As asked; otherwise one a core, and one on an accelerator."""
+    """As asked; otherwise one per core, and one on an accelerator."""
     if config.workers is not None:
         return min(config.workers, max(count, 1))
-    if jax.default_backend() != "cpu":
+    (device,) = jnp.zeros(()).devices()  # where arrays go now
+    if device.platform != "cpu":
         return 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
     return max(1, min(cores, count))

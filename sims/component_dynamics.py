@@ -114,11 +114,11 @@ def _compare(start: Any, loss: Any, config: Config, balanced: bool) -> tuple[Any
         integrate=laws,
         stop_loss=config.stop_loss,
     )
-    count = max(int(np.sum(path.reached)), 1)
+    count = max(int(np.sum(path.report.reached)), 1)
     seen = {k: np.asarray(v[root])[:count] for k, v in path.observed.items()}
     sums = {
         k: {v: np.diff(np.asarray(x)[:count], axis=0) for v, x in each.items()}
-        for k, each in path.integrals.items()
+        for k, each in path.report.integrals.items()
     }
     worst = {"exact": 0.0, "balanced": 0.0}
     # A vector at the root is one number. Where it crosses zero its norm has a kink and its
@@ -139,13 +139,13 @@ def _compare(start: Any, loss: Any, config: Config, balanced: bool) -> tuple[Any
         over = np.maximum(low - rate, rate - high) / scale
         outside = float(np.maximum(outside, np.max(over)))
     row = {
-        "status": path.status,
+        "status": path.report.status,
         "intervals": count - 1,
         "crossings_left_out": int(np.sum(kinks)),
         "exact_law_error": worst["exact"],
         "balanced_law_error": worst["balanced"],
         "outside_bounds": outside,
-        "drift": float(path.drift[-1]),
+        "drift": float(path.report.drift[-1]),
         "descent_error": _descent_error(start, loss, config.learning_rate),
     }
     return row, {"path": np.asarray(path.path_lengths)[:count], **seen}

@@ -116,8 +116,9 @@ def _flow(start: Any, loss: Any, look: Any, config: Config, rtol: float) -> dict
         stop_loss=config.stop_loss,
         interpolate=rtol > 1e-5,
     )
-    count = max(int(np.sum(path.reached)), 1)  # a start below `--stop-loss` is one
-    taken = int(path.num_evaluations) + int(path.num_steps) - int(path.num_rejected)
+    report = path.report
+    count = max(int(np.sum(report.reached)), 1)  # a start below `--stop-loss` is one
+    taken = int(report.num_evaluations) + int(report.num_steps) - int(report.num_rejected)
     return {
         "losses": np.asarray(path.losses)[:count],
         "values": np.asarray(path.observed)[:count],
@@ -125,8 +126,8 @@ def _flow(start: Any, loss: Any, look: Any, config: Config, rtol: float) -> dict
         "times": np.asarray(path.times)[:count],
         "grads": np.asarray(path.grad_norms)[:count],
         "evaluations": np.full(count, taken),
-        "drift": float(path.drift[-1]),
-        "status": path.status,
+        "drift": float(report.drift[-1]),
+        "status": report.status,
     }
 
 

@@ -80,7 +80,7 @@ def _compute(config: Config, folder: Path) -> dict[str, Any]:
                     stop_loss=config.stop_loss,
                     interpolate=True,
                 )
-                count = max(int(np.sum(path.reached)), 1)
+                count = max(int(np.sum(path.report.reached)), 1)
                 unit = std ** -(htf.theory.degree(start) - 2)
                 tau = np.asarray(path.times)[:count] / unit
                 values = np.asarray(path.observed)[:count]
@@ -96,14 +96,14 @@ def _row(tau: np.ndarray, values: np.ndarray, path: Any) -> dict[str, Any]:
     low, half, high = (share_crossings(tau, values, share) for share in (0.1, 0.5, 0.9))
     gaps, widths = np.diff(half), high - low
     return {
-        "status": path.status,
+        "status": path.report.status,
         "half_rise": finite(half),
         "width": finite(widths),
         "separation": finite(gaps),
         "separation_over_width": finite(gaps / widths[1:]),
         # Of the first transition: how long it takes beside how long one waits for it.
         "first_width_over_wait": finite(widths[0] / half[0])[0],
-        "evaluations": int(path.num_evaluations),
+        "evaluations": int(path.report.num_evaluations),
     }
 
 

@@ -457,7 +457,25 @@ MISTAKES = [
     ("plan_tree", lambda: plan(tree=(0, 1)), TypeError, "`tree` ModeTree"),
     ("plan_distinct", lambda: plan(distinct=(1, 2)), ValueError, "`distinct` 2 counts 7"),
     ("plan_masked", lambda: plan(masked=1), TypeError, "`masked` True or False"),
-    ("plan_rates", lambda: plan(rates=1e9), TypeError, "`rates` Rates device_rates"),
+    ("plan_rates", lambda: plan(rates=1e9), TypeError, "`rates` Rates platform_rates"),
+    (
+        "plan_platform",
+        lambda: plan(rates=None, platform="rocm"),
+        ValueError,
+        "`platform='rocm'` 'cpu' 'cuda' 'tpu' rates",
+    ),
+    (
+        "loss_platform",
+        lambda: completion(platform="metal"),
+        ValueError,
+        "`platform='metal'` 'cpu' 'cuda' 'tpu' rates",
+    ),
+    (
+        "rates_platform",
+        lambda: htf.platform_rates(None),
+        TypeError,
+        "`platform=None` 'cpu' 'cuda' 'tpu' rates",
+    ),
     ("plan_force", lambda: plan(force="fast"), ValueError, "`force='fast'` table"),
     ("rates_negative", lambda: htf.Rates(-1, 1, 1, 1), ValueError, "`flops=-1` above zero"),
     (
@@ -487,13 +505,6 @@ MISTAKES = [
     ),
     ("plan_node", lambda: plan().width(99), ValueError, "`node=99` 0..6"),
     ("plan_explain", lambda: plan().explain(3), ValueError, "`measured` seconds 7 nodes"),
-    (
-        "measure_repeats",
-        lambda: htf.measure_plan(plan(), repeats=0),
-        ValueError,
-        "`repeats=0` at least 1",
-    ),
-    ("measure_none", lambda: htf.measure_plan(None), TypeError, "`plan` Plan None"),
     # Words
     ("penalty_word", lambda: completion(penalty="l3"), ValueError, "`penalty='l3'` huber"),
     ("penalty_none", lambda: completion(penalty=None), TypeError, "`penalty=None` 'l2'"),
@@ -552,7 +563,7 @@ MISTAKES = [
         "plan_of_a_function",
         lambda: htf.loss_plan(square, factors()),
         TypeError,
-        "`loss` CompletionLoss completion_loss",
+        "`loss` entries completion_loss",
     ),
     (
         "loss_of_a_vector",
@@ -953,10 +964,10 @@ def test_losses_of_half_precision_factors_are_in_float32(dtype, penalty):
 
 def test_half_precision_data_of_all_losses_become_float32():
     vectors = htf.sensing_loss([half(np.ones((2, 2)))] * 2, half([1, 2]))
-    assert {x.dtype for x in vectors.vectors} == {np.dtype(np.float32)}
+    assert {x.dtype for x in vectors.measurement.vectors} == {np.dtype(np.float32)}
     assert htf.matrix_sensing_loss(
         half(np.ones((2, 2, 2))), half([1, 2])
-    ).matrices.dtype == (np.float32)
+    ).measurement.matrices.dtype == (np.float32)
     assert htf.effective_rank(half([2.0, 1.0])).dtype == np.float32
     assert htf.penalize(half([300.0])) == 90_000
 

@@ -293,3 +293,17 @@ print(sorted({"xarray", "orbax", "matplotlib", "flax"} & set(sys.modules)))
 """
     )
     assert lines == ["['matplotlib', 'orbax', 'xarray']"]
+
+
+@pytest.mark.parametrize("path", LIBRARY, ids=module_name)
+def test_the_two_kinds_of_factors_meet_where_they_are_opened(path):
+    """All else takes a layout and stacks, or `AnyFactors`: the union stands once."""
+    if room(module_name(path)) == "factors":
+        return
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "isinstance":
+            assert "GroupedFactors" not in ast.unparse(node.args[1]), f"line {node.lineno}"
+    names = {"Factors", "GroupedFactors"}
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
+            assert not names <= set(ast.unparse(node).split(" | ")), f"line {node.lineno}"

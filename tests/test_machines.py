@@ -43,7 +43,7 @@ os.sysconf = sysconf
     "without sched_getaffinity": "import os; del os.sched_getaffinity",
     "without a home": """
 import os, pwd
-os.environ.pop("HOME", None); os.environ.pop("HTFJAX_CACHE", None)
+os.environ.pop("HOME", None)
 os.environ.pop("XDG_CACHE_HOME", None)
 def unknown(uid):
     raise KeyError("getpwuid(): uid not found")

@@ -15,7 +15,7 @@ import pytest
 import htfjax as htf
 
 ROOT = Path(__file__).parent.parent
-MODULES = ("ensemble", "locality", "runs", "theory")
+MODULES = ("ensemble", "locality", "losses", "runs", "theory")
 
 # Names and leading parameters that scripts outside this repository already call. A star
 # begins what is given by keyword.
@@ -67,17 +67,16 @@ LATER: set[str] = set()
 EXTRAS = {
     "Carrying",
     "check_state",
-    "FlowTrajectory",
+    "FlowReport",
     "GroupedFactors",
     "NodeValues",
     "Magnitude",
     "Plan",
     "Rates",
     "contraction_plan",
-    "device_rates",
     "loss_plan",
-    "measure_plan",
-    "measure_rates",
+    "observation_loss",
+    "platform_rates",
     "RiseTimes",
     "ScaledGradient",
     "Spectrum",

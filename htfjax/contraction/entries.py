@@ -8,10 +8,12 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from htfjax import _checks
+from htfjax._platforms import Platform, by_platform, check_platform
 from htfjax.contraction.evaluate import planned_entries
-from htfjax.contraction.plan import Plan, contraction_plan
+from htfjax.contraction.plan import Plan, platform_plans
+from htfjax.contraction.rates import ADVICE
 from htfjax.factors.factors import AnyFactors
-from htfjax.factors.stacks import opened
+from htfjax.factors.stacks import Stacks, opened
 
 __all__ = ["check_indices", "entries"]
 
@@ -21,6 +23,7 @@ def entries(
     indices: ArrayLike,
     *,
     plan: Plan | None = None,
+    platform: Platform | None = None,
     precision: Any = "highest",
 ) -> jax.Array:
     """Entries W[i_0, ..., i_{N-1}] of the end tensor.
@@ -32,6 +35,8 @@ def entries(
       factors: any tree.
       indices: (B, N) integers; column n counts from 0 to D_n - 1.
       plan: a way to contract, without "dedup"; the cheapest by default.
+      platform: takes the cheapest plan for "cpu", "cuda" or "tpu"; by default for the
+        platform that the program is lowered for.
       precision: of the matrix products.
 
     Returns:
@@ -40,7 +45,7 @@ def entries(
     Raises:
       TypeError: float indices. ValueError: another shape than (B, N), or, when the
         indices are concrete, one that is out of range (negative ones are); a plan for
-        other factors or another number of indices.
+        other factors or another number of indices; an unknown platform.
 
     Source: law A1.
 
@@ -54,8 +59,14 @@ def entries(
     _checks.precision("precision", precision)
     checked = check_indices(indices, layout.dims)
     wanted = (layout.tree, layout.dims, layout.inner_widths, checked.shape[0])
+    named = None if platform is None else check_platform(platform, ADVICE)
+
+    def contract(plan: Plan, stacks: Stacks) -> jax.Array:
+        return planned_entries(plan, layout, stacks, checked, None, precision)
+
     if plan is None:
-        plan = contraction_plan(*wanted)
+        plans = platform_plans(*wanted)
+        return by_platform(plans, contract, stacks, platform=named)
     _checks.instance("plan", plan, Plan, "`contraction_plan` makes one")
     if (plan.tree, plan.mode_dims, plan.widths, plan.batch) != wanted:
         raise ValueError(
@@ -65,7 +76,7 @@ def entries(
         )
     if "dedup" in plan.routes:
         raise ValueError("`plan` has 'dedup' routes, which only a loss prepares.")
-    return planned_entries(plan, layout, stacks, checked, None, precision)
+    return contract(plan, stacks)
 
 
 def check_indices(indices: Any, dims: tuple[int, ...]) -> jax.Array:

@@ -10,14 +10,15 @@ others gather rows from tables and dedups. At the root the values are read per o
 import dataclasses
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from htfjax import _checks
-from htfjax.contraction.rates import Rates, device_rates
+from htfjax._platforms import PLATFORMS, Platform, check_platform, default_platform
+from htfjax.contraction.rates import ADVICE, SHIPPED, Rates
 from htfjax.trees.mode_tree import ModeTree
 
-__all__ = ["Plan", "contraction_plan"]
+__all__ = ["Plan", "contraction_plan", "platform_plans"]
 
 NODE_ROUTES = ("table", "dedup", "rows")
 ROOT_ROUTES = ("gather", "dense", "masked")
@@ -105,7 +106,8 @@ class Plan:
         chosen one.
 
         Args:
-          measured: from `measure_plan`, to stand beside what was predicted.
+          measured: seconds in the form of `costs`, to stand beside what was predicted;
+            `python -m benchmarks.calibrate` measures them.
         """
         if measured is not None:
             _check_costs("measured", measured, (*self.routes, self.root))
@@ -138,6 +140,7 @@ def contraction_plan(
     distinct: Sequence[int] | None = None,
     masked: bool = False,
     rates: Rates | None = None,
+    platform: Platform | None = None,
     force: Literal["table", "dedup", "rows", "gather", "dense", "masked"] | None = None,
 ) -> Plan:
     """The cheapest plan by predicted time of value and gradient.
@@ -154,13 +157,17 @@ def contraction_plan(
       distinct: number of distinct observed sub-tuples for every node, which allows
         "dedup"; None where it is not known.
       masked: whether a loss offers its targets as a dense array.
-      rates: of the device; measured once and cached by default.
+      rates: of the device; by default those of the platform.
+      platform: "cpu", "cuda" or "tpu", whose `platform_rates` count; by default that of
+        the default device. What contracts by itself (`entries`, losses) takes the plan of
+        the platform that its program is lowered for.
       force: "rows", "table" or "dedup" to take that route wherever it is possible, or a
         root route.
 
     Raises:
       TypeError, ValueError: dimensions, widths or counts in the wrong number or below
-        their least; an unknown `force`, or one that the data or the size do not allow.
+        their least; an unknown platform or `force`, or one that the data or the size do
+        not allow.
 
     Source: cost formulas of our own; `benchmarks/README.md` has predicted and measured.
 
@@ -177,12 +184,34 @@ def contraction_plan(
     batch = _checks.at_least("batch", batch, 0)
     counts = None if distinct is None else _check_distinct(tree, distinct)
     masked = _checks.flag("masked", masked)
+    named = None if platform is None else check_platform(platform, ADVICE)
     if rates is None:
-        rates = device_rates()
-    _checks.instance("rates", rates, Rates, "`device_rates` measures them")
+        rates = SHIPPED[named or default_platform()]
+    _checks.instance("rates", rates, Rates, "`platform_rates` has those that ship")
     if force is not None:
         _checks.one_of("force", force, (*NODE_ROUTES, *ROOT_ROUTES))
     return _plan(tree, dims, sizes, batch, counts, masked, rates, force)
+
+
+@functools.lru_cache(maxsize=1024)
+def platform_plans(
+    tree: ModeTree,
+    dims: tuple[int, ...],
+    widths: tuple[int, ...],
+    batch: int,
+    distinct: tuple[int, ...] | None = None,
+    masked: bool = False,
+) -> Mapping[str, Plan]:
+    """The cheapest plan for every platform, for `by_platform`; all were checked before.
+
+    Platforms with the same routes get the same plan, whatever each expects them to cost.
+    """
+    plans: dict[str, Plan] = {}
+    first: dict[Any, Plan] = {}
+    for name in PLATFORMS:
+        plan = _plan(tree, dims, widths, batch, distinct, masked, SHIPPED[name], None)
+        plans[name] = first.setdefault((plan.routes, plan.root), plan)
+    return plans
 
 
 def _check_distinct(tree: ModeTree, distinct: Any) -> tuple[int, ...]:
@@ -263,7 +292,7 @@ class _Work:
     def node_costs(self, node: int) -> dict[str, float]:
         """A leaf's table is its matrix; inside, Hadamard products and one GEMM."""
         tree, columns = self.tree, self.rows[self.tree.parent[node]]
-        if node < tree.order:
+        if not tree.children[node]:
             return {"table": 0.0}
         costs = {}
         for route in NODE_ROUTES:

@@ -1,27 +1,19 @@
-"""How fast a device multiplies, streams and gathers: what plans are weighed with."""
+"""Rates: how fast a device multiplies, streams and gathers, by which plans are weighed."""
 
-import contextlib
 import dataclasses
-import functools
-import json
-import os
-import threading
-from pathlib import Path
-from typing import Any
 
-import jax
-import jax.numpy as jnp
-import platformdirs
+from htfjax import _checks
+from htfjax._platforms import Platform, check_platform
 
-from htfjax import _checks, _files, _locks
-from htfjax.contraction.timing import seconds_inside, with_gradient
-
-__all__ = ["Rates", "device_rates", "measure_rates"]
+__all__ = ["Rates", "platform_rates"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Rates:
-    """Measured speeds of one device.
+    """Speeds of one device, in float32.
+
+    `platform_rates` has those that ship; `python -m benchmarks.calibrate` measures those
+    of a device and prints them.
 
     Attributes:
       flops: of a matrix product of middling size, flops per second.
@@ -52,124 +44,61 @@ class Rates:
             _checks.positive(name, getattr(self, name))
 
 
-def device_rates() -> Rates:
-    """The rates of the default device, measured once and kept in a cache file.
-
-    The file lies in the folder named by the environment variable HTFJAX_CACHE, else in
-    the user's cache folder, one for each device kind and jax version; delete it to
-    measure again. Where it cannot be written the rates are kept for the process.
-
-    Raises:
-      RuntimeError: measuring failed.
-
-    Example:
-      >>> import htfjax as htf
-      >>> htf.device_rates() == htf.device_rates()
-      True
-    """
-    return cached_rates()
-
-
-@functools.cache
-def cached_rates() -> Rates:
-    """What `device_rates` returns, once per process."""
-    path = None
-    try:
-        path = _cache_file()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # One process measures while the others wait: they would disturb each other, and
-        # with rates that differ they would choose plans whose numbers differ.
-        with _locks.exclusive_lock(path.with_suffix(".lock"), "measuring", seconds=60.0):
-            return _read(path) or _measure_into(path)
-    except OSError:
-        kept = None if path is None else _read(path)
-        return kept or _outside_any_trace(measure_rates)
-
-
-def _read(path: Path) -> Rates | None:
-    """The rates kept in a file; None where it is missing or damaged."""
-    try:
-        return Rates(**json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError):
-        return None
+SHIPPED = {
+    # Measured by `benchmarks.calibrate` on two cores of a server CPU (AMD EPYC), operands
+    # in its caches: medians of 15 rounds in three processes.
+    "cpu": Rates(
+        flops=2.1e11,
+        stream_bytes=2.2e11,
+        gather_bytes=1e11,
+        step_seconds=5.5e-7,
+        row_seconds=1.5e-9,
+    ),
+    # H100 and H200. Data sheet of the H100 SXM: 67 Tflop/s in float32 outside the tensor
+    # cores, which precision "highest" does not use; 3.35 TB/s (the H200 has 4.8).
+    # Estimated, not measured: gathering at a quarter of streaming, as scattering back is
+    # atomic; 5 us for the launch of a kernel; 50 rows a nanosecond.
+    "cuda": Rates(
+        flops=6.7e13,
+        stream_bytes=3.35e12,
+        gather_bytes=8.4e11,
+        step_seconds=5e-6,
+        row_seconds=2e-11,
+    ),
+    # TPU v5e. Data sheet: 197 Tflop/s in bfloat16, of which a float32 product at precision
+    # "highest" makes six passes; 819 GB/s. Estimated, not measured: gathering at an eighth
+    # of streaming, an operation 1 us, a row 5 ns, as rows are moved one by one.
+    "tpu": Rates(
+        flops=3.3e13,
+        stream_bytes=8.2e11,
+        gather_bytes=1e11,
+        step_seconds=1e-6,
+        row_seconds=5e-9,
+    ),
+}
+ADVICE = (
+    " Another device needs a plan of its own: `contraction_plan(..., rates=Rates(...))`, "
+    "with rates that `python -m benchmarks.calibrate` measures."
+)
 
 
-def _measure_into(path: Path) -> Rates:
-    rates = _outside_any_trace(measure_rates)
-    with contextlib.suppress(OSError), _files.atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(dataclasses.asdict(rates)))
-    return rates
+def platform_rates(platform: Platform) -> Rates:
+    """The rates that ship for a platform.
 
+    Measured for "cpu" (two cores of a server CPU); from data sheets, with estimates where
+    these are silent, for "cuda" (H100 and H200) and "tpu" (v5e). Constants: nothing is
+    measured, so a plan is the same on every machine.
 
-def measure_rates() -> Rates:
-    """Times five small programs on the default device; takes about a second.
+    Args:
+      platform: "cpu", "cuda" (or "gpu") or "tpu".
 
     Raises:
-      Nothing of its own.
+      TypeError, ValueError: another platform; the known ones are listed.
+
+    Source: data sheets of NVIDIA H100 and Google TPU v5e; `docs/decisions/05-rates.md`.
 
     Example:
-      >>> measure_rates().flops > 0
+      >>> platform_rates("tpu").stream_bytes / platform_rates("cuda").stream_bytes < 1
       True
     """
-    f32 = jnp.float32
-    x, weight = jnp.full((256, 512), 0.5, f32), jnp.full((512, 512), 1e-3, f32)
-    rows, table = jnp.full((2048, 128), 0.5, f32), jnp.full((256, 128), 0.5, f32)
-    index = jnp.arange(2048, dtype=jnp.int32) * 37 % 256
-
-    def multiplied(operands: Any) -> jax.Array:
-        return jnp.matmul(*operands, precision="highest")
-
-    def chained(x: jax.Array) -> jax.Array:
-        return functools.reduce(lambda y, _: multiplied((y, x)), range(8), x)
-
-    def time(function: Any, operands: Any) -> float:
-        # The fastest repeat: what else runs on the machine now must not shape plans that
-        # are made for good.
-        return seconds_inside(function, operands, repeats=25, summary=min)
-
-    product = time(with_gradient(multiplied), (x, weight))
-    stream = time(lambda pair: pair[0] * pair[1], (rows, rows))
-    gather = time(with_gradient(lambda t: t[index]), table)
-    short = time(with_gradient(lambda t: t[index]), table[:, :4])
-    small = time(chained, jnp.full((16, 16), 1e-2, f32))
-    return Rates(
-        flops=6 * x.size * weight.shape[1] / product,
-        stream_bytes=3 * rows.nbytes / stream,
-        gather_bytes=4 * rows.nbytes / gather,
-        step_seconds=small / 8,
-        row_seconds=short / len(index),
-    )
-
-
-def _outside_any_trace(function: Any) -> Any:
-    """Plans are made while tracing; a fresh thread has no trace to be caught in."""
-    result: list[Any] = []
-
-    def measure() -> None:
-        with jax.disable_jit(False):  # op by op everything looks a thousand times slower
-            result.append(function())
-
-    thread = threading.Thread(target=measure)
-    thread.start()
-    thread.join()
-    if not result:
-        raise RuntimeError("measuring the device's rates failed; see the error above")
-    return result[0]
-
-
-def _cache_file() -> Path:
-    device = jax.devices()[0]
-    kind = "".join(c if c.isalnum() else "-" for c in device.device_kind)
-    name = f"rates-4-{device.platform}-{kind}-{_cores()}-jax{jax.__version__}.json"
-    try:
-        folder = os.getenv("HTFJAX_CACHE") or platformdirs.user_cache_dir("htfjax")
-    except RuntimeError as error:  # a user without a home
-        raise OSError(f"there is no cache folder: {error}") from error
-    return Path(folder) / name
-
-
-def _cores() -> int:
-    """Cores this process may use, on which the rates of a CPU depend."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return SHIPPED[check_platform(platform, ADVICE)]

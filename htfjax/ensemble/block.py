@@ -13,7 +13,6 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from htfjax._digests import file_digest
-from htfjax.contraction.rates import Rates
 from htfjax.ensemble import batch, folder, store
 from htfjax.ensemble.checkpoint import (
     check_checkpoint,
@@ -37,7 +36,6 @@ class Session:
     out: Path
     grid: Grid
     build: Build
-    rates: Rates
     mesh: Mesh
     num_steps: int
     record_every: int
@@ -96,10 +94,7 @@ def run_block(
         said = files.said_of_checkpoint() if session.journal else ()
         yield Chunk(_stops_of(info), np.array([]), 0, 0.0, said, 0)
         return
-    lanes = [
-        make_lane(session.build, setting_of(session.grid, r), r[-1], session.rates)
-        for r in runs
-    ]
+    lanes = [make_lane(session.build, setting_of(session.grid, r), r[-1]) for r in runs]
     slots = batch.padded_count(len(runs), width, session.mesh)
     stacked = batch.stack(lanes, slots)
     del lanes

@@ -11,15 +11,12 @@ import optax
 
 from htfjax import _checks
 from htfjax.contraction.end_tensor import end_tensor
-from htfjax.contraction.plan import contraction_plan
-from htfjax.contraction.rates import Rates
 from htfjax.ensemble.lanes import Lane
 from htfjax.factors.factors import Factors
 from htfjax.factors.gaussian import gaussian_factors, weight_shapes
-from htfjax.factors.layout import widths as factor_widths
 from htfjax.instruments.local_components import local_component_norms, unbalancedness
 from htfjax.instruments.ranks import matricize
-from htfjax.losses.completion import completion_loss
+from htfjax.losses.loss import completion_loss
 from htfjax.losses.sampling import random_indices
 from htfjax.motion.descent import start_descent
 from htfjax.motion.group_rms import group_rmsprop
@@ -118,7 +115,7 @@ class Completion:
         object.__setattr__(self, "dtype", str(dtype))
 
 
-def completion_lane(setting: Completion, key: jax.Array, rates: Rates) -> Lane:
+def completion_lane(setting: Completion, key: jax.Array) -> Lane:
     """Target, observations, start and optimizer of one run, from one key.
 
     Recorded quantities: train_mse, test_mse (unobserved entries only), relative_error,
@@ -127,7 +124,6 @@ def completion_lane(setting: Completion, key: jax.Array, rates: Rates) -> Lane:
     Args:
       setting: what to run; its float fields may be traced.
       key: typed key.
-      rates: of the device, for the contraction plan.
 
     Raises:
       ValueError: more observations than entries, a tensor too large to be recorded from
@@ -139,7 +135,6 @@ def completion_lane(setting: Completion, key: jax.Array, rates: Rates) -> Lane:
     """
     _checks.instance("setting", setting, Completion, "htfjax.ensemble.Completion makes one")
     _checks.key("key", key)
-    _checks.instance("rates", rates, Rates, "`device_rates` gives those of the device")
     tree = ModeTree.from_nested(setting.tree)
     dims = _checks.mode_dims(tree.order, setting.mode_dims)
     size, dtype = math.prod(dims), jnp.dtype(setting.dtype)
@@ -156,15 +151,13 @@ def completion_lane(setting: Completion, key: jax.Array, rates: Rates) -> Lane:
     start = gaussian_factors(
         keys[2], tree, dims, setting.widths, setting.init_std, **options
     )
-    data: dict[str, Any] = {"penalty": setting.penalty, "threshold": setting.threshold}
-    loss = completion_loss(tree, dims, indices, values, **data)
-    plan = contraction_plan(
+    loss = completion_loss(
         tree,
         dims,
-        factor_widths(start)[tree.order :],
-        setting.observed,
-        masked=loss.dense is not None,
-        rates=rates,
+        indices,
+        values,
+        penalty=setting.penalty,
+        threshold=setting.threshold,
     )
     state = start_descent(start, OPTIMIZER)
     hyper = {
@@ -174,7 +167,7 @@ def completion_lane(setting: Completion, key: jax.Array, rates: Rates) -> Lane:
     nodes = tuple(dict.fromkeys((tree.interior[0], tree.root)))
     return Lane(
         state=state._replace(opt_state=state.opt_state._replace(hyperparams=hyper)),
-        loss=dataclasses.replace(loss, plan=plan),
+        loss=loss,
         observe=CompletionRecords(
             target=target,
             seen=jnp.zeros(dims, bool).at[tuple(indices.T)].set(True),

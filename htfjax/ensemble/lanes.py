@@ -11,8 +11,8 @@ import jax
 import numpy as np
 
 from htfjax import _checks
-from htfjax.contraction.rates import Rates, device_rates
 from htfjax.ensemble.grid import check_seed, check_setting, float_fields
+from htfjax.losses.gradient import check_loss
 from htfjax.motion.descent import DescentState, continue_descent
 from htfjax.motion.trajectory import Trajectory
 
@@ -49,21 +49,20 @@ class Lane:
     coords: tuple = dataclasses.field(default=(), metadata={"static": True})
 
 
-Build = Callable[[Any, jax.Array, Rates], Lane]
+Build = Callable[[Any, jax.Array], Lane]
 
 
-def make_lane(build: Build, setting: Any, seed: int, rates: Rates | None = None) -> Lane:
+def make_lane(build: Build, setting: Any, seed: int) -> Lane:
     """The run that an ensemble makes of a setting and a seed.
 
     A lane of an ensemble equals, bit for bit, this lane run by `continue_descent`.
 
     Args:
-      build: traceable function (setting, key, rates) -> `Lane`, such as
+      build: traceable function (setting, key) -> `Lane`, such as
         `completion_lane`; float fields of the setting are traced, so that they can vary
         inside one program.
       setting: a frozen dataclass.
       seed: becomes the key.
-      rates: device rates that contraction plans are made with; by default measured.
 
     Raises:
       TypeError: `build` returns something else, a setting that is not a frozen dataclass,
@@ -79,34 +78,32 @@ def make_lane(build: Build, setting: Any, seed: int, rates: Rates | None = None)
     """
     check_build(build)
     setting, seed = check_setting("setting", setting), check_seed("seed", seed)
-    if rates is not None:
-        _checks.instance("rates", rates, Rates, "`device_rates` gives those of the device")
     static, numbers = _split(setting)
-    return _builder(build, static, rates or device_rates())(numbers, jax.random.key(seed))
+    return _builder(build, static)(numbers, jax.random.key(seed))
 
 
 def check_build(build: Any) -> None:
-    """That a builder can be called with a setting, a key and rates.
+    """That a builder can be called with a setting and a key.
 
     Raises:
       TypeError: it cannot.
     """
     _checks.function("build", build)
     try:
-        inspect.signature(build).bind(None, None, None)
+        inspect.signature(build).bind(None, None)
     except TypeError as error:
         raise TypeError(
-            f"`build={_checks.spell(build)}` must take a setting, a key and rates: {error}."
+            f"`build={_checks.spell(build)}` must take a setting and a key: {error}."
         ) from error
     except ValueError:  # it has no signature to look at
         return
 
 
-def lane_shapes(build: Build, setting: Any, rates: Rates) -> Lane:
+def lane_shapes(build: Build, setting: Any) -> Lane:
     """The lane of a setting with shapes in place of arrays."""
     static, numbers = _split(setting)
     key = jax.eval_shape(jax.random.key, 0)
-    return jax.eval_shape(_builder(build, static, rates), numbers, key)
+    return jax.eval_shape(_builder(build, static), numbers, key)
 
 
 def _split(setting: Any) -> tuple[Any, dict[str, float]]:
@@ -124,7 +121,7 @@ def _checked(lane: Any) -> Lane:
         raise TypeError(f"`build` must return a Lane, got {_checks.spell(lane)}.")
     advice = "`start_descent` makes one"
     _checks.instance("build.state", lane.state, DescentState, advice)
-    _checks.function("build.loss", lane.loss)
+    check_loss("build.loss", lane.loss)
     if lane.observe is not None:
         _checks.function("build.observe", lane.observe)
     if lane.key is not None:
@@ -153,9 +150,9 @@ def _is_pair(pair: Any) -> bool:
 
 
 @functools.lru_cache(maxsize=512)
-def _builder(build: Build, static: Any, rates: Rates) -> Any:
+def _builder(build: Build, static: Any) -> Any:
     def make(numbers: dict[str, Any], key: jax.Array) -> Lane:
-        return _checked(build(dataclasses.replace(static, **numbers), key, rates))
+        return _checked(build(dataclasses.replace(static, **numbers), key))
 
     return jax.jit(make)
 

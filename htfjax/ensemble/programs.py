@@ -1,7 +1,6 @@
 """Which runs share a program, how many run at once, and how they are batched."""
 
 import dataclasses
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,10 +8,8 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from htfjax.contraction.rates import Rates
-from htfjax.ensemble import batch
 from htfjax.ensemble.grid import Grid
-from htfjax.ensemble.lanes import SCALARS, Build, Lane, advance_lane, lane_shapes, make_lane
+from htfjax.ensemble.lanes import SCALARS, Build, Lane, advance_lane, lane_shapes
 
 __all__ = ["Program", "block_size", "choose_width", "lane_bytes", "programs_of"]
 
@@ -36,9 +33,7 @@ class Program:
     quantities: dict[str, tuple[tuple[int, ...], str, tuple[str, ...]]]
 
 
-def programs_of(
-    grid: Grid, build: Build, rates: Rates, record: Sequence[str] | None
-) -> list[Program]:
+def programs_of(grid: Grid, build: Build, record: Sequence[str] | None) -> list[Program]:
     """Groups the runs of a grid by the structure and shapes of their lanes.
 
     Raises:
@@ -54,7 +49,7 @@ def programs_of(
             if name not in grid.array_axes
         )  # fmt: skip
         if fixed not in shapes:
-            shapes[fixed] = lane_shapes(build, setting, rates)
+            shapes[fixed] = lane_shapes(build, setting)
         lane = shapes[fixed]
         avals = [(x.shape, x.dtype) for x in jax.tree.leaves(lane)]
         kind = (jax.tree.structure(lane), avals)
@@ -123,53 +118,19 @@ def block_size(
     return int(max(1, min(most, fitting, len(program.runs))))
 
 
-def choose_width(
-    batching: str | int, program: Program, grid: Grid, build: Build, rates: Rates,
-    mesh: Mesh, lanes: int,
-) -> int:  # fmt: skip
+def choose_width(batching: str | int, program: Program, mesh: Mesh, lanes: int) -> int:
     """Lanes vectorized together: 1 maps over single lanes.
 
     "auto" maps on a CPU, where vectorized gathers are slower (`benchmarks/README.md`), and
-    elsewhere times both on this program.
+    vectorizes all lanes of a device elsewhere: a step is made of small operations, each of
+    which costs a launch however many lanes it serves.
     """
-    share = -(-min(lanes, len(program.runs)) // mesh.size)
     if isinstance(batching, int):
         return batching
-    if batching == "map" or share < 2:
+    on_cpu = mesh.devices.flat[0].platform == "cpu"
+    if batching == "map" or (batching == "auto" and on_cpu):
         return 1
-    if batching == "vmap":
-        return share
-    if next(iter(mesh.devices.flat)).platform == "cpu":
-        return 1
-    return min(
-        (1, share), key=lambda w: _seconds(w, program, grid, build, rates, mesh, share)
-    )
-
-
-def _seconds(
-    width: int, program: Program, grid: Grid, build: Build, rates: Rates, mesh: Mesh,
-    share: int,
-) -> float:  # fmt: skip
-    """Measured seconds of a step of one lane, few steps and few lanes where mapped."""
-    count = mesh.size * (share if width > 1 else 2)
-    slots = batch.padded_count(count, width, mesh)
-    runs = [program.runs[i % len(program.runs)] for i in range(count)]
-    full = batch.stack(
-        [make_lane(build, setting_of(grid, r), r[-1], rates) for r in runs], slots
-    )
-    rest = batch.put(dataclasses.replace(full, state=None), mesh)
-    active = batch.put(np.ones(slots, bool), mesh)
-    names, best = tuple(program.quantities), float("inf")
-    for _ in range(3):
-        states = batch.put(full.state, mesh)
-        begun = time.perf_counter()
-        done = batch.advance(
-            states, rest, active, mesh=mesh, width=width, names=names,
-            num_steps=50, record_every=25,
-        )  # fmt: skip
-        jax.block_until_ready(done)
-        best = min(best, time.perf_counter() - begun)
-    return best / slots
+    return -(-min(lanes, len(program.runs)) // mesh.size)
 
 
 def setting_of(grid: Grid, run: RunKey) -> Any:

@@ -14,7 +14,6 @@ from jax.sharding import Mesh
 
 from htfjax import _checks, _files
 from htfjax._digests import file_digest, text_digest
-from htfjax.contraction.rates import Rates, device_rates
 from htfjax.ensemble import batch, folder, store, view
 from htfjax.ensemble.block import Session, run_block
 from htfjax.ensemble.completion import completion_lane
@@ -77,7 +76,7 @@ def run(
         `tolerance` only diverged runs stop.
       batching: "map" runs lane after lane and equals single runs bit for bit on any number
         of devices; "vmap" vectorizes over all lanes of a device, a number over that many;
-        "auto" maps on a CPU and measures elsewhere.
+        "auto" maps on a CPU and vectorizes elsewhere.
       max_lanes: lanes that run together, fewer if memory does not hold them.
       memory_bytes: what lanes may take; by default half of what is free.
       mesh: from `lane_mesh`; by default all devices of all processes.
@@ -199,7 +198,7 @@ def _session(
         opened = _open(grid, out, build, options, sizes, mesh, primary)
         manifest, journal = opened.manifest, opened.journal
         session = Session(
-            out=out, grid=grid, build=build, rates=Rates(**manifest["rates"]), mesh=mesh,
+            out=out, grid=grid, build=build, mesh=mesh,
             num_steps=options["num_steps"], record_every=options["record_every"],
             chunk_steps=options["chunk_steps"], watch=options["watch"],
             tolerance=options["tolerance"], patience=options["patience"],
@@ -269,7 +268,7 @@ def _open(
         return opened
     manifest = folder.read_manifest(out)
     assert manifest is not None
-    programs = programs_of(grid, build, Rates(**manifest["rates"]), options["record"])
+    programs = programs_of(grid, build, options["record"])
     lines = read_journal(out / JOURNAL, folder.identity_of(manifest)).lines
     return _Opened(manifest, programs, lines, None, [])
 
@@ -283,11 +282,10 @@ def _prepare(
         _check_unused(out)
     else:
         _check_same(found, grid, build, options, out)
-    rates = device_rates() if found is None else Rates(**found["rates"])
-    programs = programs_of(grid, build, rates, options["record"])
+    programs = programs_of(grid, build, options["record"])
     _check_watch(programs, options["watch"])
     if found is None:
-        manifest = _fresh(grid, build, options, sizes, mesh, programs, rates)
+        manifest = _fresh(grid, build, options, sizes, mesh, programs)
     else:
         _check_programs(found, programs, out)
         manifest = _extended(found, grid, options, programs)
@@ -354,27 +352,23 @@ def _lost_metadata(out: Path, digests: dict[str, str]) -> list[str]:
 
 def _fresh(
     grid: Grid, build: Build, options: dict[str, Any], sizes: _Sizes, mesh: Mesh,
-    programs: list[Program], rates: Rates,
+    programs: list[Program],
 ) -> dict[str, Any]:  # fmt: skip
     memory = sizes.memory_bytes or free_memory(mesh)
     records = options["chunk_steps"] // options["record_every"]
     entries, limited = [], False
     for program in programs:
-        width = choose_width(
-            sizes.batching, program, grid, build, rates, mesh, sizes.max_lanes
-        )
+        width = choose_width(sizes.batching, program, mesh, sizes.max_lanes)
         wished = min(sizes.max_lanes, len(program.runs))
         size = block_size(program, records, width, wished, memory)
         limited |= size < wished
         width = min(width, -(-size // mesh.size)) if size < wished else width
-        plan = getattr(program.shapes.loss, "plan", None)
         entries.append(
             {
                 "name": program.name,
                 "block": size,
                 "width": max(width, 1),
                 "arrays": _shapes(program),
-                "plan": None if plan is None else [*plan.routes, plan.root],
                 "blocks": _blocks(list(program.runs), size),
             }
         )
@@ -396,7 +390,6 @@ def _fresh(
         "device": f"{mesh.devices.flat[0].platform} {mesh.devices.flat[0].device_kind}",
         "build": _name(build),
         "random bits of jax": _draws(),
-        "rates": dataclasses.asdict(rates),
         "programs": entries,
         "coords": {name: v for name, v in coords.items() if v is not None},
     }

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from htfjax.factors.factors import AnyFactors, Factors
+from htfjax.factors.factors import AnyFactors, Factors, GroupedFactors
 from htfjax.factors.grouping import ungroup
 from htfjax.factors.layout import layout_of
 from htfjax.trees.mode_tree import ModeTree
@@ -35,9 +35,8 @@ def collapse_chains(factors: AnyFactors) -> Factors:
       >>> htf.collapse_chains(deep).tree.nested
       (0, 1)
     """
-    if layout_of(factors).grouped:
-        factors = ungroup(factors)
-    tree, weights = factors.tree, factors.weights
+    plain = ungroup(factors) if isinstance(factors, GroupedFactors) else factors
+    tree, weights = layout_of(plain, "factors").tree, plain.weights
     nested: list[Any] = list(range(tree.order))
     matrix: list[Any] = [None if w is None else jnp.asarray(w) for w in weights]
     members: list[list[int]] = [[k] for k in range(tree.num_nodes)]
@@ -57,14 +56,14 @@ def collapse_chains(factors: AnyFactors) -> Factors:
     mixed = [
         members[k]
         for k in order
-        if len({m in factors.fixed for m in members[k] if weights[m] is not None}) > 1
+        if len({m in plain.fixed for m in members[k] if weights[m] is not None}) > 1
     ]
     if mixed:
         raise ValueError(f"`fixed` splits the chains {mixed}; fix all of a chain or none.")
     return Factors(
         tree=ModeTree.from_nested(nested[tree.root]),
         weights=tuple(matrix[k] for k in order),
-        fixed=tuple(i for i, k in enumerate(order) if members[k][0] in factors.fixed),
+        fixed=tuple(i for i, k in enumerate(order) if members[k][0] in plain.fixed),
     )
 
 

@@ -4,6 +4,7 @@ Kernels are written on a layout and its stacks. Plain factors are groups of one:
 stacks are the matrices with an axis of length one in front, which compiled programs drop.
 """
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 from typing import Any
@@ -23,6 +24,7 @@ __all__ = [
     "closed",
     "collected",
     "equal_subtrees",
+    "freeze",
     "opened",
     "pick",
     "with_ones",
@@ -105,6 +107,24 @@ def closed(layout: Layout, stacks: Sequence[Any]) -> Any:
         weights = tuple(None if stack is None else stack[0] for stack in stacks)
         found = Factors(weights, layout.tree, layout.fixed)
     return known(found, layout)
+
+
+def freeze(tree: Any) -> Any:
+    """Zeros in place of what belongs to fixed nodes, wherever factors stand in a pytree."""
+
+    def zero_fixed(x: Any) -> Any:
+        if not isinstance(x, AnyFactors) or not x.fixed:
+            return x
+        grouped = isinstance(x, GroupedFactors)
+        held = x.stacks if grouped else x.weights
+        groups = x.groups if grouped else ((k,) for k in range(len(held)))
+        kept = tuple(
+            jax.tree.map(jnp.zeros_like, w) if nodes[0] in x.fixed else w
+            for nodes, w in zip(groups, held, strict=True)
+        )
+        return dataclasses.replace(x, **{"stacks" if grouped else "weights": kept})
+
+    return jax.tree.map(zero_fixed, tree, is_leaf=lambda x: isinstance(x, AnyFactors))
 
 
 def with_ones(layout: Layout, stacks: Stacks) -> Stacks:

@@ -121,8 +121,8 @@ def distance(
     check_pair(one, other)
     _checks.one_of("method", method, METHODS)
     _checks.precision("precision", precision)
-    pair = alike(one, other)
-    square, exponent = scaled_squared_distance(*pair, method, precision=precision)
+    first, second = alike(one, other)
+    square, exponent = scaled_squared_distance(first, second, method, precision=precision)
     odd = exponent % jnp.int32(2)
     square = square * _numerics.two_to(odd, square.dtype)
     zero = square == 0

@@ -25,7 +25,7 @@ from htfjax.locality.regularizer.regularizer import (
     is_zero,
     regularized_loss,
 )
-from htfjax.motion.descent import Carrying
+from htfjax.losses.gradient import Carrying
 
 __all__ = [
     "Course",
@@ -86,31 +86,40 @@ class TrainingLoss:
         Raises:
           TypeError: `params` not from `start_training`, not a typed key.
         """
+        value, _, course = self._step(params, key, differentiate=False)
+        return value, course
+
+    def value_and_grad(self, params: Carrying, key: jax.Array) -> tuple:
+        """((value, new `Course`), gradient by the weights), in fewer passes than
+        `jax.value_and_grad` of the loss takes.
+
+        Raises: as the call.
+        """
+        value, grads, course = self._step(params, key, differentiate=True)
+        return (value, course), grads
+
+    def _step(self, params: Carrying, key: jax.Array, differentiate: bool) -> tuple:
+        """Value, gradient (() unless it is asked for) and the new `Course`."""
         weights, course = _checked_params(params)
         _checks.key("key", key)
         full, part = divmod(self.examples.count, self.batch_size)
-        branches = [self._batch(weights, key, self.batch_size)]
+        branches = [self._batch(weights, key, self.batch_size, differentiate)]
         if part:
-            branches.append(self._batch(weights, key, part))
-        branches.append(_stay(weights))
+            branches.append(self._batch(weights, key, part, differentiate))
+        branches.append(_stay(weights if differentiate else ()))
         last = course.position == full if part else jnp.zeros((), bool)
         index = jnp.where(self._stopped(course), len(branches) - 1, last.astype(jnp.int32))
-        value, grads, course = lax.switch(index, branches, course)
-        # Linear in the weights: zero in value, `grads` in derivative. The gradient was
-        # taken inside the branch, where the compiler can share its passes.
-        slopes = jax.tree.map(
-            lambda g, w: jnp.sum(g * (w - lax.stop_gradient(w))), grads, weights
-        )
-        return value + sum(jax.tree.leaves(slopes), jnp.zeros_like(value)), course
+        return lax.switch(index, branches, course)
 
     def _stopped(self, course: Course) -> jax.Array:
         if self.patience is None:
             return course.failed
         return course.failed | (course.perfect > self.patience)
 
-    def _batch(self, weights: Any, key: jax.Array, size: int) -> Callable:
+    def _batch(
+        self, weights: Any, key: jax.Array, size: int, differentiate: bool
+    ) -> Callable:
         """The branch that takes `size` images from the order of the epoch."""
-        fixed = lax.stop_gradient(weights)
         for_order, for_patches, for_net = jax.random.split(key, 3)
 
         def branch(course: Course) -> tuple:
@@ -127,12 +136,16 @@ class TrainingLoss:
 
             def objective(weights: Any) -> tuple:
                 return self._objective(
-                    weights, course.statistics, x, y, for_patches, for_net
-                )
+                    weights, course.statistics, x, y, for_patches, for_net,
+                    two_stage=differentiate,
+                )  # fmt: skip
 
-            (value, (statistics, seen)), grads = jax.value_and_grad(
-                objective, has_aux=True
-            )(fixed)
+            # Differentiated here, inside the branch, where the compiler shares its passes.
+            if differentiate:
+                found, grads = jax.value_and_grad(objective, has_aux=True)(weights)
+            else:
+                found, grads = objective(weights), ()
+            value, (statistics, seen) = found
             size_ = jnp.asarray(size, value.dtype)
             sums = EpochSums(
                 count_correct(seen.logits, y),
@@ -146,8 +159,9 @@ class TrainingLoss:
         return branch
 
     def _objective(
-        self, weights: Any, statistics: Any, x: Any, y: Any, for_patches: Any, key: Any
-    ) -> tuple:
+        self, weights: Any, statistics: Any, x: Any, y: Any, for_patches: Any, key: Any,
+        two_stage: bool,
+    ) -> tuple:  # fmt: skip
         def fit(logits: jax.Array) -> jax.Array:
             return fit_loss(logits, y)
 
@@ -162,6 +176,7 @@ class TrainingLoss:
             self.patches(for_patches) if regular else None,  # type: ignore[arg-type]
             coefficient=self.coefficient if regular else 0, labels=y,
             batch_norm=self.batch_norm, momentum=self.momentum, key=key,
+            two_stage=two_stage,
         )  # fmt: skip
 
     def _steps(self) -> int:

@@ -1,4 +1,4 @@
-"""Losses on any observations: entries, rank-one or matrix measurements, minibatches.
+"""Losses: a measurement of factors, data to compare it with, and a penalty; minibatches.
 
 A loss is a pytree. Its data are leaves, so a jitted function that takes a loss as an
 argument is traced once for all data of one shape, and `vmap` runs over data.
@@ -6,26 +6,35 @@ argument is traced once for all data of one shape, and `vmap` runs over data.
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from htfjax import _checks
-from htfjax import contraction as _contraction
+from htfjax._platforms import Platform, check_platform, default_platform
+from htfjax.contraction.end_tensor import flat_end_tensor
+from htfjax.contraction.observed import DenseTargets, dense_targets
+from htfjax.contraction.plan import Plan
+from htfjax.contraction.rates import ADVICE
 from htfjax.contraction.sensing import check_vectors
 from htfjax.factors.factors import AnyFactors
-from htfjax.factors.layout import layout_of
-from htfjax.losses.completion import CompletionLoss, loss_plan, observed_entries
-from htfjax.losses.penalty import Penalty, check_data, mean_penalty, working
+from htfjax.factors.layout import Layout, layout_of
+from htfjax.factors.stacks import Stacks, opened
+from htfjax.losses.measurements import Dense, Entries, Measurement, RankOne
+from htfjax.losses.penalty import Penalty, check_data, mean_penalty, pointwise, working
+from htfjax.losses.sums import Summable
+from htfjax.trees.mode_tree import ModeTree
 
 __all__ = [
-    "MatrixSensingLoss",
     "MinibatchLoss",
-    "SensingLoss",
+    "ObservationLoss",
+    "completion_loss",
+    "loss_plan",
     "matrix_sensing_loss",
     "minibatch_loss",
+    "observation_loss",
     "residuals",
     "sensing_loss",
 ]
@@ -33,40 +42,68 @@ __all__ = [
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
-class SensingLoss:
-    """Mean penalty on rank-one measurements; made by `sensing_loss`."""
+class ObservationLoss(Summable):
+    """Mean penalty on measurements minus targets; made by `observation_loss` and others."""
 
-    vectors: tuple[jax.Array, ...] | jax.Array  # N arrays (B, D_n), or (N, B, D)
+    measurement: Any  # see `Measurement`
     targets: jax.Array  # (B,)
     threshold: jax.Array  # ()
+    dense: DenseTargets | None  # of entries, where comparing the whole tensor may pay
     penalty: Penalty = dataclasses.field(metadata={"static": True})
 
     def __call__(self, factors: AnyFactors) -> jax.Array:
         """The loss of the factors, ()."""
-        return mean_penalty(residuals(self, factors), self.penalty, self.threshold)
+        layout, stacks = opened(factors)
+        if self.dense is None:
+            return self.compare(self.measurement.predict(layout, stacks))
+
+        def mean(plan: Plan, stacks: Stacks) -> jax.Array:
+            if plan.root == "masked":
+                return self._masked(layout, stacks)
+            return self.compare(self.measurement.read(plan, layout, stacks))
+
+        return self.measurement.by_plan(layout, stacks, mean, masked=True)
+
+    def compare(self, predictions: jax.Array) -> jax.Array:
+        """Mean penalty on predictions (B,) minus targets."""
+        return mean_penalty(self.residuals(predictions), self.penalty, self.threshold)
+
+    def residuals(self, predictions: jax.Array) -> jax.Array:
+        """Predictions minus targets, (B,), in float32 where those have 16 bits."""
+        if jnp.shape(predictions) != self.targets.shape:
+            raise ValueError(
+                f"`measurement` predicts values of shape {jnp.shape(predictions)}, "
+                f"expected (B,) = {self.targets.shape}, one for each of the `targets`."
+            )
+        if not jnp.issubdtype(predictions.dtype, jnp.floating):
+            raise TypeError(
+                f"`measurement` predicts {predictions.dtype}, expected floating numbers."
+            )
+        dtype = working(predictions.dtype)
+        return predictions.astype(dtype) - _checks.cast("targets", self.targets, dtype)
+
+    def take(self, rows: jax.Array) -> "ObservationLoss":
+        """The loss on some of its observations."""
+        return dataclasses.replace(
+            self,
+            measurement=self.measurement.take(rows),
+            targets=self.targets[rows],
+            dense=None,
+        )
+
+    def _masked(self, layout: Layout, stacks: Stacks) -> jax.Array:
+        """Sum over all entries of count x penalty(W - mean target), without a gather."""
+        assert self.dense is not None
+        values, _ = flat_end_tensor(layout, stacks)
+        dtype = working(values.dtype)
+        counts, means, rest = (_checks.cast("targets", x, dtype) for x in self.dense)
+        costs = pointwise(values.astype(dtype) - means, self.penalty, self.threshold)
+        return (jnp.sum(counts * costs) + rest) / np.asarray(len(self.targets), dtype)
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
-class MatrixSensingLoss:
-    """Mean penalty on matrix measurements; made by `matrix_sensing_loss`."""
-
-    matrices: jax.Array  # (B, D_0, D_1)
-    targets: jax.Array  # (B,)
-    threshold: jax.Array  # ()
-    penalty: Penalty = dataclasses.field(metadata={"static": True})
-
-    def __call__(self, factors: AnyFactors) -> jax.Array:
-        """The loss of the factors, ()."""
-        return mean_penalty(residuals(self, factors), self.penalty, self.threshold)
-
-
-ObservationLoss = CompletionLoss | SensingLoss | MatrixSensingLoss
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False)
-class MinibatchLoss:
+class MinibatchLoss(Summable):
     """A loss on a random part of the observations; made by `minibatch_loss`."""
 
     loss: ObservationLoss
@@ -74,10 +111,119 @@ class MinibatchLoss:
 
     def __call__(self, factors: AnyFactors, key: jax.Array) -> jax.Array:
         """The loss on the observations that `key` draws, ()."""
+        return self.drawn(key)(factors)
+
+    def drawn(self, key: Any) -> ObservationLoss:
+        """The loss on the observations that `key` draws."""
         _checks.key("key", key)
         count = self.loss.targets.shape[0]
         rows = jax.random.permutation(key, count)[: self.batch_size]
-        return _take(self.loss, rows)(factors)
+        return self.loss.take(rows)
+
+
+def observation_loss(
+    measurement: Measurement, targets: Any, *, penalty: Penalty = "l2", threshold: Any = 1.0
+) -> ObservationLoss:
+    """Mean over b of penalty(predictions_b - y_b), for any measurement.
+
+    Args:
+      measurement: a pytree with `predict(layout, stacks)` and `take(rows)`; the example of
+        `htfjax.losses.Measurement` is one of a user's own.
+      targets: (B,) floats.
+      penalty, threshold: as in `completion_loss`.
+
+    Returns:
+      A pytree, callable on factors, and as good as any other for minibatches, scaled
+      gradients (if predictions are linear in the end tensor) and ensembles.
+
+    Raises:
+      TypeError: no measurement, or one that is not a pytree; masked or complex data.
+        ValueError: no observations, non-finite data, a bad penalty or threshold; on call,
+        predictions of another shape than the targets.
+
+    Example:
+      >>> import htfjax as htf, jax, jax.numpy as jnp
+      >>> vectors = htf.losses.RankOne((jnp.ones((4, 2)), jnp.ones((4, 3))))
+      >>> loss = htf.observation_loss(vectors, jnp.ones(4), penalty="huber")
+      >>> zero = htf.gaussian_factors(jax.random.key(0), htf.flat(2), (2, 3), 2, 0.0)
+      >>> float(loss(zero))
+      0.5
+    """
+    missing = [
+        name
+        for name in ("predict", "take")
+        if not callable(getattr(measurement, name, None))
+    ]
+    if missing or isinstance(measurement, type):
+        raise TypeError(
+            f"`measurement` must have methods `predict(layout, stacks)` and `take(rows)`, "
+            f"got {_checks.spell(measurement)}; `htfjax.losses.Measurement` has an example."
+        )
+    if jax.tree_util.all_leaves([measurement]):
+        raise TypeError(
+            f"`measurement` must be a pytree, but {type(measurement).__name__} is not "
+            "registered as one; `jax.tree_util.register_dataclass` does it."
+        )
+    count = len(_checks.real_array("targets", targets)) if np.ndim(targets) else 0
+    targets, threshold = check_data(targets, count, penalty, threshold)
+    return ObservationLoss(measurement, targets, threshold, None, penalty)
+
+
+def completion_loss(
+    tree: ModeTree,
+    mode_dims: int | Sequence[int],
+    indices: Any,
+    targets: Any,
+    *,
+    penalty: Penalty = "l2",
+    threshold: Any = 1.0,
+    plan: Literal["auto", "exact"] | Plan = "auto",
+    platform: Platform | None = None,
+) -> ObservationLoss:
+    """Completion: mean over b of penalty(W[i_b] - y_b), no factor 1/2.
+
+    Penalties of a residual x: "l2" x^2, "l1" |x|, "huber" (smooth l1) x^2/(2 threshold)
+    where |x| < threshold and |x| - threshold/2 outside.
+
+    Repeated indices are allowed: each repetition counts, as in a mean over samples.
+
+    Args:
+      tree: mode tree of the factors the loss is for.
+      mode_dims: D_n for every mode, or one int for all.
+      indices: (B, N) integers.
+      targets: (B,) floats; half precision is read as float32.
+      penalty: "l2", "l1" or "huber".
+      threshold: of "huber", above zero.
+      plan: how to contract. "auto" picks the cheapest way for the factors it is called
+        on, in arrays whose shapes depend on the number of observations only, so that one
+        program serves all data of a shape. "exact" also finds the distinct observed
+        sub-tuples, which pays when they are few. A `Plan` is carried out as it is.
+      platform: plans for "cpu", "cuda" or "tpu"; by default for the platform that the
+        program is lowered for, which traces every plan where they differ.
+
+    Returns:
+      A pytree, callable on factors; data are cast to the factors' dtype on call, or to
+      float32 where that has 16 bits.
+
+    Raises:
+      TypeError: float indices, masked or complex data. ValueError: indices out of range or
+        of another shape, no observations, targets of the wrong length, NaN, infinite or
+        beyond the dtype, a bad penalty or threshold, a plan for other data, an unknown
+        platform. Values are checked when they are concrete.
+
+    Source: arXiv:2201.11729, tensor completion.
+
+    Example:
+      >>> import htfjax as htf, jax, jax.numpy as jnp
+      >>> loss = htf.completion_loss(htf.flat(2), 3, [[0, 0], [1, 2]], [1.0, -1.0])
+      >>> zero = htf.gaussian_factors(jax.random.key(0), htf.flat(2), 3, 2, 0.0)
+      >>> float(loss(zero))
+      1.0
+    """
+    entries = Entries.at(tree, mode_dims, indices, plan=plan, platform=platform)
+    targets, threshold = check_data(targets, entries.indices.shape[0], penalty, threshold)
+    dense = dense_targets(tree, entries.mode_dims, entries.indices, targets, penalty)
+    return ObservationLoss(entries, targets, threshold, dense, penalty)
 
 
 def sensing_loss(
@@ -86,7 +232,7 @@ def sensing_loss(
     *,
     penalty: Penalty = "l2",
     threshold: Any = 1.0,
-) -> SensingLoss:
+) -> ObservationLoss:
     """Rank-one sensing: mean over b of penalty(<W, x_b^0 (x) ... (x) x_b^{N-1}> - y_b).
 
     Args:
@@ -119,12 +265,12 @@ def sensing_loss(
     )
     _check_axes(held, targets)
     targets, threshold = check_data(targets, len(held[0]), penalty, threshold)
-    return SensingLoss(held, targets, threshold, penalty)
+    return ObservationLoss(RankOne(held), targets, threshold, None, penalty)
 
 
 def matrix_sensing_loss(
     matrices: Any, targets: Any, *, penalty: Penalty = "l2", threshold: Any = 1.0
-) -> MatrixSensingLoss:
+) -> ObservationLoss:
     """Matrix sensing: mean over b of penalty(<W, A_b> - y_b) for factors of order 2.
 
     Args:
@@ -152,7 +298,7 @@ def matrix_sensing_loss(
     if array.ndim != 3:
         raise ValueError(f"`matrices` has shape {array.shape}, expected (B, D_0, D_1).")
     targets, threshold = check_data(targets, len(array), penalty, threshold)
-    return MatrixSensingLoss(array, targets, threshold, penalty)
+    return ObservationLoss(Dense(array), targets, threshold, None, penalty)
 
 
 def minibatch_loss(loss: ObservationLoss, batch_size: int) -> MinibatchLoss:
@@ -181,6 +327,38 @@ def minibatch_loss(loss: ObservationLoss, batch_size: int) -> MinibatchLoss:
     return MinibatchLoss(loss, size)
 
 
+def loss_plan(
+    loss: ObservationLoss, factors: AnyFactors, *, platform: Platform | None = None
+) -> Plan:
+    """The plan by which a loss contracts factors of these widths.
+
+    `print(htf.loss_plan(loss, factors).explain())` shows the alternatives at every node.
+
+    Args:
+      platform: of the program; by default the loss's own, else the default device's.
+
+    Raises:
+      TypeError: not a completion loss.
+      ValueError: factors of another tree or other mode dimensions than the loss has, or of
+        other widths than its plan has; an unknown platform.
+
+    Example:
+      >>> import htfjax as htf, jax
+      >>> loss = htf.completion_loss(htf.flat(2), 3, [[0, 0], [1, 2]], [1.0, -1.0])
+      >>> zero = htf.gaussian_factors(jax.random.key(0), htf.flat(2), 3, 2, 0.0)
+      >>> htf.loss_plan(loss, zero).routes
+      ('table', 'table')
+    """
+    if not isinstance(getattr(loss, "measurement", None), Entries):
+        raise TypeError(
+            f"`loss` must measure entries, got {_checks.spell(loss)}; `completion_loss` "
+            "makes one."
+        )
+    named = None if platform is None else check_platform(platform, ADVICE)
+    plans = loss.measurement.plans(layout_of(factors), masked=loss.dense is not None)
+    return plans[named or loss.measurement.platform or default_platform()]
+
+
 def residuals(loss: ObservationLoss, factors: AnyFactors) -> jax.Array:
     """Predicted minus target values of an observation loss.
 
@@ -199,9 +377,7 @@ def residuals(loss: ObservationLoss, factors: AnyFactors) -> jax.Array:
       [-1.0, 1.0]
     """
     _check_observation_loss(loss)
-    predictions = _predict(loss, factors)
-    dtype = working(predictions.dtype)
-    return predictions.astype(dtype) - _checks.cast("targets", loss.targets, dtype)
+    return loss.residuals(loss.measurement.predict(*opened(factors)))
 
 
 def _check_axes(vectors: Any, targets: Any) -> None:
@@ -216,49 +392,10 @@ def _check_axes(vectors: Any, targets: Any) -> None:
         )
 
 
-def _predict(loss: ObservationLoss, factors: AnyFactors) -> jax.Array:
-    if isinstance(loss, CompletionLoss):
-        return observed_entries(loss, factors, loss_plan(loss, factors))
-    if isinstance(loss, SensingLoss):
-        return _contraction.sense(factors, loss.vectors)
-    dims = layout_of(factors).dims
-    if dims != loss.matrices.shape[1:]:
-        raise ValueError(
-            f"`matrices` measure {loss.matrices.shape[1:]} matrices, the factors have mode "
-            f"dimensions {dims}."
-        )
-    matrix = _contraction.end_tensor(factors)
-    held = _checks.cast("matrices", loss.matrices, matrix.dtype)
-    measurements = held.reshape(-1, matrix.size)
-    return jnp.matmul(measurements, matrix.reshape(-1), precision="highest")
-
-
-def _take(loss: ObservationLoss, rows: jax.Array) -> ObservationLoss:
-    """The loss on some of its observations."""
-    targets = loss.targets[rows]
-    if isinstance(loss, SensingLoss):
-        parts = (
-            tuple(x[rows] for x in loss.vectors)
-            if isinstance(loss.vectors, tuple)
-            else loss.vectors[:, rows]
-        )
-        return dataclasses.replace(loss, vectors=parts, targets=targets)
-    if isinstance(loss, MatrixSensingLoss):
-        return dataclasses.replace(loss, matrices=loss.matrices[rows], targets=targets)
-    # What was prepared for all observations, dense targets and plan, is not for a part.
-    return dataclasses.replace(
-        loss,
-        indices=loss.indices[rows],
-        targets=targets,
-        dense=None,
-        distinct=None,
-        plan=None,
-    )
-
-
 def _check_observation_loss(loss: Any) -> None:
     if not isinstance(loss, ObservationLoss):
         raise TypeError(
             f"`loss` must be an observation loss, got {type(loss).__name__}; make one with "
-            "`completion_loss`, `sensing_loss` or `matrix_sensing_loss`."
+            "`completion_loss`, `sensing_loss`, `matrix_sensing_loss` or "
+            "`observation_loss`."
         )

@@ -11,13 +11,14 @@ from htfjax.factors.factors import AnyFactors
 from htfjax.factors.layout import layout_of
 from htfjax.factors.stacks import alike
 from htfjax.instruments.inner import METHODS, check_pair, scaled_squared_distance
+from htfjax.losses.sums import Summable
 
 __all__ = ["PopulationLoss", "population_loss"]
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
-class PopulationLoss:
+class PopulationLoss(Summable):
     """Mean squared error over all entries; made by `population_loss`."""
 
     target: AnyFactors
@@ -32,8 +33,8 @@ class PopulationLoss:
             self.target,
         )
         check_pair(factors, target, ("factors", "target_factors"))
-        pair = alike(factors, target)
-        square, exponent = scaled_squared_distance(*pair, self.method)
+        one, other = alike(factors, target)
+        square, exponent = scaled_squared_distance(one, other, self.method)
         mantissa, bits = split_integer(layout.size)
         mean = square / jnp.asarray(mantissa, dtype)
         return _numerics.shifted(mean, exponent - jnp.int32(bits))

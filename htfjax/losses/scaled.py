@@ -8,31 +8,39 @@ the end keep all of it in range: exactly, since multiplying by them does not rou
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from htfjax import _checks, _numerics
+from htfjax import _numerics
+from htfjax._derivatives import refuse_derivatives
 from htfjax.factors.factors import AnyFactors
 from htfjax.factors.grouping import ungroup
 from htfjax.factors.layout import Layout, layout_of
-from htfjax.factors.stacks import Stacks, alike, children_of, closed
+from htfjax.factors.stacks import Stacks, alike, children_of, closed, opened
 from htfjax.instruments.gram import log2_squares, scaled_inner_product
 from htfjax.instruments.scaled_stacks import normalized
-from htfjax.losses.loss import ObservationLoss, residuals
-from htfjax.losses.penalty import mean_penalty, working
+from htfjax.losses.gradient import ScaledGradient
+from htfjax.losses.loss import MinibatchLoss, ObservationLoss
+from htfjax.losses.penalty import working
 from htfjax.losses.population import PopulationLoss, split_integer
+from htfjax.losses.sums import Summable
 
 __all__ = [
     "Magnitude",
-    "ScaledGradient",
     "ScaledLoss",
     "magnitude",
     "scaled_loss",
     "scaled_value_and_grad",
 ]
 
+NO_DERIVATIVE = (
+    "`scaled_loss` has a value but no derivative: its gradient is a mantissa, 2^-k times "
+    "the true one. Give it to `descend`, alone or as `scaled_loss(loss) + 0.1 * other`, or "
+    "call its `value_and_grad`. For `jax.grad`, or an `optimizer` with a line search, use "
+    "the loss that was scaled; `scaled_value_and_grad` has gradient and exponent."
+)
 Loss = ObservationLoss | PopulationLoss
 
 
@@ -68,34 +76,37 @@ class Magnitude(NamedTuple):
         return f"{', '.join(shown)}: {verdict}."
 
 
-class ScaledGradient(NamedTuple):
-    """A loss and its gradient = `gradient` 2**`log2_scale`.
-
-    Example:
-      >>> import htfjax as htf, jax.numpy as jnp
-      >>> cube = htf.identity_factors(htf.flat(2), 2, 2, 1.0, root="ones")
-      >>> loss = htf.completion_loss(cube.tree, 2, [[0, 0]], [3.0])
-      >>> value, gradient, log2_scale = htf.scaled_value_and_grad(loss, cube)
-      >>> float(value), float(gradient.weights[0][0, 0]), int(log2_scale)
-      (4.0, -0.5, 3)
-    """
-
-    value: jax.Array  # ()
-    gradient: Any  # factors like those given; largest entry in [1/2, 1), or all zeros
-    log2_scale: jax.Array  # () int32
-
-
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
-class ScaledLoss:
+class ScaledLoss(Summable):
     """A loss whose gradient has its scale taken out; made by `scaled_loss`."""
 
-    loss: Loss
+    loss: Loss | MinibatchLoss
+    is_scaled: ClassVar[bool] = True
 
-    def __call__(self, factors: AnyFactors) -> jax.Array:
-        """The loss of the factors, ()."""
+    def __call__(self, factors: AnyFactors, key: jax.Array | None = None) -> jax.Array:
+        """The loss of the factors, (); not to be differentiated.
+
+        Raises:
+          NotImplementedError: under `jax.grad` and the like.
+        """
         layout_of(factors)
-        return _value(self.loss, factors)
+        kept = refuse_derivatives(factors, NO_DERIVATIVE)
+        return self.scaled_value_and_grad(kept, key).value
+
+    def value_and_grad(self, factors: AnyFactors, key: jax.Array | None = None) -> tuple:
+        """((value, ()), gradient 2^-k)."""
+        found = self.scaled_value_and_grad(factors, key)
+        return (found.value, ()), found.gradient
+
+    def scaled_value_and_grad(
+        self, factors: AnyFactors, key: jax.Array | None = None
+    ) -> ScaledGradient:
+        """Value, mantissa of the gradient and its exponent k."""
+        loss = self.loss
+        if isinstance(loss, MinibatchLoss):
+            loss = loss.drawn(key)
+        return scaled_value_and_grad(loss, factors)
 
 
 def magnitude(factors: AnyFactors) -> Magnitude:
@@ -184,23 +195,25 @@ def scaled_value_and_grad(loss: Loss, factors: AnyFactors) -> ScaledGradient:
     return ScaledGradient(value, _like(factors, layout, gradient), top)
 
 
-def scaled_loss(loss: Loss) -> ScaledLoss:
-    """The same loss, whose reverse-mode gradient is a mantissa: 2^-k times the true one.
+def scaled_loss(loss: Loss | MinibatchLoss) -> ScaledLoss:
+    """The same loss, whose gradient for descent is a mantissa: 2^-k times the true one.
 
     For optimizers that use the gradient's direction alone, which then live where the
     true gradient underflows: `group_rmsprop(rate, decay=0.0, eps=0.0)` moves by `rate`
     along the gradient, that is by arc length, and float32 follows float64. The exponent
     k is that of `scaled_value_and_grad` and changes from step to step, so a running mean
     (decay above zero), and a trajectory's gradient norms and durations, are in units of
-    2^k. Forward mode is not defined.
+    2^k. The value is the true one, so that steps of value over gradient (`polyak_sgd`)
+    are too.
 
-    A mantissa is no derivative: do not add such a loss to another, multiply it, or put it
-    into a function that is differentiated. `jax.grad` of a sum adds gradients in different
-    units and points elsewhere (a cosine of -0.42 with the true one was seen), and nothing
-    says so. For the derivative itself use `scaled_value_and_grad`, or the loss as it is.
+    A mantissa is not a derivative, so `jax.grad` of the result, or of a function that
+    calls it, is refused. Sums and multiples are losses again, whose terms are brought to
+    one power of two: `scaled_loss(loss) + 0.1 * population_loss(target)`, also with a
+    function of the factors for a term. Such a sum has the direction of the true gradient
+    and its own `scaled_value_and_grad(factors, key)`.
 
     Args:
-      loss: as in `scaled_value_and_grad`.
+      loss: as in `scaled_value_and_grad`, or from `minibatch_loss`.
 
     Raises:
       TypeError: another kind of loss.
@@ -219,7 +232,7 @@ def scaled_loss(loss: Loss) -> ScaledLoss:
       >>> bool(htf.squared_norm(tiny) == 0), bool(htf.squared_norm(final) > 0)
       (True, True)
     """
-    if not isinstance(loss, Loss):
+    if not isinstance(loss, Loss | MinibatchLoss):
         raise TypeError(f"`loss` cannot be scaled, got {type(loss).__name__}.")
     return ScaledLoss(loss)
 
@@ -293,11 +306,13 @@ def _observed_slopes(
     loss: ObservationLoss, small: AnyFactors, total: jax.Array
 ) -> tuple[jax.Array, AnyFactors]:
     """Loss and pulled-back slopes of predictions 2^total times those of `small`."""
-    bare = dataclasses.replace(loss, targets=jnp.zeros_like(loss.targets))
-    predictions, pull = jax.vjp(lambda f: residuals(bare, f), small)
-    targets = _checks.cast("targets", loss.targets, working(predictions.dtype))
-    gaps = _numerics.shifted(predictions, total) - targets
-    value, slopes = jax.value_and_grad(mean_penalty)(gaps, loss.penalty, loss.threshold)
+
+    def predict(factors: AnyFactors) -> jax.Array:
+        predictions = loss.measurement.predict(*opened(factors))
+        return predictions.astype(working(predictions.dtype))
+
+    predictions, pull = jax.vjp(predict, small)
+    value, slopes = jax.value_and_grad(loss.compare)(_numerics.shifted(predictions, total))
     return value, pull(slopes)[0]
 
 
@@ -327,23 +342,6 @@ def _population_slopes(
         lambda x: x / jnp.asarray(mantissa, dtype), jax.grad(objective)(small)
     )
     return loss(factors), slopes, top - jnp.int32(bits)
-
-
-@jax.custom_vjp
-def _value(loss: Loss, factors: AnyFactors) -> jax.Array:
-    return scaled_value_and_grad(loss, factors).value
-
-
-def _value_forward(loss: Loss, factors: AnyFactors) -> tuple[jax.Array, AnyFactors]:
-    value, gradient, _ = scaled_value_and_grad(loss, factors)
-    return value, gradient
-
-
-def _value_backward(gradient: AnyFactors, weight: jax.Array) -> tuple[None, Any]:
-    return None, jax.tree.map(lambda x: weight * x, gradient)
-
-
-_value.defvjp(_value_forward, _value_backward)
 
 
 def _power(log2: jax.Array) -> str:

@@ -8,23 +8,24 @@ import jax
 import optax
 
 from htfjax import _checks
+from htfjax.losses.gradient import Loss, check_loss
 from htfjax.motion.descent import DescentState, check_state, continue_descent
-from htfjax.motion.trajectory import Trajectory
+from htfjax.motion.trajectory import Observed, Trajectory
 
 __all__ = ["chunk_lengths", "descend_in_chunks"]
 
 
 def descend_in_chunks(
     state: DescentState,
-    loss: Callable[..., Any],
+    loss: Loss,
     optimizer: optax.GradientTransformation,
     *,
     num_steps: int,
     record_every: int,
     chunk_steps: int,
-    observe: Callable[[Any], Any] | None = None,
+    observe: Callable[[Any], Observed] | None = None,
     key: jax.Array | None = None,
-) -> Iterator[tuple[DescentState, Trajectory]]:
+) -> Iterator[tuple[DescentState, Trajectory[Observed, None]]]:
     """Descent until step `num_steps`, yielding the state and the records of each chunk.
 
     Chunks end at multiples of `chunk_steps`, counted from step 0, so a resumed run has
@@ -54,7 +55,7 @@ def descend_in_chunks(
       50
     """
     check_state(state)
-    _checks.function("loss", loss)
+    check_loss("loss", loss)
     _checks.optimizer("optimizer", optimizer)
     if observe is not None:
         _checks.function("observe", observe)
@@ -67,12 +68,12 @@ def descend_in_chunks(
 def _chunks(
     lengths: list[int],
     state: DescentState,
-    loss: Callable[..., Any],
+    loss: Loss,
     optimizer: optax.GradientTransformation,
     record_every: int,
-    observe: Callable[[Any], Any] | None,
+    observe: Callable[[Any], Observed] | None,
     key: jax.Array | None,
-) -> Iterator[tuple[DescentState, Trajectory]]:
+) -> Iterator[tuple[DescentState, Trajectory[Observed, None]]]:
     """The chunks of `descend_in_chunks`, whose arguments are checked before the first."""
     for length in lengths:
         state, piece = continue_descent(

@@ -3,7 +3,6 @@
 Mathematics: docs/mathematics/descent.md.
 """
 
-import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -16,46 +15,26 @@ from jax import lax
 
 from htfjax import _callables, _checks, _numerics
 from htfjax._callables import Rebuild
-from htfjax.factors.factors import Factors, GroupedFactors
-from htfjax.motion.trajectory import Trajectory
+from htfjax.factors.stacks import freeze
+from htfjax.losses.gradient import (
+    Carrying,
+    Loss,
+    check_loss,
+    opened,
+    value_and_grad,
+    value_function,
+)
+from htfjax.motion.trajectory import Observed, Trajectory
 
 __all__ = [
-    "Carrying",
     "DescentState",
     "continue_descent",
     "descend",
-    "freeze",
     "start_descent",
 ]
 
 
 MOST_STEPS = np.iinfo(np.int32).max  # steps are counted in int32
-
-
-class Carrying(NamedTuple):
-    """Parameters beside what steps hand on but do not train: a pytree.
-
-    Running statistics of batch normalization, sums over an epoch, and the like. Where
-    descent is given one, gradient, update, optimizer state, norms, lengths and chords are
-    of `trained` alone; the loss takes the whole and returns (value, new carried), which
-    has the structure, shapes and dtypes of `carried` and no derivative; `observe` sees
-    the whole; an optimizer with extra arguments is given the new one as `carried`. The
-    last record has the loss and gradient norm of the last step made, where others have
-    those of the next: evaluating once more would compile a network's step twice.
-
-    Example:
-      >>> import htfjax as htf, jax.numpy as jnp, optax
-      >>> def loss(params):
-      ...     return params.trained @ params.trained, params.carried + 1
-      >>> start = htf.Carrying(trained=jnp.ones(3), carried=jnp.zeros(()))
-      >>> final, _ = htf.descend(
-      ...     start, loss, optax.sgd(0.1), num_steps=10, record_every=5)
-      >>> float(final.carried)
-      10.0
-    """
-
-    trained: Any
-    carried: Any
 
 
 class DescentState(NamedTuple):
@@ -96,14 +75,14 @@ def start_descent(params: Any, optimizer: optax.GradientTransformation) -> Desce
 
 def continue_descent(
     state: DescentState,
-    loss: Callable[..., Any],
+    loss: Loss,
     optimizer: optax.GradientTransformation,
     *,
     num_steps: int,
     record_every: int,
-    observe: Callable[[Any], Any] | None = None,
+    observe: Callable[[Any], Observed] | None = None,
     key: jax.Array | None = None,
-) -> tuple[DescentState, Trajectory]:
+) -> tuple[DescentState, Trajectory[Observed, None]]:
     """A chunk of descent: params <- params + update(grad loss), `num_steps` times.
 
     One compiled program; everything is recorded on the device. Chunks of two steps or
@@ -113,14 +92,18 @@ def continue_descent(
     Args:
       state: from `start_descent` or an earlier chunk.
       loss: scalar function of the parameters; with `key`, `loss(params, key_t)`; for a
-        `Carrying` it returns (value, new carried). A loss that is a pytree is a traced
-        argument: new data of the same shape retrace nothing. Of its leaves arrays and
-        Python floats are traced, Python bools and ints are static. Other callables,
+        `Carrying` it returns (value, new carried). Or an object with its own
+        `value_and_grad(params, key_t) -> ((value, carried), gradient)`, which then is not
+        differentiated: carried is () for ordinary parameters, the gradient like what is
+        trained. A loss that is a pytree is a traced argument: new data of the same shape
+        retrace nothing. Of its leaves arrays and Python floats are traced, Python bools
+        and ints are static. Other callables,
         `optimizer` and `observe` are static by identity, so define them once: every new
         one is compiled and its program kept (about 5 MB and 100 of the 65,530 memory maps
         of a process); at 100 functions of one code there is a warning. What varies goes
         into `jax.tree_util.Partial(function, arrays)` or another pytree.
-      optimizer: the transformation that started `state`.
+      optimizer: the transformation that started `state`. Its `update` is given `value`,
+        `grad`, `value_fn` (the loss of the trained parameters alone) and `carried`.
       num_steps: updates to make, at least 1.
       record_every: steps between records; must divide `num_steps`.
       observe: function of the parameters whose result (a pytree of arrays) is stacked.
@@ -134,8 +117,10 @@ def continue_descent(
 
     Raises:
       TypeError: `key` is not a typed key, `state` is not a descent state or not one of
-        this optimizer, `loss` is not a scalar function, or what it carries on is not like
-        what it was given.
+        this optimizer, `loss` is not a scalar function, or what it carries on, or its own
+        gradient, is not like what it was given.
+      NotImplementedError: an optimizer that differentiates `value_fn`, such as a line
+        search, beside a loss whose value cannot be (`scaled_loss`).
       ValueError: `num_steps` or `record_every` below 1, not a multiple, or more steps than
         int32 counts.
 
@@ -161,7 +146,7 @@ def continue_descent(
     if num_steps > MOST_STEPS:
         raise ValueError(f"`num_steps={num_steps}` must be at most {MOST_STEPS} (int32).")
     check_state(state)
-    _checks.function("loss", loss)
+    check_loss("loss", loss)
     _checks.optimizer("optimizer", optimizer)
     if observe is not None:
         _checks.function("observe", observe)
@@ -190,14 +175,14 @@ def continue_descent(
 
 def descend(
     params: Any,
-    loss: Callable[..., Any],
+    loss: Loss,
     optimizer: optax.GradientTransformation,
     *,
     num_steps: int,
     record_every: int,
-    observe: Callable[[Any], Any] | None = None,
+    observe: Callable[[Any], Observed] | None = None,
     key: jax.Array | None = None,
-) -> tuple[Any, Trajectory]:
+) -> tuple[Any, Trajectory[Observed, None]]:
     """Descent from `params`: `start_descent` and one call of `continue_descent`.
 
     Args, raises: as `continue_descent`; with `key` the loss of step t is
@@ -231,6 +216,11 @@ def descend(
         key=key,
     )
     return state.params, trajectory
+
+
+def _trained(params: Any) -> Any:
+    """The part of the parameters that descends."""
+    return opened(params)[0].trained
 
 
 def check_state(state: Any) -> None:
@@ -292,142 +282,80 @@ def _run(
     num_records: int,
     record_every: int,
 ) -> tuple[DescentState, Trajectory]:
+    # Here, not where users call: shapes of a program are checked once, as it is traced.
     _check_structure(state, optimizer)
     update = optax.with_extra_args_support(optimizer).update
+    whole, given = opened(state.params)
+    start = state._replace(params=whole)
+    # The last record reads the loss once more; where something is carried on, a network
+    # for example, that would compile its step twice, so it repeats the last step's.
+    repeats = bool(jax.tree.leaves(whole.carried))
 
-    # Jitted, so that Python runs once although both are called twice: in the scan, and
-    # for the last record.
+    # Jitted within this jitted function, so that Python traces the loss and `observe` once
+    # although both are used twice: in the scan, and for the last record.
     @jax.jit
-    def look(params: Any, arrays: list) -> Any:
-        observe = rebuild_observe(arrays)
-        if observe is None:
+    def look(params: Carrying, arrays: list) -> Any:
+        if rebuild_observe(arrays) is None:
             return None
-        # Compiled apart from what stands around it, so that records do not depend on
-        # how many runs or devices the program serves.
+        # Compiled apart from what stands around it: XLA fuses across functions, and does so
+        # differently in programs of other numbers of runs or devices, on which the last
+        # digits of records must not depend.
         params, arrays = lax.optimization_barrier((params, arrays))
-        return lax.optimization_barrier(rebuild_observe(arrays)(params))
+        return lax.optimization_barrier(rebuild_observe(arrays)(given(params)))
 
     @jax.jit
-    def evaluate(params: Any, step: jax.Array, arrays: list, key: Any) -> tuple:
-        loss = _at_step(rebuild(arrays), step, key)
-        value, carried, grads = _value_and_grad(loss, params)
-        grads = freeze(grads)
-        return value, carried, grads, jnp.sqrt(_numerics.sum_squares(grads))
+    def evaluate(params: Carrying, arrays: list, key: jax.Array | None) -> tuple:
+        found, grads = value_and_grad(rebuild(arrays), given(params), key)
+        return *found, grads, jnp.sqrt(_numerics.sum_squares(grads))
 
     def step(state: DescentState, _: None) -> tuple[DescentState, tuple]:
-        before = state.params
-        value, carried, grads, grad_norm = evaluate(before, state.step, arrays, key)
-        loss = _at_step(rebuild(arrays), state.step, key)
-        extra = {"carried": carried} if isinstance(before, Carrying) else {}
+        before, own_key = state.params, _at_step(key, state.step)
+        value, carried, grads, grad_norm = evaluate(before, arrays, own_key)
         updates, opt_state = update(
             grads,
             state.opt_state,
-            _trained(before),
+            before.trained,
             value=value,
             grad=grads,
-            value_fn=_of_trained(loss, before),
-            **extra,
+            value_fn=value_function(rebuild(arrays), given(before), own_key),
+            carried=carried,
         )
+        # An optimizer may move what has no gradient (weight decay); fixed nodes stay.
         updates = freeze(updates)
         length = jnp.sqrt(_numerics.sum_squares(updates))
+        # |u| / |g| is the time that a flow takes for the way; none where there is no way.
         still = grad_norm == 0
         duration = length / jnp.where(still, jnp.ones_like(grad_norm), grad_norm)
-        params = optax.apply_updates(_trained(before), updates)
-        if isinstance(before, Carrying):
-            params = Carrying(params, carried)
+        params = Carrying(optax.apply_updates(before.trained, updates), carried)
         moved = DescentState(params, opt_state, state.step + jnp.int32(1))
         return moved, (value, grad_norm, length, jnp.where(still, 0, duration))
 
     def interval(state: DescentState, _: None) -> tuple[DescentState, tuple]:
+        # Before the first update of the interval, as losses are. Two scans and no condition
+        # in one: under `vmap` both branches of a condition would run at every step.
         observed = look(state.params, observed_arrays)
         moved, each = lax.scan(step, state, length=record_every)
         values, grad_norms, lengths, durations = each
-        gap = jax.tree.map(jnp.subtract, _trained(moved.params), _trained(state.params))
+        gap = jax.tree.map(jnp.subtract, moved.params.trained, state.params.trained)
         chord = jnp.sqrt(_numerics.sum_squares(gap))
         first = (values[0], observed, grad_norms[0], lengths[0])
-        end = (values[-1], grad_norms[-1]) if isinstance(state.params, Carrying) else ()
+        end = (values[-1], grad_norms[-1]) if repeats else ()
         return moved, ((state.step, *first, chord, jnp.sum(durations)), end)
 
-    final, (records, ends) = lax.scan(interval, state, length=num_records)
-    if isinstance(final.params, Carrying):
-        # A network's step is compiled once, not a second time for one more record.
+    final, (records, ends) = lax.scan(interval, start, length=num_records)
+    if repeats:
         value, grad_norm = ends[0][-1], ends[1][-1]
     else:
-        value, _, _, grad_norm = evaluate(final.params, final.step, arrays, key)
+        last_key = _at_step(key, final.step)
+        value, _, _, grad_norm = evaluate(final.params, arrays, last_key)
+    # No update follows the last record: its lengths and duration are zero.
     zeros = [jnp.zeros_like(x[0]) for x in records[4:]]
     last = (final.step, value, look(final.params, observed_arrays), grad_norm, *zeros)
     fields = jax.tree.map(lambda xs, x: jnp.concatenate([xs, x[None]]), records, last)
-    return final, Trajectory(*fields)
+    return final._replace(params=given(final.params)), Trajectory(*fields, report=None)
 
 
-def _at_step(
-    loss: Callable[..., Any], step: jax.Array, key: jax.Array | None
-) -> Callable[[Any], jax.Array]:
-    """The loss that step `step` sees."""
-    if key is None:
-        return loss
-    return lambda params: loss(params, jax.random.fold_in(key, step))
-
-
-def _trained(params: Any) -> Any:
-    """The part of the parameters that descends."""
-    return params.trained if isinstance(params, Carrying) else params
-
-
-def _value_and_grad(loss: Callable[..., Any], params: Any) -> tuple:
-    """Value, what is carried on (None if nothing is), gradient of what is trained."""
-    if not isinstance(params, Carrying):
-        scalar = _checks.scalar_valued("loss", loss)
-        value, grads = jax.value_and_grad(scalar)(params)
-        return value, None, grads
-    pair = _checks.scalar_valued("loss", loss, aux=True)
-    (value, carried), grads = jax.value_and_grad(
-        lambda trained: pair(Carrying(trained, params.carried)), has_aux=True
-    )(params.trained)
-    given, found = (jax.tree.map(jax.typeof, x) for x in (params.carried, carried))
-    if _looks(given) != _looks(found):
-        raise TypeError(
-            f"`loss` was given `carried` as {given} and carries on {found}; structure, "
-            "shapes and dtypes must stay."
-        )
-    return value, carried, grads
-
-
-def _looks(types: Any) -> tuple:
-    """Structure, shapes and dtypes."""
-    leaves, treedef = jax.tree.flatten(types)
-    return treedef, [(leaf.shape, leaf.dtype) for leaf in leaves]
-
-
-def _of_trained(loss: Callable[..., Any], params: Any) -> Callable[[Any], jax.Array]:
-    """The loss as a function of what is trained alone."""
-    if not isinstance(params, Carrying):
-        return loss
-
-    def value(trained: Any, *, carried: Any = None) -> jax.Array:
-        del carried  # line searches hand their extra arguments to the loss or complain
-        return loss(Carrying(trained, params.carried))[0]
-
-    return value
-
-
-def freeze(tree: Any) -> Any:
-    """Zeros in place of what belongs to fixed nodes, wherever factors stand in a tree."""
-
-    def zero_fixed(x: Any) -> Any:
-        if not isinstance(x, Factors | GroupedFactors) or not x.fixed:
-            return x
-        if isinstance(x, GroupedFactors):
-            stacks = tuple(
-                jax.tree.map(jnp.zeros_like, stack) if nodes[0] in x.fixed else stack
-                for nodes, stack in zip(x.groups, x.stacks, strict=True)
-            )
-            return dataclasses.replace(x, stacks=stacks)
-        weights = tuple(
-            jax.tree.map(jnp.zeros_like, w) if k in x.fixed else w
-            for k, w in enumerate(x.weights)
-        )
-        return dataclasses.replace(x, weights=weights)
-
-    kinds = Factors | GroupedFactors
-    return jax.tree.map(zero_fixed, tree, is_leaf=lambda x: isinstance(x, kinds))
+def _at_step(key: jax.Array | None, step: jax.Array) -> jax.Array | None:
+    """The key that step `step` sees."""
+    # From the global number of the step, so that it does not matter where chunks begin.
+    return None if key is None else jax.random.fold_in(key, step)

@@ -13,20 +13,27 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from htfjax import _callables, _checks, _numerics
-from htfjax.factors.factors import Factors, GroupedFactors
+from htfjax._derivatives import refuse_derivatives
+from htfjax.factors.factors import AnyFactors
+from htfjax.losses.gradient import Loss, value_and_grad
 from htfjax.motion import flow_checks as checks
-from htfjax.motion import flow_records as records
+from htfjax.motion import flow_report as endings
 from htfjax.motion.clocks import CLOCKS, rates, rescaled_unit
-from htfjax.motion.descent import freeze
-from htfjax.motion.flow_records import FlowTrajectory
+from htfjax.motion.flow_report import FlowReport
 from htfjax.motion.stabilized import FlowState, RungeKuttaChebyshev
 from htfjax.motion.stepping import WholeNormController
+from htfjax.motion.trajectory import Observed, Trajectory
 from htfjax.theory.conserved import conserved_quantities, conserved_scale
 
 __all__ = ["gradient_flow"]
 
 # Below this tolerance a method of high order beats the stabilized one of order two.
 TIGHT = 1e-7
+NOT_DIFFERENTIABLE = (
+    "gradient_flow cannot be differentiated by `solver='stabilized'` (the default of "
+    "'auto') and `differentiate='reverse'`; use solver='explicit' for jax.grad, or "
+    "differentiate='forward' for jax.jvp."
+)
 MODES: dict[str, Any] = {
     "reverse": diffrax.RecursiveCheckpointAdjoint(),
     "forward": diffrax.ForwardMode(),
@@ -40,12 +47,12 @@ SOLVERS: dict[str, Callable[[], Any]] = {
 
 def gradient_flow(
     params: Any,
-    loss: Callable[[Any], jax.Array],
+    loss: Loss,
     *,
     times: Any,
     rtol: Any,
     atol: Any,
-    observe: Callable[[Any], Any] | None = None,
+    observe: Callable[[Any], Observed] | None = None,
     integrate: Callable[[Any], Any] | None = None,
     clock: Literal["time", "arc", "rescaled"] = "time",
     solver: Any = "auto",
@@ -54,7 +61,7 @@ def gradient_flow(
     interpolate: bool = False,
     max_steps: int = 100_000,
     differentiate: str = "reverse",
-) -> tuple[Any, FlowTrajectory]:
+) -> tuple[Any, Trajectory[Observed, FlowReport]]:
     """Integrates d params / dt = -grad loss(params), the limit of descent at step zero.
 
     Adaptive, on one of three clocks: "time" is t itself; "arc" the length of the path,
@@ -78,16 +85,17 @@ def gradient_flow(
         do not move.
       loss: scalar function of the parameters; a pytree's arrays and Python floats are
         traced, its Python bools and ints static, any other callable is static by identity.
-        An l1 loss stalls where a residual reaches zero, see `status`.
+        Or an object with `value_and_grad`, as in `continue_descent`, called without key.
+        An l1 loss stalls where a residual reaches zero, see `report.status`.
       times: (K,) increasing, zero or more, positions of the records on the clock. The
         flow starts at 0.
       rtol, atol: every step's error, as a Euclidean norm over all parameters, is kept
         below atol + rtol ||params||.
       observe: function of the parameters whose result (a pytree of arrays) is stacked.
       integrate: function of the parameters whose integral over natural time, from the
-        start to every record, becomes `integrals`. It is evaluated with every gradient
-        and as accurate as the flow, whatever the records: the two sides of a growth law
-        can be compared over any interval.
+        start to every record, becomes `report.integrals`. It is evaluated with every
+        gradient and as accurate as the flow, whatever the records: the two sides of a
+        growth law can be compared over any interval.
       clock: "time", "arc" or "rescaled".
       solver: see above.
       stop_loss, stop_grad_norm: the flow ends after the first step at which the loss, or
@@ -100,12 +108,13 @@ def gradient_flow(
       differentiate: "reverse" or "forward", the mode of differentiation to allow for.
 
     Returns:
-      The final parameters, and a `FlowTrajectory` of one record per time. What fails
-      while running is recorded there, with the last good state: see `status`.
+      The final parameters, and a `Trajectory` of one record per time, whose `report` is a
+      `FlowReport`. What fails while running is recorded there, with the last good state:
+      see `report.status`.
 
     Raises:
-      TypeError: parameters that are not floating arrays of one dtype, a loss that is
-        not callable or not scalar.
+      TypeError: parameters that are not floating arrays of one dtype, or a `Carrying`; a
+        loss that is not callable or not scalar, or whose gradient is scaled.
       ValueError: times that do not increase or start below zero, tolerances below
         what the dtype resolves, a loss or gradient that is not finite at the start,
         unknown `clock`, `solver` or `differentiate`.
@@ -123,13 +132,13 @@ def gradient_flow(
       >>> final, trajectory = htf.gradient_flow(
       ...     start, loss, times=jnp.linspace(0.0, 5.0, 6), rtol=1e-4, atol=0.0,
       ...     observe=htf.local_component_norms)
-      >>> trajectory.status, trajectory.observed[tree.root].shape
+      >>> trajectory.report.status, trajectory.observed[tree.root].shape
       ('reached the last time', (6, 4))
       >>> bool(trajectory.losses[-1] < trajectory.losses[0])
       True
     """
     dtype = checks.parameter_dtype(params)
-    _checks.function("loss", loss)
+    checks.check_flow_loss(loss)
     for name, function in (("observe", observe), ("integrate", integrate)):
         if function is not None:
             _checks.function(name, function)
@@ -145,8 +154,8 @@ def gradient_flow(
     chosen = _choose_solver(solver, rtol)
     loss, observe, integrate = map(_callables.traced, (loss, observe, integrate))
     if differentiate == "reverse" and isinstance(chosen, RungeKuttaChebyshev):
-        params, loss, times, observe, integrate = _constant(
-            (params, loss, times, observe, integrate)
+        params, loss, times, observe, integrate = refuse_derivatives(
+            (params, loss, times, observe, integrate), NOT_DIFFERENTIABLE
         )
     checks.check_start(loss, params)
     limits = _Limits(
@@ -167,27 +176,6 @@ def gradient_flow(
             "`differentiate='reverse'` does not allow for jax.jvp; use "
             "gradient_flow(..., differentiate='forward')."
         ) from error
-
-
-def _constant(tree: Any) -> Any:
-    """The same pytree, which refuses to be differentiated at once."""
-    arrays, rest = eqx.partition(tree, eqx.is_array)
-    return eqx.combine(_refusing(arrays), rest)
-
-
-@jax.custom_jvp
-def _refusing(arrays: Any) -> Any:
-    return arrays
-
-
-@_refusing.defjvp
-def _refuse(primals: Any, tangents: Any) -> Any:
-    del primals, tangents
-    raise NotImplementedError(
-        "gradient_flow cannot be differentiated by `solver='stabilized'` (the default of "
-        "'auto') and `differentiate='reverse'`; use solver='explicit' for jax.grad, or "
-        "differentiate='forward' for jax.jvp."
-    )
 
 
 class _Limits(NamedTuple):
@@ -229,7 +217,7 @@ def _run(
     times: jax.Array,
     limits: _Limits,
     plan: _Plan,
-) -> tuple[Any, FlowTrajectory]:
+) -> tuple[Any, Trajectory[Any, FlowReport]]:
     clock, solver = plan.clock, plan.solver
     stop_loss, stop_grad_norm = limits.stop_loss, limits.stop_grad_norm
     flat, unflatten = ravel_pytree(params)
@@ -237,8 +225,8 @@ def _run(
     zero = jnp.zeros((), flat.dtype)
 
     def slope(flat: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        value, grads = jax.value_and_grad(loss)(unflatten(flat))
-        grads = ravel_pytree(freeze(grads))[0]
+        (value, _), grads = value_and_grad(loss, unflatten(flat))
+        grads = ravel_pytree(grads)[0]
         return value, grads, _numerics.safe_norm(grads, axis=0)
 
     def velocity(_: Any, state: FlowState, __: Any) -> FlowState:
@@ -310,24 +298,27 @@ def _run(
         moments = positions * unit if clock == "rescaled" else positions
     counts, state = solution.stats, solution.controller_state
     calls = (state if plan.interpolate else state.inner_state)[1]
-    trajectory = FlowTrajectory(
-        steps=jnp.arange(times.size, dtype=jnp.int32),
-        losses=filled.loss,
-        observed=_like(plan.observe, params, filled.observed),
-        integrals=_split(plan.integrate, params, filled.integrals),
-        grad_norms=filled.grad_norm,
-        step_lengths=jnp.zeros_like(filled.loss),
-        chords=jnp.diff(lengths, append=lengths[-1:]),
-        durations=jnp.diff(moments, append=moments[-1:]),
+    report = FlowReport(
         positions=positions,
         natural_times=moments,
         arc_lengths=lengths,
         reached=reached,
         ending=_ending(solution.result, last, getattr(loss, "penalty", None) == "l1"),
+        integrals=_split(plan.integrate, params, filled.integrals),
         num_evaluations=_evaluations(solver, counts["num_steps"], calls),
         num_steps=counts["num_steps"].astype(jnp.int32),
         num_rejected=counts["num_rejected_steps"].astype(jnp.int32),
         drift=_drift(look(start).conserved, filled.conserved, filled.loss),
+    )
+    trajectory = Trajectory(
+        steps=jnp.arange(times.size, dtype=jnp.int32),
+        losses=filled.loss,
+        observed=_like(plan.observe, params, filled.observed),
+        grad_norms=filled.grad_norm,
+        step_lengths=jnp.zeros_like(filled.loss),
+        chords=jnp.diff(lengths, append=lengths[-1:]),
+        durations=jnp.diff(moments, append=moments[-1:]),
+        report=report,
     )
     return unflatten(end.params), trajectory
 
@@ -363,7 +354,7 @@ def _split(fn: Any, params: Any, records: jax.Array) -> Any:
 
 
 def _conserved(params: Any) -> Any:
-    if not isinstance(params, Factors | GroupedFactors):
+    if not isinstance(params, AnyFactors):
         return None
     return conserved_quantities(params), conserved_scale(params)
 
@@ -372,9 +363,10 @@ def _drift(start: Any, found: Any, like: jax.Array) -> jax.Array:
     """Largest change of a conserved quantity, over the largest squared norm."""
     if start is None:
         return jnp.full_like(like, jnp.nan)
+    gaps = jax.tree.map(lambda x, y: jnp.abs(x - y[None]), found[0], start[0])
     moved = [
-        jnp.max(jnp.abs(found[0][v] - x[None]), axis=(1, 2), initial=0)
-        for v, x in start[0].items()
+        jnp.max(gap.reshape(len(gap), -1), axis=1, initial=0)
+        for gap in jax.tree.leaves(gaps)
     ]
     scale = jnp.maximum(found[1], start[1])
     return jnp.max(jnp.stack(moved), axis=0) / jnp.where(scale == 0, 1, scale)
@@ -382,20 +374,20 @@ def _drift(start: Any, found: Any, like: jax.Array) -> jax.Array:
 
 def _ending(result: Any, last: _Look, kinked: bool) -> jax.Array:
     kinds = diffrax.RESULTS
-    code = jnp.int32(records.COLLAPSED)
+    code = jnp.int32(endings.COLLAPSED)
     for kind, number in (
-        (kinds.successful, records.REACHED),
-        (kinds.event_occurred, records.STOPPED),
-        (kinds.max_steps_reached, records.TOO_MANY),
-        (kinds.nonlinear_max_steps_reached, records.UNSOLVED),
-        (kinds.nonlinear_divergence, records.UNSOLVED),
+        (kinds.successful, endings.REACHED),
+        (kinds.event_occurred, endings.STOPPED),
+        (kinds.max_steps_reached, endings.TOO_MANY),
+        (kinds.nonlinear_max_steps_reached, endings.UNSOLVED),
+        (kinds.nonlinear_divergence, endings.UNSOLVED),
     ):
         code = jnp.where(result == kind, jnp.int32(number), code)
     if kinked:
-        stalled = (code == records.TOO_MANY) | (code == records.COLLAPSED)
-        code = jnp.where(stalled, jnp.int32(records.SLIDING), code)
+        stalled = (code == endings.TOO_MANY) | (code == endings.COLLAPSED)
+        code = jnp.where(stalled, jnp.int32(endings.SLIDING), code)
     finite = jnp.isfinite(last.loss) & jnp.isfinite(last.grad_norm)
-    return jnp.where(finite, code, jnp.int32(records.NOT_FINITE))
+    return jnp.where(finite, code, jnp.int32(endings.NOT_FINITE))
 
 
 def _evaluations(solver: Any, num_steps: jax.Array, calls: jax.Array) -> jax.Array:

@@ -1,4 +1,4 @@
-"""What is refused before a flow starts: it would fail, or mislead, in the middle."""
+"""Checks of a flow's arguments: what would fail, or mislead, in the middle."""
 
 from typing import Any
 
@@ -8,10 +8,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from htfjax import _checks
-from htfjax.factors.factors import Factors, GroupedFactors
+from htfjax.factors.factors import AnyFactors
 from htfjax.factors.layout import layout_of
+from htfjax.losses.gradient import Carrying, Loss, check_loss, is_scaled, value_and_grad
 
-__all__ = ["check_start", "check_times", "check_tolerances", "parameter_dtype"]
+__all__ = [
+    "check_flow_loss",
+    "check_start",
+    "check_times",
+    "check_tolerances",
+    "parameter_dtype",
+]
 
 # A tolerance below this many roundings cannot be met.
 ROUNDINGS = 16
@@ -19,6 +26,10 @@ ROUNDINGS = 16
 
 def parameter_dtype(params: Any) -> np.dtype:
     """The one floating dtype of the parameters."""
+    if isinstance(params, Carrying):
+        raise TypeError(
+            "`params` is a `Carrying`, but a flow hands nothing on; give what is trained."
+        )
     _checks.parameters("params", params)
     leaves = jax.tree.leaves(params)
     dtypes = {jnp.result_type(x) for x in leaves}
@@ -27,7 +38,7 @@ def parameter_dtype(params: Any) -> np.dtype:
             "`params` must be floating arrays of one dtype, got "
             f"{sorted(map(str, dtypes))}."
         )
-    if isinstance(params, Factors | GroupedFactors):
+    if isinstance(params, AnyFactors):
         layout_of(params, "params")
     return dtypes.pop()
 
@@ -67,10 +78,21 @@ def check_tolerances(params: Any, rtol: Any, atol: Any, dtype: np.dtype) -> None
         )
 
 
-def check_start(loss: Any, params: Any) -> None:
+def check_flow_loss(loss: Loss) -> None:
+    """A loss whose gradient has its true length, as time is measured by it."""
+    check_loss("loss", loss)
+    if is_scaled(loss):
+        raise TypeError(
+            "`loss` contains a `scaled_loss`, whose gradient has the right direction but "
+            "not the right length, which a flow needs; give the loss that was scaled, in a "
+            "wider dtype where its gradient underflows."
+        )
+
+
+def check_start(loss: Loss, params: Any) -> None:
     """A scalar loss, finite with its gradient at the start."""
-    jax.eval_shape(_checks.scalar_valued("loss", loss), params)
     if not all(map(_checks.concrete, jax.tree.leaves((loss, params)))):
+        jax.eval_shape(lambda params: value_and_grad(loss, params), params)
         return
     value, finite = _look_at_start(params, loss)
     # Traced after all where `loss` closes over something traced, or under jit.
@@ -82,7 +104,7 @@ def check_start(loss: Any, params: Any) -> None:
 
 @eqx.filter_jit
 def _look_at_start(params: Any, loss: Any) -> tuple[jax.Array, jax.Array]:
-    value, grads = jax.value_and_grad(loss)(params)
+    (value, _), grads = value_and_grad(loss, params)
     sound = [jnp.all(jnp.isfinite(g)) for g in jax.tree.leaves(grads)]
     return value, jnp.isfinite(value) & jnp.all(jnp.stack(sound))
 

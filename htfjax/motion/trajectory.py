@@ -1,9 +1,9 @@
-"""What was recorded along a descent or a flow, and how to read it."""
+"""The trajectory of a descent or a flow: its records, and when to stop."""
 
 import dataclasses
 import itertools
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -11,16 +11,30 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from htfjax import _checks
+from htfjax.motion.flow_report import FlowReport
 
 __all__ = ["Stop", "Trajectory", "find_stop", "join"]
 
 
+Observed = TypeVar("Observed")
+Report = TypeVar("Report", bound=FlowReport | None)
+
+
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
-class Trajectory:
-    """Records of a run, K + 1 of them: at the start, every `record_every` steps, the end.
+class Trajectory(Generic[Observed, Report]):
+    """Records of a run: of descent at the start, every `record_every` steps and at the end,
+    of a flow one per requested time.
 
     All arrays lead with the record axis; under `vmap` an axis of runs comes before it.
+
+    The last record of a descent reads loss and gradient of the step that would come next;
+    where steps hand something on (`Carrying`), it repeats those of the last step made, as
+    another evaluation would compile a network's step twice.
+
+    In a flow `steps` numbers the records, `step_lengths` are zero, and `times` and
+    `path_lengths` count from the start of the flow, wherever the first record is. After
+    an event or a failure the remaining records repeat the last state.
 
     Attributes:
       steps: number of updates made before the record, int32.
@@ -32,6 +46,7 @@ class Trajectory:
       durations: flow time between this record and the next, the sum of step length over
         gradient norm (the learning rate, for a method with one scalar step); 0 at the
         last.
+      report: what only a flow has, a `FlowReport`; None for descent.
 
     Example:
       >>> import htfjax as htf, jax.numpy as jnp, optax
@@ -43,15 +58,18 @@ class Trajectory:
 
     steps: jax.Array
     losses: jax.Array
-    observed: Any
+    observed: Observed
     grad_norms: jax.Array
     step_lengths: jax.Array
     chords: jax.Array
     durations: jax.Array
+    report: Report
 
     @property
     def times(self) -> jax.Array:
-        """Flow time at each record, from 0."""
+        """Flow time at each record: of descent from 0, the sum of its durations."""
+        if self.report is not None:
+            return self.report.natural_times
         return _running_sum(self.durations)
 
     @property
@@ -59,8 +77,11 @@ class Trajectory:
         """Length of the recorded path up to each record: the sum of its chords.
 
         Chords over many steps measure the path that descent zig-zags around; the sum of
-        single step lengths exceeds it up to 3.4 times.
+        single step lengths exceeds it up to 3.4 times. A flow does not zig-zag, so its
+        chords are its arcs.
         """
+        if self.report is not None:
+            return self.report.arc_lengths
         return _running_sum(self.chords)
 
     @property
@@ -79,7 +100,7 @@ class Stop(NamedTuple):
     record: int
 
 
-def join(pieces: Sequence[Trajectory]) -> Trajectory:
+def join(pieces: Sequence[Trajectory[Observed, None]]) -> Trajectory[Observed, None]:
     """Trajectories of consecutive chunks as one; equals that of an unbroken run.
 
     The last record of a piece is the first of the next one and is read from the latter,
@@ -123,10 +144,10 @@ def join(pieces: Sequence[Trajectory]) -> Trajectory:
 
 def _check_piece(name: str, piece: Trajectory) -> None:
     """Records of descent, one number each."""
-    if type(piece) is not Trajectory:
+    if piece.report is not None:
         raise TypeError(
-            f"`{name}` is a {type(piece).__name__}; only trajectories of descent are "
-            "joined, a flow records all its `times` in one run."
+            f"`{name}` is the trajectory of a flow; only those of descent are joined, a "
+            "flow records all its `times` in one run."
         )
     steps = _checks.integer_array(f"{name}.steps", piece.steps)
     _checks.shape(f"{name}.steps", steps, (None,), "(K,)")

@@ -117,7 +117,7 @@ def truncation_bounds(
 
 def _norms_outside(layout: Layout, stacks: Stacks) -> dict[int, jax.Array]:
     """prod ||W_u||_F over all nodes u but v and its children: inner group -> (G,)."""
-    sizes = [
+    sizes: list[Any] = [
         None if x is None else _numerics.safe_norm(x.reshape(len(x), -1), axis=1)
         for x in stacks
     ]

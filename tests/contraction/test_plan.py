@@ -2,9 +2,6 @@
 
 import dataclasses
 import itertools
-import os
-import subprocess
-import sys
 from typing import Any
 
 import jax
@@ -13,6 +10,7 @@ import numpy as np
 import pytest
 
 import htfjax as htf
+from benchmarks import calibrate
 from htfjax.contraction.plan import ROOT_ROUTES
 from tests import helpers, reference
 
@@ -187,7 +185,8 @@ def test_masked_huber_needs_distinct_indices() -> None:
         factors.tree, (3, 2, 4, 2), htf.widths(factors)[4:], len(single),
         masked=True, force="masked",
     )  # fmt: skip
-    masked = dataclasses.replace(loss, plan=plan)
+    chosen = dataclasses.replace(loss.measurement, plan=plan)
+    masked = dataclasses.replace(loss, measurement=chosen)
     children, weights = helpers.plain(factors)
     values = reference.end_tensor(children, weights)[tuple(single.T)]
     wanted = htf.penalize(jnp.asarray(values - targets[first]), "huber")
@@ -208,7 +207,7 @@ def test_measured_times_stand_beside_the_predicted() -> None:
     plan = htf.contraction_plan(
         htf.perfect(4), 4, (6,) * 3, 50, distinct=(4,) * 4 + (9, 8, 40), masked=True
     )
-    measured = htf.measure_plan(plan, repeats=1)
+    measured = calibrate.measure_plan(plan, repeats=1)
     assert [[r for r, _ in costs] for costs in measured] == [
         [r for r, _ in costs] for costs in plan.costs
     ]
@@ -216,70 +215,6 @@ def test_measured_times_stand_beside_the_predicted() -> None:
     lines = plan.explain(measured).splitlines()
     assert len(lines) == 1 + 7 + 2
     assert all(" / " in line for line in lines[:8])
-    with pytest.raises(ValueError, match="repeats"):
-        htf.measure_plan(plan, repeats=0)
-
-
-def test_rates_are_measured_once_and_cached(tmp_path: Any, monkeypatch: Any) -> None:
-    """The file is written, and read by the next process."""
-    from htfjax.contraction import rates
-
-    monkeypatch.setenv("HTFJAX_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(rates, "measure_rates", lambda: SLOW_GEMM)
-    rates.cached_rates.cache_clear()
-    assert htf.device_rates() == SLOW_GEMM
-    monkeypatch.setattr(rates, "measure_rates", None)
-    rates.cached_rates.cache_clear()
-    assert htf.device_rates() == SLOW_GEMM
-    rates.cached_rates.cache_clear()
-
-
-def test_rates_are_measured_with_jit_whatever_the_process_does(
-    tmp_path: Any, monkeypatch: Any
-) -> None:
-    """JAX_DISABLE_JIT makes programs 1,600 times slower; later processes read the file."""
-    from htfjax.contraction import rates
-
-    config: Any = jax.config
-
-    def measured() -> htf.Rates:
-        assert not config.jax_disable_jit
-        return SLOW_GEMM
-
-    monkeypatch.setenv("HTFJAX_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(rates, "measure_rates", measured)
-    rates.cached_rates.cache_clear()
-    with jax.disable_jit():
-        assert config.jax_disable_jit
-        assert htf.device_rates() == SLOW_GEMM
-    rates.cached_rates.cache_clear()
-
-
-MEASURING = """
-import random, time
-from htfjax.contraction import rates
-
-def slowly():
-    time.sleep(0.5)
-    return rates.Rates(*(random.random() for _ in range(5)))
-
-rates.measure_rates = slowly
-print(rates.device_rates())
-"""
-
-
-def test_processes_that_start_together_have_the_same_rates(tmp_path: Any) -> None:
-    """Else their plans, and with them the last bits of their runs, would differ."""
-    environment = os.environ | {"HTFJAX_CACHE": str(tmp_path / "cache")}
-    children = [
-        subprocess.Popen(
-            [sys.executable, "-c", MEASURING], env=environment, stdout=subprocess.PIPE
-        )
-        for _ in range(2)
-    ]
-    said = [child.communicate(timeout=120)[0] for child in children]
-    assert said[0].startswith(b"Rates(flops=0.")
-    assert said[0] == said[1]
 
 
 @pytest.mark.parametrize(

@@ -286,8 +286,8 @@ def test_another_builder_or_other_draws(copy: Path) -> None:
         toy.finish(copy)
 
 
-def wide_lane(setting: toy.Toy, key: jax.Array, rates: Any) -> Any:
-    return toy.toy_lane(dataclasses.replace(setting, size=4), key, rates)
+def wide_lane(setting: toy.Toy, key: jax.Array) -> Any:
+    return toy.toy_lane(dataclasses.replace(setting, size=4), key)
 
 
 def test_an_ensemble_has_no_groups(whole: Path) -> None:
@@ -331,7 +331,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
         ({"mesh": 3}, TypeError, "`mesh` must be a Mesh"),
         ({"interrupted": 3}, TypeError, "`interrupted` must be callable"),
         ({"build": 3}, TypeError, "`build` must be callable"),
-        ({"build": len}, TypeError, "`build=.*` must take a setting, a key and rates"),
+        ({"build": len}, TypeError, "`build=.*` must take a setting and a key"),
         ({"batching": True}, TypeError, "`batching` must be an integer"),
         ({"batching": 0}, ValueError, "`batching=0`"),
         ({"chosen": 3}, TypeError, "`grid` must be a Grid"),
@@ -403,7 +403,7 @@ def noisy_distance(data: Any, x: jax.Array, key: jax.Array) -> jax.Array:
     return toy.distance(data, x + jax.random.normal(key, x.shape, x.dtype) / 10)
 
 
-def noisy_lane(setting: toy.Toy, key: jax.Array, rates: Any) -> Any:
-    lane = toy.toy_lane(setting, key, rates)
+def noisy_lane(setting: toy.Toy, key: jax.Array) -> Any:
+    lane = toy.toy_lane(setting, key)
     loss = jax.tree_util.Partial(noisy_distance, *lane.loss.args)
     return dataclasses.replace(lane, loss=loss, key=jax.random.fold_in(key, 7))

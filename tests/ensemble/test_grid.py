@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import types
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ import pandas as pd
 import pytest
 
 import htfjax as htf
-from htfjax.contraction.rates import device_rates
 from htfjax.ensemble import batch, programs, stopping
 from htfjax.ensemble.view import _outer
 from tests.ensemble import toy
@@ -219,8 +219,8 @@ def test_settings_check_themselves() -> None:
     with pytest.raises(ValueError, match=r"axes \{'rate': -1.0\}: `rate=-1.0` must be"):
         Grid(Anything(), [0], {"rate": (1.0, -1.0)})
 
-    def lane(setting: Anything, key: jax.Array, rates: Any) -> Any:
-        return toy.toy_lane(toy.Toy(rate=setting.rate), key, rates)
+    def lane(setting: Anything, key: jax.Array) -> Any:
+        return toy.toy_lane(toy.Toy(rate=setting.rate), key)
 
     made = htf.ensemble.make_lane(lane, Anything(rate=0.25), 0)
     assert float(made.state.opt_state.hyperparams["learning_rate"]) == 0.25
@@ -262,12 +262,11 @@ def test_bad_meshes(devices: Any, kind: type) -> None:
     ("arguments", "words"),
     [
         ((3, SETTING, 0), "`build` must be callable"),
-        ((len, SETTING, 0), "`build=.*` must take a setting, a key and rates"),
+        ((len, SETTING, 0), "`build=.*` must take a setting and a key"),
         ((LANE, 3, 0), "`setting` must be an instance"),
         ((LANE, SETTING, -1), "`seed` must be not negative"),
         ((LANE, SETTING, 0.5), "`seed` must be an integer"),
         ((LANE, SETTING, 2**40), r"`seed` must be below 2\*\*32"),
-        ((LANE, SETTING, 0, 3), "`rates` must be a Rates"),
     ],
     ids=without_addresses,
 )
@@ -276,12 +275,10 @@ def test_bad_lanes(arguments: Any, words: str) -> None:
         htf.ensemble.make_lane(*arguments)
 
 
-def test_a_lane_needs_a_setting_a_key_and_rates() -> None:
-    key, rates = jax.random.key(0), htf.device_rates()
+def test_a_lane_needs_a_setting_and_a_key() -> None:
     for arguments, words in (
-        ((toy.Toy(), key, rates), "`setting` must be a Completion"),
-        ((SETTING, 0, rates), "`key` must be a typed key"),
-        ((SETTING, key, None), "`rates` must be a Rates"),
+        ((toy.Toy(), jax.random.key(0)), "`setting` must be a Completion"),
+        ((SETTING, 0), "`key` must be a typed key"),
     ):
         with pytest.raises(TypeError, match=words):
             LANE(*arguments)
@@ -317,7 +314,7 @@ SMALL = Completion(mode_dims=3, widths=4, observed=30, target_rank=2)
 def test_only_shapes_and_structure_make_programs(axes: Any, count: int) -> None:
     """Axes that change arrays share one; a target's rank leaves no trace in shapes."""
     grid = Grid(SMALL, range(2), axes)
-    found = programs.programs_of(grid, htf.ensemble.completion_lane, device_rates(), None)
+    found = programs.programs_of(grid, htf.ensemble.completion_lane, None)
     assert len(found) == count
     assert sum(len(p.runs) for p in found) == len(grid.runs())
 
@@ -353,21 +350,26 @@ def test_a_lane_is_the_run_that_it_says() -> None:
     assert np.isnan(seen["singular_value"][0, 9:]).all()
 
 
-def test_plans_follow_the_rates_they_are_given() -> None:
-    """Two machines' rates, two plans: the folder's rates decide."""
-    setting = dataclasses.replace(SMALL, mode_dims=8, widths=64, observed=200)
-    cheap = htf.Rates(flops=1e9, stream_bytes=1e9, gather_bytes=1e15, step_seconds=1e-9)
-    dear = htf.Rates(flops=1e15, stream_bytes=1e15, gather_bytes=1e5, step_seconds=1e-9)
-    roots = {
-        htf.ensemble.make_lane(
-            htf.ensemble.completion_lane, setting, 0, rates
-        ).loss.plan.root
-        for rates in (cheap, dear)
-    }
-    assert len(roots) == 2
+@pytest.mark.parametrize(
+    ("platform", "batching", "width"),
+    [
+        ("cpu", "auto", 1),
+        ("gpu", "auto", 3),
+        ("tpu", "auto", 3),
+        ("cpu", "vmap", 3),
+        ("tpu", "map", 1),
+        ("tpu", 2, 2),
+    ],
+)
+def test_lanes_are_batched_by_platform(platform: str, batching: Any, width: int) -> None:
+    """Six runs on two devices; nothing is timed, so the same folder comes out each time."""
+    (program,) = programs.programs_of(toy.grid(), toy.toy_lane, None)
+    device = types.SimpleNamespace(platform=platform)
+    mesh = types.SimpleNamespace(devices=np.array([device] * 2), size=2)
+    assert programs.choose_width(batching, program, mesh, 256) == width  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("build", [lambda s, k, r: k, lambda s, k, r: {"a": 1.0}])
+@pytest.mark.parametrize("build", [lambda s, k: k, lambda s, k: {"a": 1.0}])
 def test_builders_return_lanes(build: Any) -> None:
     with pytest.raises(TypeError, match="`build` must return a Lane"):
         htf.ensemble.make_lane(build, toy.Toy(), 0)

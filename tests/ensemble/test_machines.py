@@ -166,8 +166,7 @@ def test_no_home_and_no_fcntl(tmp_path: Path, before: str) -> None:
         [sys.executable, "-c", SCRIPT.format(before=textwrap.dedent(before)),
          str(tmp_path / "run")],
         cwd=REPOSITORY, capture_output=True, text=True, timeout=300,
-        env={**os.environ, "JAX_PLATFORMS": "cpu", "HOME": str(tmp_path),
-             "HTFJAX_CACHE": str(tmp_path / "cache")},
+        env={**os.environ, "JAX_PLATFORMS": "cpu", "HOME": str(tmp_path)},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     if before is NOBODY:

@@ -39,7 +39,7 @@ def look(data: dict[str, jax.Array], x: jax.Array) -> dict[str, jax.Array]:
     return {"gap": data["a"] @ x - data["b"], "norm": jnp.sqrt(jnp.sum(x * x))}
 
 
-def toy_lane(setting: Toy, key: jax.Array, rates: Any) -> Any:
+def toy_lane(setting: Toy, key: jax.Array) -> Any:
     """A lane of the toy problem."""
     keys = jax.random.split(key, 3)
     n = setting.size

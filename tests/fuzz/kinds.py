@@ -634,7 +634,7 @@ PLAN = Kind(
         Wrong("other_widths", lambda p: dataclasses.replace(p, widths=(9, 9))),
     ),
 )
-ANY_PLAN = Kind("plan", not_ours("plan"))
+PLATFORM = choice("cpu", "cuda", "tpu")
 OBSERVATION_LOSS = Kind(
     "observation loss",
     (*not_ours("loss"), Wrong("minibatch", lambda v: htf.minibatch_loss(v, 1))),
@@ -849,19 +849,16 @@ CONTRACTION_CALLS = {
         ),
         masked=(False, FLAG),
         rates=(RATES, Kind("rates", not_ours("rates")).or_none()),
+        platform=("cpu", PLATFORM.or_none()),
         force=("rows", choice("rows", "table", "gather").or_none()),
     ),
-    "device_rates": of_values(htf.device_rates),
-    "measure_plan": dataclasses.replace(
-        of_values(htf.measure_plan, plan=(plan(), ANY_PLAN), repeats=(1, whole(1))),
-        read=len,
-        slow=True,
-    ),
+    "platform_rates": of_values(htf.platform_rates, platform=("cpu", PLATFORM)),
     "end_tensor": of_factors(htf.end_tensor, precision=("highest", PRECISION)),
     "entries": of_factors(
         htf.entries,
         indices=(POINTS, INDICES),
         plan=(plan(), PLAN.or_none()),
+        platform=("cpu", PLATFORM.or_none()),
         precision=("highest", PRECISION),
     ),
     "sense": Call(
@@ -941,6 +938,18 @@ def read_loss(tree: htf.ModeTree = TREE, dims: Any = DIMS, widths: Any = WIDTHS)
     return lambda loss: loss(factors(tree, dims, widths))
 
 
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Halved:
+    """Half of some entries: a measurement of a user's own."""
+
+    def predict(self, layout: Any, stacks: Any) -> jax.Array:
+        return htf.losses.Entries.at(TREE, DIMS, POINTS).predict(layout, stacks) / 2
+
+    def take(self, rows: jax.Array) -> "Halved":
+        raise NotImplementedError
+
+
 LOSS_CALLS = {
     "random_indices": of_values(
         htf.random_indices,
@@ -971,7 +980,9 @@ LOSS_CALLS = {
     ),
     "completion_loss": Call(
         htf.completion_loss,
-        loss_arguments(tree=TREE, mode_dims=DIMS, indices=POINTS, plan="auto"),
+        loss_arguments(
+            tree=TREE, mode_dims=DIMS, indices=POINTS, plan="auto", platform="cpu"
+        ),
         LOSS_DATA
         | {
             "tree": TREES,
@@ -980,6 +991,7 @@ LOSS_CALLS = {
             "plan": choice("auto", "exact").but(wrong=(
                 Wrong("other_plan", lambda _: dataclasses.replace(plan(), batch=99)),
             )),
+            "platform": PLATFORM.or_none(),
         },
         read_loss(),
     ),
@@ -996,6 +1008,49 @@ LOSS_CALLS = {
         # Another number of matrices is another number than that of the targets.
         LOSS_DATA | {"matrices": reals(axes=3).but(without="longer empty")},
         read_loss(FLAT_TREE, (2, 3), 2),
+    ),
+    "observation_loss": Call(
+        htf.observation_loss,
+        loss_arguments(
+            measurement=htf.losses.RankOne(tuple(np.full((4, d), 0.5) for d in DIMS))
+        ),
+        # How many targets there should be is known where factors are.
+        LOSS_DATA | {"measurement": Kind("measurement", not_ours("measurement"))},
+        read_loss(),
+    ),
+    "losses.Entries.at": Call(
+        htf.losses.Entries.at,
+        lambda: {
+            "tree": TREE, "mode_dims": DIMS, "indices": POINTS, "plan": "auto",
+            "platform": "cpu",
+        },
+        {
+            "tree": TREES,
+            "mode_dims": DIM_LIST,
+            "indices": INDICES,
+            "plan": choice("auto", "exact").but(wrong=(
+                Wrong("other_plan", lambda _: dataclasses.replace(plan(), batch=99)),
+            )),
+            "platform": PLATFORM.or_none(),
+        },
+        lambda entries: htf.observation_loss(entries, TARGETS)(factors()),
+    ),
+    "losses.Measurement of a user": Call(
+        lambda factors: htf.observation_loss(Halved(), TARGETS)(factors),
+        lambda: {"factors": factors()},
+        {"factors": FACTORS},
+    ),
+    "losses.RankOne": Call(
+        htf.losses.RankOne,
+        lambda: {"vectors": tuple(np.full((4, d), 0.5) for d in DIMS)},
+        {"vectors": list_of(reals(finite=False, axes=2))},
+        lambda held: htf.observation_loss(held, TARGETS)(factors()),
+    ),
+    "losses.Dense": Call(
+        htf.losses.Dense,
+        lambda: {"matrices": np.full((4, 2, 3), 0.5)},
+        {"matrices": reals(finite=False, axes=3)},
+        lambda held: htf.observation_loss(held, TARGETS)(factors(FLAT_TREE, (2, 3), 2)),
     ),
     "CompletionLoss.__call__": Call(
         lambda factors: completion()(factors), lambda: {"factors": factors()},
@@ -1031,8 +1086,12 @@ LOSS_CALLS = {
     ),
     "loss_plan": Call(
         htf.loss_plan,
-        lambda: {"loss": completion(), "factors": factors()},
-        {"loss": OBSERVATION_LOSS, "factors": FLOAT64_FACTORS},
+        lambda: {"loss": completion(), "factors": factors(), "platform": "cpu"},
+        {
+            "loss": OBSERVATION_LOSS,
+            "factors": FLOAT64_FACTORS,
+            "platform": PLATFORM.or_none(),
+        },
         lambda held: held.routes,
     ),
     "minibatch_loss": Call(
@@ -1071,7 +1130,7 @@ LOSS_CALLS = {
     "scaled_loss": Call(
         htf.scaled_loss,
         lambda: {"loss": completion()},
-        {"loss": OBSERVATION_LOSS},
+        {"loss": OBSERVATION_LOSS.but(without="minibatch")},
         read_loss(),
         slow=True,
     ),

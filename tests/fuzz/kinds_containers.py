@@ -172,7 +172,7 @@ def spectrum() -> htf.Spectrum:
 def flow() -> Any:
     return htf.gradient_flow(
         jnp.ones(2), kinds.total_square, times=np.array([0.0, 0.25]), rtol=0.125, atol=0.125
-    )[1]
+    )[1].report
 
 
 ARRAY = numbers(
@@ -273,9 +273,9 @@ CALLS = {
         slow=True,
         **PIECE,
     ),
-    "FlowTrajectory": of_container(
+    "FlowReport": of_container(
         flow,
-        lambda trajectory: trajectory.status,
+        lambda report: report.status,
         "ending",
         slow=True,
         ending=kinds.whole(0).but(without="half", wrong=wrongs(("high", always(99)))),

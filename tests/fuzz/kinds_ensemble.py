@@ -48,9 +48,8 @@ def distance(x: jax.Array) -> jax.Array:
     return jnp.sum(jnp.square(x - 1.0))
 
 
-def toy_lane(setting: Toy, key: jax.Array, rates: Any) -> Any:
+def toy_lane(setting: Toy, key: jax.Array) -> Any:
     """A lane of the toy problem."""
-    del rates
     start = jax.random.normal(key, (setting.size,), jnp.float32)
     state = htf.start_descent(start, optimizer())
     hyper = {"learning_rate": jnp.asarray(setting.rate, jnp.float32)}
@@ -99,8 +98,8 @@ def run_arguments() -> dict[str, Any]:
 def changed_lane(**fields: Any) -> Any:
     """A builder whose lanes have other fields."""
 
-    def build(setting: Any, key: Any, rates: Any) -> Any:
-        return dataclasses.replace(toy_lane(setting, key, rates), **fields)
+    def build(setting: Any, key: Any) -> Any:
+        return dataclasses.replace(toy_lane(setting, key), **fields)
 
     return build
 
@@ -108,8 +107,8 @@ def changed_lane(**fields: Any) -> Any:
 def run_lane(**fields: Any) -> Any:
     """A run whose lanes have these fields."""
 
-    def build(setting: Any, key: Any, rates: Any) -> Any:
-        lane = toy_lane(setting, key, rates)
+    def build(setting: Any, key: Any) -> Any:
+        lane = toy_lane(setting, key)
         made = {name: x for name, x in fields.items() if x is not SAME}
         return dataclasses.replace(lane, **made)
 
@@ -278,7 +277,6 @@ COMPLETION["tree"] = dataclasses.replace(
     COMPLETION["tree"],
     equal=tuple(f for f in COMPLETION["tree"].equal if f.label == "lists"),
 )
-RATES = Kind("rates", kinds.not_ours("rates"))
 BUILD = Kind(
     "builder",
     (
@@ -288,9 +286,9 @@ BUILD = Kind(
         *wrongs(
             ("number", always(1)),
             ("no_arguments", always(lambda: None)),
-            ("nothing", always(lambda setting, key, rates: None)),
-            ("state", always(lambda setting, key, rates: jnp.ones(2))),
-            ("two", always(lambda setting, key: None)),
+            ("nothing", always(lambda setting, key: None)),
+            ("state", always(lambda setting, key: jnp.ones(2))),
+            ("three", always(lambda setting, key, rates: None)),
         ),
     ),
 )
@@ -389,7 +387,6 @@ CALLS: dict[str, Call] = {
         lambda: {
             "setting": ensemble.Completion(**DATA),
             "key": kinds.key(),
-            "rates": kinds.RATES,
         },
         {
             "setting": Kind(
@@ -398,7 +395,6 @@ CALLS: dict[str, Call] = {
                                                      ("class", type))),
             ),
             "key": kinds.KEY,
-            "rates": RATES,
         },
         lambda lane: lane.state.params,
     ),
@@ -434,8 +430,8 @@ CALLS: dict[str, Call] = {
     ),
     "ensemble.make_lane": Call(
         ensemble.make_lane,
-        lambda: {"build": toy_lane, "setting": Toy(), "seed": 0, "rates": kinds.RATES},
-        {"build": BUILD, "setting": DATACLASS, "seed": SEED, "rates": RATES.or_none()},
+        lambda: {"build": toy_lane, "setting": Toy(), "seed": 0},
+        {"build": BUILD, "setting": DATACLASS, "seed": SEED},
         lambda lane: lane.state.params,
     ),
     "ensemble.run": Call(

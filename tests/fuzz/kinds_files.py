@@ -254,9 +254,6 @@ CALLS: dict[str, Call] = {
         },
     ),
     # Of the core
-    "measure_rates": Call(
-        kinds.htf.measure_rates, dict, {}, read=type, slow=True
-    ),
     "save_factors": Call(
         kinds.htf.save_factors,
         lambda: {"path": new_path("f.npz"), "factors": kinds.factors()},

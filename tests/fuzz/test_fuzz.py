@@ -26,8 +26,6 @@ from tests.fuzz.outcomes import Outcome, as_table
 CALLED = [name for name in PUBLIC if name not in NOT_CALLED]
 # They take no arguments that could be wrong.
 WITHOUT_ARGUMENTS = {
-    "device_rates",
-    "measure_rates",
     "runs.StopSignals",
     "runs.stop_requested",
     "runs.stop_signals",
@@ -35,6 +33,8 @@ WITHOUT_ARGUMENTS = {
 # Functions make these, and their methods are called.
 MADE_BY_FUNCTIONS = {
     "NodeValues",
+    "losses.Entries",
+    "losses.Measurement",
     "locality.Network",
     "locality.PathfinderExamples",
     "locality.SameClassExamples",

@@ -164,7 +164,7 @@ def _completion(name: str, seed: int, shift: int) -> Any:
     return {
         "target": lane.observe.target,
         "mask": lane.observe.seen,
-        "indices": lane.loss.indices,
+        "indices": lane.loss.measurement.indices,
         "targets": lane.loss.targets,
         "loss at start": np.asarray(lane.loss(lane.state.params)),
         **_weights(lane.state.params),

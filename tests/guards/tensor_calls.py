@@ -195,6 +195,12 @@ def sensing_loss(given: Given) -> Any:
     return htf.sensing_loss(given.vectors, given.targets, penalty="huber")(given.factors)
 
 
+@call("observation_loss")
+def observation_loss(given: Given) -> Any:
+    measurement = htf.losses.RankOne(tuple(given.vectors))
+    return htf.observation_loss(measurement, given.targets, penalty="l1")(given.factors)
+
+
 @call("matrix_sensing_loss", where=matrix_tree)
 def matrix_sensing_loss(given: Given) -> Any:
     matrices = given.normal(6, 7, *given.dims)
@@ -419,7 +425,7 @@ def continue_descent(given: Given) -> Any:
 
 
 @call(
-    "gradient_flow", "FlowTrajectory", traced=False, slow=True, double=1e-8, single=1e-3,
+    "gradient_flow", "FlowReport", traced=False, slow=True, double=1e-8, single=1e-3,
     where=lambda tree: tree.order in (3, 4),
 )  # fmt: skip
 def gradient_flow(given: Given) -> Any:
@@ -429,7 +435,7 @@ def gradient_flow(given: Given) -> Any:
         given.factors, _completion(given), times=jnp.linspace(0.0, 0.2, 3),
         rtol=1e-10 if tight else 1e-5, atol=0.0, observe=htf.local_component_norms,
     )  # fmt: skip
-    return {"final": final, **course(trajectory), "reached": trajectory.reached}
+    return {"final": final, **course(trajectory), "reached": trajectory.report.reached}
 
 
 @alone("stops and rises", "find_stop", "Stop", "rise_times", "RiseTimes")

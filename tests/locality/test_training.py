@@ -252,6 +252,45 @@ def test_gradient_norm_has_the_gradient_of_its_definition() -> None:
     assert bool(jnp.all(trajectory.observed["penalty"][1:] > 0))
 
 
+@pytest.mark.parametrize("batch_norm", ["reference", "frozen", None, "norm"])
+def test_second_derivatives_of_a_training_loss(batch_norm: Any) -> None:
+    """Differences of its own gradient, or refused; first derivatives are the same."""
+    options: dict[str, Any] = {"coefficient": 0.7, "batch_norm": batch_norm or "reference"}
+    if batch_norm is None:
+        options["coefficient"] = 0.0
+    if batch_norm == "norm":
+        options |= {"batch_norm": "reference", "penalty": "input_gradient_norm"}
+        options["patches"] = None
+    loss = loss_of(**options)
+    weights, course = locality.start_training(*start(), loss.examples)
+    along = jax.tree.map(lambda w: jnp.sin(jnp.arange(w.size)).reshape(w.shape), weights)
+
+    def value(w: Any) -> jax.Array:
+        return loss(htf.Carrying(w, course), KEY)[0]
+
+    @jax.jit
+    def own(w: Any) -> Any:
+        return loss.value_and_grad(htf.Carrying(w, course), KEY)[1]
+
+    def close(a: Any, b: Any, rtol: float) -> None:
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol),
+                     a, b)  # fmt: skip
+
+    close(jax.grad(value)(weights), own(weights), 1e-12)
+    if batch_norm in ("reference", "frozen"):  # two stages, in the loss's own gradient
+        with pytest.raises(NotImplementedError, match="two stages"):
+            jax.jvp(own, (weights,), (along,))
+    if batch_norm == "norm":
+        with pytest.raises(NotImplementedError, match="`gradient_norm_loss`"):
+            jax.jvp(jax.grad(value), (weights,), (along,))
+        return
+    step = 1e-4
+    at = [own(jax.tree.map(lambda w, d, k=k: w + k * step * d, weights, along))
+          for k in (-2, -1, 1, 2)]  # fmt: skip
+    bent = jax.tree.map(lambda a, b, c, d: (a - 8 * b + 8 * c - d) / (12 * step), *at)
+    close(jax.jvp(jax.grad(value), (weights,), (along,))[1], bent, 1e-7)
+
+
 def test_evaluation_is_a_mean_over_all_examples() -> None:
     """Whatever the batch size; the change is the mean over its batches."""
     params, statistics = start()

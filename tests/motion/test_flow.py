@@ -81,15 +81,15 @@ def test_a_bowl_is_followed_within_the_tolerance(solver, rtol, interpolate):
         solver=solver,
         interpolate=interpolate,
     )
-    assert found.status == "reached the last time"
+    assert found.report.status == "reached the last time"
     allowed = 50 * rtol * (20 if interpolate else 1)
     np.testing.assert_allclose(found.observed, bowl_at(times), atol=allowed)
     np.testing.assert_allclose(final, found.observed[-1], atol=1e-14)
     np.testing.assert_array_equal(found.times, times)
     losses = [float(bowl(jnp.asarray(x))) for x in bowl_at(times)]
     np.testing.assert_allclose(found.losses, losses, atol=50 * allowed)
-    assert int(found.num_steps) >= len(times) - 1 or interpolate
-    assert bool(found.reached.all())
+    assert int(found.report.num_steps) >= len(times) - 1 or interpolate
+    assert bool(found.report.reached.all())
 
 
 def test_the_stabilized_method_is_of_order_two_and_spares_evaluations():
@@ -103,7 +103,7 @@ def test_the_stabilized_method_is_of_order_two_and_spares_evaluations():
         final, found = htf.gradient_flow(
             start, stiff, times=[2.0], rtol=rtol, atol=0.0, solver=solver
         )
-        return abs(float(final[0]) - math.exp(-2)), int(found.num_evaluations)
+        return abs(float(final[0]) - math.exp(-2)), int(found.report.num_evaluations)
 
     errors = [go("stabilized", rtol)[0] for rtol in (1e-3, 1e-5)]
     assert errors[1] < 0.1 * errors[0]
@@ -241,21 +241,23 @@ def test_growth_law_holds_on_every_interval_of_a_learning_flow():
         integrate=law,
         stop_loss=1e-3,
     )
-    assert found.status == "stopped by an event"
-    last = int(np.sum(found.reached))
+    assert found.report.status == "stopped by an event"
+    last = int(np.sum(found.report.reached))
     assert last > 40
     sigma, squares = found.observed
     learned = 0
     for v, norms in sigma.items():
         change = np.diff(np.asarray(norms)[:last], axis=0)
-        integral, size = (np.diff(np.asarray(x[v])[:last], axis=0) for x in found.integrals)
+        integral, size = (
+            np.diff(np.asarray(x[v])[:last], axis=0) for x in found.report.integrals
+        )
         assert np.max(np.abs(change - integral) / size) <= 1e-6
         final = np.asarray(norms[-1])
         learned = max(learned, np.sum(final > 0.1 * final.max()))
         powers = np.sum(np.asarray(norms) ** (2 / 3), axis=1)  # F4
         np.testing.assert_allclose(powers, squares[0], rtol=1e-9)
     assert learned >= 3
-    assert float(np.max(found.drift)) <= 1e-9
+    assert float(np.max(found.report.drift)) <= 1e-9
     for other in squares[1:]:  # F3 with a balanced start
         np.testing.assert_allclose(other, squares[0], rtol=1e-9)
 
@@ -266,7 +268,7 @@ def test_drift_measures_the_tolerance():
         float(
             htf.gradient_flow(start, loss, times=[4.0], rtol=rtol, atol=0.0, clock="arc")[
                 1
-            ].drift[-1]
+            ].report.drift[-1]
         )
         for rtol in (1e-3, 1e-5)
     ]
@@ -301,10 +303,10 @@ def test_events_end_the_flow_and_repeat_its_last_state():
     times = np.linspace(0.0, 5.0, 51)
     options: dict[str, Any] = {"times": times, "rtol": 1e-5, "atol": 0.0}
     final, low = htf.gradient_flow(START, bowl, stop_loss=0.5, **options)
-    assert low.status == "stopped by an event"
-    assert not bool(low.failed)
+    assert low.report.status == "stopped by an event"
+    assert not bool(low.report.failed)
     assert float(bowl(final)) < 0.5
-    count = int(low.reached.sum())
+    count = int(low.report.reached.sum())
     assert 2 < count < 51
     assert float(low.losses[count - 1]) >= 0.5
     np.testing.assert_array_equal(low.losses[count:], np.full(51 - count, low.losses[-1]))
@@ -319,10 +321,10 @@ def test_failures_are_recorded_with_the_last_good_state():
     few = htf.gradient_flow(
         START, bowl, times=[1.0, 2.0], rtol=1e-8, atol=0.0, max_steps=5
     )[1]
-    assert "max_steps" in few.status
-    assert bool(few.failed)
+    assert "max_steps" in few.report.status
+    assert bool(few.report.failed)
     assert np.all(np.isfinite(few.losses))
-    assert not bool(few.reached[-1])
+    assert not bool(few.report.reached[-1])
 
     def runaway(x):  # dx/dt = x^2 blows up at t = 1
         return -jnp.sum(x**3) / 3
@@ -330,9 +332,9 @@ def test_failures_are_recorded_with_the_last_good_state():
     end, blown = htf.gradient_flow(
         jnp.ones(1), runaway, times=[0.5, 2.0], rtol=1e-8, atol=0.0, max_steps=3000
     )
-    assert bool(blown.failed)
-    assert bool(blown.reached[0])
-    assert not bool(blown.reached[1])
+    assert bool(blown.report.failed)
+    assert bool(blown.report.reached[0])
+    assert not bool(blown.report.reached[1])
     assert float(blown.times[-1]) < 1.1 or not np.all(np.isfinite(end))
 
 
@@ -364,9 +366,9 @@ def test_any_pytree_any_observation_in_float32():
     assert float(final["b"][0]) == pytest.approx(1.0, abs=1e-3)
     assert found.observed["count"].tolist() == [3, 3, 3]
     assert found.losses.dtype == np.float32
-    assert np.all(np.isnan(found.drift))
+    assert np.all(np.isnan(found.report.drift))
     expected = [0.0, 1 - (1 - math.exp(-2)) / 2, 20 - 0.5]
-    np.testing.assert_allclose(found.integrals, expected, atol=2e-3)
+    np.testing.assert_allclose(found.report.integrals, expected, atol=2e-3)
 
 
 def test_grouped_factors_flow_like_factors():
@@ -376,7 +378,7 @@ def test_grouped_factors_flow_like_factors():
     other, found = htf.gradient_flow(htf.group(start), loss, **options)
     for a, b in zip(one.weights, htf.ungroup(other).weights, strict=True):
         helpers.assert_close(a, b, rtol=1e-9)
-    assert float(found.drift[-1]) < 1e-8
+    assert float(found.report.drift[-1]) < 1e-8
 
 
 def test_vmap_over_starts_and_jit_over_data():
@@ -410,7 +412,7 @@ def test_any_diffrax_solver_serves():
         START, bowl, times=[1.0], rtol=1e-7, atol=0.0, solver=diffrax.Tsit5()
     )
     np.testing.assert_allclose(final, bowl_at(1.0), atol=1e-5)
-    assert int(found.num_evaluations) == 6 * int(found.num_steps)
+    assert int(found.report.num_evaluations) == 6 * int(found.report.num_steps)
 
 
 # Bad input

@@ -87,9 +87,9 @@ def test_a_collapsed_step_ends_the_flow():
         atol=0.0,
         solver="implicit",
     )
-    assert bool(found.failed)
-    assert "collapsed" in found.status
-    assert int(found.num_steps) < 2000
+    assert bool(found.report.failed)
+    assert "collapsed" in found.report.status
+    assert int(found.report.num_steps) < 2000
 
 
 @pytest.mark.slow
@@ -100,7 +100,7 @@ def test_the_sliding_mode_of_an_l1_loss_is_named():
     _, found = htf.gradient_flow(
         start, loss, times=[20.0], rtol=1e-4, atol=0.0, max_steps=500
     )
-    assert "sliding mode of a non-smooth loss" in found.status
+    assert "sliding mode of a non-smooth loss" in found.report.status
 
 
 @pytest.mark.slow

@@ -68,7 +68,7 @@ def test_flow_with_static_leaves():
         integrate=Reading(1, False),
     )
     helpers.assert_close(final, START * np.exp(-1.0), rtol=1e-4)
-    assert found.observed.shape == found.integrals.shape == (1, 2)
+    assert found.observed.shape == found.report.integrals.shape == (1, 2)
 
 
 def test_new_floats_retrace_nothing_and_new_integers_do():

@@ -41,7 +41,6 @@ class Runs:
         self.environment = os.environ | {
             "JAX_PLATFORMS": "cpu",
             "PYTHONPATH": str(REPOSITORY),
-            "HTFJAX_CACHE": str(folder / "rates"),
             # A restart finds compiled what the first run compiled.
             "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",

@@ -9,6 +9,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from htfjax import _checks
+from htfjax._derivatives import only_slope
 from htfjax.locality import inputs as _inputs
 from htfjax.locality.regularizer.regularizer import (
     Measured,
@@ -19,6 +20,11 @@ from htfjax.locality.regularizer.regularizer import (
 )
 
 __all__ = ["gradient_norm_loss"]
+
+SECOND = (
+    "`gradient_norm_loss` takes the gradient of its penalty in two stages, which has no "
+    "derivative: for second derivatives write the penalty out, with `jax.grad` for g."
+)
 
 
 def gradient_norm_loss(
@@ -36,7 +42,7 @@ def gradient_norm_loss(
 
     Also smooths a network but says nothing about distance: what it does not do and the
     locality regularizer does is due to locality. One pass in train mode; the gradient
-    costs reverse over forward, as there.
+    costs reverse over forward, as there; second derivatives are refused.
 
     Args, returns, raises: as `regularized_loss`, without patches; `Measured.change` is G,
     `Measured.unseen` the number of images with no input gradient at all.
@@ -69,9 +75,9 @@ def gradient_norm_loss(
     norm = jnp.sum(jnp.square(grads)) / jnp.asarray(images.shape[0], images.dtype)
     slope = grads * (2 / images.shape[0]) * lax.stop_gradient(weight)
     _, derivatives, (logits, after) = jax.jvp(net, (images,), (slope,), has_aux=True)
-    surrogate = jnp.sum(counted(derivatives, labels, "apply"))
+    slope = only_slope(jnp.sum(counted(derivatives, labels, "apply")), SECOND)
     loss = fit(logits)
-    penalty = weight * norm + (surrogate - lax.stop_gradient(surrogate))
+    penalty = weight * norm + slope
     unseen = jnp.sum(jnp.all(grads == 0, axis=(1, 2, 3)), dtype=jnp.int32)
     value = loss + penalty.astype(loss.dtype)
     return value, (after, Measured(loss, norm, logits, unseen))

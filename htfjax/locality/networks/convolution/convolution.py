@@ -1,5 +1,6 @@
 """Two-dimensional convolution, the way that is fast where it runs."""
 
+import functools
 from typing import Any, Literal
 
 import jax
@@ -8,6 +9,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from htfjax import _checks
+from htfjax._platforms import by_platform
 from htfjax.locality import inputs as _inputs
 from htfjax.locality.networks.convolution.minimal_filtering import convolve_minimally, pays
 from htfjax.locality.networks.convolution.window_products import multiply_windows
@@ -16,6 +18,7 @@ from htfjax.locality.networks.convolution.windows import num_windows, shifted
 __all__ = ["convolve", "max_pool"]
 
 METHODS = ("auto", "matmul", "native")
+AUTO = {"cpu": "matmul", "cuda": "native", "tpu": "native"}
 Method = Literal["auto", "matmul", "native"]
 DIMENSIONS = ("NHWC", "OHWI", "NHWC")
 
@@ -36,7 +39,7 @@ def convolve(
     filters (im2col), or, for 3 x 3 kernels of stride one in float32 or float64 between 32
     channels or more, where it is the faster, Winograd's algorithm, whose 16 products of
     tiles stand for 36 of pixels. "native" is `lax.conv_general_dilated`. "auto" is "matmul"
-    where the default backend is a CPU and "native" elsewhere.
+    in a program that is lowered for a CPU and "native" elsewhere.
 
     Args:
       x: (B, H, W, C).
@@ -84,20 +87,27 @@ def convolve(
             f"`x` of {x.shape[1]} x {x.shape[2]} is smaller than a kernel of "
             f"{kernel.shape[1]} x {kernel.shape[2]} with padding {padding}."
         )
-    if method == "auto":
-        method = "matmul" if jax.default_backend() == "cpu" else "native"
+    methods = AUTO if method == "auto" else dict.fromkeys(AUTO, method)
+    convolved = functools.partial(
+        _convolve, stride=stride, padding=padding, precision=precision
+    )
+    return by_platform(methods, convolved, x, kernel)
+
+
+def _convolve(
+    method: str, x: jax.Array, kernel: jax.Array, *, stride: int, **options: Any
+) -> jax.Array:
     if method == "native":
-        pads = ((padding, padding),) * 2
+        pads = ((options["padding"],) * 2,) * 2
         return lax.conv_general_dilated(
             x,
             kernel,
             (stride, stride),
             pads,
             dimension_numbers=DIMENSIONS,
-            precision=precision,
+            precision=options["precision"],
         )
-    options: dict[str, Any] = {"padding": padding, "precision": precision}
-    if stride == 1 and pays(x, kernel, padding):
+    if stride == 1 and pays(x, kernel, options["padding"]):
         return convolve_minimally(x, kernel, **options)
     return multiply_windows(x, kernel, stride=stride, **options)
 

@@ -1,4 +1,4 @@
-"""What a flow recorded."""
+"""The report of a flow: clocks, integrals, error meter and ending."""
 
 import dataclasses
 from typing import Any
@@ -6,9 +6,8 @@ from typing import Any
 import jax
 
 from htfjax import _checks
-from htfjax.motion.trajectory import Trajectory
 
-__all__ = ["ENDINGS", "FlowTrajectory"]
+__all__ = ["ENDINGS", "FlowReport"]
 
 # How a flow ends, by code. The first two are as planned.
 ENDINGS = (
@@ -28,20 +27,15 @@ REACHED, STOPPED, TOO_MANY, COLLAPSED, UNSOLVED, NOT_FINITE, SLIDING = range(len
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
-class FlowTrajectory(Trajectory):
-    """A `Trajectory` of gradient flow, one record per requested time.
+class FlowReport:
+    """What a flow records beside its trajectory: clocks, integrals, errors, its ending.
 
-    `steps` numbers the records and `step_lengths` are zero. `times` and `path_lengths`
-    count natural time and arc length from the start, wherever the first record is;
-    `durations` and `chords` are their differences (a flow does not zig-zag, so its chords
-    are its arcs). Arc lengths, and natural times on the clock "arc", are integrated along
-    with the flow; on other clocks than "arc" arc lengths were off by 3 to 30 times `rtol`.
-
-    After an event or a failure the remaining records repeat the last state.
+    Arc lengths, and natural times on the clock "arc", are integrated along with the flow;
+    on other clocks than "arc" arc lengths were off by 3 to 30 times `rtol`.
 
     Attributes:
       positions: where the records were made, on the clock of the run.
-      natural_times, arc_lengths: the same on these two clocks.
+      natural_times, arc_lengths: the same on these two clocks, from the start of the flow.
       reached: (K,) bool, whether the flow got there; False repeats the last state.
       ending: () int32, a code; `status` says it in words.
       integrals: what `integrate` asked for, integrated over natural time from the start to
@@ -51,14 +45,14 @@ class FlowTrajectory(Trajectory):
       num_steps, num_rejected: () int32, steps tried and steps thrown away.
       drift: (K,) how far the conserved quantities had moved from the start, over the
         largest squared norm of a trained vector: an error meter. NaN for parameters that
-        are no `Factors`.
+        are not `Factors`.
 
     Example:
       >>> import htfjax as htf, jax.numpy as jnp
       >>> _, trajectory = htf.gradient_flow(
       ...     jnp.ones(2), lambda x: x @ x, times=jnp.arange(3.0), rtol=1e-3, atol=0.0)
-      >>> isinstance(trajectory, htf.FlowTrajectory), trajectory.status
-      (True, 'reached the last time')
+      >>> trajectory.report.status
+      'reached the last time'
     """
 
     positions: jax.Array
@@ -71,16 +65,6 @@ class FlowTrajectory(Trajectory):
     num_steps: jax.Array
     num_rejected: jax.Array
     drift: Any
-
-    @property
-    def times(self) -> jax.Array:
-        """Natural time at each record, from the start of the flow."""
-        return self.natural_times
-
-    @property
-    def path_lengths(self) -> jax.Array:
-        """Arc length up to each record, from the start of the flow."""
-        return self.arc_lengths
 
     @property
     def status(self) -> str:

@@ -1,0 +1,219 @@
+"""Value and gradient of a loss: differentiated by JAX, or brought by the loss itself.
+
+A loss is a function of the parameters, or an object with a method
+
+    value_and_grad(params, key) -> ((value, carried), gradient)
+
+and is then not differentiated. Descent, flow and ensembles ask either by the function
+`value_and_grad` of this module.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import jax
+
+from htfjax import _checks
+from htfjax._derivatives import refuse_derivatives
+from htfjax.factors.stacks import freeze
+
+__all__ = [
+    "Carrying",
+    "Loss",
+    "OwnGradient",
+    "ScaledGradient",
+    "brings_gradient",
+    "check_loss",
+    "is_scaled",
+    "opened",
+    "value_and_grad",
+    "value_function",
+]
+
+NOT_CALLABLE = (
+    "`loss` ({}) brings its gradient by `value_and_grad` and cannot be called: its value "
+    "has no derivative. An `optimizer` that differentiates `value_fn`, such as a line "
+    "search, needs a loss with `__call__` too."
+)
+CARRIED = (
+    "`loss` was given `carried` as {wanted} and carries on {found}; structure, shapes and "
+    "dtypes must stay."
+)
+GRADIENT = (
+    "`loss.value_and_grad` gave a gradient like {found}, expected one like the trained "
+    "parameters, {wanted}: same structure, shapes and dtypes."
+)
+
+
+class Carrying(NamedTuple):
+    """Trained parameters together with untrained state that steps hand on: a pytree.
+
+    Running statistics of batch normalization, sums over an epoch, counters. Where descent
+    is given one, gradient, update, optimizer state, norms, lengths and chords are of
+    `trained` alone; the loss takes the whole and returns (value, new carried), which has
+    the structure, shapes and dtypes of `carried` and no derivative; `observe` sees the
+    whole; an optimizer with extra arguments is given the new one as `carried`, which is
+    () for other parameters.
+
+    Example:
+      >>> import htfjax as htf, jax.numpy as jnp, optax
+      >>> def loss(params):
+      ...     return params.trained @ params.trained, params.carried + 1
+      >>> start = htf.Carrying(trained=jnp.ones(3), carried=jnp.zeros(()))
+      >>> final, _ = htf.descend(
+      ...     start, loss, optax.sgd(0.1), num_steps=10, record_every=5)
+      >>> float(final.carried)
+      10.0
+    """
+
+    trained: Any
+    carried: Any
+
+
+class OwnGradient(Protocol):
+    """A loss that brings its gradient."""
+
+    def value_and_grad(self, params: Any, key: jax.Array | None, /) -> tuple:
+        """((value, carried), gradient)."""
+        ...
+
+
+Loss = Callable[..., Any] | OwnGradient
+
+
+class ScaledGradient(NamedTuple):
+    """A loss and its gradient = `gradient` 2**`log2_scale`.
+
+    Example:
+      >>> import htfjax as htf, jax.numpy as jnp
+      >>> cube = htf.identity_factors(htf.flat(2), 2, 2, 1.0, root="ones")
+      >>> loss = htf.completion_loss(cube.tree, 2, [[0, 0]], [3.0])
+      >>> value, gradient, log2_scale = htf.scaled_value_and_grad(loss, cube)
+      >>> float(value), float(gradient.weights[0][0, 0]), int(log2_scale)
+      (4.0, -0.5, 3)
+    """
+
+    value: jax.Array  # ()
+    gradient: Any  # like the parameters; largest entry in [1/2, 1), or all zeros
+    log2_scale: jax.Array  # () int32
+
+
+def opened(params: Any) -> tuple[Carrying, Callable[[Carrying], Any]]:
+    """Parameters in one form, with carried = () for ordinary ones, and the way back."""
+    if isinstance(params, Carrying):
+        return params, lambda whole: whole
+    return Carrying(params, ()), lambda whole: whole.trained
+
+
+def brings_gradient(loss: Any) -> bool:
+    """Whether a loss has its own `value_and_grad`."""
+    return callable(getattr(loss, "value_and_grad", None))
+
+
+def is_scaled(loss: Any) -> bool:
+    """Whether a loss's gradient is a mantissa, to be multiplied by a power of two.
+
+    Such a loss has `scaled_value_and_grad(params, key) -> ScaledGradient`.
+    """
+    return bool(getattr(loss, "is_scaled", False))
+
+
+def check_loss(name: str, loss: Loss) -> None:
+    """A function, or an object with `value_and_grad`.
+
+    Raises:
+      TypeError: neither.
+    """
+    if not brings_gradient(loss):
+        _checks.function(name, loss)
+
+
+def value_and_grad(loss: Loss, params: Any, key: jax.Array | None = None) -> tuple:
+    """((value, carried), gradient) of a loss: its own, or that of `jax.value_and_grad`.
+
+    Args:
+      loss: a function of the parameters, with `key` of (params, key), that returns a
+        scalar, for `Carrying` parameters (scalar, new carried); or an object with
+        `value_and_grad(params, key)`.
+      params: any pytree of floating arrays, or `Carrying`.
+      key: of this evaluation.
+
+    Returns:
+      Value (), carried, () for ordinary parameters, and the gradient by what is trained,
+      zero at fixed nodes of factors.
+
+    Raises:
+      TypeError: something else than a floating scalar; carried or gradient in another
+        structure, shape or dtype than the parameters'.
+    """
+    (trained, carried), given = opened(params)
+    if brings_gradient(loss):
+        (value, after), grads = _own(loss, params, key)
+        _check_like(GRADIENT, trained, grads)
+    else:
+        # A function returns what it carries on only where it was given something.
+        carries = isinstance(params, Carrying)
+        scalar = _checks.scalar_valued("loss", _at_key(loss, key), aux=carries)
+
+        def pair(trained: Any) -> tuple[jax.Array, Any]:
+            found = scalar(given(Carrying(trained, carried)))
+            return found if carries else (found, ())
+
+        (value, after), grads = jax.value_and_grad(pair, has_aux=True)(trained)
+    _check_like(CARRIED, carried, after)
+    return (value, after), freeze(grads)
+
+
+def value_function(loss: Any, params: Any, key: jax.Array | None) -> Callable[..., Any]:
+    """The value as a function of what is trained, for optimizers that search along lines.
+
+    Differentiable as the loss itself is. The gradient of `value_and_grad` is not made a
+    derivative of the value, as it need not be one.
+    """
+    (_, before), given = opened(params)
+
+    # Line searches hand their extra arguments to this function, or complain.
+    def value(trained: Any, *, carried: Any = None) -> jax.Array:
+        del carried
+        whole = given(Carrying(trained, before))
+        if not callable(loss):
+            whole = refuse_derivatives(whole, NOT_CALLABLE.format(type(loss).__name__))
+            return loss.value_and_grad(whole, key)[0][0]
+        found = _at_key(loss, key)(whole)
+        return found[0] if isinstance(params, Carrying) else found
+
+    return value
+
+
+def _at_key(loss: Any, key: jax.Array | None) -> Callable[[Any], Any]:
+    """The loss as a function of the parameters alone."""
+    return loss if key is None else lambda params: loss(params, key)
+
+
+def _own(loss: Any, params: Any, key: jax.Array | None) -> tuple:
+    """((value, carried), gradient) as the loss itself gives it, in the right form."""
+    found = loss.value_and_grad(params, key)
+    if not (_is_pair(found) and _is_pair(found[0])):
+        raise TypeError(
+            "`loss.value_and_grad` must return ((value, carried), gradient), with carried "
+            f"= () where nothing is carried on, got {_checks.spell(found)}."
+        )
+    _checks.scalar_valued("loss.value_and_grad", lambda: found[0], aux=True)()
+    return found
+
+
+def _is_pair(found: Any) -> bool:
+    return isinstance(found, tuple) and len(found) == 2
+
+
+def _check_like(message: str, wanted: Any, found: Any) -> None:
+    """Two pytrees of the same structure, shapes and dtypes."""
+    types = [jax.tree.map(jax.typeof, tree) for tree in (wanted, found)]
+    if _looks(types[0]) != _looks(types[1]):
+        raise TypeError(message.format(wanted=types[0], found=types[1]))
+
+
+def _looks(types: Any) -> tuple:
+    """Structure, shapes and dtypes."""
+    leaves, treedef = jax.tree.flatten(types)
+    return treedef, [(leaf.shape, leaf.dtype) for leaf in leaves]

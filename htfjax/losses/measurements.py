@@ -1,0 +1,212 @@
+"""Measurements of tensors: entries, and inner products with rank-one tensors or matrices.
+
+A measurement is a pytree whose arrays are data, with two methods: `predict(layout, stacks)`
+gives the values (B,) that factors have for it, and `take(rows)` the measurement of some of
+its B observations. `observation_loss` makes a loss of one and of targets.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, Protocol
+
+import jax
+import jax.numpy as jnp
+
+from htfjax import _checks
+from htfjax._platforms import PLATFORMS, Platform, by_platform, check_platform
+from htfjax.contraction import observed
+from htfjax.contraction.end_tensor import contracted
+from htfjax.contraction.entries import check_indices
+from htfjax.contraction.evaluate import Distinct, planned_entries
+from htfjax.contraction.plan import Plan, platform_plans
+from htfjax.contraction.rates import ADVICE
+from htfjax.contraction.sensing import check_vectors, sensed
+from htfjax.factors.layout import Layout
+from htfjax.factors.stacks import Stacks
+from htfjax.trees.mode_tree import ModeTree
+
+__all__ = ["Dense", "Entries", "Measurement", "RankOne"]
+
+
+class Measurement(Protocol):
+    """What a loss reads off factors: the protocol of this module's classes.
+
+    Example:
+      >>> import dataclasses, htfjax as htf, jax, jax.numpy as jnp
+      >>> @jax.tree_util.register_dataclass
+      ... @dataclasses.dataclass(frozen=True)
+      ... class BlockMeans:
+      ...     entries: htf.losses.Entries  # those of the first block, of the second, ...
+      ...     size: int = dataclasses.field(metadata={"static": True})
+      ...     def predict(self, layout, stacks):
+      ...         values = self.entries.predict(layout, stacks)
+      ...         return values.reshape(-1, self.size).mean(axis=1)
+      ...     def take(self, rows):
+      ...         places = rows[:, None] * self.size + jnp.arange(self.size)[None, :]
+      ...         return BlockMeans(self.entries.take(places.ravel()), self.size)
+      >>> rows = htf.losses.Entries.at(htf.flat(2), 3, [[0, 0], [0, 1], [2, 1], [2, 2]])
+      >>> loss = htf.observation_loss(BlockMeans(rows, 2), [1.0, -1.0])
+      >>> zero = htf.gaussian_factors(jax.random.key(0), htf.flat(2), 3, 2, 0.0)
+      >>> float(loss(zero)), htf.residuals(loss, zero).tolist()
+      (1.0, [-1.0, 1.0])
+    """
+
+    def predict(self, layout: Layout, stacks: Stacks) -> jax.Array:
+        """Values (B,) of the factors with this layout and these stacks, linear in the end
+        tensor for `scaled_loss`."""
+        ...
+
+    def take(self, rows: jax.Array) -> "Measurement":
+        """The measurement of some observations, rows (b,) int."""
+        ...
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class Entries:
+    """Entries of the end tensor, W[i_b], contracted by a plan; made by `Entries.at`."""
+
+    indices: jax.Array  # (B, N) int32
+    distinct: Distinct | None  # index maps of `plan="exact"`
+    tree: ModeTree = dataclasses.field(metadata={"static": True})
+    mode_dims: tuple[int, ...] = dataclasses.field(metadata={"static": True})
+    plan: Plan | None = dataclasses.field(default=None, metadata={"static": True})
+    platform: str | None = dataclasses.field(default=None, metadata={"static": True})
+
+    @classmethod
+    def at(
+        cls,
+        tree: ModeTree,
+        mode_dims: int | Sequence[int],
+        indices: Any,
+        *,
+        plan: Literal["auto", "exact"] | Plan = "auto",
+        platform: Platform | None = None,
+    ) -> "Entries":
+        """The entries at some indices.
+
+        Args, raises: as `completion_loss`.
+        """
+        _checks.tree(tree)
+        dims = _checks.mode_dims(tree.order, mode_dims)
+        named = None if platform is None else check_platform(platform, ADVICE)
+        indices = check_indices(indices, dims)
+        if isinstance(plan, Plan):
+            _check_plan(plan, tree, dims, indices.shape[0])
+            exact, own = "dedup" in plan.routes, plan
+        else:
+            _checks.one_of("plan", plan, ("auto", "exact"))
+            exact, own = plan == "exact", None
+        maps = observed.distinct_rows(tree, indices) if exact else None
+        return cls(indices, maps, tree, dims, own, named)
+
+    def predict(self, layout: Layout, stacks: Stacks) -> jax.Array:
+        """The entries, (B,)."""
+
+        def read(plan: Plan, stacks: Stacks) -> jax.Array:
+            return self.read(plan, layout, stacks)
+
+        return self.by_plan(layout, stacks, read)
+
+    def take(self, rows: jax.Array) -> "Entries":
+        """Some of the entries; what was prepared for all of them is not for a part."""
+        return dataclasses.replace(
+            self, indices=self.indices[rows], distinct=None, plan=None
+        )
+
+    def read(self, plan: Plan, layout: Layout, stacks: Stacks) -> jax.Array:
+        """The entries by the routes of a plan, (B,)."""
+        return planned_entries(plan, layout, stacks, self.indices, self.distinct, "highest")
+
+    def by_plan(
+        self,
+        layout: Layout,
+        stacks: Stacks,
+        run: Callable[[Plan, Stacks], jax.Array],
+        *,
+        masked: bool = False,
+    ) -> jax.Array:
+        """run(plan, stacks) with the plan for the platform that it is lowered for."""
+        plans = self.plans(layout, masked=masked)
+        return by_platform(plans, run, stacks, platform=self.platform)
+
+    def plans(self, layout: Layout, *, masked: bool = False) -> Mapping[str, Plan]:
+        """The plan for every platform, or the one that was given.
+
+        Args:
+          masked: whether the targets are there as a dense array.
+
+        Raises:
+          ValueError: a layout of another tree or other mode dimensions, or of other widths
+            than those of the plan.
+        """
+        if (layout.tree, layout.dims) != (self.tree, self.mode_dims):
+            raise ValueError(
+                "`factors` do not fit the loss, which is for mode dimensions "
+                f"{self.mode_dims} on the tree\n{self.tree}\nThey have {layout.dims} on "
+                f"the tree\n{layout.tree}"
+            )
+        widths = layout.inner_widths
+        if self.plan is None:
+            counts = observed.distinct_counts(self.tree, self.indices, self.distinct)
+            batch = self.indices.shape[0]
+            return platform_plans(self.tree, self.mode_dims, widths, batch, counts, masked)
+        if self.plan.widths != widths:
+            raise ValueError(
+                f"`plan` is for widths {self.plan.widths}, the factors have {widths}."
+            )
+        return dict.fromkeys(PLATFORMS, self.plan)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class RankOne:
+    """Inner products with rank-one tensors, <W, x_b^0 (x) ... (x) x_b^{N-1}>."""
+
+    vectors: tuple[jax.Array, ...] | jax.Array  # N arrays (B, D_n), or (N, B, D)
+
+    def predict(self, layout: Layout, stacks: Stacks) -> jax.Array:
+        """The inner products, (B,)."""
+        held = check_vectors(self.vectors, layout.dims, layout.dtype)
+        return sensed(layout, stacks, held)
+
+    def take(self, rows: jax.Array) -> "RankOne":
+        """Some of the rank-one tensors."""
+        if isinstance(self.vectors, tuple):
+            return RankOne(tuple(x[rows] for x in self.vectors))
+        return RankOne(self.vectors[:, rows])
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class Dense:
+    """Inner products <W, A_b> with the matrix that factors of order 2 have."""
+
+    matrices: jax.Array  # (B, D_0, D_1)
+
+    def predict(self, layout: Layout, stacks: Stacks) -> jax.Array:
+        """The inner products, (B,)."""
+        held = _checks.floating("matrices", self.matrices, layout.dtype)
+        if layout.dims != held.shape[1:]:
+            raise ValueError(
+                f"`matrices` measure {held.shape[1:]} matrices, the factors have mode "
+                f"dimensions {layout.dims}."
+            )
+        matrix = contracted(layout, stacks)
+        rows = held.reshape(-1, matrix.size)
+        return jnp.matmul(rows, matrix.reshape(-1), precision="highest")
+
+    def take(self, rows: jax.Array) -> "Dense":
+        """Some of the matrices."""
+        return Dense(self.matrices[rows])
+
+
+def _check_plan(plan: Plan, tree: ModeTree, dims: tuple[int, ...], batch: int) -> None:
+    for name, found, wanted in (
+        ("mode dimensions", plan.mode_dims, dims),
+        ("observations", plan.batch, batch),
+    ):
+        if found != wanted:
+            raise ValueError(f"`plan` is for {name} {found}, the data have {wanted}.")
+    if plan.tree != tree:
+        raise ValueError(f"`plan` is for the tree\n{plan.tree}\nthe loss for\n{tree}")

@@ -1,0 +1,150 @@
+"""Sums and multiples of losses, with one gradient: also of losses with scaled gradients."""
+
+import dataclasses
+import functools
+import inspect
+from collections.abc import Iterable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from htfjax import _checks, _numerics
+from htfjax.losses.gradient import (
+    Carrying,
+    ScaledGradient,
+    brings_gradient,
+    is_scaled,
+    value_and_grad,
+)
+
+__all__ = ["SumLoss", "Summable"]
+
+
+class Summable:
+    """A loss that can be added to others and multiplied by numbers.
+
+    The other term of `+` may be any loss; a function of the parameters is called with the
+    key only if it has a parameter named `key`.
+    """
+
+    __array_ufunc__ = None  # NumPy's numbers leave the multiplication to the loss
+
+    def __add__(self, other: Any) -> "SumLoss":
+        """The sum."""
+        if not (callable(other) or brings_gradient(other)):
+            return NotImplemented
+        return SumLoss((*_terms(self), *_terms(other)))
+
+    __radd__ = __add__
+
+    def __mul__(self, factor: Any) -> "SumLoss":
+        """The multiple."""
+        if callable(factor):
+            return NotImplemented
+        _checks.real("factor", factor)
+        return SumLoss(tuple((loss, factor * weight) for loss, weight in _terms(self)))
+
+    __rmul__ = __mul__
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class SumLoss(Summable):
+    """A sum of losses, each times a weight; made by `+` and `*`.
+
+    If the gradient of one term is scaled, that of the sum is: all terms are brought to one
+    power of two before they are added.
+    """
+
+    terms: tuple[tuple[Any, Any], ...]  # loss and weight
+
+    @property
+    def is_scaled(self) -> bool:
+        """Whether the gradient is a mantissa."""
+        return any(is_scaled(loss) for loss, _ in self.terms)
+
+    def __call__(self, params: Any, key: jax.Array | None = None) -> jax.Array:
+        """The weighted sum of the values, ()."""
+        return _sum(
+            _times(weight, _checks.scalar_valued("loss", loss)(params, *_keys(loss, key)))
+            for loss, weight in self.terms
+        )
+
+    def value_and_grad(self, params: Any, key: jax.Array | None = None) -> tuple:
+        """((value, ()), gradient), the latter times a power of two if `is_scaled`."""
+        if self.is_scaled:
+            found = self.scaled_value_and_grad(params, key)
+            return (found.value, ()), found.gradient
+        parts = [_part(*term, params, key) for term in self.terms]
+        gradient = _sum(part.gradient for part in parts)
+        return (_sum(part.value for part in parts), ()), gradient
+
+    def scaled_value_and_grad(
+        self, params: Any, key: jax.Array | None = None
+    ) -> ScaledGradient:
+        """Value, and gradient as a mantissa with one power of two for all terms."""
+        parts = [_part(*term, params, key) for term in self.terms]
+        gradients = [_normalized(part.gradient, part.log2_scale) for part in parts]
+        top = functools.reduce(jnp.maximum, [exponent for _, exponent in gradients])
+        total = _sum(_shift(g, e - top) for g, e in gradients)
+        mantissa, exponent = _normalized(total, top)
+        exponent = jnp.where(exponent == ZERO, jnp.int32(0), exponent)
+        return ScaledGradient(_sum(part.value for part in parts), mantissa, exponent)
+
+
+# Exponent of a gradient that is zero: below all others, and far from the end of int32.
+ZERO = -(2**29)
+
+
+def _terms(loss: Any) -> tuple[tuple[Any, Any], ...]:
+    """Losses and weights of what is added; functions as pytrees without leaves."""
+    if isinstance(loss, SumLoss):
+        return loss.terms
+    if callable(loss) and jax.tree.leaves(loss) == [loss]:
+        loss = jax.tree_util.Partial(loss)
+    return ((loss, 1.0),)
+
+
+def _part(loss: Any, weight: Any, params: Any, key: jax.Array | None) -> ScaledGradient:
+    """Value and gradient of a term, times its weight; exponent 0 unless it is scaled."""
+    if is_scaled(loss):
+        value, gradient, exponent = loss.scaled_value_and_grad(params, key)
+    elif isinstance(params, Carrying):
+        raise TypeError(
+            "`params` is a `Carrying`, but a sum of losses hands nothing on; add the terms "
+            "within one loss function."
+        )
+    else:
+        own = (key,) if brings_gradient(loss) else _keys(loss, key)
+        (value, _), gradient = value_and_grad(loss, params, *own)
+        exponent = jnp.int32(0)
+    return ScaledGradient(_times(weight, value), _times(weight, gradient), exponent)
+
+
+def _keys(loss: Any, key: jax.Array | None) -> tuple:
+    """The key, for a term with a parameter of that name."""
+    return (key,) if key is not None and "key" in inspect.signature(loss).parameters else ()
+
+
+def _times(weight: Any, tree: Any) -> Any:
+    return jax.tree.map(lambda x: jnp.asarray(weight, x.dtype) * x, tree)
+
+
+def _sum(trees: Iterable[Any]) -> Any:
+    """The sum, in the dtypes of the first."""
+    return functools.reduce(
+        lambda a, b: jax.tree.map(lambda x, y: x + y.astype(x.dtype), a, b), trees
+    )
+
+
+def _shift(gradient: Any, exponent: jax.Array) -> Any:
+    return jax.tree.map(lambda g: _numerics.shifted(g, exponent), gradient)
+
+
+def _normalized(gradient: Any, exponent: jax.Array) -> tuple[Any, jax.Array]:
+    """The same with its largest entry in [1/2, 1), and its exponent."""
+    tops = [jnp.max(jnp.abs(g), initial=0) for g in jax.tree.leaves(gradient)]
+    _, more = _numerics.normalized(top := jnp.max(jnp.stack(tops)))
+    exponent = jnp.where(top == 0, jnp.int32(ZERO), exponent + more)
+    return _shift(gradient, -more), exponent
