@@ -1,4 +1,7 @@
-"""Core values: singular values of the small matrices that sweeps leave, their accuracy."""
+"""Core values: singular values of the small matrices that sweeps leave, their accuracy.
+
+Mathematics: docs/mathematics/core-values.md.
+"""
 
 import math
 from typing import Any
@@ -37,6 +40,7 @@ def values_of_grams(pair: GramPair) -> Values:
     inner, outer, exponents = pair
     values = _root_eigenvalues(inner, outer)
     accuracy = jax.vmap(_accuracy_of_grams)(inner, outer, values)
+    # sigma = sqrt(w) 2^(e / 2): an odd exponent leaves a factor sqrt(2).
     odd = exponents % jnp.int32(2)
     more = jnp.where(odd == 1, math.sqrt(2.0), 1.0).astype(values.dtype)
     half = (exponents - odd) // jnp.int32(2)
@@ -72,6 +76,7 @@ def _excess(core: Core, product: jax.Array) -> jax.Array:
     above, below = _matmul(core.left.T, left), _matmul(core.right.T, right)
     total = jnp.sum(above * _matmul(core.right_excess, above), axis=0)
     total += jnp.sum(below * _matmul(core.left_excess, below), axis=0)
+    # Vectors of values that are rounding noise are arbitrary, and so would be the quotient.
     eps = jnp.asarray(NOISE * jnp.finfo(values.dtype).eps, values.dtype)
     noise = values <= eps * values[:1]
     safe = jnp.where(noise, jnp.ones_like(values), values)
@@ -82,6 +87,8 @@ def _accuracy_of_grams(
     inner: jax.Array | None, outer: jax.Array, values: jax.Array
 ) -> jax.Array:
     """What roots lose, and more where factors cancel, ()."""
+    # What rounding is relative to: ||M|| ||C||, or what the components add, whichever is
+    # the smaller bound. Above the largest value where components cancel.
     size = jnp.sqrt(_largest(outer))
     if inner is not None:
         both = jnp.sqrt(jnp.maximum(jnp.diagonal(inner), 0))
@@ -104,6 +111,8 @@ def floor(values: jax.Array, size: jax.Array | None = None) -> jax.Array:
     return jax.lax.stop_gradient(eps * jnp.maximum(jnp.asarray(NOISE, values.dtype), lost))
 
 
+# Rules of its own: what jax derives of a Cholesky factor or of eigenvectors divides by
+# eigenvalues and their differences, which are zero where ranks are low.
 @jax.custom_jvp
 def _root_eigenvalues(inner: jax.Array | None, outer: jax.Array) -> jax.Array:
     """Roots of the eigenvalues of M C, descending, for positive semidefinite stacks.
@@ -128,6 +137,7 @@ def _root_eigenvalues_jvp(primals: Pair, tangents: Pair) -> tuple[jax.Array, jax
     rates = jnp.diagonal(alpha, axis1=1, axis2=2)
     if beta is not None:
         rates += squares * jnp.diagonal(beta, axis1=1, axis2=2)
+    # d sqrt(w) = dw / 2 sqrt(w), of noise zero; the value of noise is kept all the same.
     still = jax.lax.stop_gradient(jnp.sqrt(squares))
     rates = jnp.where(noise, jnp.zeros_like(rates), rates / (2 * values))
     return jnp.where(noise, still, values), rates
@@ -149,7 +159,9 @@ def _eigenvectors(inner: jax.Array | None, outer: jax.Array) -> Eigenvectors:
     squares, vectors = _descending(_matmul(_transposed(root), _matmul(outer, root)))
     right = _matmul(root, vectors)
     values, noise = _safe_roots(squares)
-    # e = S^-T z loses digits where M is small, e = C q / w where w is.
+    # e = S^-T z loses digits where M is small, e = C q / w where w is. Along each
+    # eigenvector of M the one is taken that divides by the larger number, relative to
+    # the largest of its kind.
     over = jnp.where(roots == 0, jnp.zeros_like(roots), 1 / jnp.where(roots == 0, 1, roots))
     one, other = over * vectors, _matmul(_transposed(basis), _matmul(outer, right))
     other = other / jnp.square(values)[:, None, :]
@@ -177,6 +189,7 @@ def _eigenvectors_jvp(primals: Pair, tangents: Pair) -> tuple[Eigenvectors, Eige
     scaled = beta * squares[:, None, :]
     gaps = squares[:, None, :] - squares[:, :, None]
     eps = NOISE * float(jnp.finfo(squares.dtype).eps)
+    # As the difference of two eigenvalues is known to eps times the largest.
     near = jnp.abs(gaps) <= eps * squares[:, :1, None]
     means = 4 * (roots[:, None, :] * roots[:, :, None])
     turned = (scaled - alpha) / means
@@ -184,6 +197,7 @@ def _eigenvectors_jvp(primals: Pair, tangents: Pair) -> tuple[Eigenvectors, Eige
     same = jnp.eye(squares.shape[1], dtype=bool)[None]
     turned = jnp.where(same, beta / 2, turned)
     if inner is not None:
+        # Vectors of noise are arbitrary: `_outside` adds all that is not along the others.
         turned = jnp.where(noise[:, :, None], jnp.zeros_like(turned), turned)
     moved = _matmul(right, turned), -_matmul(left, _transposed(turned))
     if inner is not None:
@@ -239,6 +253,7 @@ def _descending(matrices: jax.Array) -> tuple[jax.Array, jax.Array]:
 def _safe_roots(squares: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Roots, one where they are only noise; and where that is."""
     eps = jnp.asarray(jnp.finfo(squares.dtype).eps, squares.dtype)
+    # Of squares: values are cut at almost 3 sqrt(eps).
     noise = squares <= 8 * eps * squares[:, :1]
     return jnp.sqrt(jnp.where(noise, jnp.ones_like(squares), squares)), noise
 
@@ -249,12 +264,15 @@ def _root(matrices: jax.Array) -> jax.Array:
     Where that is not enough for one of the stack, which rounding may have left slightly
     indefinite, all are taken from eigenvectors instead, at several times the cost.
     """
+    # Scaled to the diagonal 1, so that what is added is relative to each column, however
+    # unequal they are; a zero column stays zero.
     scales = jnp.sqrt(jnp.diagonal(matrices, axis1=1, axis2=2))
     safe = jnp.where(scales == 0, jnp.ones_like(scales), scales)
     angles = matrices / (safe[:, :, None] * safe[:, None, :])
     width = matrices.shape[-1]
     added = width * jnp.finfo(matrices.dtype).eps * jnp.eye(width, dtype=matrices.dtype)
     triangular = jnp.linalg.cholesky(angles + added[None])
+    # Where it fails, LAPACK's factor comes back as NaN.
     return jax.lax.cond(
         jnp.all(jnp.isfinite(triangular)),
         lambda: scales[:, :, None] * triangular,

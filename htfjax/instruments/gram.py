@@ -4,6 +4,8 @@ Nodes of a group are one stack of matrices, so that a program has as many steps 
 tree has groups. Every matrix is a mantissa and a power of two: neither small factors nor
 an order of a thousand under- or overflow on the way, nor does it matter how components
 share their size between matrices (`scaled_stacks`).
+
+Mathematics: docs/mathematics/gram.md.
 """
 
 import functools
@@ -64,6 +66,7 @@ def component_grams(
         g: _times(transposed(phi), phi, precision, lifted_grams)
         for g, phi in rising.rows.items()
     }
+    # In the order of groups: the union has those of few rows last.
     inside = dict(sorted((rising.components | few).items()))
     return inside, {g: environments[g] for g in inside}
 
@@ -80,10 +83,13 @@ def log2_squares(
 @jax.jit
 def _log2_trace(grams: jax.Array, exponents: jax.Array, powers: jax.Array) -> jax.Array:
     """log2 trace(D G D) of D = 2^powers, whatever the powers."""
+    # Powers of columns may lie further apart than the dtype reaches: terms are logarithms,
+    # and added up relative to the largest.
     diagonals = jnp.maximum(jnp.diagonal(grams, axis1=1, axis2=2), 0)
     terms = jnp.log2(diagonals) + (2 * powers).astype(grams.dtype)
     top = jnp.max(terms, axis=1)
     zero = top == -jnp.inf
+    # -inf - -inf would be NaN, also in the derivative of the branch that is not taken.
     safe = jnp.where(zero, jnp.zeros_like(top), top)
     rest = jnp.sum(jnp.exp2(terms - safe[:, None]), axis=1)
     rest = jnp.where(zero, jnp.ones_like(top), rest)
@@ -121,6 +127,7 @@ def gram_pairs(
         if not some:
             continue
         if group[0] == layout.tree.root:
+            # The matricization by the root is one column: its one value is the norm.
             pair = None, *tables[g]
         elif g in rows:
             phi = rows[g]
@@ -129,10 +136,13 @@ def gram_pairs(
                 *_congruent(phi, environments[g], transposed(phi), precision, lifted_grams),
             )
         elif layout.widths[group[0]] > layout.columns[group[0]]:
+            # After W_k, where the matrices are R_parent wide.
             pair = _joined(tables[g], surroundings[g])
         elif g in components:
+            # Before W_k, where they are R_k wide.
             pair = _joined(components[g], environments[g])
         else:
+            # A leaf before W_k: Phi is the identity.
             pair = None, *environments[g]
         pairs.append((some, collected([(group, pair)], some)))
     return pairs
@@ -162,11 +172,13 @@ def _rising(
     """
     found = _Rising([], {}, {})
     held: list[tuple[Scaled, ...] | None] = []  # T_k of both sides, where rows are few
+    # Only the Gram matrix of a side with itself is symmetric, with its largest entry on the
+    # diagonal.
     lift = lifted_grams if rights is None else lifted
     sides = zip(lefts, strict=True) if rights is None else zip(lefts, rights, strict=True)
     for g, (nodes, own) in enumerate(zip(layout.groups, sides, strict=True)):
         tables: tuple[Scaled, ...] | None = own
-        if layout.below(nodes[0]):
+        if layout.below(nodes[0]):  # a leaf's table is its matrix, as Phi is the identity
             phis = _few_rows(layout, nodes, held, own)
             tables = phis and tuple(
                 _times(phi, w, precision, lifted) for phi, w in zip(phis, own, strict=True)
@@ -192,6 +204,7 @@ def _few_rows(
 ) -> tuple[Scaled, ...] | None:
     """Phi_v of both sides where its rows are at most those of W_v and its columns."""
     below = [rows[g] for _, g, _ in layout.slots(nodes)]
+    # A child of which no table is held has too many rows.
     heights = [math.inf if held is None else held[0][0].shape[1] for held in below]
     if math.prod(heights) > min(min(w.shape[1:]) for w, _ in own):
         return None
@@ -212,6 +225,8 @@ def _falling(
     pieces: dict[int, list[tuple[tuple[int, ...], Scaled]]] = {
         g: [] for g in range(len(stacks))
     }
+    # Groups stand with children before parents: reversed, the parents of all nodes of a
+    # group have been visited, and `pieces` holds what they left for it.
     for g in reversed(range(len(stacks))):
         nodes, stack = layout.groups[g], stacks[g]
         inside = bool(layout.below(nodes[0]))
@@ -223,6 +238,7 @@ def _falling(
                 )
         if inside:
             parts = children_of(layout, nodes, tables)
+            # One piece per child slot; a group collects its members' from all slots.
             around = _without_one(environments[g], parts)
             for (kids, below, _), piece in zip(layout.slots(nodes), around, strict=True):
                 pieces[below].append((kids, piece))
@@ -254,6 +270,7 @@ def _congruent(
 @functools.partial(jax.jit, static_argnames="lift")
 def _product(parts: list[Scaled], lift: Lift) -> Scaled:
     """Elementwise product, one at a time so that no partial product is lost."""
+    # Mantissas are below one: a product of many without lifting in between would underflow.
     product = parts[0]
     for part in parts[1:]:
         product = lift(product[0] * part[0], product[1] + part[1])
@@ -272,6 +289,8 @@ def _rows(parts: list[Scaled]) -> Scaled:
 
 def _without_one(first: Scaled, parts: list[Scaled]) -> list[Scaled]:
     """A Gram matrix times all of some but one, for each; no division: zeros are fine."""
+    # Products of all before and of all after each; None stands for the empty one, which
+    # would cost a product and an exponent.
     before: list[Scaled] = [first]
     after: list[Scaled | None] = [None]
     for part in parts[:-1]:

@@ -11,6 +11,8 @@ E = A^T (1 - Q Q^T) A: A^T A = R^T R + E whatever A becomes. E and its first der
 are zero where Q is that of A, its second derivatives are not, and no inverse is needed
 where A has not full rank. What is read off the sweep depends on A^T A alone, so a sweep
 that follows E through its products has exact second derivatives.
+
+Mathematics: docs/mathematics/qr-sweep.md.
 """
 
 import functools
@@ -81,6 +83,8 @@ def read_off_cores(
     return _read(read, layout, tuple(nodes), precision, stacks)
 
 
+# A rule of its own only to know whether derivatives are taken: the excess costs as many
+# matrices as the sweep. What is not an array is static, hence `nondiff_argnums`.
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2, 3))
 def _read(
     read: Callable[[Cores], Read],
@@ -115,6 +119,8 @@ def _cores(
     tree, wanted = layout.tree, set(nodes)
     scaled, _ = scaled_stacks(layout, stacks)
     components, tables = _rising(layout, scaled, follow, precision)
+    # Downward only along the paths from the root to these nodes; upward everything is
+    # needed, since siblings are part of what surrounds a node.
     needed = ancestors(tree, wanted) | wanted
     members = [tuple(k for k in group if k in needed) for group in layout.groups]
     environments, surroundings = _falling(layout, scaled, tables, members, precision)
@@ -123,6 +129,7 @@ def _cores(
         some = tuple(k for k in members[g] if k in wanted)
         if not some:
             continue
+        # A leaf has no table before W_k, and the root's core is its norm, (1, 1).
         inside = g in components and group[0] != tree.root
         smaller = inside and layout.widths[group[0]] < layout.columns[group[0]]
         inner = components[g] if smaller else tables[g]
@@ -155,10 +162,14 @@ def _reduced(matrix: jax.Array) -> Two:
 @_reduced.defjvp
 def _reduced_jvp(primals: One, tangents: One) -> tuple[Two, Two]:
     (matrix,), (change,) = primals, tangents
+    # Q stays where it is, for derivatives of this rule too: R = Q^T A is linear in A.
     basis = jax.lax.stop_gradient(jnp.linalg.qr(matrix, mode="reduced")[0])
     turned = jnp.swapaxes(basis, -1, -2)
+    # dE = A^T (1 - Q Q^T) dA + its transpose. The first factor is zero, so dE is, but its
+    # derivative is not, which `_remainder` knows.
     half = _matmul(jnp.swapaxes(_remainder(matrix), -1, -2), change)
     excess = half + jnp.swapaxes(half, -1, -2)
+    # Q^T A, not the R of another decomposition: signs of its rows are those of Q.
     value = _matmul(turned, matrix), jnp.zeros_like(excess)
     return value, (_matmul(turned, change), excess)
 
@@ -173,6 +184,7 @@ def _remainder(matrix: jax.Array) -> jax.Array:
 def _remainder_jvp(primals: One, tangents: One) -> Two:
     (matrix,), (change,) = primals, tangents
     basis = _orthonormal(matrix)
+    # Second derivatives end here: a third one would have to move Q (`_orthonormal`).
     inside = _matmul(basis, _matmul(jnp.swapaxes(basis, -1, -2), change))
     return jnp.zeros_like(matrix), change - inside
 
@@ -201,6 +213,7 @@ def _rising(
         if not layout.below(nodes[0]):
             tables.append(_leaf(stack, follow))
             continue
+        # Folded one by one, each reduced at once: row counts stay below R^2.
         first, *others = children_of(layout, nodes, tables)
         components[g] = functools.reduce(_fold, others, first)
         tables.append(_times(components[g], stack, precision))
@@ -221,6 +234,7 @@ def _falling(
     surroundings = {last: Table(one, jnp.zeros(1, jnp.int32), excess)}
     environments: dict[int, Table] = {}
     pieces: dict[int, list[Piece]] = {g: [] for g in range(len(stacks))}
+    # From the root down, since groups stand with children before parents.
     for g in reversed(range(len(stacks))):
         nodes = members[g]
         if not nodes:
@@ -247,6 +261,7 @@ def _at(stacks: Part, held: tuple[int, ...], nodes: tuple[int, ...]) -> Part:
 
 def _equally_long(pieces: list[Piece]) -> list[Piece]:
     """Zero rows below what is shorter: equal nodes may differ in what surrounds them."""
+    # Zero rows change neither L K^T nor a Gram matrix.
     heights = [table.stack.shape[1] for _, table in pieces]
     if len(set(heights)) == 1:
         return pieces
@@ -262,6 +277,7 @@ def _equally_long(pieces: list[Piece]) -> list[Piece]:
 
 def _without_one(first: Table, parts: list[Table]) -> list[Table]:
     """Khatri-Rao products of `first` and all parts but one, for each."""
+    # The order of factors in a fold is a matter of rows only, which no result depends on.
     before: list[Table] = [first]
     after: list[Table | None] = [None]
     for part in parts[:-1]:
@@ -300,7 +316,7 @@ def _times(table: Table, weight: Scaled, precision: Precision) -> Table:
     """T W, reduced."""
     product = jnp.matmul(table.stack, weight[0], precision=precision)
     excess = None
-    if table.excess is not None:
+    if table.excess is not None:  # (T W)^T (T W) gains W^T E W
         excess = _matmul(jnp.swapaxes(weight[0], 1, 2), _matmul(table.excess, weight[0]))
     return _reduce(_lifted(product, table.exponents + weight[1], excess))
 
@@ -308,13 +324,14 @@ def _times(table: Table, weight: Scaled, precision: Precision) -> Table:
 def _lifted(stack: jax.Array, exponents: jax.Array, excess: jax.Array | None) -> Table:
     """The same tables, normalized."""
     stack, more = normalized(stack)
-    if excess is not None:
+    if excess is not None:  # of a Gram matrix, so twice the power
         excess = _numerics.shifted(excess, (-2 * more)[:, None, None])
     return Table(stack, exponents + more, excess)
 
 
 def _reduce(table: Table) -> Table:
     """At most as many rows as columns."""
+    # With fewer rows there is nothing to gain, and a wide matrix has no square R.
     if table.stack.shape[1] <= table.stack.shape[2]:
         return table
     if table.excess is None:

@@ -1,4 +1,7 @@
-"""Scaled stacks: mantissas of a benign size, with powers of two taken out as exponents."""
+"""Scaled stacks: mantissas of a benign size, with powers of two taken out as exponents.
+
+Mathematics: docs/mathematics/gram.md.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -45,6 +48,7 @@ def lifted(stack: jax.Array, exponents: jax.Array) -> Scaled:
 @jax.jit
 def lifted_grams(stack: jax.Array, exponents: jax.Array) -> Scaled:
     """`lifted` of positive semidefinite matrices: their largest entries are diagonal."""
+    # |A_ij| <= sqrt(A_ii A_jj), so R numbers are looked at and not R^2.
     count, size, _ = stack.shape
     # A strided slice: `jnp.diagonal` gathers.
     diagonals = stack.reshape(count, size * size)[:, :: size + 1]
@@ -64,11 +68,13 @@ def scaled_stacks(layout: Layout, stacks: Stacks) -> tuple[list[Scaled], list[ja
     """
     scaled, taken = [], []
     for nodes, stack in zip(layout.groups, with_ones(layout, stacks), strict=True):
+        # Row r multiplies the product of the children's columns r: their powers add up.
         below = children_of(layout, nodes, taken)
         rows = sum(below[1:], below[0]) if below else _no_powers(stack.shape[:2])
         mantissas, powers = _normalized_columns(stack, rows)
         scaled.append((mantissas, _no_powers(stack.shape[:1])))
         taken.append(powers)
+    # There is no row above the root. It has one column, so this is one exponent.
     scaled[-1] = scaled[-1][0], taken[-1][:, 0]
     taken[-1] = _no_powers(taken[-1].shape)
     return scaled, taken

@@ -9,6 +9,8 @@ leave the range of float32. With A = U S V^T and B = U^T dA V, the singular vect
 Where two values agree to rounding, P + Q is left out: it mixes vectors of one value, which
 no derivative of the sum of these values depends on. Where a value is zero, terms that
 divide by it are left out. Nothing is infinite or NaN for finite matrices.
+
+Mathematics: docs/mathematics/core-values.md.
 """
 
 import functools
@@ -47,6 +49,8 @@ def _normalized(matrix: jax.Array) -> tuple[jax.Array, jax.Array]:
     return one(matrix) if matrix.ndim == 2 else jax.vmap(one)(matrix)
 
 
+# A rule of its own, so that values alone are found without vectors, which are several times
+# as dear; only derivatives ask for these.
 @jax.custom_jvp
 def _values(matrix: jax.Array) -> jax.Array:
     return jnp.linalg.svd(matrix, compute_uv=False)
@@ -59,6 +63,7 @@ def _values_jvp(primals: One, tangents: One) -> tuple[jax.Array, jax.Array]:
     return values, jnp.sum(left * _matmul(change, right), axis=-2)
 
 
+# Not by derivatives of the values: equal ones have no second derivatives, their sum has.
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
 def _nuclear(matrix: jax.Array, count: int) -> jax.Array:
     return jnp.sum(_values(matrix)[..., :count], axis=-1)
@@ -80,6 +85,7 @@ def _polar(matrix: jax.Array, count: int) -> jax.Array:
 
 @_polar.defjvp
 def _polar_jvp(count: int, primals: One, tangents: One) -> tuple[jax.Array, jax.Array]:
+    # d(U V^T) with P + Q cancelled by hand: what is left divides by sums s_i + s_j only.
     (matrix,), (change,) = primals, tangents
     left, values, right = (x[..., :count] for x in decomposed(matrix))
     inner = _matmul(_transposed(left), _matmul(change, right))
@@ -110,6 +116,7 @@ def _decomposed_jvp(primals: One, tangents: One) -> tuple[Decomposition, Decompo
     odd = (inner - flipped) * _over(_pairs(values, jnp.add), values)
     share = _over(values, values)[..., None, :]
     moved = _matmul(left, (even + odd) / 2), _matmul(right, (even - odd) / 2)
+    # U and V move out of their span only where they are not square.
     if matrix.shape[-2] > values.shape[-1]:
         moved = moved[0] + (over - _matmul(left, inner)) * share, moved[1]
     if matrix.shape[-1] > values.shape[-1]:

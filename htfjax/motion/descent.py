@@ -1,4 +1,7 @@
-"""Gradient descent in one compiled scan, with any optax optimizer."""
+"""Gradient descent in one compiled scan, with any optax optimizer.
+
+Mathematics: docs/mathematics/descent.md.
+"""
 
 import functools
 from collections.abc import Callable
@@ -279,6 +282,7 @@ def _run(
     num_records: int,
     record_every: int,
 ) -> tuple[DescentState, Trajectory]:
+    # Here, not where users call: shapes of a program are checked once, as it is traced.
     _check_structure(state, optimizer)
     update = optax.with_extra_args_support(optimizer).update
     whole, given = opened(state.params)
@@ -287,14 +291,15 @@ def _run(
     # for example, that would compile its step twice, so it repeats the last step's.
     repeats = bool(jax.tree.leaves(whole.carried))
 
-    # Jitted, so that Python runs once although both are called twice: in the scan, and
-    # for the last record.
+    # Jitted within this jitted function, so that Python traces the loss and `observe` once
+    # although both are used twice: in the scan, and for the last record.
     @jax.jit
     def look(params: Carrying, arrays: list) -> Any:
         if rebuild_observe(arrays) is None:
             return None
-        # Compiled apart from what stands around it, so that records do not depend on
-        # how many runs or devices the program serves.
+        # Compiled apart from what stands around it: XLA fuses across functions, and does so
+        # differently in programs of other numbers of runs or devices, on which the last
+        # digits of records must not depend.
         params, arrays = lax.optimization_barrier((params, arrays))
         return lax.optimization_barrier(rebuild_observe(arrays)(given(params)))
 
@@ -315,8 +320,10 @@ def _run(
             value_fn=value_function(rebuild(arrays), given(before), own_key),
             carried=carried,
         )
+        # An optimizer may move what has no gradient (weight decay); fixed nodes stay.
         updates = freeze(updates)
         length = jnp.sqrt(_numerics.sum_squares(updates))
+        # |u| / |g| is the time that a flow takes for the way; none where there is no way.
         still = grad_norm == 0
         duration = length / jnp.where(still, jnp.ones_like(grad_norm), grad_norm)
         params = Carrying(optax.apply_updates(before.trained, updates), carried)
@@ -324,6 +331,8 @@ def _run(
         return moved, (value, grad_norm, length, jnp.where(still, 0, duration))
 
     def interval(state: DescentState, _: None) -> tuple[DescentState, tuple]:
+        # Before the first update of the interval, as losses are. Two scans and no condition
+        # in one: under `vmap` both branches of a condition would run at every step.
         observed = look(state.params, observed_arrays)
         moved, each = lax.scan(step, state, length=record_every)
         values, grad_norms, lengths, durations = each
@@ -339,6 +348,7 @@ def _run(
     else:
         last_key = _at_step(key, final.step)
         value, _, _, grad_norm = evaluate(final.params, arrays, last_key)
+    # No update follows the last record: its lengths and duration are zero.
     zeros = [jnp.zeros_like(x[0]) for x in records[4:]]
     last = (final.step, value, look(final.params, observed_arrays), grad_norm, *zeros)
     fields = jax.tree.map(lambda xs, x: jnp.concatenate([xs, x[None]]), records, last)
@@ -347,4 +357,5 @@ def _run(
 
 def _at_step(key: jax.Array | None, step: jax.Array) -> jax.Array | None:
     """The key that step `step` sees."""
+    # From the global number of the step, so that it does not matter where chunks begin.
     return None if key is None else jax.random.fold_in(key, step)
