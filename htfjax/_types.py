@@ -1,4 +1,4 @@
-"""Types that signatures share: arrays by dtype and axes, pytrees, what functions accept.
+"""Types that signatures share: arrays by dtype and axes, pytrees, numbers, JSON.
 
 `Float[Array, "R_v"]` and the like are jaxtyping's; tests check them where functions are
 called. An argument that a function checks itself is an `object`, or says what it may be.
@@ -18,6 +18,7 @@ __all__ = [
     "DTypeLike",
     "Float",
     "Int",
+    "JsonObject",
     "Key",
     "Numbers",
     "Precision",
@@ -27,5 +28,7 @@ __all__ = [
 
 # What reads as an array of numbers: arrays, numbers, and nested lists of them.
 Numbers: TypeAlias = ArrayLike | Sequence[Any]
+# A JSON object as `json.loads` reads it.
+JsonObject: TypeAlias = dict[str, Any]
 # Precision of matrix products: "highest", `jax.lax.Precision.HIGH`, None, ...
 Precision: TypeAlias = jax.lax.PrecisionLike
