@@ -4,6 +4,7 @@
 called. An argument that a function checks itself is an `object`, or says what it may be.
 """
 
+import os
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
@@ -21,6 +22,7 @@ __all__ = [
     "JsonObject",
     "Key",
     "Numbers",
+    "PathLike",
     "Precision",
     "PyTree",
     "Shaped",
@@ -30,5 +32,6 @@ __all__ = [
 Numbers: TypeAlias = ArrayLike | Sequence[Any]
 # A JSON object as `json.loads` reads it.
 JsonObject: TypeAlias = dict[str, Any]
+PathLike: TypeAlias = str | os.PathLike[str]
 # Precision of matrix products: "highest", `jax.lax.Precision.HIGH`, None, ...
 Precision: TypeAlias = jax.lax.PrecisionLike

@@ -13,7 +13,7 @@ from pathlib import Path
 import jax
 
 from htfjax import _digests, _files, _locks
-from htfjax._types import JsonObject
+from htfjax._types import JsonObject, PathLike
 
 __all__ = [
     "FORMAT",
@@ -73,7 +73,7 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def is_locked(folder: str | os.PathLike) -> bool:
+def is_locked(folder: PathLike) -> bool:
     """Whether a process works in the folder now.
 
     Raises:

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import os
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
@@ -14,7 +13,7 @@ from jax.sharding import Mesh
 
 from htfjax import _checks, _files
 from htfjax._digests import file_digest, text_digest
-from htfjax._types import JsonObject
+from htfjax._types import JsonObject, PathLike
 from htfjax.ensemble import batch, folder, store, view
 from htfjax.ensemble.block import Session, run_block
 from htfjax.ensemble.completion import completion_lane
@@ -42,7 +41,7 @@ Batching = Literal["auto", "map", "vmap"]
 
 def run(
     grid: Grid,
-    out: str | os.PathLike,
+    out: PathLike,
     *,
     num_steps: int,
     record_every: int,
