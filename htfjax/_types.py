@@ -13,20 +13,9 @@ from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree, Shaped
 
 __all__ = [
-    "Array",
-    "ArrayLike",
-    "Bool",
-    "DTypeLike",
-    "Float",
-    "Int",
-    "JsonObject",
-    "Key",
-    "Numbers",
-    "PathLike",
-    "Precision",
-    "PyTree",
-    "Shaped",
-]
+    "Array", "ArrayLike", "Bool", "DTypeLike", "Float", "Int", "JsonObject", "Key",
+    "Numbers", "PathLike", "Precision", "PyTree", "Shaped",
+]  # fmt: skip
 
 # What reads as an array of numbers: arrays, numbers, and nested lists of them.
 Numbers: TypeAlias = ArrayLike | Sequence[Any]

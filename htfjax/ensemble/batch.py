@@ -1,5 +1,6 @@
 """Many lanes in one program: mapped, vectorized or both, sharded over a device mesh."""
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 from typing import TypeVar
@@ -141,7 +142,7 @@ def advance(
     def one(state: DescentState, lane: Lane) -> Advanced:
         key = lane.key
         if key is not None:
-            lane = _with_key(lane, jax.random.wrap_key_data(key))
+            lane = dataclasses.replace(lane, key=jax.random.wrap_key_data(key))
         return advance_lane(state, lane, names, num_steps, record_every)
 
     group = one if width == 1 else jax.vmap(one)
@@ -182,11 +183,6 @@ def rearrange(tree: Tree, order: jax.Array, *, mesh: Mesh) -> Tree:
 
 def _choose(on: jax.Array, new: jax.Array, old: jax.Array) -> jax.Array:
     return jnp.where(on.reshape(-1, *[1] * (new.ndim - 1)), new, old)
-
-
-def _with_key(lane: Lane, key: jax.Array) -> Lane:
-    return Lane(lane.state, lane.loss, lane.observe, key, lane.optimizer, lane.dims,
-                lane.coords)  # fmt: skip
 
 
 def _plain(x: np.ndarray | jax.Array) -> np.ndarray:

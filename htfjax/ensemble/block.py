@@ -16,11 +16,7 @@ from jax.sharding import Mesh
 from htfjax._digests import file_digest
 from htfjax._types import JsonObject
 from htfjax.ensemble import batch, folder, store
-from htfjax.ensemble.checkpoint import (
-    check_checkpoint,
-    load_checkpoint,
-    save_checkpoint,
-)
+from htfjax.ensemble.checkpoint import check_checkpoint, load_checkpoint, save_checkpoint
 from htfjax.ensemble.grid import Grid
 from htfjax.ensemble.journal import JOURNAL, Journal
 from htfjax.ensemble.lanes import Build, Lane, make_lane

@@ -149,12 +149,7 @@ def completion_lane(setting: Completion, key: Key[Array, ""]) -> Lane:
         root=setting.root, dtype=dtype,
     )  # fmt: skip
     loss = completion_loss(
-        tree,
-        dims,
-        indices,
-        values,
-        penalty=setting.penalty,
-        threshold=setting.threshold,
+        tree, dims, indices, values, penalty=setting.penalty, threshold=setting.threshold
     )
     state = start_descent(start, OPTIMIZER)
     hyper = {

@@ -22,13 +22,7 @@ from htfjax.ensemble.grid import Grid
 from htfjax.ensemble.journal import JOURNAL, Journal, read_journal
 from htfjax.ensemble.lanes import Build, check_build
 from htfjax.ensemble.memory import free_memory
-from htfjax.ensemble.programs import (
-    Program,
-    RunKey,
-    block_size,
-    choose_width,
-    programs_of,
-)
+from htfjax.ensemble.programs import Program, RunKey, block_size, choose_width, programs_of
 from htfjax.ensemble.progress import Clock, Progress, Tally
 
 __all__ = ["run"]

@@ -84,11 +84,7 @@ def save_state(path: PathLike, state: PyTree, *, label: str = "") -> None:
 
 
 def load_state(
-    path: PathLike,
-    like: Tree,
-    *,
-    cast: bool = False,
-    label: str | None = None,
+    path: PathLike, like: Tree, *, cast: bool = False, label: str | None = None
 ) -> Tree:
     """Reads what `save_state` wrote into the structure, shapes and dtypes of `like`.
 
@@ -256,11 +252,7 @@ def _differences(
 
 
 def _restore(
-    leaf: _Leaf,
-    like: Any,
-    stored: JsonObject,
-    values: np.ndarray,
-    path: PathLike,
+    leaf: _Leaf, like: Any, stored: JsonObject, values: np.ndarray, path: PathLike
 ) -> object:
     """Values as the kind of leaf that `like` is."""
     if leaf.dtype.startswith("key"):
@@ -399,10 +391,7 @@ def _write(folder: Path, leaves: list[_Leaf], arrays: list[np.ndarray], label: s
     filled = {f"{i:04d}": x for i, x in enumerate(arrays) if x.size}
     place = folder / ARRAYS
     if filled:
-        with (
-            _quiet(),
-            ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer,
-        ):
+        with _quiet(), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
             checkpointer.save(place, filled)
         # Orbax leaves the path of this machine in a file that says it has finished.
         for said in place.glob("commit_success*"):
@@ -489,10 +478,7 @@ def _read(folder: Path, entries: list[JsonObject], path: PathLike) -> dict[str, 
     try:
         found: Any = {}
         if place.is_dir():
-            with (
-                _quiet(),
-                ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer,
-            ):
+            with _quiet(), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
                 found = checkpointer.restore(place)
         return {
             entry["name"]: np.array(found[f"{i:04d}"])
