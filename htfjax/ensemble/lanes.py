@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import inspect
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
@@ -13,7 +14,7 @@ import optax
 from htfjax import _checks
 from htfjax._types import PyTree
 from htfjax.ensemble.grid import Setting, check_seed, check_setting, float_fields
-from htfjax.losses.gradient import Loss, check_loss
+from htfjax.losses.gradient import check_loss
 from htfjax.motion.descent import DescentState, continue_descent
 from htfjax.motion.trajectory import Trajectory
 
@@ -21,7 +22,6 @@ __all__ = ["SCALARS", "Lane", "advance_lane", "check_build", "lane_shapes", "mak
 
 # Quantities that every descent records.
 SCALARS = ("loss", "grad_norm", "step_length", "chord", "duration")
-Observe = Callable[[PyTree], dict[str, jax.Array]]
 
 
 @jax.tree_util.register_dataclass
@@ -43,8 +43,8 @@ class Lane:
     """
 
     state: DescentState
-    loss: Loss
-    observe: Observe | None
+    loss: Any  # a `Loss`
+    observe: Any  # parameters -> dict[str, jax.Array], or None
     key: jax.Array | None
     optimizer: optax.GradientTransformation = dataclasses.field(metadata={"static": True})
     dims: tuple = dataclasses.field(default=(), metadata={"static": True})
