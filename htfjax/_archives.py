@@ -8,6 +8,7 @@ import zipfile
 import numpy as np
 
 from htfjax import _files
+from htfjax._types import PathLike
 
 __all__ = ["read_npz"]
 
@@ -19,7 +20,7 @@ HEADERS = {
 }
 
 
-def read_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
+def read_npz(path: PathLike) -> dict[str, np.ndarray]:
     """All arrays of an npz file. Nothing is unpickled.
 
     Raises:

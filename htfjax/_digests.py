@@ -3,17 +3,17 @@
 import errno
 import hashlib
 import json
-import os
 from typing import Any
 
 from htfjax import _files
+from htfjax._types import JsonObject, PathLike
 
 __all__ = ["file_digest", "json_digest", "read_sealed", "text_digest", "write_sealed"]
 
 SEAL = "sha256"
 
 
-def file_digest(path: str | os.PathLike) -> str:
+def file_digest(path: PathLike) -> str:
     """SHA-256 of a file, "missing" if there is none.
 
     Raises:
@@ -65,7 +65,7 @@ def _as_text(values: object, **options: Any) -> str:
         raise kind(f"`values` cannot be written as JSON: {error}.") from error
 
 
-def write_sealed(path: str | os.PathLike, values: dict[str, Any]) -> None:
+def write_sealed(path: PathLike, values: JsonObject) -> None:
     """Writes a JSON object together with its digest, replacing the file at once.
 
     Raises:
@@ -82,7 +82,7 @@ def write_sealed(path: str | os.PathLike, values: dict[str, Any]) -> None:
         temporary.write_text(text + "\n", encoding="utf-8")
 
 
-def read_sealed(path: str | os.PathLike) -> dict[str, Any]:
+def read_sealed(path: PathLike) -> JsonObject:
     """Reads what `write_sealed` wrote, without the digest.
 
     Raises:

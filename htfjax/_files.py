@@ -10,6 +10,8 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from htfjax._types import PathLike
+
 __all__ = ["DAMAGE", "absolute", "atomic_write", "is_full_disk", "name_full_disk"]
 
 # What reading a damaged npz file, or one of something else, may raise.
@@ -59,7 +61,7 @@ def absolute(name: str, path: object) -> Path:
 
 
 @contextlib.contextmanager
-def atomic_write(path: str | os.PathLike, name: str = "path") -> Iterator[Path]:
+def atomic_write(path: PathLike, name: str = "path") -> Iterator[Path]:
     """A temporary path beside `path` that takes its place if the block succeeds.
 
     The temporary file is removed if the block fails; nothing else ever is.

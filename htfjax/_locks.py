@@ -12,6 +12,7 @@ from pathlib import Path
 import filelock
 
 from htfjax import _checks, _files
+from htfjax._types import PathLike
 
 __all__ = ["exclusive_lock", "lock_holder"]
 
@@ -23,7 +24,7 @@ HOLDER = {"process", "host"}  # what is said of who holds a lock
 
 @contextlib.contextmanager
 def exclusive_lock(
-    path: str | os.PathLike, what: str, *, seconds: float = SECONDS
+    path: PathLike, what: str, *, seconds: float = SECONDS
 ) -> Iterator[None]:
     """Keeps all other processes, and other threads of this one, out of the block.
 
@@ -68,7 +69,7 @@ def exclusive_lock(
         lock.release()
 
 
-def lock_holder(path: str | os.PathLike) -> str | None:
+def lock_holder(path: PathLike) -> str | None:
     """Who holds the lock now, as "process 12 on host a"; None if nobody does.
 
     Raises:

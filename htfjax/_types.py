@@ -1,9 +1,10 @@
-"""Types that signatures share: arrays by dtype and axes, pytrees, what functions accept.
+"""Types that signatures share: arrays by dtype and axes, pytrees, numbers, JSON.
 
 `Float[Array, "R_v"]` and the like are jaxtyping's; tests check them where functions are
 called. An argument that a function checks itself is an `object`, or says what it may be.
 """
 
+import os
 from collections.abc import Sequence
 from typing import Any, TypeAlias, TypeVar
 
@@ -12,22 +13,15 @@ from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree, Shaped
 
 __all__ = [
-    "Array",
-    "ArrayLike",
-    "Bool",
-    "DTypeLike",
-    "Float",
-    "Int",
-    "Key",
-    "Numbers",
-    "Params",
-    "Precision",
-    "PyTree",
-    "Shaped",
-]
+    "Array", "ArrayLike", "Bool", "DTypeLike", "Float", "Int", "JsonObject", "Key",
+    "Numbers", "Params", "PathLike", "Precision", "PyTree", "Shaped",
+]  # fmt: skip
 
 # What reads as an array of numbers: arrays, numbers, and nested lists of them.
 Numbers: TypeAlias = ArrayLike | Sequence[Any]
+# A JSON object as `json.loads` reads it.
+JsonObject: TypeAlias = dict[str, Any]
+PathLike: TypeAlias = str | os.PathLike[str]
 # Precision of matrix products: "highest", `jax.lax.Precision.HIGH`, None, ...
 Precision: TypeAlias = jax.lax.PrecisionLike
 # A pytree of parameters that comes back as the same kind.

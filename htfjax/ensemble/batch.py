@@ -1,8 +1,9 @@
 """Many lanes in one program: mapped, vectorized or both, sharded over a device mesh."""
 
+import dataclasses
 import functools
 from collections.abc import Sequence
-from typing import Any
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -14,13 +15,16 @@ from jax.sharding import PartitionSpec as P
 
 from htfjax import _checks
 from htfjax.ensemble.lanes import Lane, advance_lane
+from htfjax.motion.descent import DescentState
 
 __all__ = ["advance", "deal", "fetch", "lane_mesh", "padded_count", "put", "stack"]
 
 AXIS = "lanes"
+Tree = TypeVar("Tree")
+Advanced = tuple[DescentState, dict[str, jax.Array]]
 
 
-def lane_mesh(devices: Sequence[Any] | None = None) -> Mesh:
+def lane_mesh(devices: Sequence | None = None) -> Mesh:
     """A mesh with one axis, "lanes", over all devices of all processes.
 
     Raises:
@@ -89,7 +93,7 @@ def stack(lanes: Sequence[Lane], slots: int) -> Lane:
     return jax.tree.map(lambda *xs: np.stack([_plain(x) for x in xs]), *lanes)
 
 
-def put(tree: Any, mesh: Mesh) -> Any:
+def put(tree: Tree, mesh: Mesh) -> Tree:
     """Host arrays (slots, ...) onto the mesh, the lanes shared out."""
     sharding = NamedSharding(mesh, P(AXIS))
     return jax.tree.map(
@@ -98,7 +102,7 @@ def put(tree: Any, mesh: Mesh) -> Any:
     )
 
 
-def fetch(tree: Any) -> Any:
+def fetch(tree: Tree) -> Tree:
     """Arrays of all processes on every host, as NumPy."""
     if jax.process_count() == 1:
         return jax.device_get(tree)
@@ -111,7 +115,7 @@ def fetch(tree: Any) -> Any:
     donate_argnums=(0,),
 )
 def advance(
-    states: Any,
+    states: DescentState,
     lanes: Lane,
     active: jax.Array,
     *,
@@ -120,7 +124,7 @@ def advance(
     names: tuple[str, ...],
     num_steps: int,
     record_every: int,
-) -> tuple[Any, dict[str, jax.Array]]:
+) -> Advanced:
     """A chunk of all active lanes; a group of `width` without an active one is skipped.
 
     Width 1 runs the program of a single lane again and again and equals it bit for bit,
@@ -135,15 +139,15 @@ def advance(
       The new states, and records (slots, records, ...) by name, NaN for idle lanes.
     """
 
-    def one(state: Any, lane: Lane) -> Any:
+    def one(state: DescentState, lane: Lane) -> Advanced:
         key = lane.key
         if key is not None:
-            lane = _with_key(lane, jax.random.wrap_key_data(key))
+            lane = dataclasses.replace(lane, key=jax.random.wrap_key_data(key))
         return advance_lane(state, lane, names, num_steps, record_every)
 
     group = one if width == 1 else jax.vmap(one)
 
-    def turn(work: tuple) -> Any:
+    def turn(work: tuple) -> Advanced:
         state, lane, on = work
         shapes = jax.eval_shape(group, state, lane)[1]
         blank = jax.tree.map(lambda x: jnp.full(x.shape, jnp.nan, x.dtype), shapes)
@@ -155,7 +159,7 @@ def advance(
         keep = functools.partial(jax.tree.map, functools.partial(_choose, on))
         return keep(moved, state), keep(records, blank)
 
-    def local(states: Any, lanes: Lane, active: jax.Array) -> Any:
+    def local(states: DescentState, lanes: Lane, active: jax.Array) -> Advanced:
         work = (states, lanes, active)
         if width > 1:
             work = jax.tree.map(lambda x: x.reshape(-1, width, *x.shape[1:]), work)
@@ -171,7 +175,7 @@ def advance(
 
 
 @functools.partial(jax.jit, static_argnames=("mesh",))
-def rearrange(tree: Any, order: jax.Array, *, mesh: Mesh) -> Any:
+def rearrange(tree: Tree, order: jax.Array, *, mesh: Mesh) -> Tree:
     """Lanes moved to other slots, between devices where needed."""
     sharding = NamedSharding(mesh, P(AXIS))
     return jax.tree.map(lambda x: lax.with_sharding_constraint(x[order], sharding), tree)
@@ -181,12 +185,7 @@ def _choose(on: jax.Array, new: jax.Array, old: jax.Array) -> jax.Array:
     return jnp.where(on.reshape(-1, *[1] * (new.ndim - 1)), new, old)
 
 
-def _with_key(lane: Lane, key: jax.Array) -> Lane:
-    return Lane(lane.state, lane.loss, lane.observe, key, lane.optimizer, lane.dims,
-                lane.coords)  # fmt: skip
-
-
-def _plain(x: Any) -> np.ndarray:
+def _plain(x: np.ndarray | jax.Array) -> np.ndarray:
     if jax.numpy.issubdtype(x.dtype, jax.dtypes.prng_key):
         return np.asarray(jax.random.key_data(x))
     return np.asarray(x)

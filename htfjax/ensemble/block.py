@@ -5,33 +5,34 @@ import dataclasses
 import time
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
+import zarr
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from htfjax._digests import file_digest
+from htfjax._types import JsonObject
 from htfjax.ensemble import batch, folder, store
-from htfjax.ensemble.checkpoint import (
-    check_checkpoint,
-    load_checkpoint,
-    save_checkpoint,
-)
+from htfjax.ensemble.checkpoint import check_checkpoint, load_checkpoint, save_checkpoint
 from htfjax.ensemble.grid import Grid
 from htfjax.ensemble.journal import JOURNAL, Journal
-from htfjax.ensemble.lanes import Build, make_lane
+from htfjax.ensemble.lanes import Build, Lane, make_lane
 from htfjax.ensemble.programs import Program, RunKey, setting_of
 from htfjax.ensemble.stopping import Stops, no_stops, update_stops
 from htfjax.motion.chunks import chunk_lengths
+from htfjax.motion.descent import DescentState
 
 __all__ = ["Chunk", "Session", "Snapshot", "run_block"]
+
+T = TypeVar("T", bool, int)
 
 
 @dataclasses.dataclass(frozen=True)
 class Session:
-    """What all blocks of an ensemble share."""
+    """Settings that all blocks of an ensemble share."""
 
     out: Path
     grid: Grid
@@ -55,16 +56,16 @@ class Session:
 
 
 class Snapshot(NamedTuple):
-    """All that a block needs to go on, on the host: what a checkpoint holds."""
+    """State of a block on the host, as a checkpoint holds it."""
 
     step: np.ndarray  # () int32
-    states: Any  # leaves of the descent states, (lanes, ...)
+    states: list[np.ndarray]  # leaves of the descent states, (lanes, ...)
     buffer: dict[str, np.ndarray]  # (lanes, chunk records, ...) records of an open chunk
     stops: Stops
 
 
 class Chunk(NamedTuple):
-    """Where a block stands after a chunk."""
+    """Progress of a block after a chunk."""
 
     stops: Stops
     losses: np.ndarray  # (lanes,) the watched loss, NaN for lanes that rest
@@ -76,7 +77,7 @@ class Chunk(NamedTuple):
 
 def run_block(
     session: Session, program: Program, number: int, runs: list[RunKey], width: int,
-    journal: dict[str, Any],
+    journal: JsonObject,
 ) -> Generator[Chunk, None, None]:  # fmt: skip
     """Runs one block, yielding after every chunk; closing the iterator saves.
 
@@ -125,7 +126,7 @@ class _Files:
 
     def __init__(
         self, session: Session, program: Program, number: int, runs: str,
-        journal: dict[str, Any],
+        journal: JsonObject,
     ) -> None:  # fmt: skip
         name = program.name
         self.out, self.program, self.number, self.runs = session.out, program, number, runs
@@ -173,7 +174,7 @@ class _Files:
         return (start if found is None else found), []
 
     def said_of_checkpoint(self) -> tuple[str, ...]:
-        """What is wrong with that of a finished block, which nothing needs just now."""
+        """Problems of the checkpoint of a finished block, which nothing needs now."""
         try:
             check_checkpoint(self.checkpoint, self.owner)
         except ValueError as error:
@@ -190,7 +191,7 @@ class _Files:
 
 
 class _Block:
-    """The moving parts of a block; one object a block, gone with it."""
+    """Mutable state of one block run."""
 
     def __init__(
         self, session: Session, program: Program, number: int, count: int, width: int,
@@ -201,10 +202,10 @@ class _Block:
         self.files = files
         self.changed, self.saved = 0, 0
         self.again = False  # at work on chunks before the checkpoint
-        self.arrays: dict[str, Any] = {}
+        self.arrays: dict[str, zarr.Array] = {}
 
     def descend(
-        self, snapshot: Snapshot, rest: Any, end: int, last: bool
+        self, snapshot: Snapshot, rest: Lane, end: int, last: bool
     ) -> Generator[Chunk, None, None]:
         """From a snapshot to step `end`, or until all lanes have stopped."""
         session, step = self.session, int(snapshot.step)
@@ -215,7 +216,7 @@ class _Block:
         buffer = {name: x[:, : offset + 1] for name, x in buffer.items()}
         order = np.arange(self.slots)
         states = _pad(snapshot.states, self.slots)
-        treedef = jax.tree.structure(_numbers(self.program.shapes.state))
+        treedef = jax.tree.structure(self.program.shapes.state)
         on_device: Any = None
         data: Any = None
         saved, fresh = time.monotonic(), True
@@ -286,7 +287,7 @@ class _Block:
             yield Chunk(stops, np.array([]), 0, 0.0, (), self.changed)
 
     def _snapshot(
-        self, on_device: Any, order: np.ndarray, step: int,
+        self, on_device: DescentState, order: np.ndarray, step: int,
         buffer: dict[str, np.ndarray], stops: Stops,
     ) -> Snapshot:  # fmt: skip
         """The block on the host, its lanes in their own order."""
@@ -309,10 +310,10 @@ class _Block:
 
     def _flush(
         self, buffer: dict[str, np.ndarray], record: int, stops: Stops,
-        states: Any, order: np.ndarray,
+        states: DescentState, order: np.ndarray,
     ) -> None:  # fmt: skip
         """Writes the open chunk too, with the last record of every lane."""
-        more: dict[str, Any] = {"flushed": True}
+        more: JsonObject = {"flushed": True}
         slow = _slow_steps(states)
         if slow is not None:
             back = np.argsort(order)[: self.count]
@@ -320,7 +321,7 @@ class _Block:
         self._write(buffer, record // self.session.chunk_records, stops, more)
 
     def _write(
-        self, values: dict[str, np.ndarray], number: int, stops: Stops, more: dict[str, Any]
+        self, values: dict[str, np.ndarray], number: int, stops: Stops, more: JsonObject
     ) -> None:
         journal = self.session.journal
         if journal is None:
@@ -363,7 +364,9 @@ class _Block:
             self.saved = step
 
 
-def _start(session: Session, program: Program, states: Any, count: int) -> Snapshot:
+def _start(
+    session: Session, program: Program, states: DescentState, count: int
+) -> Snapshot:
     buffer = {
         name: np.full((count, session.chunk_records, *shape), np.nan, kind)
         for name, (shape, kind, _) in program.quantities.items()
@@ -406,7 +409,7 @@ def _worth_moving(
     return longest(wanted) < longest(order)
 
 
-def _slow_steps(states: Any) -> jax.Array | None:
+def _slow_steps(states: DescentState) -> jax.Array | None:
     """Steps in the eps phase, which GroupRMSprop counts itself."""
     counted = jax.tree.leaves(states, is_leaf=lambda x: hasattr(x, "slow_steps"))
     found = [x.slow_steps for x in counted if hasattr(x, "slow_steps")]
@@ -424,10 +427,6 @@ def _widen(x: np.ndarray, records: int) -> np.ndarray:
     )
 
 
-def _numbers(shapes: Any) -> Any:
-    return jax.tree.map(lambda x: 0, shapes)
-
-
 def _block_of(path: str) -> int:
     return int(path.split("/c/")[1].split("/")[0])
 
@@ -436,12 +435,12 @@ def _chunk_of(path: str) -> int:
     return int(path.split("/c/")[1].split("/")[1])
 
 
-def _finished(info: dict[str, Any], num_steps: int) -> bool:
+def _finished(info: JsonObject, num_steps: int) -> bool:
     ended = zip(info["cause"], info["end"], strict=True)
     return info["flushed"] and all(cause or end >= num_steps for cause, end in ended)
 
 
-def _stops_of(info: dict[str, Any]) -> Stops:
+def _stops_of(info: JsonObject) -> Stops:
     empty = no_stops(len(info["end"]))
     return empty._replace(
         cause=np.array(info["cause"], np.int8), end=np.array(info["end"], np.int32),
@@ -449,8 +448,8 @@ def _stops_of(info: dict[str, Any]) -> Stops:
     )  # fmt: skip
 
 
-def _agree(value: Any) -> Any:
-    """What process 0 says."""
+def _agree(value: T) -> T:
+    """The value of process 0."""
     if jax.process_count() == 1:
         return value
     return multihost_utils.broadcast_one_to_all(np.asarray(value)).item()

@@ -1,4 +1,4 @@
-"""Checkpoint of a block: one npz file of host arrays that says what it belongs to.
+"""Checkpoint of a block: one npz file of host arrays, labelled with its owner.
 
 Plain files, written in the calling thread: a handler at the end of the process, when
 Python has already shut its thread pools, can still save.
@@ -7,19 +7,21 @@ Python has already shut its thread pools, can still save.
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
 
 from htfjax._files import DAMAGE, atomic_write
+from htfjax._types import JsonObject, PyTree
 
 __all__ = ["check_checkpoint", "load_checkpoint", "save_checkpoint"]
 
 LABEL = "label"
+Tree = TypeVar("Tree")
 
 
-def save_checkpoint(path: Path, owner: dict[str, Any], tree: Any) -> None:
+def save_checkpoint(path: Path, owner: JsonObject, tree: PyTree) -> None:
     """Writes a pytree of NumPy arrays, replacing an earlier checkpoint at once.
 
     Args:
@@ -37,11 +39,11 @@ def save_checkpoint(path: Path, owner: dict[str, Any], tree: Any) -> None:
         np.savez(temporary, **arrays)
 
 
-def load_checkpoint(path: Path, owner: dict[str, Any], like: Any) -> Any:
-    """What `save_checkpoint` wrote, in the structure and dtypes of `like`; None if absent.
+def load_checkpoint(path: Path, owner: JsonObject, like: Tree) -> Tree | None:
+    """A checkpoint in the structure and dtypes of `like`; None if absent.
 
     Raises:
-      ValueError: a damaged checkpoint, or one of something else; the message names it.
+      ValueError: a damaged checkpoint, or one of something else; the error names it.
     """
     if not path.exists():
         return None
@@ -58,18 +60,18 @@ def load_checkpoint(path: Path, owner: dict[str, Any], like: Any) -> Any:
     return jax.tree.unflatten(treedef, found)
 
 
-def check_checkpoint(path: Path, owner: dict[str, Any]) -> None:
+def check_checkpoint(path: Path, owner: JsonObject) -> None:
     """Looks whether every byte that `save_checkpoint` wrote is there.
 
     Raises:
-      ValueError: it is missing or damaged, or of something else; the message names it.
+      ValueError: it is missing or damaged, or of something else; the error names it.
     """
     if not path.exists():
         raise ValueError(f"the checkpoint {path} is missing")
     _arrays(path, owner)
 
 
-def _arrays(path: Path, owner: dict[str, Any]) -> list[np.ndarray]:
+def _arrays(path: Path, owner: JsonObject) -> list[np.ndarray]:
     """The arrays of a checkpoint, each with the digest that it was written with."""
     try:
         with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
@@ -97,7 +99,7 @@ class _AnotherOwner(Exception):
     """The checkpoint is whole, and not the one that is wanted."""
 
 
-def _seal(x: np.ndarray) -> list[Any]:
+def _seal(x: np.ndarray) -> list:
     """Dtype, shape and SHA-256 of the bytes of an array."""
     flat = np.ascontiguousarray(x).reshape(-1).view(np.uint8)
     return [str(x.dtype), list(x.shape), hashlib.sha256(flat.data).hexdigest()]

@@ -1,22 +1,24 @@
-"""The run that ensembles are mostly made of: completion of a random low-rank target."""
+"""Completion of a random low-rank target, the usual run of an ensemble."""
 
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from htfjax import _checks
+from htfjax._types import Array, Key
 from htfjax.contraction.end_tensor import end_tensor
 from htfjax.ensemble.lanes import Lane
 from htfjax.factors.factors import Factors
-from htfjax.factors.gaussian import gaussian_factors, weight_shapes
+from htfjax.factors.gaussian import Root, gaussian_factors, weight_shapes
 from htfjax.instruments.local_components import local_component_norms, unbalancedness
 from htfjax.instruments.ranks import matricize
 from htfjax.losses.loss import completion_loss
+from htfjax.losses.penalty import PENALTIES, Penalty
 from htfjax.losses.sampling import random_indices
 from htfjax.motion.descent import start_descent
 from htfjax.motion.group_rms import group_rmsprop
@@ -26,6 +28,7 @@ __all__ = ["Completion", "completion_lane"]
 
 # A record contracts the dense end tensor; 2**20 numbers take some milliseconds.
 LARGEST_TENSOR = 2**20
+DType = Literal["float32", "float64"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,19 +64,19 @@ class Completion:
     tree: tuple = ((0, 1), (2, 3))
     mode_dims: int | tuple[int, ...] = 8
     widths: int | tuple[int, ...] = 64
-    root: Literal["trained", "ones"] = "trained"
+    root: Root = "trained"
     init_std: float = 3e-2
     target_rank: int = 5
     target_norm: float = 64.0
     observed: int = 2048
-    penalty: Literal["l2", "l1", "huber"] = "l2"
+    penalty: Penalty = "l2"
     threshold: float = 1.0
     learning_rate: float = 1e-2
     decay: float = 0.99
     eps: float = 1e-6
     track_modes: tuple[tuple[int, ...], ...] = ((0, 1),)
     top: int = 10
-    dtype: Literal["float32", "float64"] = "float32"
+    dtype: DType = "float32"
 
     def __post_init__(self) -> None:
         nested = _tuples(self.tree)
@@ -83,21 +86,15 @@ class Completion:
             raise type(error)(f"`tree={_checks.spell(self.tree)}`: {error}") from error
         dims = _checks.mode_dims(tree.order, self.mode_dims)
         weight_shapes(tree, dims, self.widths, self.root)
-        for name in (
-            "init_std",
-            "learning_rate",
-            "decay",
-            "eps",
-            "target_norm",
-            "threshold",
-        ):
+        for name in ("init_std", "learning_rate", "decay", "eps", "target_norm",
+                     "threshold"):  # fmt: skip
             number = getattr(self, name)
             _checks.positive(name, number, strict=name in ("target_norm", "threshold"))
             if _checks.concrete(number):  # not when an ensemble traces a lane
                 object.__setattr__(self, name, float(number))
         if _checks.concrete(self.decay) and self.decay >= 1:
             raise ValueError(f"`decay={self.decay}` must be below 1.")
-        _checks.one_of("penalty", self.penalty, ("l2", "l1", "huber"))
+        _checks.one_of("penalty", self.penalty, PENALTIES)
         for name in ("target_rank", "observed", "top"):
             object.__setattr__(self, name, _checks.at_least(name, getattr(self, name), 1))
         if self.observed > math.prod(dims):
@@ -111,11 +108,11 @@ class Completion:
         modes = tuple(_modes(m, tree.order) for m in _sets(self.track_modes))
         object.__setattr__(self, "track_modes", modes)
         dtype = _checks.float_dtype("dtype", self.dtype)
-        _checks.one_of("dtype", str(dtype), ("float32", "float64"))
+        _checks.one_of("dtype", str(dtype), get_args(DType))
         object.__setattr__(self, "dtype", str(dtype))
 
 
-def completion_lane(setting: Completion, key: jax.Array) -> Lane:
+def completion_lane(setting: Completion, key: Key[Array, ""]) -> Lane:
     """Target, observations, start and optimizer of one run, from one key.
 
     Recorded quantities: train_mse, test_mse (unobserved entries only), relative_error,
@@ -144,20 +141,15 @@ def completion_lane(setting: Completion, key: jax.Array) -> Lane:
             f"dense tensor, which may have up to {LARGEST_TENSOR}."
         )
     keys = jax.random.split(key, 3)
-    options: dict[str, Any] = {"root": setting.root, "dtype": dtype}
-    target = _target(keys[0], setting, dims, options)
+    target = _target(keys[0], setting, dims)
     indices = random_indices(keys[1], dims, setting.observed)
     values = target[tuple(indices.T)]
     start = gaussian_factors(
-        keys[2], tree, dims, setting.widths, setting.init_std, **options
-    )
+        keys[2], tree, dims, setting.widths, setting.init_std,
+        root=setting.root, dtype=dtype,
+    )  # fmt: skip
     loss = completion_loss(
-        tree,
-        dims,
-        indices,
-        values,
-        penalty=setting.penalty,
-        threshold=setting.threshold,
+        tree, dims, indices, values, penalty=setting.penalty, threshold=setting.threshold
     )
     state = start_descent(start, OPTIMIZER)
     hyper = {
@@ -191,7 +183,7 @@ def completion_lane(setting: Completion, key: jax.Array) -> Lane:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class CompletionRecords:
-    """What is read off the factors at every record; made by `completion_lane`."""
+    """Quantities of the factors at every record; made by `completion_lane`."""
 
     target: jax.Array  # (D_0, ..., D_{N-1})
     seen: jax.Array  # the same shape, True where observed
@@ -234,7 +226,7 @@ def _whole(sizes: Any) -> int | tuple[int, ...]:
     return tuple(map(int, sizes)) if isinstance(sizes, Sequence) else int(sizes)
 
 
-def _sets(modes: Any) -> Sequence[Any]:
+def _sets(modes: object) -> Sequence[Any]:
     if not isinstance(modes, Sequence) or isinstance(modes, str) or not len(modes):
         raise TypeError(
             "`track_modes` must be sets of modes such as ((0, 1),), got "
@@ -243,7 +235,7 @@ def _sets(modes: Any) -> Sequence[Any]:
     return modes
 
 
-def _modes(modes: Any, order: int) -> tuple[int, ...]:
+def _modes(modes: object, order: int) -> tuple[int, ...]:
     """Some, but not all of the modes of a tensor."""
     listed = _sets(_checks.as_sequence(modes))
     found = tuple(_checks.at_least("track_modes", mode, 0) for mode in listed)
@@ -255,17 +247,18 @@ def _modes(modes: Any, order: int) -> tuple[int, ...]:
 
 
 # GroupRMSprop with its numbers in the state: one object for all runs of all threads.
-OPTIMIZER: Any = optax.inject_hyperparams(group_rmsprop)(
+OPTIMIZER = optax.inject_hyperparams(group_rmsprop)(
     learning_rate=1e-2, decay=0.99, eps=1e-6
 )
 
 
-def _target(
-    key: jax.Array, setting: Completion, dims: tuple[int, ...], options: dict[str, Any]
-) -> jax.Array:
+def _target(key: jax.Array, setting: Completion, dims: tuple[int, ...]) -> jax.Array:
     """A dense Gaussian factorization of the target rank, scaled to its norm."""
     tree = ModeTree.from_nested(_without_chains(setting.tree))
-    factors = gaussian_factors(key, tree, dims, setting.target_rank, 1.0, **options)
+    factors = gaussian_factors(
+        key, tree, dims, setting.target_rank, 1.0,
+        root=setting.root, dtype=jnp.dtype(setting.dtype),
+    )  # fmt: skip
     tensor = end_tensor(factors)
     norm = jnp.asarray(setting.target_norm, tensor.dtype)
     return tensor * (norm / jnp.linalg.norm(tensor.ravel()))

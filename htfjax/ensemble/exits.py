@@ -9,14 +9,14 @@ import atexit
 import weakref
 from collections.abc import Generator
 from inspect import GEN_RUNNING, getgeneratorstate
-from typing import Any, TypeVar
+from typing import TypeVar
 
 __all__ = ["closed_at_exit"]
 
-Opened = TypeVar("Opened", bound=Generator[Any, Any, Any])
+Opened = TypeVar("Opened", bound=Generator)
 
 # Weak: a generator that nobody holds any more closes at once.
-_opened: weakref.WeakSet[Generator[Any, Any, Any]] = weakref.WeakSet()
+_opened: weakref.WeakSet[Generator] = weakref.WeakSet()
 
 
 def closed_at_exit(generator: Opened) -> Opened:

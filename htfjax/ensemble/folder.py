@@ -9,11 +9,11 @@ import time
 from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import jax
 
 from htfjax import _digests, _files, _locks
+from htfjax._types import JsonObject, PathLike
 
 __all__ = [
     "FORMAT",
@@ -73,7 +73,7 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def is_locked(folder: str | os.PathLike) -> bool:
+def is_locked(folder: PathLike) -> bool:
     """Whether a process works in the folder now.
 
     Raises:
@@ -96,12 +96,12 @@ def is_locked(folder: str | os.PathLike) -> bool:
     return holder is not None
 
 
-def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
+def write_manifest(folder: Path, manifest: JsonObject) -> None:
     """Writes the manifest under its digest."""
     _digests.write_sealed(folder / MANIFEST, manifest)
 
 
-def read_manifest(folder: Path) -> dict[str, Any] | None:
+def read_manifest(folder: Path) -> JsonObject | None:
     """The manifest, None in a fresh folder.
 
     Raises:
@@ -121,7 +121,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     return manifest
 
 
-def identity_of(manifest: dict[str, Any]) -> str:
+def identity_of(manifest: JsonObject) -> str:
     """Digest of what never changes in a manifest; lines and checkpoints carry it."""
     fixed = {name: value for name, value in manifest.items() if name not in GROWING}
     fixed["programs"] = [
@@ -136,8 +136,8 @@ def runs_digest(runs: Sequence[Sequence[int]]) -> str:
     return _digests.json_digest([list(run) for run in runs])[:16]
 
 
-def write_status(folder: Path, values: dict[str, Any], lines: int) -> None:
-    """Writes how far the ensemble is, who says so, and the length of the journal."""
+def write_status(folder: Path, values: JsonObject, lines: int) -> None:
+    """Writes the progress of the ensemble, its process, and the length of the journal."""
     _digests.write_sealed(
         folder / STATUS,
         values
@@ -161,8 +161,8 @@ def list_files(paths: Sequence[Path], most: int = 3) -> str:
     return f"{named} and {rest} more" if rest > 0 else named
 
 
-def differences(found: Any, wanted: Any, name: str = "") -> list[str]:
-    """Where two JSON values differ, as "`field` was ..., now ..."."""
+def differences(found: object, wanted: object, name: str = "") -> list[str]:
+    """Differences of two JSON values, as "`field` was ..., now ..."."""
     if isinstance(found, dict) and isinstance(wanted, dict):
         return [
             line

@@ -9,23 +9,26 @@ import os
 import types
 import typing
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from htfjax import _checks
+from htfjax._types import JsonObject
 from htfjax.trees.mode_tree import ModeTree
 
-__all__ = ["Grid", "Run", "check_seed", "check_setting", "float_fields"]
+__all__ = ["Grid", "Run", "Setting", "check_seed", "check_setting", "float_fields"]
 
 # Keys of jax are made of 32 bits where x64 is off; beyond, two seeds give one key.
 SEEDS = 2**32
+# An instance of a frozen dataclass: whatever a `Build` makes a lane of.
+Setting: TypeAlias = Any
 
 
 class Run(typing.NamedTuple):
-    """One run of a grid: where it stands on the axes, and its seed."""
+    """One run of a grid: its values on the axes, and its seed."""
 
-    point: tuple[Any, ...]  # one value an axis
+    point: tuple[object, ...]  # one value per axis
     seed: int
 
 
@@ -37,7 +40,7 @@ class Grid:
     one compiled program. All other fields (widths, tree, ...) may change shapes.
 
     Attributes:
-      base: a frozen dataclass that says what a single run is, such as `Completion`.
+      base: a frozen dataclass that describes a single run, such as `Completion`.
       seeds: whole numbers from 0 to 2**32 - 1, each once; a list, range or array.
       axes: pairs of a field of `base` and its values (a list, tuple or array); a mapping
         is accepted too.
@@ -56,7 +59,7 @@ class Grid:
       (4, Run(point=(0.03,), seed=1), ('init_std',))
     """
 
-    base: Any
+    base: Setting
     seeds: Sequence[int]
     axes: Any = ()
 
@@ -90,7 +93,7 @@ class Grid:
         points = itertools.product(*(values for _, values in self.axes))
         return [Run(point, seed) for point in points for seed in self.seeds]
 
-    def setting(self, run: Run) -> Any:
+    def setting(self, run: Run) -> Setting:
         """The setting of one run."""
         advice = "`runs` lists those of the grid"
         _checks.instance("run", run, Run, advice)
@@ -104,8 +107,8 @@ class Grid:
         changed = dict(zip(self.names, run.point, strict=True))
         return dataclasses.replace(self.base, **changed)
 
-    def to_json(self) -> dict[str, Any]:
-        """The grid as JSON values, without seeds: what a folder is compared by."""
+    def to_json(self) -> JsonObject:
+        """The grid as JSON values, without seeds, by which a folder is compared."""
         fields = {
             f.name: getattr(self.base, f.name)
             for f in dataclasses.fields(self.base)
@@ -119,13 +122,13 @@ class Grid:
         )
 
 
-def float_fields(base: Any) -> tuple[str, ...]:
+def float_fields(base: Setting) -> tuple[str, ...]:
     """Fields whose type is `float`: they are traced, whatever their value."""
     hints = typing.get_type_hints(type(base))
     return tuple(f.name for f in dataclasses.fields(base) if hints[f.name] is float)
 
 
-def check_setting(name: str, setting: Any) -> Any:
+def check_setting(name: str, setting: Setting) -> Setting:
     """A setting whose fields have their types, NumPy's numbers turned into Python's.
 
     Raises:
@@ -163,7 +166,7 @@ def check_setting(name: str, setting: Any) -> Any:
     return found
 
 
-def _check_describable(name: str, value: Any) -> None:
+def _check_describable(name: str, value: object) -> None:
     try:
         hash(value)
         json.dumps(value, default=_describe)
@@ -174,8 +177,8 @@ def _check_describable(name: str, value: Any) -> None:
         ) from error
 
 
-def _describe(value: Any) -> Any:
-    """What JSON does not know and still names one thing only."""
+def _describe(value: object) -> object:
+    """A unique name of a value that JSON does not know."""
     if isinstance(value, ModeTree):
         return value.nested
     if isinstance(value, enum.Enum):
@@ -192,7 +195,7 @@ def _describe(value: Any) -> Any:
     raise TypeError(f"a {type(value).__name__} has no name of its own")
 
 
-def check_seed(name: str, seed: Any) -> int:
+def check_seed(name: str, seed: object) -> int:
     """One seed.
 
     Raises:
@@ -208,7 +211,7 @@ def check_seed(name: str, seed: Any) -> int:
     return number
 
 
-def _check_seeds(seeds: Any) -> tuple[int, ...]:
+def _check_seeds(seeds: object) -> tuple[int, ...]:
     given = _listed("seeds", seeds)
     if given is None:
         raise TypeError(
@@ -223,7 +226,7 @@ def _check_seeds(seeds: Any) -> tuple[int, ...]:
     return found
 
 
-def _plain_seed(seed: Any) -> int:
+def _plain_seed(seed: object) -> int:
     try:
         return check_seed("seeds", _plain("seeds", seed))
     except TypeError as error:
@@ -232,15 +235,16 @@ def _plain_seed(seed: Any) -> int:
         ) from error
 
 
-def _listed(name: str, values: Any) -> Sequence[Any] | None:
+def _listed(name: str, values: object) -> Sequence[Any] | None:
     """Any list, range, array, series or index as a sequence; None for anything else."""
     if hasattr(values, "__array__") and not hasattr(values, "nested"):
         values = _plain(name, values)
-    whole = isinstance(values, Sequence) and not isinstance(values, str | bytes)
-    return values if whole else None
+    if not isinstance(values, Sequence) or isinstance(values, str | bytes):
+        return None
+    return values
 
 
-def _pairs(axes: Any) -> list[tuple[str, Any]]:
+def _pairs(axes: object) -> list[tuple[str, object]]:
     pairs = list(axes.items()) if isinstance(axes, Mapping) else _listed("axes", axes)
     if pairs is None or not all(
         isinstance(p, Sequence) and len(p) == 2 and isinstance(p[0], str) for p in pairs
@@ -252,7 +256,7 @@ def _pairs(axes: Any) -> list[tuple[str, Any]]:
     return [(name, values) for name, values in pairs]
 
 
-def _check_axis(base: Any, name: str, values: Any) -> tuple[Any, ...]:
+def _check_axis(base: Setting, name: str, values: object) -> tuple[object, ...]:
     hints = typing.get_type_hints(type(base))
     known = [f.name for f in dataclasses.fields(base) if f.init]
     if name not in known:
@@ -281,7 +285,7 @@ def _check_axis(base: Any, name: str, values: Any) -> tuple[Any, ...]:
     return plain
 
 
-def _check_point(grid: Grid, point: tuple[Any, ...]) -> None:
+def _check_point(grid: Grid, point: tuple[object, ...]) -> None:
     """That the setting's own class takes the values together."""
     values = dict(zip(grid.names, point, strict=True))
     try:
@@ -300,12 +304,12 @@ def _plain(name: str, value: Any) -> Any:
     return value
 
 
-def _is_among(value: Any, values: tuple[Any, ...]) -> bool:
+def _is_among(value: object, values: tuple[object, ...]) -> bool:
     """Whether one of the values is equal and of the same type, whatever `==` says."""
     return any(type(value) is type(v) and value == v for v in values)
 
 
-def _fits(value: Any, hint: Any) -> bool:
+def _fits(value: object, hint: Any) -> bool:
     """Whether a value has the type that a field is annotated with."""
     origin, inside = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
@@ -327,7 +331,7 @@ def _fits(value: Any, hint: Any) -> bool:
     return isinstance(value, hint if isinstance(hint, type) else origin or object)
 
 
-def _spell(hint: Any) -> str:
+def _spell(hint: object) -> str:
     if hint is float:
         return "float, a finite one"
     return hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")

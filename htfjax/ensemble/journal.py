@@ -7,10 +7,11 @@ lines which are lost, moved, repeated or from another folder are noticed.
 import json
 import os
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from htfjax._digests import text_digest
 from htfjax._files import atomic_write
+from htfjax._types import JsonObject
 
 __all__ = ["JOURNAL", "Journal", "Reading", "read_journal"]
 
@@ -19,7 +20,7 @@ DIGITS = 16  # of a digest; what is guarded against is damage
 
 
 class Reading(NamedTuple):
-    """What a journal holds.
+    """Content of a journal.
 
     Attributes:
       lines: those of this folder, in order, the first one (which only opens it) left out.
@@ -28,7 +29,7 @@ class Reading(NamedTuple):
       foreign: no line belongs to this folder, and some belong to another one.
     """
 
-    lines: list[dict[str, Any]]
+    lines: list[JsonObject]
     problems: list[str]
     size: int
     foreign: bool
@@ -46,7 +47,7 @@ def read_journal(path: Path, identity: str, at_least: int = 0) -> Reading:
     """
     content = path.read_bytes()
     *raws, torn = content.split(b"\n")
-    own: dict[int, dict[str, Any]] = {}
+    own: dict[int, JsonObject] = {}
     problems, foreign, last = [], 0, -1
     for place, raw in enumerate(raws, 1):
         line = _parse(raw)
@@ -71,7 +72,7 @@ def read_journal(path: Path, identity: str, at_least: int = 0) -> Reading:
     return Reading(lines, problems, len(content) - len(torn), foreign > 0 and not own)
 
 
-def _parse(raw: bytes) -> dict[str, Any] | None:
+def _parse(raw: bytes) -> JsonObject | None:
     check, _, text = raw.partition(b" ")
     if text_digest(text)[:DIGITS].encode() != check:
         return None
@@ -87,7 +88,7 @@ class Journal:
 
     @classmethod
     def create(
-        cls, path: Path, identity: str, lines: list[dict[str, Any]] | None = None
+        cls, path: Path, identity: str, lines: list[JsonObject] | None = None
     ) -> "Journal":
         """A new journal in place of any other, with the given lines numbered anew."""
         known = [{"begun": True}, *(lines or [])]
@@ -119,7 +120,7 @@ class Journal:
                 "the folder back and run the same command again: what is on disk is kept"
             )
 
-    def append(self, line: dict[str, Any]) -> None:
+    def append(self, line: JsonObject) -> None:
         """Adds a line and sees it written.
 
         Raises:
@@ -135,6 +136,6 @@ class Journal:
         self.lines, self.size = self.lines + 1, self.size + len(raw)
 
 
-def _spell(line: dict[str, Any], identity: str, number: int) -> bytes:
+def _spell(line: JsonObject, identity: str, number: int) -> bytes:
     text = json.dumps({**line, "folder": identity, "number": number}, separators=(",", ":"))
     return f"{text_digest(text)[:DIGITS]} {text}\n".encode()

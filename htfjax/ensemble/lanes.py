@@ -9,16 +9,18 @@ from typing import Any
 
 import jax
 import numpy as np
+import optax
 
 from htfjax import _checks
-from htfjax.ensemble.grid import check_seed, check_setting, float_fields
+from htfjax._types import PyTree
+from htfjax.ensemble.grid import Setting, check_seed, check_setting, float_fields
 from htfjax.losses.gradient import check_loss
 from htfjax.motion.descent import DescentState, continue_descent
 from htfjax.motion.trajectory import Trajectory
 
 __all__ = ["SCALARS", "Lane", "advance_lane", "check_build", "lane_shapes", "make_lane"]
 
-# What every descent records of itself.
+# Quantities that every descent records.
 SCALARS = ("loss", "grad_norm", "step_length", "chord", "duration")
 
 
@@ -41,19 +43,19 @@ class Lane:
     """
 
     state: DescentState
-    loss: Any
-    observe: Any
+    loss: Any  # a `Loss`
+    observe: Any  # parameters -> dict[str, jax.Array], or None
     key: jax.Array | None
-    optimizer: Any = dataclasses.field(metadata={"static": True})
+    optimizer: optax.GradientTransformation = dataclasses.field(metadata={"static": True})
     dims: tuple = dataclasses.field(default=(), metadata={"static": True})
     coords: tuple = dataclasses.field(default=(), metadata={"static": True})
 
 
-Build = Callable[[Any, jax.Array], Lane]
+Build = Callable[[Setting, jax.Array], Lane]
 
 
-def make_lane(build: Build, setting: Any, seed: int) -> Lane:
-    """The run that an ensemble makes of a setting and a seed.
+def make_lane(build: Build, setting: Setting, seed: int) -> Lane:
+    """The run of a setting and a seed, as an ensemble makes it.
 
     A lane of an ensemble equals, bit for bit, this lane run by `continue_descent`.
 
@@ -82,7 +84,7 @@ def make_lane(build: Build, setting: Any, seed: int) -> Lane:
     return _builder(build, static)(numbers, jax.random.key(seed))
 
 
-def check_build(build: Any) -> None:
+def check_build(build: Build) -> None:
     """That a builder can be called with a setting and a key.
 
     Raises:
@@ -99,14 +101,14 @@ def check_build(build: Any) -> None:
         return
 
 
-def lane_shapes(build: Build, setting: Any) -> Lane:
+def lane_shapes(build: Build, setting: Setting) -> Lane:
     """The lane of a setting with shapes in place of arrays."""
     static, numbers = _split(setting)
     key = jax.eval_shape(jax.random.key, 0)
     return jax.eval_shape(_builder(build, static), numbers, key)
 
 
-def _split(setting: Any) -> tuple[Any, dict[str, float]]:
+def _split(setting: Setting) -> tuple[Setting, dict[str, float]]:
     """The setting with its float fields blank, which is static, and these fields."""
     names = float_fields(setting)
     static = copy.copy(setting)  # `replace` would have its class check the blanks
@@ -115,7 +117,7 @@ def _split(setting: Any) -> tuple[Any, dict[str, float]]:
     return static, {name: getattr(setting, name) for name in names}
 
 
-def _checked(lane: Any) -> Lane:
+def _checked(lane: object) -> Lane:
     """A lane that can be run, looked at while it is traced: jax names no fields."""
     if not isinstance(lane, Lane):
         raise TypeError(f"`build` must return a Lane, got {_checks.spell(lane)}.")
@@ -132,7 +134,7 @@ def _checked(lane: Any) -> Lane:
     return lane
 
 
-def _check_pairs(name: str, pairs: Any) -> None:
+def _check_pairs(name: str, pairs: object) -> None:
     """Names, each with some words."""
     if not isinstance(pairs, tuple) or not all(map(_is_pair, pairs)):
         raise TypeError(
@@ -141,7 +143,7 @@ def _check_pairs(name: str, pairs: Any) -> None:
         )
 
 
-def _is_pair(pair: Any) -> bool:
+def _is_pair(pair: object) -> bool:
     if not isinstance(pair, tuple) or len(pair) != 2:
         return False
     name, words = pair
@@ -150,8 +152,8 @@ def _is_pair(pair: Any) -> bool:
 
 
 @functools.lru_cache(maxsize=512)
-def _builder(build: Build, static: Any) -> Any:
-    def make(numbers: dict[str, Any], key: jax.Array) -> Lane:
+def _builder(build: Build, static: Setting) -> Callable[..., Lane]:
+    def make(numbers: dict[str, float], key: jax.Array) -> Lane:
         return _checked(build(dataclasses.replace(static, **numbers), key))
 
     return jax.jit(make)
@@ -162,11 +164,11 @@ def advance_lane(
 ) -> tuple[DescentState, dict[str, jax.Array]]:
     """A chunk of one lane: the state after it, and (records, ...) arrays by name."""
     wanted = tuple(name for name in names if name not in SCALARS)
-    observe: Any = None
+    observe = None
     if lane.observe is not None and wanted:
         see = lane.observe
 
-        def chosen(params: Any) -> dict[str, jax.Array]:
+        def chosen(params: PyTree) -> dict[str, jax.Array]:
             seen = see(params)
             return {name: seen[name] for name in wanted}
 

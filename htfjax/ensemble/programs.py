@@ -1,4 +1,4 @@
-"""Which runs share a program, how many run at once, and how they are batched."""
+"""Programs of a grid: the runs that share one, how many run at once, and batching."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -8,8 +8,10 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from htfjax.ensemble.grid import Grid
+from htfjax._types import PyTree
+from htfjax.ensemble.grid import Grid, Setting
 from htfjax.ensemble.lanes import SCALARS, Build, Lane, advance_lane, lane_shapes
+from htfjax.ensemble.store import Quantities
 
 __all__ = ["Program", "block_size", "choose_width", "lane_bytes", "programs_of"]
 
@@ -24,13 +26,13 @@ class Program:
       name: of its group in the store.
       runs: places on the axes and seeds.
       shapes: a lane with shapes in place of arrays.
-      quantities: name -> (shape of one record, dtype, names of its axes).
+      quantities: to record.
     """
 
     name: str
     runs: tuple[RunKey, ...]
     shapes: Lane
-    quantities: dict[str, tuple[tuple[int, ...], str, tuple[str, ...]]]
+    quantities: Quantities
 
 
 def programs_of(grid: Grid, build: Build, record: Sequence[str] | None) -> list[Program]:
@@ -39,8 +41,8 @@ def programs_of(grid: Grid, build: Build, record: Sequence[str] | None) -> list[
     Raises:
       ValueError: a quantity to record that a lane does not have.
     """
-    kinds: list[tuple[Any, Lane, list[RunKey]]] = []
-    shapes: dict[Any, Lane] = {}
+    kinds: list[tuple[tuple, Lane, list[RunKey]]] = []
+    shapes: dict[tuple, Lane] = {}
     values = [list(v) for _, v in grid.axes]
     for run in grid.runs():
         setting = grid.setting(run)
@@ -66,7 +68,7 @@ def programs_of(grid: Grid, build: Build, record: Sequence[str] | None) -> list[
     ]
 
 
-def _quantities(lane: Lane, record: Sequence[str] | None) -> dict[str, Any]:
+def _quantities(lane: Lane, record: Sequence[str] | None) -> Quantities:
     params = lane.state.params
     own = (
         {}
@@ -133,13 +135,13 @@ def choose_width(batching: str | int, program: Program, mesh: Mesh, lanes: int) 
     return -(-min(lanes, len(program.runs)) // mesh.size)
 
 
-def setting_of(grid: Grid, run: RunKey) -> Any:
+def setting_of(grid: Grid, run: RunKey) -> Setting:
     """The setting of a run given by its place on the axes."""
     changed = {name: v[i] for (name, v), i in zip(grid.axes, run[:-1], strict=True)}
     return dataclasses.replace(grid.base, **changed)
 
 
-def _nbytes(tree: Any) -> int:
+def _nbytes(tree: PyTree) -> int:
     return sum(
         int(np.prod(x.shape)) * (x.dtype.itemsize or 8) for x in jax.tree.leaves(tree)
     )

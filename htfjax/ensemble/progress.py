@@ -1,10 +1,9 @@
-"""Where an ensemble stands, counted over all its blocks."""
+"""Progress of an ensemble, counted over all its blocks."""
 
 import contextlib
 import dataclasses
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import jax
 import numpy as np
@@ -21,7 +20,7 @@ CHANGED = (
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-    """Where an ensemble stands.
+    """Progress of an ensemble.
 
     Attributes:
       runs, done, active, failed: numbers of runs; `done` counts diverged ones too.
@@ -69,7 +68,7 @@ class Clock:
     def running(cls) -> Iterator["Clock"]:
         clock = cls()
 
-        def listen(event: str, duration_secs: float, **_: Any) -> None:
+        def listen(event: str, duration_secs: float, **_: object) -> None:
             if event.startswith("/jax/core/compile"):
                 clock.compile += duration_secs
 
@@ -88,11 +87,11 @@ class Tally:
     ) -> None:
         self.runs, self.num_steps, self.clock = runs, num_steps, clock
         self.messages = tuple(messages)
-        self.blocks: dict[Any, Chunk] = {}
+        self.blocks: dict[tuple[str, int], Chunk] = {}
         self.made, self.changed = 0, 0
         self.latest: Chunk | None = None
 
-    def add(self, block: Any, chunk: Chunk) -> None:
+    def add(self, block: tuple[str, int], chunk: Chunk) -> None:
         before = self.blocks.get(block)
         if chunk.changed and not (before and before.changed):
             self.messages += (CHANGED,)

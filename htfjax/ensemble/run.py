@@ -1,11 +1,10 @@
-"""Runs a grid into a folder: any number of runs, stopped and continued at will."""
+"""Runs of a grid, written into a folder: any number, stopped and continued at will."""
 
 import contextlib
 import dataclasses
-import os
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import jax
 import numpy as np
@@ -14,6 +13,7 @@ from jax.sharding import Mesh
 
 from htfjax import _checks, _files
 from htfjax._digests import file_digest, text_digest
+from htfjax._types import JsonObject, PathLike
 from htfjax.ensemble import batch, folder, store, view
 from htfjax.ensemble.block import Session, run_block
 from htfjax.ensemble.completion import completion_lane
@@ -22,12 +22,7 @@ from htfjax.ensemble.grid import Grid
 from htfjax.ensemble.journal import JOURNAL, Journal, read_journal
 from htfjax.ensemble.lanes import Build, check_build
 from htfjax.ensemble.memory import free_memory
-from htfjax.ensemble.programs import (
-    Program,
-    block_size,
-    choose_width,
-    programs_of,
-)
+from htfjax.ensemble.programs import Program, RunKey, block_size, choose_width, programs_of
 from htfjax.ensemble.progress import Clock, Progress, Tally
 
 __all__ = ["run"]
@@ -35,11 +30,12 @@ __all__ = ["run"]
 
 # No run's seed: only tells generators apart.
 PROBE = 0
+Batching = Literal["auto", "map", "vmap"]
 
 
 def run(
     grid: Grid,
-    out: str | os.PathLike,
+    out: PathLike,
     *,
     num_steps: int,
     record_every: int,
@@ -49,7 +45,7 @@ def run(
     tolerance: float | None = None,
     patience: int = 0,
     watch: str = "loss",
-    batching: Literal["auto", "map", "vmap"] | int = "auto",
+    batching: Batching | int = "auto",
     max_lanes: int = 256,
     memory_bytes: int | None = None,
     mesh: Mesh | None = None,
@@ -130,10 +126,10 @@ def run(
 
 
 def _options(
-    num_steps: Any, record_every: Any, chunk_steps: Any, record: Any, tolerance: Any,
-    patience: Any, watch: Any,
-) -> dict[str, Any]:  # fmt: skip
-    """What a folder is compared by beside its grid, checked, as JSON values."""
+    num_steps: int, record_every: int, chunk_steps: int | None,
+    record: Sequence[str] | None, tolerance: float | None, patience: int, watch: str,
+) -> JsonObject:  # fmt: skip
+    """The options by which a folder is compared, checked, as JSON values."""
     record_every = _checks.at_least("record_every", record_every, 1)
     num_steps = _checks.at_least("num_steps", num_steps, 2)
     if chunk_steps is None:
@@ -162,7 +158,7 @@ def _options(
     }  # fmt: skip
 
 
-def _names(record: Any) -> list[Any]:
+def _names(record: Sequence[str]) -> list[str]:
     listed = _checks.as_sequence(record)
     if isinstance(listed, str | bytes) or not isinstance(listed, Sequence):
         raise TypeError(
@@ -172,23 +168,23 @@ def _names(record: Any) -> list[Any]:
     return list(listed)
 
 
-def _check_batching(batching: Any) -> str | int:
+def _check_batching(batching: Batching | int) -> Batching | int:
     if isinstance(batching, str):
-        _checks.one_of("batching", batching, ("auto", "map", "vmap"))
+        _checks.one_of("batching", batching, get_args(Batching))
         return batching
     return _checks.at_least("batching", batching, 1)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Sizes:
-    batching: str | int
+    batching: Batching | int
     max_lanes: int
     memory_bytes: int | None
 
 
 def _session(
-    grid: Grid, out: Path, build: Build, options: dict[str, Any], sizes: _Sizes,
-    mesh: Mesh, checkpoint_seconds: float, interrupted: Any,
+    grid: Grid, out: Path, build: Build, options: JsonObject, sizes: _Sizes,
+    mesh: Mesh, checkpoint_seconds: float, interrupted: Callable[[], bool] | None,
 ) -> Generator[Progress, None, None]:  # fmt: skip
     with contextlib.ExitStack() as stack:
         primary = folder.process_zero()
@@ -241,15 +237,15 @@ def _session(
 class _Opened(NamedTuple):
     """A folder that is ready to be worked in."""
 
-    manifest: dict[str, Any]
+    manifest: JsonObject
     programs: list[Program]
-    lines: list[dict[str, Any]]  # of the journal
+    lines: list[JsonObject]  # of the journal
     journal: Journal | None  # None where another process writes
-    messages: list[str]  # what was found damaged
+    messages: list[str]  # of damage
 
 
 def _open(
-    grid: Grid, out: Path, build: Build, options: dict[str, Any], sizes: _Sizes,
+    grid: Grid, out: Path, build: Build, options: JsonObject, sizes: _Sizes,
     mesh: Mesh, primary: bool,
 ) -> _Opened:  # fmt: skip
     """The folder as it is asked for, fresh or extended, and what it lists.
@@ -274,7 +270,7 @@ def _open(
 
 
 def _prepare(
-    grid: Grid, out: Path, build: Build, options: dict[str, Any], sizes: _Sizes, mesh: Mesh
+    grid: Grid, out: Path, build: Build, options: JsonObject, sizes: _Sizes, mesh: Mesh
 ) -> _Opened:
     """Manifest, journal and metadata of the folder, made, extended or mended."""
     found = folder.read_manifest(out)
@@ -315,8 +311,8 @@ def _check_unused(out: Path) -> None:
 
 
 def _open_journal(
-    out: Path, found: dict[str, Any] | None, manifest: dict[str, Any]
-) -> tuple[Journal, list[dict[str, Any]], list[str]]:
+    out: Path, found: JsonObject | None, manifest: JsonObject
+) -> tuple[Journal, list[JsonObject], list[str]]:
     """The journal, its lines, and what was lost of it; what is left is kept."""
     path, identity = out / JOURNAL, folder.identity_of(manifest)
     if found is None:
@@ -351,9 +347,9 @@ def _lost_metadata(out: Path, digests: dict[str, str]) -> list[str]:
 
 
 def _fresh(
-    grid: Grid, build: Build, options: dict[str, Any], sizes: _Sizes, mesh: Mesh,
+    grid: Grid, build: Build, options: JsonObject, sizes: _Sizes, mesh: Mesh,
     programs: list[Program],
-) -> dict[str, Any]:  # fmt: skip
+) -> JsonObject:  # fmt: skip
     memory = sizes.memory_bytes or free_memory(mesh)
     records = options["chunk_steps"] // options["record_every"]
     entries, limited = [], False
@@ -369,10 +365,10 @@ def _fresh(
                 "block": size,
                 "width": max(width, 1),
                 "arrays": _shapes(program),
-                "blocks": _blocks(list(program.runs), size),
+                "blocks": _blocks(program.runs, size),
             }
         )
-    coords: dict[str, Any] = {}
+    coords: dict[str, list | None] = {}
     for program in programs:
         for name, values in program.shapes.coords:
             if coords.setdefault(name, list(values)) != list(values):
@@ -396,8 +392,8 @@ def _fresh(
 
 
 def _extended(
-    found: dict[str, Any], grid: Grid, options: dict[str, Any], programs: list[Program]
-) -> dict[str, Any]:
+    found: JsonObject, grid: Grid, options: JsonObject, programs: list[Program]
+) -> JsonObject:
     """The manifest with more seeds and steps; what is there stays where it is."""
     for entry, program in zip(found["programs"], programs, strict=True):
         there = {tuple(key) for runs in entry["blocks"] for key in runs}
@@ -409,7 +405,7 @@ def _extended(
 
 
 def _check_same(
-    found: dict[str, Any], grid: Grid, build: Build, options: dict[str, Any], out: Path
+    found: JsonObject, grid: Grid, build: Build, options: JsonObject, out: Path
 ) -> None:
     differ = folder.differences(found["grid"], grid.to_json())
     for name in ("record_every", "chunk_steps", "tolerance", "patience", "watch"):
@@ -443,7 +439,7 @@ def _check_watch(programs: list[Program], watch: str) -> None:
             raise ValueError(f"`watch={watch!r}` is none of the recorded numbers {plain}.")
 
 
-def _check_programs(found: dict[str, Any], programs: list[Program], out: Path) -> None:
+def _check_programs(found: JsonObject, programs: list[Program], out: Path) -> None:
     """That `build` still makes lanes of the same kind."""
     before = [(entry["name"], entry["arrays"]) for entry in found["programs"]]
     now = [(program.name, _shapes(program)) for program in programs]
@@ -454,7 +450,7 @@ def _check_programs(found: dict[str, Any], programs: list[Program], out: Path) -
         )
 
 
-def _shapes(program: Program) -> dict[str, Any]:
+def _shapes(program: Program) -> JsonObject:
     """Shapes and dtypes of the states and records of a program, as JSON values."""
     states = jax.tree.leaves(program.shapes.state)
     records = program.quantities.items()
@@ -464,8 +460,8 @@ def _shapes(program: Program) -> dict[str, Any]:
     }
 
 
-def _name(build: Any) -> str:
-    """What a builder is called, without its module: that of a script has several names."""
+def _name(build: Build) -> str:
+    """Name of a builder, without its module: that of a script has several names."""
     return getattr(build, "__qualname__", type(build).__qualname__)
 
 
@@ -475,7 +471,7 @@ def _draws() -> list[int]:
 
 
 def _metadata(
-    grid: Grid, manifest: dict[str, Any], programs: list[Program]
+    grid: Grid, manifest: JsonObject, programs: list[Program]
 ) -> dict[str, bytes]:
     """All files of the store but the chunks: file -> content."""
     files = store.root_metadata()
@@ -504,7 +500,7 @@ def _metadata(
     return files
 
 
-def _blocks(runs: list[Any], size: int) -> list[list[list[int]]]:
+def _blocks(runs: Sequence[RunKey], size: int) -> list[list[list[int]]]:
     listed = [list(key) for key in runs]
     return [listed[i : i + size] for i in range(0, len(listed), size)]
 

@@ -1,4 +1,4 @@
-"""When lanes of a block end, for all of them at once."""
+"""The stopping rule, vectorized over the lanes of a block."""
 
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ CAUSES = ("running", "converged", "diverged")
 
 
 class Stops(NamedTuple):
-    """Where each lane stands with the stopping rule: arrays (lanes,)."""
+    """State of the stopping rule for each lane: arrays (lanes,)."""
 
     cause: np.ndarray  # int8, index into CAUSES
     record: np.ndarray  # int32, where it stopped, -1 while it runs

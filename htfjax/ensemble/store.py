@@ -2,10 +2,10 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import zarr
@@ -14,10 +14,12 @@ import zarr.storage
 
 from htfjax._digests import file_digest
 from htfjax._files import atomic_write
+from htfjax._types import JsonObject
 
 __all__ = [
     "RECORDS",
     "Labels",
+    "Quantities",
     "chunk_file",
     "metadata_of",
     "open_array",
@@ -28,12 +30,15 @@ __all__ = [
 ]
 
 RECORDS = "results.zarr"
+# Shape of one record, dtype and names of its axes.
 Quantities = dict[str, tuple[tuple[int, ...], str, tuple[str, ...]]]
-Labels = dict[str, tuple[str, np.ndarray, dict[str, Any]]]  # dimension, values, attributes
+T = TypeVar("T")
+P = ParamSpec("P")
+Labels = dict[str, tuple[str, np.ndarray, JsonObject]]  # dimension, values, attributes
 
 
 def root_metadata() -> dict[str, bytes]:
-    """What lies on disk beside the programs: file -> content."""
+    """Metadata beside the programs: file -> content."""
     files: dict[str, Any] = {}
     zarr.create_group(zarr.storage.MemoryStore(files), zarr_format=3)
     return {f"{RECORDS}/{path}": content.to_bytes() for path, content in files.items()}
@@ -48,7 +53,6 @@ def program_metadata(
     They follow from the arguments, so that a damaged one is noticed and written anew.
 
     Args:
-      quantities: name -> (shape of one record, dtype, names of its axes).
       labels: coordinates beside the arrays, for other readers of zarr.
       rows: runs, in blocks of `block`.
       records: of the longest run; `chunk` of them share a file.
@@ -107,11 +111,11 @@ def open_array(folder: Path, program: str, name: str) -> zarr.Array:
     )
 
 
-async def _array(opening: Coroutine[Any, Any, Any]) -> zarr.Array:
+async def _array(opening: Awaitable[zarr.AsyncArray]) -> zarr.Array:
     return zarr.Array(await opening)
 
 
-def _done(plain: Callable[[], Any], coroutine: Callable[[], Any]) -> Any:
+def _done(plain: Callable[[], T], coroutine: Callable[[], Awaitable[T]]) -> T:
     """The result of a call of zarr, also when Python has shut its thread pools.
 
     It does so when the main thread ends, before exit handlers and the end of other
@@ -130,9 +134,9 @@ def _done(plain: Callable[[], Any], coroutine: Callable[[], Any]) -> Any:
 class _InPlace(ThreadPoolExecutor):
     """An executor without threads."""
 
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """A future that is done."""
-        future: Future[Any] = Future()
+        future: Future[T] = Future()
         try:
             future.set_result(fn(*args, **kwargs))
         except Exception as error:

@@ -11,6 +11,7 @@ from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from htfjax._digests import file_digest
+from htfjax._types import JsonObject
 from htfjax.ensemble.folder import (
     MANIFEST,
     identity_of,
@@ -87,7 +88,7 @@ def open_records(folder: Path, group: str | None = None) -> xr.Dataset:
     root = f"{RECORDS}/zarr.json"
     _check_file(folder, root, manifest["metadata"][root])
     records = manifest["num_steps"] // every + 1
-    variables: dict[str, Any] = {}
+    variables: dict[str, xr.Variable] = {}
     for name in manifest["record"]:
         arrays = [
             _open_array(folder, program["name"], name, manifest["metadata"])
@@ -117,7 +118,7 @@ def open_records(folder: Path, group: str | None = None) -> xr.Dataset:
     return xr.Dataset(variables, coords, attributes)
 
 
-def _read_folded(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
+def _read_folded(folder: Path, manifest: JsonObject) -> JsonObject:
     """The journal, folded.
 
     Raises:
@@ -138,7 +139,7 @@ def _read_folded(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
     return fold(reading.lines)
 
 
-def fits(line: dict[str, Any], manifest: dict[str, Any]) -> bool:
+def fits(line: JsonObject, manifest: JsonObject) -> bool:
     """Whether a line of the journal is about a block of the manifest."""
     for program in manifest["programs"]:
         if program["name"] == line["program"] and line["block"] < len(program["blocks"]):
@@ -146,10 +147,10 @@ def fits(line: dict[str, Any], manifest: dict[str, Any]) -> bool:
     return False
 
 
-def fold(lines: list[dict[str, Any]]) -> dict[str, Any]:
+def fold(lines: list[JsonObject]) -> JsonObject:
     """The journal's last word: digests by file, chunks and state of every block."""
     files: dict[str, str] = {}
-    blocks: dict[tuple[str, int], dict[str, Any]] = {}
+    blocks: dict[tuple[str, int], JsonObject] = {}
     chunks: dict[tuple[str, int], int] = {}
     for line in lines:
         files |= line["files"]
@@ -194,8 +195,8 @@ class _Records(BackendArray):
     """One quantity over the whole grid, read run by run from the programs' arrays."""
 
     def __init__(
-        self, folder: Path, manifest: dict[str, Any], folded: dict[str, Any], name: str,
-        arrays: list[Any], where: np.ndarray, records: int,
+        self, folder: Path, manifest: JsonObject, folded: JsonObject, name: str,
+        arrays: list[zarr.Array | None], where: np.ndarray, records: int,
     ) -> None:  # fmt: skip
         self.folder, self.manifest, self.name = folder, manifest, name
         self.files, self.chunks = folded["files"], folded["chunks"]
@@ -206,12 +207,12 @@ class _Records(BackendArray):
         self.dtype = np.result_type(*(a.dtype for a in known))
         self.checked: set[str] = set()
 
-    def __getitem__(self, key: Any) -> Any:
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
         return indexing.explicit_indexing_adapter(
             key, self.shape, indexing.IndexingSupport.OUTER, self._read
         )
 
-    def _read(self, key: tuple[Any, ...]) -> np.ndarray:
+    def _read(self, key: tuple) -> np.ndarray:
         """Outer indexing: an int, slice or list for every axis."""
         lead = self.where.ndim - 1
         where = _outer(self.where, (*key[:lead], slice(None)))
@@ -229,7 +230,9 @@ class _Records(BackendArray):
         keep = (slice(None),) * (where.ndim - 1)
         return _outer(values, (*keep, *key[lead:]))
 
-    def _by_length(self, p: int, array: Any, rows: np.ndarray) -> Iterator[Any]:
+    def _by_length(
+        self, p: int, array: zarr.Array, rows: np.ndarray
+    ) -> Iterator[tuple[int, np.ndarray]]:
         """Number of chunks that are finished, and which of the rows have so many.
 
         Files that the journal does not list are not looked at. Those that it lists are
@@ -264,7 +267,7 @@ class _Records(BackendArray):
         self.checked.add(path)
 
 
-def _rows(array: Any, rows: np.ndarray, chunks: int) -> np.ndarray:
+def _rows(array: zarr.Array, rows: np.ndarray, chunks: int) -> np.ndarray:
     """Some rows of the first chunks."""
     columns = slice(0, min(chunks * array.chunks[1], array.shape[1]))
     if len(rows) < array.shape[0]:
@@ -272,7 +275,7 @@ def _rows(array: Any, rows: np.ndarray, chunks: int) -> np.ndarray:
     return np.asarray(array[:, columns])[rows]
 
 
-def _outer(values: np.ndarray, key: tuple[Any, ...]) -> np.ndarray:
+def _outer(values: np.ndarray, key: tuple) -> np.ndarray:
     for axis in reversed(range(len(key))):
         index = key[axis]
         values = (
@@ -283,7 +286,7 @@ def _outer(values: np.ndarray, key: tuple[Any, ...]) -> np.ndarray:
     return values
 
 
-def _labels(name: str, values: list[Any]) -> tuple[str, list[Any]]:
+def _labels(name: str, values: list) -> tuple[str, list]:
     """Axis values as coordinates; others are spelled."""
     plain = all(isinstance(v, int | float) for v in values)
     return name, list(values) if plain else [str(v) for v in values]

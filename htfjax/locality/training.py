@@ -15,16 +15,7 @@ import optax
 from jax import lax
 
 from htfjax import _checks
-from htfjax._types import (
-    Array,
-    ArrayLike,
-    Bool,
-    Float,
-    Int,
-    Key,
-    PyTree,
-    Shaped,
-)
+from htfjax._types import Array, ArrayLike, Bool, Float, Int, Key, PyTree, Shaped
 from htfjax.locality import inputs as _inputs
 from htfjax.locality.inputs import Examples
 from htfjax.locality.logits import count_correct, fit_loss
@@ -169,7 +160,8 @@ class TrainingLoss:
                 seen.change * size_,
                 seen.unseen,
             )
-            moved = _advance(course, sums, statistics, order, self._steps())
+            steps = steps_per_epoch(self.examples.count, self.batch_size)
+            moved = _advance(course, sums, statistics, order, steps)
             return value, grads, _unless_failed(course, moved, value)
 
         return branch
@@ -193,9 +185,6 @@ class TrainingLoss:
             batch_norm=self.batch_norm, momentum=self.momentum, key=key,
             two_stage=two_stage,
         )  # fmt: skip
-
-    def _steps(self) -> int:
-        return steps_per_epoch(self.examples.count, self.batch_size)
 
 
 def training_loss(

@@ -4,11 +4,10 @@ import contextlib
 import dataclasses
 import itertools
 import logging
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -16,16 +15,18 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from htfjax import _checks, _digests, _files
+from htfjax._types import JsonObject, PathLike, PyTree
 
 __all__ = ["check_state", "load_state", "save_state"]
 
 FORMAT = 1
+Tree = TypeVar("Tree")
 MARK = "checkpoint.json"  # shapes, dtypes and the digest of every file, sealed
-ARRAYS = "arrays"  # what orbax writes
+ARRAYS = "arrays"  # written by orbax
 PYTHON = {bool: "bool", int: "int64", float: "float64", complex: "complex128"}
 
 
-def save_state(path: str | os.PathLike, state: Any, *, label: str = "") -> None:
+def save_state(path: PathLike, state: PyTree, *, label: str = "") -> None:
     """Writes a pytree of arrays, such as a `DescentState`, to a folder.
 
     Leaves may be arrays of jax or NumPy, typed keys and Python numbers. An existing
@@ -83,8 +84,8 @@ def save_state(path: str | os.PathLike, state: Any, *, label: str = "") -> None:
 
 
 def load_state(
-    path: str | os.PathLike, like: Any, *, cast: bool = False, label: str | None = None
-) -> Any:
+    path: PathLike, like: Tree, *, cast: bool = False, label: str | None = None
+) -> Tree:
     """Reads what `save_state` wrote into the structure, shapes and dtypes of `like`.
 
     A leaf comes back as the kind that `like` has: an array of jax (on the devices of that
@@ -127,8 +128,8 @@ def load_state(
     return jax.tree.unflatten(treedef, restored)
 
 
-def check_state(path: str | os.PathLike, *, label: str | None = None) -> None:
-    """Looks whether `load_state` would find every byte that `save_state` wrote.
+def check_state(path: PathLike, *, label: str | None = None) -> None:
+    """Checks that `load_state` would find every byte that `save_state` wrote.
 
     Args:
       path, label: as in `load_state`.
@@ -161,10 +162,10 @@ class _Leaf:
 
 
 def _describe(argument: str, name: str, leaf: Any) -> _Leaf:
-    """What is written of a leaf beside its values.
+    """The description of a leaf that is written beside its values.
 
     Raises:
-      TypeError: no array, key or number.
+      TypeError: not an array, key or number.
     """
     words = f"`{argument}`: {name or 'the leaf'} is {_checks.spell(leaf)}"
     if type(leaf) in PYTHON:
@@ -207,12 +208,12 @@ def _values(name: str, leaf: Any, dtype: str) -> np.ndarray:
         ) from None
 
 
-def _is_key(leaf: Any) -> bool:
+def _is_key(leaf: object) -> bool:
     dtype = getattr(leaf, "dtype", None)
     return dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
 
 
-def _named(tree: Any) -> list[tuple[str, Any]]:
+def _named(tree: PyTree) -> list[tuple[str, object]]:
     """Leaves by their paths, attributes and dictionary keys alike."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     names = ["/".join(_word(key) for key in path) for path, _ in leaves]
@@ -221,13 +222,13 @@ def _named(tree: Any) -> list[tuple[str, Any]]:
     return [(name, leaf) for name, (_, leaf) in zip(names, leaves, strict=True)]
 
 
-def _word(key: Any) -> str:
+def _word(key: object) -> str:
     kinds = ("name", "key", "idx")
     return next((str(getattr(key, k)) for k in kinds if hasattr(key, k)), str(key))
 
 
 def _differences(
-    stored: dict[str, Any], wanted: dict[str, _Leaf], cast: bool, most: int = 5
+    stored: JsonObject, wanted: dict[str, _Leaf], cast: bool, most: int = 5
 ) -> str:
     """Leaves of other shapes or dtypes, or in one only."""
     said = []
@@ -250,7 +251,9 @@ def _differences(
     return "; ".join(said[:most]) + more
 
 
-def _restore(leaf: _Leaf, like: Any, stored: dict, values: np.ndarray, path: Any) -> Any:
+def _restore(
+    leaf: _Leaf, like: Any, stored: JsonObject, values: np.ndarray, path: PathLike
+) -> object:
     """Values as the kind of leaf that `like` is."""
     if leaf.dtype.startswith("key"):
         key = jax.random.wrap_key_data(jnp.asarray(values), impl=stored["impl"])
@@ -266,14 +269,14 @@ def _restore(leaf: _Leaf, like: Any, stored: dict, values: np.ndarray, path: Any
     return _placed(values, like)
 
 
-def _placed(values: Any, like: Any) -> jax.Array:
+def _placed(values: np.ndarray | jax.Array, like: object) -> jax.Array:
     """On the devices of `like`, if it has been put on some."""
     if isinstance(like, jax.Array) and getattr(like, "committed", True):
         return jax.device_put(values, like.sharding)
     return jnp.asarray(values)
 
 
-def _cast(leaf: _Leaf, values: np.ndarray, path: Any) -> np.ndarray:
+def _cast(leaf: _Leaf, values: np.ndarray, path: PathLike) -> np.ndarray:
     """Rounded floats; everything else exactly.
 
     Raises:
@@ -303,7 +306,7 @@ def _cast(leaf: _Leaf, values: np.ndarray, path: Any) -> np.ndarray:
 # Folders
 
 
-def _target(path: str | os.PathLike) -> Path:
+def _target(path: PathLike) -> Path:
     """An absolute path whose last part may be replaced.
 
     Raises:
@@ -388,10 +391,7 @@ def _write(folder: Path, leaves: list[_Leaf], arrays: list[np.ndarray], label: s
     filled = {f"{i:04d}": x for i, x in enumerate(arrays) if x.size}
     place = folder / ARRAYS
     if filled:
-        with (
-            _quiet(),
-            ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer,
-        ):
+        with _quiet(), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
             checkpointer.save(place, filled)
         # Orbax leaves the path of this machine in a file that says it has finished.
         for said in place.glob("commit_success*"):
@@ -414,7 +414,7 @@ def _write(folder: Path, leaves: list[_Leaf], arrays: list[np.ndarray], label: s
     )
 
 
-def _folder_of(path: str | os.PathLike) -> Path:
+def _folder_of(path: PathLike) -> Path:
     """Where the checkpoint is: a kill may have left it under its other name."""
     target = _files.absolute("path", path)
     folder = target if target.is_dir() else _neighbours(target)[1]
@@ -423,7 +423,7 @@ def _folder_of(path: str | os.PathLike) -> Path:
     return folder
 
 
-def _labelled_mark(folder: Path, path: Any, label: str | None) -> dict[str, Any]:
+def _labelled_mark(folder: Path, path: PathLike, label: str | None) -> JsonObject:
     if label is not None and not isinstance(label, str):
         raise TypeError(f"`label` must be a text, got {_checks.spell(label)}.")
     mark = _read_mark(folder, path)
@@ -436,7 +436,7 @@ def _labelled_mark(folder: Path, path: Any, label: str | None) -> dict[str, Any]
     return mark
 
 
-def _read_mark(folder: Path, path: Any) -> dict[str, Any]:
+def _read_mark(folder: Path, path: PathLike) -> JsonObject:
     try:
         mark = _digests.read_sealed(folder / MARK)
         version = int(mark["format"])
@@ -462,7 +462,7 @@ def _read_mark(folder: Path, path: Any) -> dict[str, Any]:
     return mark
 
 
-def _check_digests(folder: Path, files: dict[str, str], path: Any) -> None:
+def _check_digests(folder: Path, files: dict[str, str], path: PathLike) -> None:
     for name, digest in files.items():
         found = _digests.file_digest(folder / name)
         if found != digest:
@@ -473,15 +473,12 @@ def _check_digests(folder: Path, files: dict[str, str], path: Any) -> None:
             )
 
 
-def _read(folder: Path, entries: list[dict], path: Any) -> dict[str, np.ndarray]:
+def _read(folder: Path, entries: list[JsonObject], path: PathLike) -> dict[str, np.ndarray]:
     place = folder / ARRAYS
     try:
         found: Any = {}
         if place.is_dir():
-            with (
-                _quiet(),
-                ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer,
-            ):
+            with _quiet(), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
                 found = checkpointer.restore(place)
         return {
             entry["name"]: np.array(found[f"{i:04d}"])

@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import xarray as xr
 from xarray.backends import H5NetCDFStore
 
 from htfjax import _checks, _files
+from htfjax._types import PathLike
 from htfjax.ensemble import view
 
 __all__ = ["load_results", "save_results"]
@@ -24,7 +24,7 @@ SEAL = b"htfjax sha256 digest of all before:"
 RATIO, SLACK = 1032, 1024
 
 
-def save_results(path: str | os.PathLike, dataset: xr.Dataset) -> None:
+def save_results(path: PathLike, dataset: xr.Dataset) -> None:
     """Writes a dataset to one netCDF-4 file, replacing it only when all is written.
 
     The file ends with a SHA-256 digest of all before it, which other readers of netCDF
@@ -56,7 +56,7 @@ def save_results(path: str | os.PathLike, dataset: xr.Dataset) -> None:
         temporary.write_bytes(content + SEAL + hashlib.sha256(content).digest())
 
 
-def load_results(path: str | os.PathLike, group: str | None = None) -> xr.Dataset:
+def load_results(path: PathLike, group: str | None = None) -> xr.Dataset:
     """Reads the results of a run.
 
     Dimensions are named (seed, step, node, component, ...). Sizes that differ between

@@ -115,12 +115,7 @@ class Dense(nnx.Module):
     """
 
     def __init__(
-        self,
-        inputs: int,
-        outputs: int,
-        *,
-        precision: Precision = None,
-        rngs: nnx.Rngs,
+        self, inputs: int, outputs: int, *, precision: Precision = None, rngs: nnx.Rngs
     ) -> None:
         """A (inputs, outputs) matrix and a bias."""
         self.matrix = nnx.Param(_uniform(rngs.params(), (inputs, outputs), inputs))

@@ -25,8 +25,6 @@ from htfjax.locality.regularizer.cosine import mean_abs_cosine
 from htfjax.locality.regularizer.patches import Patch
 
 __all__ = [
-    "Apply",
-    "Fit",
     "Measured",
     "input_gradient_change",
     "regularized_loss",
@@ -308,10 +306,7 @@ def warn_if_blind(change: Numbers, threshold: float = BLIND) -> bool:
         "not see the patch at all, so it cannot bring them together. Enlarge the receptive "
         "field (about the patches' distance plus 15 pixels was enough) or move the strides"
     )
-    warnings.warn(
-        f"the locality regularizer starts at {value:.4f}: {why}.",
-        stacklevel=2,
-    )
+    warnings.warn(f"the locality regularizer starts at {value:.4f}: {why}.", stacklevel=2)
     return True
 
 

@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import http.client
-import os
 import tarfile
 import tempfile
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from htfjax import _checks, _digests, _files
+from htfjax._types import PathLike
 from htfjax.locality.tasks.images import Images
 
 __all__ = ["download_cifar10", "load_cifar10"]
@@ -34,9 +34,7 @@ MEAN, STD = (0.491, 0.482, 0.446), (0.247, 0.243, 0.261)
 BLOCK = 1 << 20
 
 
-def load_cifar10(
-    folder: str | os.PathLike, split: str, *, name: str = "CIFAR-10"
-) -> Images:
+def load_cifar10(folder: PathLike, split: str, *, name: str = "CIFAR-10") -> Images:
     """The 50,000 training or 10,000 test images from a folder of official binary files.
 
     Args:
@@ -78,7 +76,7 @@ def load_cifar10(
 
 
 def download_cifar10(
-    folder: str | os.PathLike,
+    folder: PathLike,
     *,
     url: str = URL,
     md5: str = MD5,

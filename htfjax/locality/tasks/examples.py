@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from htfjax import _checks, _pytrees
-from htfjax._types import Numbers
+from htfjax._types import Array, Float, Numbers
 from htfjax.locality import inputs as _inputs
 from htfjax.locality.inputs import Examples
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -99,12 +100,12 @@ def _per_channel(
     name: str, values: float | Sequence[float], channels: int
 ) -> tuple[float, ...]:
     """One number for all channels, or one for each."""
-    given = _checks.as_sequence(values)
+    given: Any = _checks.as_sequence(values)
     numbers = given if isinstance(given, tuple | list) else (given,)
     if len(numbers) not in (1, channels):
         raise ValueError(
-            f"`{name}={_checks.spell(numbers)}` must have one entry, or one for each of the "
-            f"{channels} channels."
+            f"`{name}={_checks.spell(numbers)}` must have one entry, or one for each of "
+            f"the {channels} channels."
         )
     for value in numbers:
         _checks.real(name, value)

@@ -38,11 +38,7 @@ class Pairs(NamedTuple):
 
 
 def same_class_pairs(
-    key: Key[Array, ""],
-    images: Images,
-    count: int,
-    *,
-    other: Other = "image",
+    key: Key[Array, ""], images: Images, count: int, *, other: Other = "image"
 ) -> Pairs:
     """Pairs of images; a fair coin per pair says whether both are of one class.
 
@@ -155,11 +151,7 @@ class SameClassExamples:
 
 
 def same_class_examples(
-    images: Images,
-    pairs: Pairs,
-    *,
-    distance: int,
-    canvas: tuple[int, int] = (224, 224),
+    images: Images, pairs: Pairs, *, distance: int, canvas: tuple[int, int] = (224, 224)
 ) -> SameClassExamples:
     """Both images of each pair on an empty canvas, `distance` empty columns between them.
 

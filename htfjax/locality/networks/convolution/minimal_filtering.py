@@ -122,14 +122,9 @@ def _products(
 
 
 def _to_image(
-    cotangent: jax.Array,
-    x: UndefinedPrimal,
-    kernel: jax.Array,
-    *,
-    padding: int,
-    turned: bool,
-    precision: Precision,
-) -> jax.Array:
+    cotangent: jax.Array, x: UndefinedPrimal, kernel: jax.Array, *,
+    padding: int, turned: bool, precision: Precision,
+) -> jax.Array:  # fmt: skip
     del x
     return _convolve(
         cotangent,
@@ -141,14 +136,9 @@ def _to_image(
 
 
 def _to_kernel(
-    cotangent: jax.Array,
-    x: jax.Array,
-    kernel: UndefinedPrimal,
-    *,
-    padding: int,
-    turned: bool,
-    precision: Precision,
-) -> jax.Array:
+    cotangent: jax.Array, x: jax.Array, kernel: UndefinedPrimal, *,
+    padding: int, turned: bool, precision: Precision,
+) -> jax.Array:  # fmt: skip
     """The algorithm read backwards: cotangents of its products times its tiles."""
     del kernel
     algorithm = _algorithm(x.shape, padding)

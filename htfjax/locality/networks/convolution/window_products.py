@@ -53,14 +53,9 @@ def _shape(
 
 
 def _to_image(
-    cotangent: jax.Array,
-    x: UndefinedPrimal,
-    kernel: jax.Array,
-    *,
-    stride: int,
-    padding: int,
-    precision: Precision,
-) -> jax.Array:
+    cotangent: jax.Array, x: UndefinedPrimal, kernel: jax.Array, *,
+    stride: int, padding: int, precision: Precision,
+) -> jax.Array:  # fmt: skip
     """What every window wants of its pixels, added up."""
     outputs = kernel.shape[0]
     rows, filters = cotangent.reshape(-1, outputs), kernel.reshape(outputs, -1)
@@ -70,14 +65,9 @@ def _to_image(
 
 
 def _to_kernel(
-    cotangent: jax.Array,
-    x: jax.Array,
-    kernel: UndefinedPrimal,
-    *,
-    stride: int,
-    padding: int,
-    precision: Precision,
-) -> jax.Array:
+    cotangent: jax.Array, x: jax.Array, kernel: UndefinedPrimal, *,
+    stride: int, padding: int, precision: Precision,
+) -> jax.Array:  # fmt: skip
     """Cotangents times windows, summed over pixels."""
     shape = kernel.aval.shape
     rows = cotangent.reshape(-1, shape[0])

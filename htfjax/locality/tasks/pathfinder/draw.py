@@ -36,11 +36,7 @@ class PathfinderImages(NamedTuple):
 
 
 def draw_pathfinder(
-    key: Key[Array, ""],
-    settings: PathfinderSettings,
-    count: int,
-    *,
-    processes: int = 1,
+    key: Key[Array, ""], settings: PathfinderSettings, count: int, *, processes: int = 1
 ) -> PathfinderImages:
     """The first `count` images of a key.
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 from typing import Any
 
 import jax
@@ -10,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from htfjax import _archives, _checks, _digests, _files
-from htfjax._types import Array, Float, Key, Numbers
+from htfjax._types import Array, Float, Key, Numbers, PathLike
 from htfjax.locality.tasks import streams
 from htfjax.locality.tasks.examples import check_rows
 from htfjax.locality.tasks.pathfinder.draw import (
@@ -145,7 +144,7 @@ def _checked_slice(rows: slice) -> slice:
 
 
 def stored_pathfinder(
-    folder: str | os.PathLike,
+    folder: PathLike,
     key: Key[Array, ""],
     settings: PathfinderSettings,
     count: int,
@@ -194,7 +193,7 @@ def stored_pathfinder(
     return images
 
 
-def save_pathfinder(path: str | os.PathLike, images: PathfinderImages) -> None:
+def save_pathfinder(path: PathLike, images: PathfinderImages) -> None:
     """Writes images to one npz file, replacing it only when all is written.
 
     Raises:
@@ -214,7 +213,7 @@ def save_pathfinder(path: str | os.PathLike, images: PathfinderImages) -> None:
     _write(path, images, {})
 
 
-def _write(path: str | os.PathLike, images: PathfinderImages, more: dict[str, str]) -> None:
+def _write(path: PathLike, images: PathfinderImages, more: dict[str, str]) -> None:
     header = more | {
         "format": FORMAT,
         "settings": settings_text(images.settings),
@@ -227,7 +226,7 @@ def _write(path: str | os.PathLike, images: PathfinderImages, more: dict[str, st
         np.savez_compressed(file, **arrays)
 
 
-def load_pathfinder(path: str | os.PathLike) -> PathfinderImages:
+def load_pathfinder(path: PathLike) -> PathfinderImages:
     """Reads what `save_pathfinder` wrote.
 
     Raises:
@@ -244,7 +243,7 @@ def load_pathfinder(path: str | os.PathLike) -> PathfinderImages:
     return _read(path)[0]
 
 
-def _read(path: str | os.PathLike) -> tuple[PathfinderImages, dict[str, Any]]:
+def _read(path: PathLike) -> tuple[PathfinderImages, dict[str, Any]]:
     """Images and header of a file."""
     try:
         arrays = _archives.read_npz(_files.absolute("path", path))
