@@ -52,7 +52,7 @@ def ensemble(out: Path, runs: int, steps: int, batching: Any, record_every: int)
     shutil.rmtree(out, ignore_errors=True)
     grid = htf.ensemble.Grid(htf.ensemble.Completion(), range(runs))
     runs_of = htf.ensemble.run(
-        grid, out, num_steps=steps, record_every=record_every, batching=batching,
+        grid, out, until_step=steps, record_every=record_every, batching=batching,
         chunk_steps=500, checkpoint_seconds=20.0,
     )  # fmt: skip
     return list(runs_of)[-1]
@@ -65,7 +65,7 @@ def read_one(out: Path) -> dict[str, Any]:
         mode_dims=3, widths=4, observed=40, target_rank=2, init_std=0.3
     )
     grid = htf.ensemble.Grid(setting, range(MANY))
-    for _ in htf.ensemble.run(grid, out, num_steps=40, record_every=2, chunk_steps=20):
+    for _ in htf.ensemble.run(grid, out, until_step=40, record_every=2, chunk_steps=20):
         pass
     files = [f for f in (out / "results.zarr").rglob("*") if f.is_file()]
     whole = sum(f.stat().st_size for f in files)

@@ -5,6 +5,7 @@ so that the same row runs on both states of the library.
 """
 
 import dataclasses
+import inspect
 import itertools
 import tempfile
 from collections.abc import Callable
@@ -296,13 +297,17 @@ def descent_gradient_flow() -> Call:
 
 
 LANES, LANE_STEPS = 16, 500
+STEP_NAMES = ("until_step", "num_steps")
 
 
 def small_ensemble(out: Path) -> None:
     """A finished folder of small runs."""
     setting = htf.ensemble.Completion(widths=16, observed=512)
     grid = htf.ensemble.Grid(setting, range(LANES))
-    for _ in htf.ensemble.run(grid, out, num_steps=LANE_STEPS, record_every=50):
+    # Commits before the house was rebuilt call it `num_steps`.
+    names = inspect.signature(htf.ensemble.run).parameters
+    steps: dict[str, Any] = {next(n for n in STEP_NAMES if n in names): LANE_STEPS}
+    for _ in htf.ensemble.run(grid, out, record_every=50, **steps):
         pass
 
 

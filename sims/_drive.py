@@ -96,7 +96,7 @@ def drive(
             state,
             job.loss,
             job.optimizer,
-            num_steps=job.num_steps,
+            until_step=job.num_steps,
             record_every=job.record_every,
             chunk_steps=job.chunk_steps,
             observe=job.observe,

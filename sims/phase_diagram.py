@@ -91,7 +91,7 @@ def run(config: Config) -> dict[str, Any]:
         htf.ensemble.Grid(base, seeds_from(config.seed, config.num_seeds), axes),
         config.out,
         build=cell_lane,
-        num_steps=config.num_steps,
+        until_step=config.num_steps,
         record_every=config.record_every,
         record=("relative_error", "test_mse", "singular_value"),
         tolerance=config.tolerance,

@@ -89,7 +89,7 @@ def run(config: Config) -> dict[str, Any]:
         grid,
         config.out,
         build=model_lane,
-        num_steps=config.num_steps,
+        until_step=config.num_steps,
         record_every=config.record_every,
         tolerance=config.tolerance,
         patience=config.patience,

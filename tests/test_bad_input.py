@@ -81,7 +81,7 @@ def in_chunks(num_steps=4, record_every=1, chunk_steps=2):
             state,
             square,
             OPTIMIZER,
-            num_steps=num_steps,
+            until_step=num_steps,
             record_every=record_every,
             chunk_steps=chunk_steps,
         )
@@ -771,19 +771,19 @@ MISTAKES = [
         "chunk_steps_uneven",
         lambda: in_chunks(num_steps=5, record_every=2),
         ValueError,
-        "`record_every=2` `num_steps=5`",
+        "`record_every=2` `until_step=5`",
     ),
     (
         "chunk_steps_float",
         lambda: in_chunks(num_steps=4.0),
         TypeError,
-        "`num_steps` integer 4.0",
+        "`until_step` integer 4.0",
     ),
     (
         "chunk_steps_negative",
         lambda: in_chunks(num_steps=-4),
         ValueError,
-        "`num_steps=-4`",
+        "`until_step=-4`",
     ),
     (
         "decay_one",

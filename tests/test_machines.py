@@ -22,7 +22,7 @@ loss = htf.completion_loss(tree, 3, [[0, 1, 2, 0], [1, 1, 1, 1]], [1.0, 2.0])
 assert loss(factors) > 0
 setting = htf.ensemble.Completion(mode_dims=2, widths=2, observed=8, target_rank=1)
 grid = htf.ensemble.Grid(setting, seeds=range(2))
-for progress in htf.ensemble.run(grid, sys.argv[1], num_steps=4, record_every=2):
+for progress in htf.ensemble.run(grid, sys.argv[1], until_step=4, record_every=2):
     pass
 assert progress.state == "finished", progress
 assert float(htf.load_results(sys.argv[1]).loss.isnull().sum()) == 0

@@ -38,7 +38,7 @@ class Session:
     grid: Grid
     build: Build
     mesh: Mesh
-    num_steps: int
+    until_step: int
     record_every: int
     chunk_steps: int
     watch: str
@@ -90,7 +90,7 @@ def run_block(
     files = _Files(session, program, number, folder.runs_digest(runs), journal)
     info = journal["blocks"].get((program.name, number))
     lost = files.lost(range(files.count)) if session.journal else {}
-    if _agree(info is not None and not lost and _finished(info, session.num_steps)):
+    if _agree(info is not None and not lost and _finished(info, session.until_step)):
         assert info is not None
         said = files.said_of_checkpoint() if session.journal else ()
         yield Chunk(_stops_of(info), np.array([]), 0, 0.0, said, 0)
@@ -111,7 +111,7 @@ def run_block(
     block = _Block(session, program, number, len(runs), width, slots, files)
     block.saved = int(saved.step)
     rest = dataclasses.replace(stacked, state=None)
-    parts = [(saved, session.num_steps, True)]
+    parts = [(saved, session.until_step, True)]
     if redo:
         parts.insert(0, (start, redo * session.chunk_steps, False))
     for snapshot, end, last in parts:
@@ -435,9 +435,9 @@ def _chunk_of(path: str) -> int:
     return int(path.split("/c/")[1].split("/")[1])
 
 
-def _finished(info: JsonObject, num_steps: int) -> bool:
+def _finished(info: JsonObject, until_step: int) -> bool:
     ended = zip(info["cause"], info["end"], strict=True)
-    return info["flushed"] and all(cause or end >= num_steps for cause, end in ended)
+    return info["flushed"] and all(cause or end >= until_step for cause, end in ended)
 
 
 def _stops_of(info: JsonObject) -> Stops:

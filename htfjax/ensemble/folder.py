@@ -39,7 +39,7 @@ FORMAT = 2
 MANIFEST, STATUS, LOCK = "manifest.json", "status.json", "lock"
 PACKAGES = ("htfjax", "jax", "jaxlib", "numpy", "optax", "zarr")
 # What more seeds or steps add to; everything else of a manifest is fixed.
-GROWING = ("seeds", "num_steps", "metadata")
+GROWING = ("seeds", "until_step", "metadata")
 
 
 def versions() -> dict[str, str]:

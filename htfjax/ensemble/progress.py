@@ -83,9 +83,9 @@ class Tally:
     """Counts over all blocks of a session."""
 
     def __init__(
-        self, runs: int, num_steps: int, clock: Clock, messages: Sequence[str]
+        self, runs: int, until_step: int, clock: Clock, messages: Sequence[str]
     ) -> None:
-        self.runs, self.num_steps, self.clock = runs, num_steps, clock
+        self.runs, self.until_step, self.clock = runs, until_step, clock
         self.messages = tuple(messages)
         self.blocks: dict[tuple[str, int], Chunk] = {}
         self.made, self.changed = 0, 0
@@ -104,15 +104,15 @@ class Tally:
         done = active = failed = steps = left = 0
         for chunk in self.blocks.values():
             stops = chunk.stops
-            ended = (stops.cause > 0) | (stops.end >= self.num_steps)
+            ended = (stops.cause > 0) | (stops.end >= self.until_step)
             done += int(ended.sum())
             failed += int((stops.cause == 2).sum())
             steps += int(stops.end.sum())
-            left += int((self.num_steps - stops.end)[~ended].sum())
+            left += int((self.until_step - stops.end)[~ended].sum())
             if chunk is self.latest and state == "running":
                 active = int((~ended).sum())
         seen = sum(len(chunk.stops.cause) for chunk in self.blocks.values())
-        left += (self.runs - seen) * self.num_steps
+        left += (self.runs - seen) * self.until_step
         messages, self.messages = self.messages, ()
         wall = time.monotonic() - self.clock.begun
         rate = self.made / wall if wall > 0 else 0.0

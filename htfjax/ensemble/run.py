@@ -37,7 +37,7 @@ def run(
     grid: Grid,
     out: PathLike,
     *,
-    num_steps: int,
+    until_step: int,
     record_every: int,
     build: Build = completion_lane,
     chunk_steps: int | None = None,
@@ -52,18 +52,18 @@ def run(
     checkpoint_seconds: float = 60.0,
     interrupted: Callable[[], bool] | None = None,
 ) -> Generator[Progress, None, None]:
-    """Runs every descent of a grid to step `num_steps` or until it stops, into a folder.
+    """Runs every descent of a grid to step `until_step` or until it stops, into a folder.
 
     Iterate to work; leave the loop to stop: the current chunk is saved, at the end of the
     process too. The same call on the same folder resumes it, after a kill too, and gives
-    bit for bit the same records; more `seeds` or `num_steps` extend it. Files that were
+    bit for bit the same records; more `seeds` or `until_step` extend it. Files that were
     damaged or lost meanwhile are named in the messages and computed anew.
     `htfjax.load_results(out)` reads the folder.
 
     Args:
       grid: what to run.
       out: folder; one process, and one thread, at a time.
-      num_steps, record_every: as in `continue_descent`, for every run.
+      until_step, record_every: as in `descend_in_chunks`, for every run.
       build: makes a lane of a setting and a key.
       chunk_steps: steps between looks at the stopping rule, a multiple of `record_every`;
         about 500 by default.
@@ -96,7 +96,7 @@ def run(
       ...     mode_dims=3, widths=4, observed=40, target_rank=2, init_std=0.3)
       >>> grid = htf.ensemble.Grid(setting, seeds=range(3), axes={"eps": (1e-6, 1e-4)})
       >>> out = tempfile.mkdtemp()
-      >>> for progress in htf.ensemble.run(grid, out, num_steps=40, record_every=10):
+      >>> for progress in htf.ensemble.run(grid, out, until_step=40, record_every=10):
       ...     pass
       >>> progress.state, dict(htf.load_results(out).loss.sizes)
       ('finished', {'eps': 2, 'seed': 3, 'step': 5})
@@ -106,7 +106,7 @@ def run(
     check_build(build)
     path = _files.absolute("out", out)
     options = _options(
-        num_steps, record_every, chunk_steps, record, tolerance, patience, watch
+        until_step, record_every, chunk_steps, record, tolerance, patience, watch
     )
     if mesh is not None:
         _checks.instance("mesh", mesh, Mesh, "`lane_mesh` makes one")
@@ -126,18 +126,18 @@ def run(
 
 
 def _options(
-    num_steps: int, record_every: int, chunk_steps: int | None,
+    until_step: int, record_every: int, chunk_steps: int | None,
     record: Sequence[str] | None, tolerance: float | None, patience: int, watch: str,
 ) -> JsonObject:  # fmt: skip
     """The options by which a folder is compared, checked, as JSON values."""
     record_every = _checks.at_least("record_every", record_every, 1)
-    num_steps = _checks.at_least("num_steps", num_steps, 2)
+    until_step = _checks.at_least("until_step", until_step, 2)
     if chunk_steps is None:
         chunk_steps = record_every * max(
             -(-500 // record_every), 2 if record_every == 1 else 1
         )
     chunk_steps = _checks.at_least("chunk_steps", chunk_steps, 2)
-    for name, value in (("num_steps", num_steps), ("chunk_steps", chunk_steps)):
+    for name, value in (("until_step", until_step), ("chunk_steps", chunk_steps)):
         if value % record_every:
             raise ValueError(
                 f"`record_every={record_every}` does not divide `{name}={value}`."
@@ -152,7 +152,7 @@ def _options(
                 f"{_checks.spell(name)}."
             )
     return {
-        "num_steps": num_steps, "record_every": record_every, "chunk_steps": chunk_steps,
+        "until_step": until_step, "record_every": record_every, "chunk_steps": chunk_steps,
         "record": None if record is None else _names(record), "tolerance": tolerance,
         "patience": _checks.at_least("patience", patience, 0), "watch": watch,
     }  # fmt: skip
@@ -195,7 +195,7 @@ def _session(
         manifest, journal = opened.manifest, opened.journal
         session = Session(
             out=out, grid=grid, build=build, mesh=mesh,
-            num_steps=options["num_steps"], record_every=options["record_every"],
+            until_step=options["until_step"], record_every=options["record_every"],
             chunk_steps=options["chunk_steps"], watch=options["watch"],
             tolerance=options["tolerance"], patience=options["patience"],
             checkpoint_seconds=checkpoint_seconds,
@@ -203,7 +203,7 @@ def _session(
             journal=journal,
         )  # fmt: skip
         folded = view.fold(opened.lines)
-        tally = Tally(len(grid.runs()), options["num_steps"], clock, opened.messages)
+        tally = Tally(len(grid.runs()), options["until_step"], clock, opened.messages)
 
         def progress(state: str) -> Progress:
             found = tally.progress(state)
@@ -400,8 +400,8 @@ def _extended(
         fresh = [key for key in program.runs if key not in there]
         entry["blocks"] += _blocks(fresh, entry["block"])
     seeds = list(dict.fromkeys((*found["seeds"], *grid.seeds)))
-    steps = max(found["num_steps"], options["num_steps"])
-    return found | {"seeds": seeds, "num_steps": steps}
+    steps = max(found["until_step"], options["until_step"])
+    return found | {"seeds": seeds, "until_step": steps}
 
 
 def _check_same(
@@ -417,7 +417,7 @@ def _check_same(
     if differ:
         raise ValueError(
             f"`out={out}` holds another grid: {'; '.join(differ)}. Choose another folder, "
-            "or repeat what was asked first (only `seeds` and `num_steps` may grow)."
+            "or repeat what was asked first (only `seeds` and `until_step` may grow)."
         )
     here = folder.versions()
     other = [
@@ -476,7 +476,7 @@ def _metadata(
     """All files of the store but the chunks: file -> content."""
     files = store.root_metadata()
     every = manifest["record_every"]
-    records = manifest["num_steps"] // every + 1
+    records = manifest["until_step"] // every + 1
     values = [list(v) for _, v in grid.axes]
     for program, entry in zip(programs, manifest["programs"], strict=True):
         size, blocks = entry["block"], entry["blocks"]

@@ -79,7 +79,7 @@ def open_records(folder: Path, group: str | None = None) -> xr.Dataset:
                 if line is None:
                     continue
                 cause, end = line["cause"][lane], min(line["end"][lane], on_disk)
-                capped = not cause and end >= manifest["num_steps"]
+                capped = not cause and end >= manifest["until_step"]
                 info["status"][at] = 2 if capped else (1, 3, 4)[cause]
                 info["steps"][at] = end
                 info["stop_step"][at] = line["record"][lane] * every if cause else -1
@@ -87,7 +87,7 @@ def open_records(folder: Path, group: str | None = None) -> xr.Dataset:
                     info["slow_steps"][at] = line["slow"][lane]
     root = f"{RECORDS}/zarr.json"
     _check_file(folder, root, manifest["metadata"][root])
-    records = manifest["num_steps"] // every + 1
+    records = manifest["until_step"] // every + 1
     variables: dict[str, xr.Variable] = {}
     for name in manifest["record"]:
         arrays = [

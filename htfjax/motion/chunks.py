@@ -20,13 +20,13 @@ def descend_in_chunks(
     loss: Loss,
     optimizer: optax.GradientTransformation,
     *,
-    num_steps: int,
+    until_step: int,
     record_every: int,
     chunk_steps: int,
     observe: Callable[[Any], Observed] | None = None,
     key: jax.Array | None = None,
 ) -> Iterator[tuple[DescentState, Trajectory[Observed, None]]]:
-    """Descent until step `num_steps`, yielding the state and the records of each chunk.
+    """Descent until step `until_step`, yielding the state and the records of each chunk.
 
     Chunks end at multiples of `chunk_steps`, counted from step 0, so a resumed run has
     the chunks, and bit for bit the numbers, of an unbroken one. Stop by leaving the
@@ -34,13 +34,13 @@ def descend_in_chunks(
 
     Args:
       state: where to start; `state.step` counts what was done before.
-      num_steps: the step to reach in all, not the number still to make.
+      until_step: the step to reach in all, not the number still to make.
       chunk_steps: steps per chunk, a multiple of `record_every`.
       loss, optimizer, record_every, observe, key: as in `continue_descent`.
 
     Raises:
       TypeError: as `continue_descent`.
-      ValueError: `chunk_steps` below 2, or `record_every` does not divide `num_steps`,
+      ValueError: `chunk_steps` below 2, or `record_every` does not divide `until_step`,
         `chunk_steps` or the step of `state`.
 
     Example:
@@ -48,7 +48,7 @@ def descend_in_chunks(
       >>> loss, optimizer = lambda x: x @ x, htf.group_rmsprop(0.1)
       >>> state = htf.start_descent(jnp.ones(2), optimizer)
       >>> for state, piece in htf.descend_in_chunks(
-      ...     state, loss, optimizer, num_steps=50, record_every=5, chunk_steps=20):
+      ...     state, loss, optimizer, until_step=50, record_every=5, chunk_steps=20):
       ...     print(int(state.step))
       20
       40
@@ -61,7 +61,7 @@ def descend_in_chunks(
         _checks.function("observe", observe)
     if key is not None:
         _checks.key("key", key)
-    lengths = chunk_lengths(int(state.step), num_steps, record_every, chunk_steps)
+    lengths = chunk_lengths(int(state.step), until_step, record_every, chunk_steps)
     return _chunks(lengths, state, loss, optimizer, record_every, observe, key)
 
 
@@ -89,9 +89,9 @@ def _chunks(
 
 
 def chunk_lengths(
-    start: int, num_steps: int, record_every: int, chunk_steps: int
+    start: int, until_step: int, record_every: int, chunk_steps: int
 ) -> list[int]:
-    """Steps of each chunk from `start` to `num_steps`; none is a single step.
+    """Steps of each chunk from `start` to `until_step`; none is a single step.
 
     Example:
       >>> chunk_lengths(0, 41, 1, 20)
@@ -99,9 +99,9 @@ def chunk_lengths(
     """
     record_every = _checks.at_least("record_every", record_every, 1)
     chunk_steps = _checks.at_least("chunk_steps", chunk_steps, 2)
-    num_steps = _checks.at_least("num_steps", num_steps, 0)
+    until_step = _checks.at_least("until_step", until_step, 0)
     for name, value in (
-        ("num_steps", num_steps),
+        ("until_step", until_step),
         ("chunk_steps", chunk_steps),
         ("state.step", start),
     ):
@@ -109,10 +109,10 @@ def chunk_lengths(
             raise ValueError(
                 f"`record_every={record_every}` does not divide `{name}={value}`."
             )
-    if start >= num_steps:
+    if start >= until_step:
         return []
     # An end one step from either bound would leave a chunk that is not bit-equal.
-    inside = range(start - start % chunk_steps + chunk_steps, num_steps, chunk_steps)
-    ends = [end for end in inside if end - start > 1 and num_steps - end > 1]
-    bounds = [start, *ends, num_steps]
+    inside = range(start - start % chunk_steps + chunk_steps, until_step, chunk_steps)
+    ends = [end for end in inside if end - start > 1 and until_step - end > 1]
+    bounds = [start, *ends, until_step]
     return [b - a for a, b in itertools.pairwise(bounds)]

@@ -198,7 +198,7 @@ def test_checkpoints(
     damage(copy / "checkpoints/p001-0000.npz")
     assert read(copy) is None
     seen = list(
-        htf.ensemble.run(grid(), copy, **{**toy.DEFAULTS, **OPTIONS, "num_steps": more})
+        htf.ensemble.run(grid(), copy, **{**toy.DEFAULTS, **OPTIONS, "until_step": more})
     )
     words = "\n".join(message for p in seen for message in p.messages)
     assert "p001-0000.npz is" in words
@@ -213,9 +213,9 @@ def test_checkpoints(
 def test_checkpoints_of_other_blocks(copy: Path, whole: Path) -> None:
     """The states of other runs, of equal shapes."""
     swap(copy / "checkpoints/p001-0000.npz", copy / "checkpoints/p001-0001.npz")
-    last = toy.finish(copy, grid(), **OPTIONS, num_steps=80)
+    last = toy.finish(copy, grid(), **OPTIONS, until_step=80)
     assert last.changed == 0
-    toy.finish(copy.parent / "long", grid(), **OPTIONS, num_steps=80)
+    toy.finish(copy.parent / "long", grid(), **OPTIONS, until_step=80)
     assert_same(copy.parent / "long", copy)
 
 
@@ -303,7 +303,7 @@ def test_slow_steps_outlive_the_line_that_held_them(tmp_path: Path) -> None:
         track_modes=((0,),),
     )
     chosen = htf.ensemble.Grid(setting, range(2))
-    options = {"num_steps": 20, "build": htf.ensemble.completion_lane}
+    options = {"until_step": 20, "build": htf.ensemble.completion_lane}
     toy.finish(tmp_path, chosen, **options)
     before = htf.load_results(tmp_path).slow_steps.values
     assert (before >= 0).all()
@@ -377,7 +377,7 @@ def test_moved_and_removed_folders_are_missing(
 def test_results_opened_before_they_are_extended(copy: Path) -> None:
     """A chunk that grew is not damaged."""
     data = htf.load_results(copy)
-    toy.finish(copy, grid(), **OPTIONS, num_steps=80)
+    toy.finish(copy, grid(), **OPTIONS, until_step=80)
     with pytest.raises(ValueError, match="written anew after the results were opened"):
         data.loss.values  # noqa: B018
     assert htf.load_results(copy).loss.sizes["step"] == 41

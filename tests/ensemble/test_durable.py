@@ -81,7 +81,7 @@ def test_leaving_and_coming_back(whole: Path, tmp_path: Path) -> None:
     while True:
         sessions += 1
         runs = htf.ensemble.run(
-            toy.grid(), tmp_path / "run", num_steps=toy.NUM_STEPS, record_every=toy.EVERY,
+            toy.grid(), tmp_path / "run", until_step=toy.NUM_STEPS, record_every=toy.EVERY,
             chunk_steps=toy.CHUNK, build=toy.toy_lane, checkpoint_seconds=1e9,
         )  # fmt: skip
         state = ""
@@ -115,8 +115,8 @@ def test_a_finished_folder_is_not_run_again(copy: Path) -> None:
 def test_more_steps_and_seeds_extend(whole: Path, tmp_path: Path) -> None:
     """First fewer of both, and an end inside a chunk."""
     out = tmp_path / "run"
-    toy.finish(out, toy.grid(seeds=1), num_steps=16)
-    toy.finish(out, toy.grid(seeds=1), num_steps=40)
+    toy.finish(out, toy.grid(seeds=1), until_step=16)
+    toy.finish(out, toy.grid(seeds=1), until_step=40)
     toy.finish(out)
     assert_same(whole, out)
 
@@ -153,7 +153,7 @@ def test_a_lost_chunk_and_a_damaged_checkpoint(whole: Path, copy: Path) -> None:
 def _progress(out: Path) -> list[Any]:
     return list(
         htf.ensemble.run(
-            toy.grid(), out, num_steps=toy.NUM_STEPS, record_every=toy.EVERY,
+            toy.grid(), out, until_step=toy.NUM_STEPS, record_every=toy.EVERY,
             chunk_steps=toy.CHUNK, build=toy.toy_lane, checkpoint_seconds=0.0,
         )
     )  # fmt: skip
@@ -185,7 +185,7 @@ def test_reading_one_quantity_opens_only_its_files(
 def test_stopped_lanes_rest(tmp_path: Path) -> None:
     """Lanes below the tolerance stop after the chunk, and their records end there."""
     grid = toy.grid(rate=(0.3, 1e-6, 50.0))
-    last = toy.finish(tmp_path, grid, tolerance=0.3, patience=1, num_steps=200)
+    last = toy.finish(tmp_path, grid, tolerance=0.3, patience=1, until_step=200)
     data = htf.load_results(tmp_path)
     assert set(data.status.values[2]) == {"diverged"}
     assert "capped" in set(data.status.values[1])
@@ -202,7 +202,7 @@ def test_stopped_lanes_rest(tmp_path: Path) -> None:
 def test_second_process_is_refused(tmp_path: Path) -> None:
     """The lock names the process that holds it."""
     runs = htf.ensemble.run(
-        toy.grid(), tmp_path, num_steps=toy.NUM_STEPS, record_every=toy.EVERY,
+        toy.grid(), tmp_path, until_step=toy.NUM_STEPS, record_every=toy.EVERY,
         chunk_steps=toy.CHUNK, build=toy.toy_lane,
     )  # fmt: skip
     next(runs)
@@ -313,8 +313,8 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
             "`record_every=2` does not divide `chunk_steps=5`",
         ),
         ({"max_lanes": 0}, ValueError, "max_lanes"),
-        ({"num_steps": 7}, ValueError, "does not divide `num_steps=7`"),
-        ({"num_steps": 2.5}, TypeError, "`num_steps` must be an integer"),
+        ({"until_step": 7}, ValueError, "does not divide `until_step=7`"),
+        ({"until_step": 2.5}, TypeError, "`until_step` must be an integer"),
         ({"checkpoint_seconds": float("nan")}, ValueError, "`checkpoint_seconds=nan`"),
         ({"checkpoint_seconds": -1}, ValueError, "`checkpoint_seconds=-1`"),
         ({"patience": 3.5}, TypeError, "`patience` must be an integer"),
@@ -358,7 +358,7 @@ def test_memory_decides_how_many_run_at_once(tmp_path: Path) -> None:
 
 def test_shapes_make_programs(tmp_path: Path) -> None:
     """A size axis: two programs, padded with NaN side by side."""
-    toy.finish(tmp_path, toy.grid(size=(2, 3), note=("a", "b")), num_steps=20)
+    toy.finish(tmp_path, toy.grid(size=(2, 3), note=("a", "b")), until_step=20)
     data = htf.load_results(tmp_path)
     assert data.gap.sizes["row"] == 3
     assert np.isnan(data.gap[0, :, :, :, 2]).all()
@@ -369,7 +369,7 @@ def test_shapes_make_programs(tmp_path: Path) -> None:
 
 
 def test_chosen_quantities_only(tmp_path: Path) -> None:
-    toy.finish(tmp_path, record=["norm"], num_steps=20)
+    toy.finish(tmp_path, record=["norm"], until_step=20)
     data = htf.load_results(tmp_path)
     assert "norm" in data
     assert "gap" not in data
@@ -379,7 +379,7 @@ def test_chosen_quantities_only(tmp_path: Path) -> None:
 def test_vectorized_lanes(tmp_path: Path, whole: Path, batching: str | int) -> None:
     """Close to single runs, and resumed bit for bit."""
     toy.finish(tmp_path / "one", batching=batching)
-    toy.finish(tmp_path / "two", batching=batching, num_steps=30)
+    toy.finish(tmp_path / "two", batching=batching, until_step=30)
     toy.finish(tmp_path / "two", batching=batching)
     assert_same(tmp_path / "one", tmp_path / "two")
     np.testing.assert_allclose(

@@ -118,7 +118,7 @@ def test_axes_in_any_form(form: Any, tmp_path: Path) -> None:
     assert [type(v) for _, vs in grid.axes for v in vs] == [float] * 2 + [int] * 2
     manifests = []
     for name, rates in (("one", form((0.05, 0.125))), ("two", (0.05, 0.125))):
-        toy.finish(tmp_path / name, toy.grid(form(range(2)), rate=rates), num_steps=10)
+        toy.finish(tmp_path / name, toy.grid(form(range(2)), rate=rates), until_step=10)
         manifests.append((tmp_path / name / "manifest.json").read_text())
     # A single float32 of jax is another number than 0.05.
     if form is not jnp.array or jax.config.read("jax_enable_x64"):

@@ -33,7 +33,7 @@ def test_memory_where_the_system_does_not_say(
         raise ValueError(f"unrecognized configuration name {name}")
 
     monkeypatch.setattr(os, "sysconf", unknown)
-    assert toy.finish(tmp_path, num_steps=20).state == "finished"
+    assert toy.finish(tmp_path, until_step=20).state == "finished"
 
 
 def write(folder: Path, **files: Any) -> None:
@@ -80,7 +80,7 @@ def test_a_container_makes_fewer_lanes_run_at_once(
     write(tmp_path / "cgroup", memory__max=3_000, memory__current=1_000)
     monkeypatch.setattr("htfjax.ensemble.memory.ROOT", tmp_path / "cgroup")
     assert psutil.virtual_memory().available > 1e6
-    toy.finish(tmp_path / "run", num_steps=20)
+    toy.finish(tmp_path / "run", until_step=20)
     assert htf.load_results(tmp_path / "run").attrs["lanes_limited_by_memory"] == 1
 
 
@@ -95,7 +95,7 @@ def test_file_systems_without_flock(
         raise OSError(getattr(errno, number), "Function not implemented")
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    options: dict[str, Any] = {**toy.DEFAULTS, "num_steps": 20}
+    options: dict[str, Any] = {**toy.DEFAULTS, "until_step": 20}
     runs = htf.ensemble.run(toy.grid(), tmp_path, **options)
     next(runs)
     assert htf.ensemble.is_locked(tmp_path)
@@ -103,7 +103,7 @@ def test_file_systems_without_flock(
         toy.finish(tmp_path)
     runs.close()
     assert not htf.ensemble.is_locked(tmp_path)
-    assert toy.finish(tmp_path, num_steps=20).state == "finished"
+    assert toy.finish(tmp_path, until_step=20).state == "finished"
 
 
 def test_a_lock_that_cannot_be_read(
@@ -121,7 +121,7 @@ def test_a_lock_that_cannot_be_read(
 
 
 def test_the_status_names_process_and_host(tmp_path: Path) -> None:
-    toy.finish(tmp_path, num_steps=20)
+    toy.finish(tmp_path, until_step=20)
     status = json.loads((tmp_path / "status.json").read_text())
     assert (status["pid"], status["host"]) == (os.getpid(), platform.node())
     assert status["state"] == "finished"
@@ -131,7 +131,7 @@ def test_homes_are_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    toy.finish(Path("~/run"), num_steps=20)
+    toy.finish(Path("~/run"), until_step=20)
     assert (tmp_path / "run/manifest.json").exists()
     assert not (tmp_path / "~").exists()
     assert not htf.ensemble.is_locked("~/run")
@@ -142,10 +142,10 @@ import sys
 {before}
 from tests.ensemble import toy
 import htfjax as htf
-assert toy.finish(sys.argv[1], num_steps=20).state == "finished"
+assert toy.finish(sys.argv[1], until_step=20).state == "finished"
 assert float(htf.load_results(sys.argv[1]).loss.min()) > 0
 try:
-    toy.finish("~/run", num_steps=20)
+    toy.finish("~/run", until_step=20)
 except (ValueError, PermissionError) as error:
     print(error)
 """
@@ -207,7 +207,7 @@ def test_four_threads_on_four_folders(tmp_path: Path, rounds: int) -> None:
 @pytest.mark.durable
 def test_completions_in_threads(tmp_path: Path) -> None:
     """Nothing is shared that is made once per process."""
-    options = toy.FACTOR_OPTIONS | {"num_steps": 100}
+    options = toy.FACTOR_OPTIONS | {"until_step": 100}
     ends = in_threads(
         lambda i: toy.finish(tmp_path / str(i), toy.factor_grid(), **options), 4
     )

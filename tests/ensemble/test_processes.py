@@ -72,7 +72,7 @@ def kill_and_count(tmp_path: Path, kills: int, chunks: int, size: int) -> None:
         sent += 1
     assert sent == kills
     grid = htf.ensemble.Grid(toy.Toy(size=size), range(3), {"rate": (0.05, 0.1)})
-    toy.finish(tmp_path / "whole", grid, num_steps=steps, chunk_steps=200)
+    toy.finish(tmp_path / "whole", grid, until_step=steps, chunk_steps=200)
     assert_same(tmp_path / "whole", out)
     made, changed = executed(log)
     lanes = 6
@@ -130,7 +130,7 @@ def test_eight_devices_and_two_processes_equal_one_device(tmp_path: Path) -> Non
 def test_a_folder_goes_on_with_other_devices(tmp_path: Path) -> None:
     """Begun on one device, ended on eight."""
     toy.finish(tmp_path / "one")
-    toy.finish(tmp_path / "moved", num_steps=20)
+    toy.finish(tmp_path / "moved", until_step=20)
     child = start(tmp_path / "moved", flags="--xla_force_host_platform_device_count=8")
     assert finished(child) == "8 finished"
     assert_same(tmp_path / "one", tmp_path / "moved")

@@ -67,7 +67,7 @@ def grid(seeds: Any = 3, **axes: Any) -> Any:
 
 
 DEFAULTS: dict[str, Any] = {
-    "num_steps": NUM_STEPS,
+    "until_step": NUM_STEPS,
     "record_every": EVERY,
     "chunk_steps": CHUNK,
     "build": toy_lane,
@@ -75,7 +75,7 @@ DEFAULTS: dict[str, Any] = {
 }
 # Hierarchical factorizations, some of which stop before the end.
 FACTOR_OPTIONS: dict[str, Any] = {
-    "num_steps": 300,
+    "until_step": 300,
     "record_every": 10,
     "chunk_steps": 50,
     "build": htf.ensemble.completion_lane,
@@ -117,7 +117,7 @@ def main() -> None:
     if chosen.process is not None:
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
         jax.distributed.initialize(f"127.0.0.1:{chosen.port}", 2, chosen.process)
-    options = {"num_steps": chosen.num_steps, "chunk_steps": chosen.chunk_steps}
+    options = {"until_step": chosen.num_steps, "chunk_steps": chosen.chunk_steps}
     grid = htf.ensemble.Grid(Toy(size=chosen.size), range(3), {"rate": (0.05, 0.1)})
     if chosen.factors:
         grid, options = factor_grid(), FACTOR_OPTIONS

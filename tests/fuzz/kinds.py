@@ -1382,16 +1382,16 @@ DESCENT_CALLS = {
             "state": state(),
             "loss": total_square,
             "optimizer": SGD,
-            "num_steps": 4,
+            "until_step": 4,
             "record_every": 2,
             "chunk_steps": 2,
             "observe": None,
             "key": None,
         },
-        DESCENT
+        {k: kind for k, kind in DESCENT.items() if k != "num_steps"}
         | {
             "state": STATE,
-            "num_steps": whole(0),
+            "until_step": whole(0),
             "chunk_steps": whole(2),
             "key": KEY.or_none(),
         },

@@ -78,7 +78,7 @@ def run_arguments() -> dict[str, Any]:
     return {
         "grid": grid(),
         "out": kinds_files.new_path("out"),
-        "num_steps": 4,
+        "until_step": 4,
         "record_every": 2,
         "build": toy_lane,
         "chunk_steps": 2,
@@ -447,7 +447,7 @@ CALLS: dict[str, Call] = {
                 wrong=(Wrong("file", lambda p: kinds_files.new_path("file", "a"),
                              kinds=(ValueError, PermissionError)),)
             ),
-            "num_steps": kinds.whole(2).but(wrong=wrongs(("odd", always(5)))),
+            "until_step": kinds.whole(2).but(wrong=wrongs(("odd", always(5)))),
             "record_every": kinds.whole(1).but(wrong=wrongs(("high", always(3)))),
             "build": BUILD,
             "chunk_steps": kinds.whole(2).or_none().but(wrong=wrongs(("odd", always(3)))),

@@ -410,7 +410,7 @@ def continue_descent(given: Given) -> Any:
     start = htf.start_descent(given.factors, optimizer)
     chunks = list(
         htf.descend_in_chunks(
-            start, loss, optimizer, num_steps=8, record_every=2, chunk_steps=4
+            start, loss, optimizer, until_step=8, record_every=2, chunk_steps=4
         )
     )
     state, pieces = chunks[-1][0], [piece for _, piece in chunks]

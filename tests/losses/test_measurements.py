@@ -130,7 +130,7 @@ def build(setting, key):
 
 def test_ensembles(tmp_path):
     grid, out = htf.ensemble.Grid(Setting(), seeds=(0, 1)), tmp_path / "out"
-    for _ in htf.ensemble.run(grid, out, num_steps=20, record_every=10, build=build):
+    for _ in htf.ensemble.run(grid, out, until_step=20, record_every=10, build=build):
         pass
     results = htf.load_results(tmp_path / "out")
     start = build(Setting(), jax.random.key(1))

@@ -68,7 +68,7 @@ def test_descend_in_chunks_resumes_exactly() -> None:
     """A run broken off at any chunk and continued equals an unbroken one."""
     start, loss = problem()
     optimizer = htf.group_rmsprop(1e-2)
-    options: dict[str, Any] = {"record_every": 2, "chunk_steps": 6, "num_steps": 26}
+    options: dict[str, Any] = {"record_every": 2, "chunk_steps": 6, "until_step": 26}
     first = htf.start_descent(start, optimizer)
     unbroken = [
         state for state, _ in htf.descend_in_chunks(first, loss, optimizer, **options)
