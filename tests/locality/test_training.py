@@ -310,8 +310,8 @@ def test_evaluation_is_a_mean_over_all_examples() -> None:
         )
         for i in range(2)
     ]  # fmt: skip
-    found = locality.mean_change(apply, params, statistics, data, DRAW, key=KEY, batch_size=9,
-                                 train=True)  # fmt: skip
+    found = locality.mean_change(apply, params, statistics, data, DRAW, key=KEY,
+                                 batch_size=9, train=True)  # fmt: skip
     np.testing.assert_allclose(found, np.mean(each), rtol=1e-12)
 
 
