@@ -1,6 +1,6 @@
-"""Images, labels, logits and examples as the public functions of this folder take them.
+"""Checks of images, labels, logits and examples, the arguments of this folder.
 
-What can be looked at is checked; of traced values shape and dtype are.
+Values are checked where they are concrete; of traced ones, shape and dtype are.
 """
 
 import functools

@@ -57,7 +57,7 @@ def _to_image(
     cotangent: jax.Array, x: Any, kernel: jax.Array, *,
     stride: int, padding: int, precision: Precision,
 ) -> jax.Array:  # fmt: skip
-    """What every window wants of its pixels, added up."""
+    """The cotangents of all windows, added up at their pixels."""
     outputs = kernel.shape[0]
     rows, filters = cotangent.reshape(-1, outputs), kernel.reshape(outputs, -1)
     windows = jnp.matmul(rows, filters, precision=precision)
