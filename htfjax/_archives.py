@@ -25,7 +25,7 @@ def read_npz(path: PathLike) -> dict[str, np.ndarray]:
 
     Raises:
       TypeError: not a path. FileNotFoundError: no such file.
-      ValueError: it is no such archive, or the sizes that it states do not fit its own.
+      ValueError: not such an archive, or one that states sizes other than its own.
 
     Example:
       >>> import tempfile

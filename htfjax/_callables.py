@@ -1,4 +1,4 @@
-"""Callables as arguments of compiled programs: what is traced, what is static."""
+"""Callables as arguments of compiled programs, split into traced and static parts."""
 
 import dataclasses
 import functools

@@ -1,7 +1,7 @@
-"""Checks at the public doors: they run while tracing and raise errors one can act on.
+"""Checks of arguments: they run while tracing and raise errors that say what to do.
 
 Each takes the name of the argument for its message and, where the value is known, returns
-it in the form that the code behind the door expects.
+it in the form that the caller computes with.
 """
 
 import functools

@@ -1,4 +1,4 @@
-"""Locks between processes, which say who holds them."""
+"""Locks between processes, with the process and host that hold them."""
 
 import contextlib
 import errno

@@ -1,4 +1,4 @@
-"""Many runs at once: grids of descents, batched, sharded, durable and resumable.
+"""Ensembles: grids of descents, batched, sharded, durable and resumable.
 
     Grid -> make_lane -> programs -> blocks of lanes -> records on disk -> load_results
 

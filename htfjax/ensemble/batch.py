@@ -1,4 +1,4 @@
-"""Many lanes in one program: mapped, vectorized or both, sharded over a device mesh."""
+"""Batches of lanes in one program: mapped or vectorized, sharded over a device mesh."""
 
 import dataclasses
 import functools

@@ -349,7 +349,7 @@ class _Block:
             journal.append(line)
 
     def _check_metadata(self) -> None:
-        """That zarr still has what it needs: it would go on without a word."""
+        """Checks the files that zarr reads; it would go on without them, silently."""
         for name in self.program.quantities:
             path = store.metadata_of(self.program.name, name)
             if file_digest(self.session.out / path) != self.session.metadata[path]:

@@ -54,7 +54,7 @@ class Completion:
       dtype: "float32" or "float64" (float64 needs jax's x64 mode).
 
     Raises:
-      TypeError, ValueError: a field of the wrong kind or out of range; it is named.
+      TypeError, ValueError: a field of the wrong kind or out of range.
 
     Example:
       >>> Completion(widths=16).init_std
@@ -123,8 +123,8 @@ def completion_lane(setting: Completion, key: Key[Array, ""]) -> Lane:
       key: typed key.
 
     Raises:
-      ValueError: more observations than entries, a tensor too large to be recorded from
-        (it is named), and what `gaussian_factors` and `completion_loss` refuse.
+      ValueError: more observations than entries, a tensor too large to be recorded
+        from, and what `gaussian_factors` and `completion_loss` refuse.
 
     Source: arXiv:2201.11729, tensor completion experiments.
 

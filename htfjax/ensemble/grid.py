@@ -286,7 +286,7 @@ def _check_axis(base: Setting, name: str, values: object) -> tuple[object, ...]:
 
 
 def _check_point(grid: Grid, point: tuple[object, ...]) -> None:
-    """That the setting's own class takes the values together."""
+    """Checks that the setting's own class takes the values together."""
     values = dict(zip(grid.names, point, strict=True))
     try:
         dataclasses.replace(grid.base, **values)

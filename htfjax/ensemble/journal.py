@@ -105,7 +105,7 @@ class Journal:
         return cls(path, identity, len(reading.lines) + 1, reading.size)
 
     def check_present(self) -> None:
-        """That the file is as this process left it.
+        """Checks that the file is as this process left it.
 
         Raises:
           FileNotFoundError: it is gone or another one: somebody moved the folder.

@@ -1,4 +1,4 @@
-"""One run as a pytree, made from its setting and seed by one compiled function."""
+"""Lanes: single runs as pytrees, made of a setting and a seed by one compiled function."""
 
 import copy
 import dataclasses
@@ -85,7 +85,7 @@ def make_lane(build: Build, setting: Setting, seed: int) -> Lane:
 
 
 def check_build(build: Build) -> None:
-    """That a builder can be called with a setting and a key.
+    """Checks that a builder can be called with a setting and a key.
 
     Raises:
       TypeError: it cannot.

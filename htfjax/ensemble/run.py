@@ -337,7 +337,7 @@ def _open_journal(
 
 
 def _lost_metadata(out: Path, digests: dict[str, str]) -> list[str]:
-    """What is missing or damaged beside the chunks, as sentences."""
+    """Sentences about files beside the chunks that are missing or damaged."""
     if not (out / store.RECORDS).is_dir():
         return [f"{out / store.RECORDS} is missing and is computed anew"]
     lost = [out / path for path, d in digests.items() if file_digest(out / path) != d]
@@ -440,7 +440,7 @@ def _check_watch(programs: list[Program], watch: str) -> None:
 
 
 def _check_programs(found: JsonObject, programs: list[Program], out: Path) -> None:
-    """That `build` still makes lanes of the same kind."""
+    """Checks that `build` still makes lanes of the same kind."""
     before = [(entry["name"], entry["arrays"]) for entry in found["programs"]]
     now = [(program.name, _shapes(program)) for program in programs]
     if before != now:

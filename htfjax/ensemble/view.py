@@ -43,8 +43,7 @@ def open_records(folder: Path, group: str | None = None) -> xr.Dataset:
     Raises:
       FileNotFoundError: no ensemble in the folder, or a file of it is missing; a `group`,
         which an ensemble does not have.
-      ValueError: another format or a damaged file (it is named, also when values are
-        read).
+      ValueError: another format or a damaged file, also when values are read.
     """
     folder = folder.expanduser().absolute()
     if group is not None:

@@ -1,4 +1,4 @@
-"""The network side: how far a network's output couples distant parts of an image.
+"""Locality of networks: how strongly an output couples distant parts of an image.
 
 Images and tasks -> networks -> training with the locality regularizer -> measures of how
 local the trained network is.

@@ -1,11 +1,11 @@
-"""Images, labels, logits and examples as the public functions of this folder take them.
+"""Checks of images, labels, logits and examples, the arguments of this folder.
 
-What can be looked at is checked; of traced values shape and dtype are.
+Values are checked where they are concrete; of traced ones, shape and dtype are.
 """
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -50,6 +50,7 @@ def numbers(name: str, values: object) -> jax.Array:
 Function = TypeVar("Function", bound=Callable)
 
 
+@runtime_checkable
 class Examples(Protocol):
     """A pytree of labelled images, as `ArrayExamples` is one."""
 

@@ -1,4 +1,4 @@
-"""Loss of logits and how many are right, for one logit per image or K."""
+"""Classification loss and accuracy, for one logit per image or K."""
 
 import jax
 import jax.numpy as jnp
@@ -68,7 +68,7 @@ def correct(logits: jax.Array, y: jax.Array) -> jax.Array:
 
 
 def classes_of(logits: jax.Array) -> int:
-    """How many labels there are."""
+    """The number of labels."""
     return 2 if logits.ndim == 1 else logits.shape[1]
 
 

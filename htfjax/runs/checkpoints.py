@@ -328,7 +328,7 @@ def _target(path: PathLike) -> Path:
 
 
 def _neighbours(target: Path) -> tuple[Path, Path]:
-    """Where a new checkpoint is written, and where the old one waits meanwhile."""
+    """Paths of a new checkpoint, and of the old one until that is complete."""
     names = (f".{target.name}.new", f".{target.name}.old")
     return target.with_name(names[0]), target.with_name(names[1])
 
@@ -358,7 +358,7 @@ def _refuse_foreign(folder: Path) -> None:
         name
         for name in names
         if name not in ours
-        # A write that was killed leaves parts of which there is no list.
+        # A write that was killed leaves parts that no list names.
         and not (unfinished and re.match(rf"{ARRAYS}($|/|\.orbax)", name))
         and not (name.startswith(f".{MARK}.") and len(name) == len(MARK) + 15)
     )
@@ -415,7 +415,7 @@ def _write(folder: Path, leaves: list[_Leaf], arrays: list[np.ndarray], label: s
 
 
 def _folder_of(path: PathLike) -> Path:
-    """Where the checkpoint is: a kill may have left it under its other name."""
+    """The folder of the checkpoint: a kill may have left it under its other name."""
     target = _files.absolute("path", path)
     folder = target if target.is_dir() else _neighbours(target)[1]
     if not folder.is_dir():

@@ -72,7 +72,7 @@ def load_results(path: PathLike, group: str | None = None) -> xr.Dataset:
     Raises:
       TypeError: not a path, `group` not a name.
       FileNotFoundError: nothing at `path`, or no such group (the others are listed).
-      ValueError: a damaged file or one of a newer format; it is named.
+      ValueError: a damaged file or one of a newer format; the error names it.
 
     Example: see `save_results`.
     >>> load_results("missing")
@@ -118,7 +118,7 @@ def _with_coordinates(dataset: xr.Dataset) -> xr.Dataset:
 
 
 def _unsealed(path: Path) -> bytes:
-    """What stands before the digest.
+    """The content before the digest.
 
     Raises:
       ValueError: it does not fit the digest.

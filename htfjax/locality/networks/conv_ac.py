@@ -1,4 +1,4 @@
-"""The convolutional arithmetic circuit: the network that a factorization is."""
+"""The convolutional arithmetic circuit: a factorization as a network."""
 
 import itertools
 import math
@@ -335,7 +335,7 @@ def grid_tensor(
 ) -> Shaped[Array, "..."]:
     """A[d_0..d_{N-1}] = f(x^0_{d_0}, ..., x^{N-1}_{d_{N-1}}): a function on a grid.
 
-    For functions that are no product network (overlapping windows, ReLU, max pooling)
+    For functions that are not product networks (overlapping windows, ReLU, max pooling)
     there is no factorization to read ranks from, but the matricizations of A bound from
     below how strongly f couples its inputs. For a product network on basis vectors A is
     the end tensor.

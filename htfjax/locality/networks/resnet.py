@@ -103,7 +103,7 @@ def check_options(
 
 
 class ResNet(nnx.Module):
-    """What `resnet` describes, as a flax module."""
+    """The network of `resnet` as a flax module."""
 
     def __init__(
         self,

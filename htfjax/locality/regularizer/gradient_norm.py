@@ -1,4 +1,4 @@
-"""The control penalty: how large input gradients are, wherever they point."""
+"""The control penalty: the size of input gradients, whatever their direction."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Patches of an image, and the ways to draw two of them inside a jitted step."""
+"""Patches of an image, and random pairs of them, drawn inside a jitted step."""
 
 import dataclasses
 from typing import TypeAlias, TypeVar

@@ -1,4 +1,4 @@
-"""The locality regularizer: how little a patch's input gradient feels another patch.
+"""The locality regularizer: |cos| of a patch's input gradients as another patch changes.
 
 If a network's output is g(outside Q) h(inside Q), or a sum of the two, then the gradient at
 a patch P outside Q keeps its direction when the content of Q changes: |cos| between the two

@@ -1,1 +1,1 @@
-"""Tasks: images, and what is to be told of them."""
+"""Tasks: images with the labels that a network is to learn."""

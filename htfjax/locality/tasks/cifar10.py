@@ -1,4 +1,4 @@
-"""CIFAR-10 from its official binary files. No pickle is ever read."""
+"""CIFAR-10 from its official binary files, read without pickle."""
 
 import contextlib
 import hashlib
@@ -51,7 +51,7 @@ def load_cifar10(folder: PathLike, split: str, *, name: str = "CIFAR-10") -> Ima
     Raises:
       FileNotFoundError: a file is missing. ValueError: it is truncated or too long, holds
       labels above 9, is not the one that `download_cifar10` unpacked there, or another
-      split is asked for. The message names the file, the size expected and where to get
+      split is asked for. The error names the file, the size expected and where to get
       it.
 
     Source: https://www.cs.toronto.edu/~kriz/cifar.html (binary version).
@@ -104,7 +104,7 @@ def download_cifar10(
     Raises:
       ValueError: an archive of another size or checksum, or without the files; or another
         file stands where one of them would go.
-      OSError: the address cannot be read, or not in time; the message names it.
+      OSError: the address cannot be read, or not in time; the error names it.
 
     Source: https://www.cs.toronto.edu/~kriz/cifar.html (binary version).
 

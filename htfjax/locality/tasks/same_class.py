@@ -1,4 +1,4 @@
-"""IsSameClass: two images far apart on an empty canvas; do they show the same class?"""
+"""IsSameClass: whether two images far apart on an empty canvas show the same class."""
 
 import dataclasses
 from typing import Literal, NamedTuple, get_args
@@ -172,7 +172,7 @@ def same_class_examples(
 
     Raises:
       TypeError: not `Images` or `Pairs`, numbers that are not integers.
-      ValueError: a distance that does not fit the canvas (the message names the largest), a
+      ValueError: a distance that does not fit the canvas (the error names the largest), a
         canvas smaller than the images, pairs that point outside the images.
 
     Source: arXiv:2201.11729, IsSameClass.

@@ -1,4 +1,4 @@
-"""Two-dimensional convolution, the way that is fast where it runs."""
+"""Two-dimensional convolution, in the form that is fast on the platform."""
 
 import functools
 from typing import Any, Literal, get_args

@@ -11,13 +11,12 @@ again, with the same transformed kernel.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.core import ShapedArray
-from jax.interpreters.ad import UndefinedPrimal
 
 from htfjax._types import Precision
 from htfjax.locality.networks.convolution.bilinear import bilinear
@@ -122,7 +121,7 @@ def _products(
 
 
 def _to_image(
-    cotangent: jax.Array, x: UndefinedPrimal, kernel: jax.Array, *,
+    cotangent: jax.Array, x: Any, kernel: jax.Array, *,
     padding: int, turned: bool, precision: Precision,
 ) -> jax.Array:  # fmt: skip
     del x
@@ -136,7 +135,7 @@ def _to_image(
 
 
 def _to_kernel(
-    cotangent: jax.Array, x: jax.Array, kernel: UndefinedPrimal, *,
+    cotangent: jax.Array, x: jax.Array, kernel: Any, *,
     padding: int, turned: bool, precision: Precision,
 ) -> jax.Array:  # fmt: skip
     """The algorithm read backwards: cotangents of its products times its tiles."""

@@ -6,11 +6,12 @@ the images are what is kept for the gradient of the kernel; within one program X
 find that it needs the windows of the forward pass again, and keep those.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.core import ShapedArray
-from jax.interpreters.ad import UndefinedPrimal
 
 from htfjax._types import Precision
 from htfjax.locality.networks.convolution.bilinear import bilinear
@@ -53,10 +54,10 @@ def _shape(
 
 
 def _to_image(
-    cotangent: jax.Array, x: UndefinedPrimal, kernel: jax.Array, *,
+    cotangent: jax.Array, x: Any, kernel: jax.Array, *,
     stride: int, padding: int, precision: Precision,
 ) -> jax.Array:  # fmt: skip
-    """What every window wants of its pixels, added up."""
+    """The cotangents of all windows, added up at their pixels."""
     outputs = kernel.shape[0]
     rows, filters = cotangent.reshape(-1, outputs), kernel.reshape(outputs, -1)
     windows = jnp.matmul(rows, filters, precision=precision)
@@ -65,7 +66,7 @@ def _to_image(
 
 
 def _to_kernel(
-    cotangent: jax.Array, x: jax.Array, kernel: UndefinedPrimal, *,
+    cotangent: jax.Array, x: jax.Array, kernel: Any, *,
     stride: int, padding: int, precision: Precision,
 ) -> jax.Array:  # fmt: skip
     """Cotangents times windows, summed over pixels."""

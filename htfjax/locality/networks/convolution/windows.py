@@ -8,7 +8,7 @@ __all__ = ["num_windows", "overlap_add", "shifted", "window_rows"]
 
 
 def num_windows(size: int, window: int, stride: int, padding: int) -> int:
-    """How many windows of one axis lie within the padded image."""
+    """The number of windows of one axis within the padded image."""
     return (size + 2 * padding - window) // stride + 1
 
 

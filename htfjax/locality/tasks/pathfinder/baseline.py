@@ -29,7 +29,7 @@ Classifier = Callable[[np.ndarray], np.ndarray]
 
 
 class MarkerBaseline(NamedTuple):
-    """How well the marks' distance predicts the label."""
+    """Accuracy of the label predicted from the marks' distance."""
 
     accuracy: float  # of the best classifier found, on images it was not fitted to
     standard_error: float  # of that accuracy
@@ -37,7 +37,7 @@ class MarkerBaseline(NamedTuple):
 
 
 class PositionBaseline(NamedTuple):
-    """How well the positions of both marks predict the label."""
+    """Accuracy of the label predicted from the positions of both marks."""
 
     accuracy: float  # on images that the classifier was not fitted to
     standard_error: float  # of that accuracy
@@ -227,7 +227,7 @@ def _boost(x: np.ndarray, y: np.ndarray) -> Classifier:
 
 
 def _position_features(marks: np.ndarray, size: int) -> np.ndarray:
-    """What mirror images, quarter turns and the order of the marks leave, (N, 6)."""
+    """Invariants of mirror images, quarter turns and the order of the marks, (N, 6)."""
     offset = np.abs(marks - (size - 1) / 2)
     longer, shorter = offset.max(axis=2), offset.min(axis=2)
     outer = np.argsort(-(size * longer + shorter), axis=1)

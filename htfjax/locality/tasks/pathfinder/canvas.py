@@ -1,4 +1,4 @@
-"""Many images' masks side by side, so that one array operation draws into all of them."""
+"""Masks of many images side by side, so that one array operation draws into all."""
 
 from typing import NamedTuple
 
@@ -31,7 +31,7 @@ Undo = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
 def put(canvas: Canvas, stamps: Stamps, anchor: np.ndarray, dash: np.ndarray) -> Undo:
-    """Takes the pixels of one dash an image: anchors and dashes (n,). Returns what was."""
+    """Marks the pixels of a dash per image, anchors and dashes (n,); returns the old."""
     before = []
     for plane, pixels in ((canvas.mask, stamps.mask), (canvas.halo, stamps.halo)):
         where = anchor[:, None] + pixels.offset[dash]
@@ -51,6 +51,6 @@ def undo(canvas: Canvas, before: Undo, rows: np.ndarray) -> None:
 def crosses(
     canvas: Canvas, pixels: Pixels, anchor: np.ndarray, dash: np.ndarray
 ) -> np.ndarray:
-    """Whether a dash (one an image) meets a mask of at least the pixels' values, (n,)."""
+    """Whether a dash (one per image) meets a mask of at least the pixels' values, (n,)."""
     found = canvas.mask.take(anchor[:, None] + pixels.offset[dash])
     return np.asarray((found >= pixels.value[dash]).any(axis=1))

@@ -156,7 +156,7 @@ def stored_pathfinder(
     One file per setting, key and count; its name begins with size and path length.
 
     Raises:
-      ValueError: as `draw_pathfinder`, or the file is damaged (it is named).
+      ValueError: as `draw_pathfinder`, or the file is damaged; the error names it.
       TypeError: as `draw_pathfinder`.
 
     Example:
@@ -231,7 +231,7 @@ def load_pathfinder(path: PathLike) -> PathfinderImages:
 
     Raises:
       FileNotFoundError: no such file.
-      ValueError: a damaged file, or one of a newer format; it is named.
+      ValueError: a damaged file, or one of a newer format; the error names it.
 
     Example: see `save_pathfinder`.
     >>> load_pathfinder("missing.npz")

@@ -1,4 +1,4 @@
-"""From dashes and marks to pixels: stamping, scaling to the brightest, shrinking."""
+"""Pixels from dashes and marks: stamping, scaling to the brightest, shrinking."""
 
 import numpy as np
 

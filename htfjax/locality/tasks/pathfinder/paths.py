@@ -1,4 +1,4 @@
-"""Growing dashed paths on many masks at once, a dash at a time."""
+"""Dashed paths, grown on many masks at once and dash by dash."""
 
 from typing import NamedTuple
 
@@ -33,12 +33,12 @@ class Failures(NamedTuple):
 
     @property
     def total(self) -> int:
-        """How many pairs were thrown away."""
+        """The number of pairs that were thrown away."""
         return int(self.no_room + self.dead_end.sum() + self.crossing.sum())
 
 
 class _Extended(NamedTuple):
-    """What became of one more dash, a path of each image."""
+    """The outcome of one more dash, on a path of each image."""
 
     dead_end: np.ndarray  # (n,) bool
     found: np.ndarray  # (n,) bool

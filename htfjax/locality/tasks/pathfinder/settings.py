@@ -39,10 +39,10 @@ class PathfinderSettings:
     seed_distance: int = 27  # between the beginnings of both long paths
     paddle_length: int = 5  # of a dash
     thickness: float = 2.0  # of a dash; a multiple of 1 / antialias
-    margins: tuple[int, ...] = (3,)  # free space around a dash; one is drawn an image
+    margins: tuple[int, ...] = (3,)  # free space around a dash; one is drawn per image
     continuity: float = 1.8
     marker_radius: float = 3.0
-    antialias: int = 2  # sub-pixels a pixel
+    antialias: int = 2  # sub-pixels per pixel
     distractor_length: int = 0  # dashes; 0 stands for contour_length // 3, at least 1
     num_distractors: int = -1  # -1 stands for ceil(90 / contour_length)
     path_contrast: float = 1.0  # of the dashes of long paths; marks have 1

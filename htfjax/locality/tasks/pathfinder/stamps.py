@@ -1,8 +1,8 @@
-"""Every dash a Pathfinder image can hold, rasterized once: lists of pixels to stamp.
+"""Stamps: every dash that a Pathfinder image can hold, rasterized once.
 
 A dash leaves one of 360 whole degrees (the first of a path) or ends on one of the pixels
 of a circle (all others), so there are some 400 of them. Each is a list of pixel offsets
-from its anchor with a value a pixel, as ink, as the mask that keeps others away, and as
+from its anchor with a value per pixel, as ink, as the mask that keeps others away, and as
 that mask widened by the margin once more, where no other dash may end.
 """
 
@@ -136,7 +136,7 @@ def _move(angle: np.ndarray, distance: float) -> np.ndarray:
 
 
 def _circle(radius: int) -> np.ndarray:
-    """The pixels of a circle, one a pixel of its length, (K, 2)."""
+    """The pixels of a circle, one per pixel of its length, (K, 2)."""
     arc = np.arange(0, 2 * np.pi, 1 / radius)
     return np.unique(np.floor(radius * _direction(arc) + NOISE).astype(int), axis=0)
 
@@ -223,7 +223,7 @@ def _pixels(images: np.ndarray, stride: int, least: int = 1) -> Pixels:
 
 
 def _room(masks: np.ndarray, settings: PathfinderSettings, frame: int) -> np.ndarray:
-    """Where the full mask of a first dash stays within the inner square."""
+    """Places at which the full mask of a first dash stays within the inner square."""
     edge = max(2 * settings.seed_distance, settings.padding)
     low, high = frame + edge, frame + settings.size - edge  # rows low ... high - 1
     centre = masks.shape[1] // 2
