@@ -111,10 +111,7 @@ def identity_factors(
 
 
 def weight_shapes(
-    tree: ModeTree,
-    mode_dims: int | Sequence[int],
-    widths: int | Sequence[int],
-    root: Root,
+    tree: ModeTree, mode_dims: int | Sequence[int], widths: int | Sequence[int], root: Root
 ) -> list[tuple[int, int] | None]:
     """Shape (R_k, R_parent(k)) of every weight matrix, None for a root of ones."""
     _checks.tree(tree)

@@ -27,12 +27,7 @@ from htfjax._types import Precision
 from htfjax.contraction.end_tensor import khatri_rao
 from htfjax.factors.layout import Layout
 from htfjax.factors.stacks import Part, Stacks, children_of, collected
-from htfjax.instruments.scaled_stacks import (
-    Scaled,
-    normalized,
-    scaled_stacks,
-    transposed,
-)
+from htfjax.instruments.scaled_stacks import Scaled, normalized, scaled_stacks, transposed
 from htfjax.trees.mode_tree import ModeTree
 
 __all__ = ["Core", "ancestors", "read_off_cores"]

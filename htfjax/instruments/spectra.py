@@ -386,10 +386,7 @@ class _Way(NamedTuple):
 
 
 def _way(
-    layout: Layout,
-    node_or_modes: int | Sequence[int],
-    accuracy: float | None,
-    method: str,
+    layout: Layout, node_or_modes: int | Sequence[int], accuracy: float | None, method: str
 ) -> _Way:
     node, modes, count = _resolve(layout, node_or_modes)
     sides = layout.sides_of(modes)

@@ -9,12 +9,13 @@ and is then not differentiated. Descent, flow and ensembles ask either by the fu
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeGuard
 
 import jax
 
 from htfjax import _checks
 from htfjax._derivatives import refuse_derivatives
+from htfjax._types import PyTree
 from htfjax.factors.stacks import freeze
 
 __all__ = [
@@ -66,19 +67,22 @@ class Carrying(NamedTuple):
       10.0
     """
 
-    trained: Any
-    carried: Any
+    trained: PyTree
+    carried: PyTree
+
+
+Gradient = tuple[tuple[jax.Array, PyTree], PyTree]  # (value, carried) and the gradient
 
 
 class OwnGradient(Protocol):
     """A loss that brings its gradient."""
 
-    def value_and_grad(self, params: Any, key: jax.Array | None, /) -> tuple:
+    def value_and_grad(self, params: PyTree, key: jax.Array | None, /) -> Gradient:
         """((value, carried), gradient)."""
         ...
 
 
-Loss = Callable[..., Any] | OwnGradient
+Loss = Callable[..., PyTree] | OwnGradient
 
 
 class ScaledGradient(NamedTuple):
@@ -94,23 +98,23 @@ class ScaledGradient(NamedTuple):
     """
 
     value: jax.Array  # ()
-    gradient: Any  # like the parameters; largest entry in [1/2, 1), or all zeros
+    gradient: PyTree  # like the parameters; largest entry in [1/2, 1), or all zeros
     log2_scale: jax.Array  # () int32
 
 
-def opened(params: Any) -> tuple[Carrying, Callable[[Carrying], Any]]:
+def opened(params: PyTree) -> tuple[Carrying, Callable[[Carrying], PyTree]]:
     """Parameters in one form, with carried = () for ordinary ones, and the way back."""
     if isinstance(params, Carrying):
         return params, lambda whole: whole
     return Carrying(params, ()), lambda whole: whole.trained
 
 
-def brings_gradient(loss: Any) -> bool:
+def brings_gradient(loss: object) -> TypeGuard[OwnGradient]:
     """Whether a loss has its own `value_and_grad`."""
     return callable(getattr(loss, "value_and_grad", None))
 
 
-def is_scaled(loss: Any) -> bool:
+def is_scaled(loss: object) -> bool:
     """Whether a loss's gradient is a mantissa, to be multiplied by a power of two.
 
     Such a loss has `scaled_value_and_grad(params, key) -> ScaledGradient`.
@@ -128,7 +132,7 @@ def check_loss(name: str, loss: Loss) -> None:
         _checks.function(name, loss)
 
 
-def value_and_grad(loss: Loss, params: Any, key: jax.Array | None = None) -> tuple:
+def value_and_grad(loss: Loss, params: PyTree, key: jax.Array | None = None) -> Gradient:
     """((value, carried), gradient) of a loss: its own, or that of `jax.value_and_grad`.
 
     Args:
@@ -143,7 +147,7 @@ def value_and_grad(loss: Loss, params: Any, key: jax.Array | None = None) -> tup
       zero at fixed nodes of factors.
 
     Raises:
-      TypeError: something else than a floating scalar; carried or gradient in another
+      TypeError: anything but a floating scalar; carried or gradient in another
         structure, shape or dtype than the parameters'.
     """
     (trained, carried), given = opened(params)
@@ -155,16 +159,18 @@ def value_and_grad(loss: Loss, params: Any, key: jax.Array | None = None) -> tup
         carries = isinstance(params, Carrying)
         scalar = _checks.scalar_valued("loss", _at_key(loss, key), aux=carries)
 
-        def pair(trained: Any) -> tuple[jax.Array, Any]:
-            found = scalar(given(Carrying(trained, carried)))
-            return found if carries else (found, ())
+        def pair(trained: PyTree) -> tuple[jax.Array, PyTree]:
+            result = scalar(given(Carrying(trained, carried)))
+            return result if carries else (result, ())
 
         (value, after), grads = jax.value_and_grad(pair, has_aux=True)(trained)
     _check_like(CARRIED, carried, after)
     return (value, after), freeze(grads)
 
 
-def value_function(loss: Any, params: Any, key: jax.Array | None) -> Callable[..., Any]:
+def value_function(
+    loss: Loss, params: PyTree, key: jax.Array | None
+) -> Callable[..., jax.Array]:
     """The value as a function of what is trained, for optimizers that search along lines.
 
     Differentiable as the loss itself is. The gradient of `value_and_grad` is not made a
@@ -173,24 +179,24 @@ def value_function(loss: Any, params: Any, key: jax.Array | None) -> Callable[..
     (_, before), given = opened(params)
 
     # Line searches hand their extra arguments to this function, or complain.
-    def value(trained: Any, *, carried: Any = None) -> jax.Array:
+    def value(trained: PyTree, *, carried: PyTree = None) -> jax.Array:
         del carried
         whole = given(Carrying(trained, before))
         if not callable(loss):
             whole = refuse_derivatives(whole, NOT_CALLABLE.format(type(loss).__name__))
             return loss.value_and_grad(whole, key)[0][0]
-        found = _at_key(loss, key)(whole)
-        return found[0] if isinstance(params, Carrying) else found
+        result = _at_key(loss, key)(whole)
+        return result[0] if isinstance(params, Carrying) else result
 
     return value
 
 
-def _at_key(loss: Any, key: jax.Array | None) -> Callable[[Any], Any]:
+def _at_key(loss: Any, key: jax.Array | None) -> Callable[[PyTree], PyTree]:
     """The loss as a function of the parameters alone."""
     return loss if key is None else lambda params: loss(params, key)
 
 
-def _own(loss: Any, params: Any, key: jax.Array | None) -> tuple:
+def _own(loss: OwnGradient, params: PyTree, key: jax.Array | None) -> Gradient:
     """((value, carried), gradient) as the loss itself gives it, in the right form."""
     found = loss.value_and_grad(params, key)
     if not (_is_pair(found) and _is_pair(found[0])):
@@ -202,18 +208,18 @@ def _own(loss: Any, params: Any, key: jax.Array | None) -> tuple:
     return found
 
 
-def _is_pair(found: Any) -> bool:
-    return isinstance(found, tuple) and len(found) == 2
+def _is_pair(value: object) -> bool:
+    return isinstance(value, tuple) and len(value) == 2
 
 
-def _check_like(message: str, wanted: Any, found: Any) -> None:
+def _check_like(message: str, wanted: PyTree, found: PyTree) -> None:
     """Two pytrees of the same structure, shapes and dtypes."""
     types = [jax.tree.map(jax.typeof, tree) for tree in (wanted, found)]
     if _looks(types[0]) != _looks(types[1]):
         raise TypeError(message.format(wanted=types[0], found=types[1]))
 
 
-def _looks(types: Any) -> tuple:
+def _looks(types: PyTree) -> tuple:
     """Structure, shapes and dtypes."""
     leaves, treedef = jax.tree.flatten(types)
     return treedef, [(leaf.shape, leaf.dtype) for leaf in leaves]

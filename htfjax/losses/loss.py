@@ -6,7 +6,7 @@ argument is traced once for all data of one shape, and `vmap` runs over data.
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,7 @@ import numpy as np
 
 from htfjax import _checks
 from htfjax._platforms import Platform, check_platform, default_platform
+from htfjax._types import Array, ArrayLike, Float, Int, Key, Numbers
 from htfjax.contraction.end_tensor import flat_end_tensor
 from htfjax.contraction.observed import DenseTargets, dense_targets
 from htfjax.contraction.plan import Plan
@@ -22,7 +23,7 @@ from htfjax.contraction.sensing import check_vectors
 from htfjax.factors.factors import AnyFactors
 from htfjax.factors.layout import Layout, layout_of
 from htfjax.factors.stacks import Stacks, opened
-from htfjax.losses.measurements import Dense, Entries, Measurement, RankOne
+from htfjax.losses.measurements import Dense, Entries, Measurement, Planning, RankOne
 from htfjax.losses.penalty import Penalty, check_data, mean_penalty, pointwise, working
 from htfjax.losses.sums import Summable
 from htfjax.trees.mode_tree import ModeTree
@@ -51,8 +52,8 @@ class ObservationLoss(Summable):
     dense: DenseTargets | None  # of entries, where comparing the whole tensor may pay
     penalty: Penalty = dataclasses.field(metadata={"static": True})
 
-    def __call__(self, factors: AnyFactors) -> jax.Array:
-        """The loss of the factors, ()."""
+    def __call__(self, factors: AnyFactors) -> Float[Array, ""]:
+        """The loss of the factors."""
         layout, stacks = opened(factors)
         if self.dense is None:
             return self.compare(self.measurement.predict(layout, stacks))
@@ -64,12 +65,12 @@ class ObservationLoss(Summable):
 
         return self.measurement.by_plan(layout, stacks, mean, masked=True)
 
-    def compare(self, predictions: jax.Array) -> jax.Array:
-        """Mean penalty on predictions (B,) minus targets."""
+    def compare(self, predictions: Float[Array, "B"]) -> Float[Array, ""]:
+        """Mean penalty on predictions minus targets."""
         return mean_penalty(self.residuals(predictions), self.penalty, self.threshold)
 
-    def residuals(self, predictions: jax.Array) -> jax.Array:
-        """Predictions minus targets, (B,), in float32 where those have 16 bits."""
+    def residuals(self, predictions: Float[Array, "B"]) -> Float[Array, "B"]:
+        """Predictions minus targets, in float32 where predictions have 16 bits."""
         if jnp.shape(predictions) != self.targets.shape:
             raise ValueError(
                 f"`measurement` predicts values of shape {jnp.shape(predictions)}, "
@@ -82,7 +83,7 @@ class ObservationLoss(Summable):
         dtype = working(predictions.dtype)
         return predictions.astype(dtype) - _checks.cast("targets", self.targets, dtype)
 
-    def take(self, rows: jax.Array) -> "ObservationLoss":
+    def take(self, rows: Int[Array, "b"]) -> "ObservationLoss":
         """The loss on some of its observations."""
         return dataclasses.replace(
             self,
@@ -109,8 +110,8 @@ class MinibatchLoss(Summable):
     loss: ObservationLoss
     batch_size: int = dataclasses.field(metadata={"static": True})
 
-    def __call__(self, factors: AnyFactors, key: jax.Array) -> jax.Array:
-        """The loss on the observations that `key` draws, ()."""
+    def __call__(self, factors: AnyFactors, key: Key[Array, ""]) -> Float[Array, ""]:
+        """The loss on the observations that `key` draws."""
         return self.drawn(key)(factors)
 
     def drawn(self, key: Any) -> ObservationLoss:
@@ -122,7 +123,11 @@ class MinibatchLoss(Summable):
 
 
 def observation_loss(
-    measurement: Measurement, targets: Any, *, penalty: Penalty = "l2", threshold: Any = 1.0
+    measurement: Measurement,
+    targets: Numbers,
+    *,
+    penalty: Penalty = "l2",
+    threshold: ArrayLike = 1.0,
 ) -> ObservationLoss:
     """Mean over b of penalty(predictions_b - y_b), for any measurement.
 
@@ -172,12 +177,12 @@ def observation_loss(
 def completion_loss(
     tree: ModeTree,
     mode_dims: int | Sequence[int],
-    indices: Any,
-    targets: Any,
+    indices: Numbers,
+    targets: Numbers,
     *,
     penalty: Penalty = "l2",
-    threshold: Any = 1.0,
-    plan: Literal["auto", "exact"] | Plan = "auto",
+    threshold: ArrayLike = 1.0,
+    plan: Planning | Plan = "auto",
     platform: Platform | None = None,
 ) -> ObservationLoss:
     """Completion: mean over b of penalty(W[i_b] - y_b), no factor 1/2.
@@ -227,11 +232,11 @@ def completion_loss(
 
 
 def sensing_loss(
-    vectors: Sequence[Any] | jax.Array,
-    targets: Any,
+    vectors: Numbers,
+    targets: Numbers,
     *,
     penalty: Penalty = "l2",
-    threshold: Any = 1.0,
+    threshold: ArrayLike = 1.0,
 ) -> ObservationLoss:
     """Rank-one sensing: mean over b of penalty(<W, x_b^0 (x) ... (x) x_b^{N-1}> - y_b).
 
@@ -269,7 +274,11 @@ def sensing_loss(
 
 
 def matrix_sensing_loss(
-    matrices: Any, targets: Any, *, penalty: Penalty = "l2", threshold: Any = 1.0
+    matrices: Numbers,
+    targets: Numbers,
+    *,
+    penalty: Penalty = "l2",
+    threshold: ArrayLike = 1.0,
 ) -> ObservationLoss:
     """Matrix sensing: mean over b of penalty(<W, A_b> - y_b) for factors of order 2.
 
@@ -359,11 +368,11 @@ def loss_plan(
     return plans[named or loss.measurement.platform or default_platform()]
 
 
-def residuals(loss: ObservationLoss, factors: AnyFactors) -> jax.Array:
+def residuals(loss: ObservationLoss, factors: AnyFactors) -> Float[Array, "B"]:
     """Predicted minus target values of an observation loss.
 
     Returns:
-      (B,), dtype of the factors, float32 where that has 16 bits.
+      In the dtype of the factors, float32 where that has 16 bits.
 
     Raises:
       TypeError: `loss` is not an observation loss.
@@ -380,7 +389,7 @@ def residuals(loss: ObservationLoss, factors: AnyFactors) -> jax.Array:
     return loss.residuals(loss.measurement.predict(*opened(factors)))
 
 
-def _check_axes(vectors: Any, targets: Any) -> None:
+def _check_axes(vectors: tuple[jax.Array, ...] | jax.Array, targets: Numbers) -> None:
     """No single array whose first axis, not the second, is as long as the targets."""
     if isinstance(vectors, tuple):
         return
@@ -392,7 +401,7 @@ def _check_axes(vectors: Any, targets: Any) -> None:
         )
 
 
-def _check_observation_loss(loss: Any) -> None:
+def _check_observation_loss(loss: object) -> None:
     if not isinstance(loss, ObservationLoss):
         raise TypeError(
             f"`loss` must be an observation loss, got {type(loss).__name__}; make one with "

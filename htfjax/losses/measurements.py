@@ -7,13 +7,14 @@ its B observations. `observation_loss` makes a loss of one and of targets.
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol, get_args
 
 import jax
 import jax.numpy as jnp
 
 from htfjax import _checks
 from htfjax._platforms import PLATFORMS, Platform, by_platform, check_platform
+from htfjax._types import Array, Float, Int, Numbers
 from htfjax.contraction import observed
 from htfjax.contraction.end_tensor import contracted
 from htfjax.contraction.entries import check_indices
@@ -25,7 +26,9 @@ from htfjax.factors.layout import Layout
 from htfjax.factors.stacks import Stacks
 from htfjax.trees.mode_tree import ModeTree
 
-__all__ = ["Dense", "Entries", "Measurement", "RankOne"]
+__all__ = ["Dense", "Entries", "Measurement", "Planning", "RankOne"]
+
+Planning = Literal["auto", "exact"]  # how a plan for entries is found
 
 
 class Measurement(Protocol):
@@ -51,13 +54,13 @@ class Measurement(Protocol):
       (1.0, [-1.0, 1.0])
     """
 
-    def predict(self, layout: Layout, stacks: Stacks) -> jax.Array:
-        """Values (B,) of the factors with this layout and these stacks, linear in the end
+    def predict(self, layout: Layout, stacks: Stacks) -> Float[Array, "B"]:
+        """Values of the factors with this layout and these stacks, linear in the end
         tensor for `scaled_loss`."""
         ...
 
-    def take(self, rows: jax.Array) -> "Measurement":
-        """The measurement of some observations, rows (b,) int."""
+    def take(self, rows: Int[Array, "b"]) -> "Measurement":
+        """The measurement of some observations."""
         ...
 
 
@@ -78,9 +81,9 @@ class Entries:
         cls,
         tree: ModeTree,
         mode_dims: int | Sequence[int],
-        indices: Any,
+        indices: Numbers,
         *,
-        plan: Literal["auto", "exact"] | Plan = "auto",
+        plan: Planning | Plan = "auto",
         platform: Platform | None = None,
     ) -> "Entries":
         """The entries at some indices.
@@ -90,25 +93,25 @@ class Entries:
         _checks.tree(tree)
         dims = _checks.mode_dims(tree.order, mode_dims)
         named = None if platform is None else check_platform(platform, ADVICE)
-        indices = check_indices(indices, dims)
+        checked = check_indices(indices, dims)
         if isinstance(plan, Plan):
-            _check_plan(plan, tree, dims, indices.shape[0])
+            _check_plan(plan, tree, dims, checked.shape[0])
             exact, own = "dedup" in plan.routes, plan
         else:
-            _checks.one_of("plan", plan, ("auto", "exact"))
+            _checks.one_of("plan", plan, get_args(Planning))
             exact, own = plan == "exact", None
-        maps = observed.distinct_rows(tree, indices) if exact else None
-        return cls(indices, maps, tree, dims, own, named)
+        maps = observed.distinct_rows(tree, checked) if exact else None
+        return cls(checked, maps, tree, dims, own, named)
 
-    def predict(self, layout: Layout, stacks: Stacks) -> jax.Array:
-        """The entries, (B,)."""
+    def predict(self, layout: Layout, stacks: Stacks) -> Float[Array, "B"]:
+        """The entries."""
 
         def read(plan: Plan, stacks: Stacks) -> jax.Array:
             return self.read(plan, layout, stacks)
 
         return self.by_plan(layout, stacks, read)
 
-    def take(self, rows: jax.Array) -> "Entries":
+    def take(self, rows: Int[Array, "b"]) -> "Entries":
         """Some of the entries; what was prepared for all of them is not for a part."""
         return dataclasses.replace(
             self, indices=self.indices[rows], distinct=None, plan=None
@@ -165,12 +168,12 @@ class RankOne:
 
     vectors: tuple[jax.Array, ...] | jax.Array  # N arrays (B, D_n), or (N, B, D)
 
-    def predict(self, layout: Layout, stacks: Stacks) -> jax.Array:
-        """The inner products, (B,)."""
+    def predict(self, layout: Layout, stacks: Stacks) -> Float[Array, "B"]:
+        """The inner products."""
         held = check_vectors(self.vectors, layout.dims, layout.dtype)
         return sensed(layout, stacks, held)
 
-    def take(self, rows: jax.Array) -> "RankOne":
+    def take(self, rows: Int[Array, "b"]) -> "RankOne":
         """Some of the rank-one tensors."""
         if isinstance(self.vectors, tuple):
             return RankOne(tuple(x[rows] for x in self.vectors))
@@ -184,8 +187,8 @@ class Dense:
 
     matrices: jax.Array  # (B, D_0, D_1)
 
-    def predict(self, layout: Layout, stacks: Stacks) -> jax.Array:
-        """The inner products, (B,)."""
+    def predict(self, layout: Layout, stacks: Stacks) -> Float[Array, "B"]:
+        """The inner products."""
         held = _checks.floating("matrices", self.matrices, layout.dtype)
         if layout.dims != held.shape[1:]:
             raise ValueError(
@@ -196,7 +199,7 @@ class Dense:
         rows = held.reshape(-1, matrix.size)
         return jnp.matmul(rows, matrix.reshape(-1), precision="highest")
 
-    def take(self, rows: jax.Array) -> "Dense":
+    def take(self, rows: Int[Array, "b"]) -> "Dense":
         """Some of the matrices."""
         return Dense(self.matrices[rows])
 

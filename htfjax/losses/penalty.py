@@ -1,12 +1,13 @@
-"""What a residual costs, and which data a loss accepts."""
+"""Penalties on residuals (l2, l1, Huber), and the checks of a loss's data."""
 
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from htfjax import _checks
+from htfjax._types import Array, ArrayLike, DTypeLike, Float, Numbers
 
 __all__ = ["Penalty", "check_data", "mean_penalty", "penalize", "pointwise", "working"]
 
@@ -14,7 +15,9 @@ Penalty = Literal["l2", "l1", "huber"]
 PENALTIES = get_args(Penalty)
 
 
-def penalize(x: Any, penalty: Penalty = "l2", threshold: Any = 1.0) -> jax.Array:
+def penalize(
+    x: Numbers, penalty: Penalty = "l2", threshold: ArrayLike = 1.0
+) -> Float[Array, ""]:
     """Mean of penalty(x) over residuals x: "l2", "l1" or "huber" (`completion_loss`).
 
     Args:
@@ -30,20 +33,20 @@ def penalize(x: Any, penalty: Penalty = "l2", threshold: Any = 1.0) -> jax.Array
       >>> float(htf.penalize(jnp.array([3.0, 0.5]), "huber", 1.0))
       1.3125
     """
-    x = _checks.floating("x", x)
-    if not x.size:
+    checked = _checks.floating("x", x)
+    if not checked.size:
         raise ValueError("`x` is empty: a mean needs at least one residual.")
     _checks.one_of("penalty", penalty, PENALTIES)
     _checks.positive("threshold", threshold, strict=True)
-    return mean_penalty(x, penalty, threshold)
+    return mean_penalty(checked, penalty, threshold)
 
 
-def mean_penalty(x: jax.Array, penalty: str, threshold: Any) -> jax.Array:
+def mean_penalty(x: jax.Array, penalty: Penalty, threshold: ArrayLike) -> jax.Array:
     """Mean of penalty(x) over checked residuals."""
     return jnp.mean(pointwise(x, penalty, threshold))
 
 
-def pointwise(x: jax.Array, penalty: str, threshold: Any) -> jax.Array:
+def pointwise(x: jax.Array, penalty: Penalty, threshold: ArrayLike) -> jax.Array:
     """penalty(x) of every residual."""
     if penalty == "l2":
         return jnp.square(x)
@@ -55,25 +58,25 @@ def pointwise(x: jax.Array, penalty: str, threshold: Any) -> jax.Array:
 
 
 def check_data(
-    targets: Any, count: int, penalty: str, threshold: Any
+    targets: Numbers, count: int, penalty: str, threshold: ArrayLike
 ) -> tuple[jax.Array, jax.Array]:
     """Targets (count,) and threshold of a loss, checked where they can be seen."""
     _checks.one_of("penalty", penalty, PENALTIES)
     scale = _checks.scalar(
         "threshold", threshold, jnp.result_type(float), least=0, strict=True
     )
-    found = _checks.real_array("targets", targets)
-    if np.shape(found) != (count,):
+    array = _checks.real_array("targets", targets)
+    if np.shape(array) != (count,):
         raise ValueError(
-            f"`targets` has shape {np.shape(found)}, expected ({count},): one value "
+            f"`targets` has shape {np.shape(array)}, expected ({count},): one value "
             "for each observation."
         )
     if count == 0:
         raise ValueError("`targets` is empty: a loss needs at least one observation.")
-    return _checks.finite("targets", found), scale
+    return _checks.finite("targets", array), scale
 
 
-def working(dtype: Any) -> np.dtype:
+def working(dtype: DTypeLike) -> np.dtype:
     """The dtype of residuals of factors: float32 for those of half precision.
 
     Sums over many values, and counts, are not held by 16 bits.

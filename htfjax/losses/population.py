@@ -1,16 +1,16 @@
-"""The loss of infinitely many observations: the exact distance to a target."""
+"""Population loss: that of infinitely many observations, the exact distance to a target."""
 
 import dataclasses
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
 
 from htfjax import _checks, _numerics
+from htfjax._types import Array, Float
 from htfjax.factors.factors import AnyFactors
 from htfjax.factors.layout import layout_of
 from htfjax.factors.stacks import alike
-from htfjax.instruments.inner import METHODS, check_pair, scaled_squared_distance
+from htfjax.instruments.inner import METHODS, Method, check_pair, scaled_squared_distance
 from htfjax.losses.sums import Summable
 
 __all__ = ["PopulationLoss", "population_loss"]
@@ -22,10 +22,10 @@ class PopulationLoss(Summable):
     """Mean squared error over all entries; made by `population_loss`."""
 
     target: AnyFactors
-    method: Literal["gram", "qr"] = dataclasses.field(metadata={"static": True})
+    method: Method = dataclasses.field(metadata={"static": True})
 
-    def __call__(self, factors: AnyFactors) -> jax.Array:
-        """The loss of the factors, ()."""
+    def __call__(self, factors: AnyFactors) -> Float[Array, ""]:
+        """The loss of the factors."""
         layout = layout_of(factors)
         dtype = layout.dtype
         target = jax.tree.map(
@@ -40,9 +40,7 @@ class PopulationLoss(Summable):
         return _numerics.shifted(mean, exponent - jnp.int32(bits))
 
 
-def population_loss(
-    target_factors: AnyFactors, method: Literal["gram", "qr"] = "gram"
-) -> PopulationLoss:
+def population_loss(target_factors: AnyFactors, method: Method = "gram") -> PopulationLoss:
     """Infinite data: ||W - W*||_F^2 / prod_n D_n, without either tensor.
 
     The completion loss with every entry observed once, and the limit of many uniformly

@@ -1,22 +1,17 @@
-"""Which part of a tensor is measured, and by what."""
+"""Random observations: entries, rank-one and matrix measurements."""
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from htfjax import _checks
+from htfjax._types import Array, DTypeLike, Float, Int, Key, Numbers
 from htfjax.contraction.entries import check_indices
 
-__all__ = [
-    "random_indices",
-    "random_matrices",
-    "random_vectors",
-    "unobserved_indices",
-]
+__all__ = ["random_indices", "random_matrices", "random_vectors", "unobserved_indices"]
 
 # Up to the first size all entries are permuted; up to the second, entries are drawn and
 # repetitions replaced; beyond, repetitions are too rare to shun.
@@ -25,8 +20,11 @@ LARGEST_DISTINCT = 2**30
 
 
 def random_indices(
-    key: jax.Array, mode_dims: int | Sequence[int], count: int, order: int | None = None
-) -> jax.Array:
+    key: Key[Array, ""],
+    mode_dims: int | Sequence[int],
+    count: int,
+    order: int | None = None,
+) -> Int[Array, "B N"]:
     """Uniformly random entries of a tensor, without repetition.
 
     Tensors of more than 2**30 entries are sampled mode by mode, where a repetition is
@@ -39,7 +37,7 @@ def random_indices(
       order: number of modes when `mode_dims` is one int.
 
     Returns:
-      (count, N) int32.
+      `count` of them, int32.
 
     Raises:
       TypeError: a key that is not a typed key, counts that are not integers.
@@ -76,8 +74,10 @@ def random_indices(
     return jnp.stack(jnp.unravel_index(chosen, dims), axis=1).astype(jnp.int32)
 
 
-def unobserved_indices(indices: Any, mode_dims: int | Sequence[int]) -> np.ndarray:
-    """All entries of a tensor that are not among `indices`, in C order, (M, N) int32.
+def unobserved_indices(
+    indices: Numbers, mode_dims: int | Sequence[int]
+) -> Int[np.ndarray, "M N"]:
+    """All entries of a tensor that are not among `indices`, in C order, int32.
 
     Args:
       indices: (B, N) integers.
@@ -92,28 +92,28 @@ def unobserved_indices(indices: Any, mode_dims: int | Sequence[int]) -> np.ndarr
       >>> htf.unobserved_indices([[0, 0], [1, 1]], (2, 2)).tolist()
       [[0, 1], [1, 0]]
     """
-    found = _checks.integer_array("indices", indices)
-    if not _checks.concrete(found):
+    listed = _checks.integer_array("indices", indices)
+    if not _checks.concrete(listed):
         raise TypeError("`indices` must be concrete: how many are left depends on them.")
-    order = found.shape[1] if found.ndim == 2 else None
+    order = listed.shape[1] if listed.ndim == 2 else None
     dims = _dims(mode_dims, order if _is_one(mode_dims) else None)
     size = math.prod(dims)
     if size > LARGEST_DISTINCT:
         raise ValueError(f"`mode_dims={dims}` has {size} entries, too many to list.")
     free = np.ones(dims, bool)
-    if found.size:
-        free[tuple(np.asarray(check_indices(found, dims)).T)] = False
+    if listed.size:
+        free[tuple(np.asarray(check_indices(listed, dims)).T)] = False
     return np.argwhere(free).astype(np.int32)
 
 
 def random_vectors(
-    key: jax.Array,
+    key: Key[Array, ""],
     mode_dims: int | Sequence[int],
     count: int,
-    dtype: Any = None,
+    dtype: DTypeLike | None = None,
     *,
     order: int | None = None,
-) -> tuple[jax.Array, ...]:
+) -> tuple[Float[Array, "B D_n"], ...]:
     """Gaussian rank-one measurements with E <x^0 (x) ... , W>^2 = ||W||^2 / prod D.
 
     Entries are N(0, 1) times (prod D)^(-1/(2N)).
@@ -126,7 +126,7 @@ def random_vectors(
       order: number of modes when `mode_dims` is one int.
 
     Returns:
-      N arrays (count, D_n).
+      One array per mode, of `count` vectors.
 
     Raises:
       TypeError, ValueError: a key that is not a typed key, bad dimensions, count below 1.
@@ -152,12 +152,15 @@ def random_vectors(
 
 
 def random_matrices(
-    key: jax.Array, mode_dims: int | Sequence[int], count: int, dtype: Any = None
-) -> jax.Array:
+    key: Key[Array, ""],
+    mode_dims: int | Sequence[int],
+    count: int,
+    dtype: DTypeLike | None = None,
+) -> Float[Array, "B D_0 D_1"]:
     """Gaussian matrices over sqrt(D_0 D_1): E <A, W>^2 = ||W||^2 / (D_0 D_1).
 
     Returns:
-      (count, D_0, D_1).
+      `count` of them.
 
     Raises:
       TypeError, ValueError: a key that is not a typed key, bad dimensions, count below 1.
@@ -189,7 +192,7 @@ def _draw_distinct(key: jax.Array, size: int, count: int) -> jax.Array:
     return jnp.asarray(drawn[:count])
 
 
-def _dims(mode_dims: Any, order: int | None) -> tuple[int, ...]:
+def _dims(mode_dims: int | Sequence[int], order: int | None) -> tuple[int, ...]:
     """One dimension per mode, where only `order` may say how many modes there are."""
     if not _is_one(mode_dims):
         count = len(_checks.as_sequence(mode_dims))
@@ -206,7 +209,7 @@ def _dims(mode_dims: Any, order: int | None) -> tuple[int, ...]:
     return (dim,) * _checks.at_least("order", order, 1)
 
 
-def _is_one(mode_dims: Any) -> bool:
-    """Whether `mode_dims` is no list: one dimension for all modes, or something wrong."""
-    found = _checks.as_sequence(mode_dims)
-    return not isinstance(found, Sequence) or isinstance(found, str | bytes)
+def _is_one(mode_dims: object) -> bool:
+    """Whether `mode_dims` is one dimension for all modes, or nothing that it may be."""
+    dims = _checks.as_sequence(mode_dims)
+    return not isinstance(dims, Sequence) or isinstance(dims, str | bytes)

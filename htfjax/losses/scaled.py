@@ -1,4 +1,5 @@
-"""Small factors at high order: values and gradients as mantissas with a power of two.
+"""Scaled values and gradients, mantissas with a power of two, for small factors at high
+order.
 
 Entries of the end tensor scale as std^(number of matrices): order 16 at std 1e-2 is
 1e-62, which float32 cannot hold. Powers of two taken out of every matrix and put back at
@@ -8,32 +9,27 @@ the end keep all of it in range: exactly, since multiplying by them does not rou
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from htfjax import _numerics
 from htfjax._derivatives import refuse_derivatives
+from htfjax._types import Array, Float, Key
 from htfjax.factors.factors import AnyFactors
 from htfjax.factors.grouping import ungroup
 from htfjax.factors.layout import Layout, layout_of
 from htfjax.factors.stacks import Stacks, alike, children_of, closed, opened
 from htfjax.instruments.gram import log2_squares, scaled_inner_product
-from htfjax.instruments.scaled_stacks import normalized
-from htfjax.losses.gradient import ScaledGradient
+from htfjax.instruments.scaled_stacks import Scaled, normalized
+from htfjax.losses.gradient import Gradient, ScaledGradient
 from htfjax.losses.loss import MinibatchLoss, ObservationLoss
 from htfjax.losses.penalty import working
 from htfjax.losses.population import PopulationLoss, split_integer
 from htfjax.losses.sums import Summable
 
-__all__ = [
-    "Magnitude",
-    "ScaledLoss",
-    "magnitude",
-    "scaled_loss",
-    "scaled_value_and_grad",
-]
+__all__ = ["Magnitude", "ScaledLoss", "magnitude", "scaled_loss", "scaled_value_and_grad"]
 
 NO_DERIVATIVE = (
     "`scaled_loss` has a value but no derivative: its gradient is a mantissa, 2^-k times "
@@ -84,8 +80,10 @@ class ScaledLoss(Summable):
     loss: Loss | MinibatchLoss
     is_scaled: ClassVar[bool] = True
 
-    def __call__(self, factors: AnyFactors, key: jax.Array | None = None) -> jax.Array:
-        """The loss of the factors, (); not to be differentiated.
+    def __call__(
+        self, factors: AnyFactors, key: Key[Array, ""] | None = None
+    ) -> Float[Array, ""]:
+        """The loss of the factors; not to be differentiated.
 
         Raises:
           NotImplementedError: under `jax.grad` and the like.
@@ -94,7 +92,7 @@ class ScaledLoss(Summable):
         kept = refuse_derivatives(factors, NO_DERIVATIVE)
         return self.scaled_value_and_grad(kept, key).value
 
-    def value_and_grad(self, factors: AnyFactors, key: jax.Array | None = None) -> tuple:
+    def value_and_grad(self, factors: AnyFactors, key: jax.Array | None = None) -> Gradient:
         """((value, ()), gradient 2^-k)."""
         found = self.scaled_value_and_grad(factors, key)
         return (found.value, ()), found.gradient
@@ -237,7 +235,9 @@ def scaled_loss(loss: Loss | MinibatchLoss) -> ScaledLoss:
     return ScaledLoss(loss)
 
 
-def _like(factors: AnyFactors, layout: Layout, stacks: Sequence[Any]) -> AnyFactors:
+def _like(
+    factors: AnyFactors, layout: Layout, stacks: Sequence[jax.Array | None]
+) -> AnyFactors:
     """Stacks of equal nodes as factors of the kind given."""
     found = closed(layout, stacks)
     return found if layout_of(factors).grouped else ungroup(found)
@@ -247,7 +247,7 @@ def _common_scale(
     layout: Layout, slopes: Stacks, powers: list[jax.Array], total: jax.Array
 ) -> tuple[Stacks, jax.Array]:
     """Slopes 2^(total - power) as mantissas with one exponent; zeros for fixed nodes."""
-    scaled: list[Any] = [None] * len(powers)
+    scaled: list[Scaled | None] = [None] * len(powers)
     for g, (nodes, stack) in enumerate(zip(layout.groups, slopes, strict=True)):
         if layout.trained[nodes[0]]:
             mantissas, exponents = normalized(stack)
@@ -317,10 +317,7 @@ def _observed_slopes(
 
 
 def _population_slopes(
-    loss: PopulationLoss,
-    factors: AnyFactors,
-    small: AnyFactors,
-    total: jax.Array,
+    loss: PopulationLoss, factors: AnyFactors, small: AnyFactors, total: jax.Array
 ) -> tuple[jax.Array, AnyFactors, jax.Array]:
     """Loss, slopes of 2^total <V, V> - 2 <V, W*> over prod D, and their exponent."""
     dtype = layout_of(factors).dtype

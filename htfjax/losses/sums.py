@@ -3,15 +3,17 @@
 import dataclasses
 import functools
 import inspect
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 
 from htfjax import _checks, _numerics
+from htfjax._types import Array, ArrayLike, Float, Key, PyTree
 from htfjax.losses.gradient import (
     Carrying,
+    Gradient,
     ScaledGradient,
     brings_gradient,
     is_scaled,
@@ -19,6 +21,9 @@ from htfjax.losses.gradient import (
 )
 
 __all__ = ["SumLoss", "Summable"]
+
+Tree = TypeVar("Tree")  # a pytree of arrays
+Term = tuple[Any, Any]  # a loss and its weight, a number
 
 
 class Summable:
@@ -30,7 +35,7 @@ class Summable:
 
     __array_ufunc__ = None  # NumPy's numbers leave the multiplication to the loss
 
-    def __add__(self, other: Any) -> "SumLoss":
+    def __add__(self, other: object) -> "SumLoss":
         """The sum."""
         if not (callable(other) or brings_gradient(other)):
             return NotImplemented
@@ -38,7 +43,7 @@ class Summable:
 
     __radd__ = __add__
 
-    def __mul__(self, factor: Any) -> "SumLoss":
+    def __mul__(self, factor: ArrayLike) -> "SumLoss":
         """The multiple."""
         if callable(factor):
             return NotImplemented
@@ -57,21 +62,23 @@ class SumLoss(Summable):
     power of two before they are added.
     """
 
-    terms: tuple[tuple[Any, Any], ...]  # loss and weight
+    terms: tuple[Term, ...]
 
     @property
     def is_scaled(self) -> bool:
         """Whether the gradient is a mantissa."""
         return any(is_scaled(loss) for loss, _ in self.terms)
 
-    def __call__(self, params: Any, key: jax.Array | None = None) -> jax.Array:
-        """The weighted sum of the values, ()."""
+    def __call__(
+        self, params: PyTree, key: Key[Array, ""] | None = None
+    ) -> Float[Array, ""]:
+        """The weighted sum of the values."""
         return _sum(
             _times(weight, _checks.scalar_valued("loss", loss)(params, *_keys(loss, key)))
             for loss, weight in self.terms
         )
 
-    def value_and_grad(self, params: Any, key: jax.Array | None = None) -> tuple:
+    def value_and_grad(self, params: PyTree, key: jax.Array | None = None) -> Gradient:
         """((value, ()), gradient), the latter times a power of two if `is_scaled`."""
         if self.is_scaled:
             found = self.scaled_value_and_grad(params, key)
@@ -81,7 +88,7 @@ class SumLoss(Summable):
         return (_sum(part.value for part in parts), ()), gradient
 
     def scaled_value_and_grad(
-        self, params: Any, key: jax.Array | None = None
+        self, params: PyTree, key: jax.Array | None = None
     ) -> ScaledGradient:
         """Value, and gradient as a mantissa with one power of two for all terms."""
         parts = [_part(*term, params, key) for term in self.terms]
@@ -97,7 +104,7 @@ class SumLoss(Summable):
 ZERO = -(2**29)
 
 
-def _terms(loss: Any) -> tuple[tuple[Any, Any], ...]:
+def _terms(loss: object) -> tuple[Term, ...]:
     """Losses and weights of what is added; functions as pytrees without leaves."""
     if isinstance(loss, SumLoss):
         return loss.terms
@@ -106,7 +113,9 @@ def _terms(loss: Any) -> tuple[tuple[Any, Any], ...]:
     return ((loss, 1.0),)
 
 
-def _part(loss: Any, weight: Any, params: Any, key: jax.Array | None) -> ScaledGradient:
+def _part(
+    loss: Any, weight: ArrayLike, params: PyTree, key: jax.Array | None
+) -> ScaledGradient:
     """Value and gradient of a term, times its weight; exponent 0 unless it is scaled."""
     if is_scaled(loss):
         value, gradient, exponent = loss.scaled_value_and_grad(params, key)
@@ -122,27 +131,27 @@ def _part(loss: Any, weight: Any, params: Any, key: jax.Array | None) -> ScaledG
     return ScaledGradient(_times(weight, value), _times(weight, gradient), exponent)
 
 
-def _keys(loss: Any, key: jax.Array | None) -> tuple:
+def _keys(loss: Callable, key: jax.Array | None) -> tuple:
     """The key, for a term with a parameter of that name."""
     return (key,) if key is not None and "key" in inspect.signature(loss).parameters else ()
 
 
-def _times(weight: Any, tree: Any) -> Any:
+def _times(weight: ArrayLike, tree: Tree) -> Tree:
     return jax.tree.map(lambda x: jnp.asarray(weight, x.dtype) * x, tree)
 
 
-def _sum(trees: Iterable[Any]) -> Any:
+def _sum(trees: Iterable[Tree]) -> Tree:
     """The sum, in the dtypes of the first."""
     return functools.reduce(
         lambda a, b: jax.tree.map(lambda x, y: x + y.astype(x.dtype), a, b), trees
     )
 
 
-def _shift(gradient: Any, exponent: jax.Array) -> Any:
+def _shift(gradient: Tree, exponent: jax.Array) -> Tree:
     return jax.tree.map(lambda g: _numerics.shifted(g, exponent), gradient)
 
 
-def _normalized(gradient: Any, exponent: jax.Array) -> tuple[Any, jax.Array]:
+def _normalized(gradient: Tree, exponent: jax.Array) -> tuple[Tree, jax.Array]:
     """The same with its largest entry in [1/2, 1), and its exponent."""
     tops = [jnp.max(jnp.abs(g), initial=0) for g in jax.tree.leaves(gradient)]
     _, more = _numerics.normalized(top := jnp.max(jnp.stack(tops)))

@@ -1,13 +1,13 @@
-"""Long descents in chunks: between them one can look, save, stop and go on."""
+"""Descent in chunks, between which one can look, save, stop and go on."""
 
+import functools
 import itertools
 from collections.abc import Callable, Iterator
-from typing import Any
 
-import jax
 import optax
 
 from htfjax import _checks
+from htfjax._types import Array, Key, Params
 from htfjax.losses.gradient import Loss, check_loss
 from htfjax.motion.descent import DescentState, check_state, continue_descent
 from htfjax.motion.trajectory import Observed, Trajectory
@@ -16,16 +16,16 @@ __all__ = ["chunk_lengths", "descend_in_chunks"]
 
 
 def descend_in_chunks(
-    state: DescentState,
+    state: DescentState[Params],
     loss: Loss,
     optimizer: optax.GradientTransformation,
     *,
     until_step: int,
     record_every: int,
     chunk_steps: int,
-    observe: Callable[[Any], Observed] | None = None,
-    key: jax.Array | None = None,
-) -> Iterator[tuple[DescentState, Trajectory[Observed, None]]]:
+    observe: Callable[[Params], Observed] | None = None,
+    key: Key[Array, ""] | None = None,
+) -> Iterator[tuple[DescentState[Params], Trajectory[Observed, None]]]:
     """Descent until step `until_step`, yielding the state and the records of each chunk.
 
     Chunks end at multiples of `chunk_steps`, counted from step 0, so a resumed run has
@@ -62,29 +62,21 @@ def descend_in_chunks(
     if key is not None:
         _checks.key("key", key)
     lengths = chunk_lengths(int(state.step), until_step, record_every, chunk_steps)
-    return _chunks(lengths, state, loss, optimizer, record_every, observe, key)
+    advance = functools.partial(
+        continue_descent, loss=loss, optimizer=optimizer, record_every=record_every,
+        observe=observe, key=key,
+    )  # fmt: skip
+    return _chunks(lengths, state, advance)
 
 
 def _chunks(
     lengths: list[int],
-    state: DescentState,
-    loss: Loss,
-    optimizer: optax.GradientTransformation,
-    record_every: int,
-    observe: Callable[[Any], Observed] | None,
-    key: jax.Array | None,
-) -> Iterator[tuple[DescentState, Trajectory[Observed, None]]]:
+    state: DescentState[Params],
+    advance: Callable[..., tuple[DescentState[Params], Trajectory[Observed, None]]],
+) -> Iterator[tuple[DescentState[Params], Trajectory[Observed, None]]]:
     """The chunks of `descend_in_chunks`, whose arguments are checked before the first."""
     for length in lengths:
-        state, piece = continue_descent(
-            state,
-            loss,
-            optimizer,
-            num_steps=length,
-            record_every=record_every,
-            observe=observe,
-            key=key,
-        )
+        state, piece = advance(state, num_steps=length)
         yield state, piece
 
 

@@ -1,26 +1,28 @@
-"""The clocks that a flow can be run on: natural time, arc length, rescaled time."""
+"""Clocks that a flow can be run on: natural time, arc length, rescaled time."""
 
-from typing import Any
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
 
 from htfjax import _numerics
+from htfjax._types import PyTree
 from htfjax.factors.factors import AnyFactors
 from htfjax.factors.stacks import opened
 
-__all__ = ["CLOCKS", "rates", "rescaled_unit"]
+__all__ = ["CLOCKS", "Clock", "rates", "rescaled_unit"]
 
-CLOCKS = ("time", "arc", "rescaled")
+Clock = Literal["time", "arc", "rescaled"]
+CLOCKS = get_args(Clock)
 
 
-def rescaled_unit(params: Any) -> jax.Array:
+def rescaled_unit(params: PyTree) -> jax.Array:
     """s^-(m-2): natural time per unit of rescaled time, s the RMS weight, m arrays.
 
     The time in which small weights leave zero grows like this unit where all m arrays
     start at one scale and multiply (law F10: m > 2, degree m). On the rescaled clock the
     transitions of starts that differ by such a scale alone then line up, up to corrections
-    that vanish with the scale. It is a unit of time, one number for a run: it does not
+    that vanish with the scale. It is a unit of time, one number per run: it does not
     follow the weights as they grow, and it is one for m <= 2, where escape is exponential.
 
     Args:
@@ -44,7 +46,9 @@ def rescaled_unit(params: Any) -> jax.Array:
     return jnp.where(still, 1, jnp.where(still, 1, rms) ** (-max(power, 0)))
 
 
-def rates(clock: str, grad_norm: jax.Array, unit: jax.Array) -> tuple[Any, Any]:
+def rates(
+    clock: Clock, grad_norm: jax.Array, unit: jax.Array
+) -> tuple[jax.Array, jax.Array]:
     """d time / d clock, and d (the other clock) / d clock.
 
     The other clock is natural time for "arc" and arc length for the rest. At a critical

@@ -5,7 +5,7 @@ Mathematics: docs/mathematics/descent.md.
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ from jax import lax
 
 from htfjax import _callables, _checks, _numerics
 from htfjax._callables import Rebuild
+from htfjax._types import Array, ArrayLike, Key, Params, PyTree
 from htfjax.factors.stacks import freeze
 from htfjax.losses.gradient import (
     Carrying,
@@ -26,18 +27,13 @@ from htfjax.losses.gradient import (
 )
 from htfjax.motion.trajectory import Observed, Trajectory
 
-__all__ = [
-    "DescentState",
-    "continue_descent",
-    "descend",
-    "start_descent",
-]
+__all__ = ["DescentState", "continue_descent", "descend", "start_descent"]
 
 
 MOST_STEPS = np.iinfo(np.int32).max  # steps are counted in int32
 
 
-class DescentState(NamedTuple):
+class DescentState(NamedTuple, Generic[Params]):
     """What descent carries from step to step: a pytree.
 
     Example:
@@ -47,12 +43,14 @@ class DescentState(NamedTuple):
       (True, (3,))
     """
 
-    params: Any
-    opt_state: Any
+    params: Params
+    opt_state: PyTree
     step: jax.Array  # () int32, updates made so far
 
 
-def start_descent(params: Any, optimizer: optax.GradientTransformation) -> DescentState:
+def start_descent(
+    params: Params, optimizer: optax.GradientTransformation
+) -> DescentState[Params]:
     """The state before the first step.
 
     Args:
@@ -74,15 +72,15 @@ def start_descent(params: Any, optimizer: optax.GradientTransformation) -> Desce
 
 
 def continue_descent(
-    state: DescentState,
+    state: DescentState[Params],
     loss: Loss,
     optimizer: optax.GradientTransformation,
     *,
     num_steps: int,
     record_every: int,
-    observe: Callable[[Any], Observed] | None = None,
-    key: jax.Array | None = None,
-) -> tuple[DescentState, Trajectory[Observed, None]]:
+    observe: Callable[[Params], Observed] | None = None,
+    key: Key[Array, ""] | None = None,
+) -> tuple[DescentState[Params], Trajectory[Observed, None]]:
     """A chunk of descent: params <- params + update(grad loss), `num_steps` times.
 
     One compiled program; everything is recorded on the device. Chunks of two steps or
@@ -174,15 +172,15 @@ def continue_descent(
 
 
 def descend(
-    params: Any,
+    params: Params,
     loss: Loss,
     optimizer: optax.GradientTransformation,
     *,
     num_steps: int,
     record_every: int,
-    observe: Callable[[Any], Observed] | None = None,
-    key: jax.Array | None = None,
-) -> tuple[Any, Trajectory[Observed, None]]:
+    observe: Callable[[Params], Observed] | None = None,
+    key: Key[Array, ""] | None = None,
+) -> tuple[Params, Trajectory[Observed, None]]:
     """Descent from `params`: `start_descent` and one call of `continue_descent`.
 
     Args, raises: as `continue_descent`; with `key` the loss of step t is
@@ -218,7 +216,7 @@ def descend(
     return state.params, trajectory
 
 
-def _trained(params: Any) -> Any:
+def _trained(params: PyTree) -> PyTree:
     """The part of the parameters that descends."""
     return opened(params)[0].trained
 
@@ -240,15 +238,15 @@ def _check_leaves(state: DescentState) -> None:
         _array_of("state", leaf)
 
 
-def _array_of(name: str, leaf: Any) -> Any:
+def _array_of(name: str, leaf: ArrayLike) -> ArrayLike:
     """A leaf as an array: Python's numbers have no dtype that a loop could keep."""
     if isinstance(leaf, jax.Array):
         return leaf
-    found = _checks.array(name, leaf)
-    return leaf if hasattr(leaf, "dtype") else jnp.asarray(found)
+    array = _checks.array(name, leaf)
+    return leaf if hasattr(leaf, "dtype") else jnp.asarray(array)
 
 
-def _check_structure(state: DescentState, optimizer: Any) -> None:
+def _check_structure(state: DescentState, optimizer: optax.GradientTransformation) -> None:
     """A state that this optimizer began; looked at once for each program."""
     _checks.parameters("state.params", _trained(state.params))
     began = jax.eval_shape(optimizer.init, _trained(state.params))
@@ -294,7 +292,7 @@ def _run(
     # Jitted within this jitted function, so that Python traces the loss and `observe` once
     # although both are used twice: in the scan, and for the last record.
     @jax.jit
-    def look(params: Carrying, arrays: list) -> Any:
+    def look(params: Carrying, arrays: list) -> PyTree:
         if rebuild_observe(arrays) is None:
             return None
         # Compiled apart from what stands around it: XLA fuses across functions, and does so
@@ -305,8 +303,8 @@ def _run(
 
     @jax.jit
     def evaluate(params: Carrying, arrays: list, key: jax.Array | None) -> tuple:
-        found, grads = value_and_grad(rebuild(arrays), given(params), key)
-        return *found, grads, jnp.sqrt(_numerics.sum_squares(grads))
+        pair, grads = value_and_grad(rebuild(arrays), given(params), key)
+        return *pair, grads, jnp.sqrt(_numerics.sum_squares(grads))
 
     def step(state: DescentState, _: None) -> tuple[DescentState, tuple]:
         before, own_key = state.params, _at_step(key, state.step)

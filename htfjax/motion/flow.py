@@ -3,7 +3,7 @@
 import functools
 import math
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import diffrax
 import equinox as eqx
@@ -14,13 +14,14 @@ from jax.flatten_util import ravel_pytree
 
 from htfjax import _callables, _checks, _numerics
 from htfjax._derivatives import refuse_derivatives
+from htfjax._types import ArrayLike, Numbers, Params, PyTree
 from htfjax.factors.factors import AnyFactors
 from htfjax.losses.gradient import Loss, value_and_grad
 from htfjax.motion import flow_checks as checks
 from htfjax.motion import flow_report as endings
-from htfjax.motion.clocks import CLOCKS, rates, rescaled_unit
+from htfjax.motion.clocks import CLOCKS, Clock, rates, rescaled_unit
 from htfjax.motion.flow_report import FlowReport
-from htfjax.motion.stabilized import FlowState, RungeKuttaChebyshev
+from htfjax.motion.stabilized import FlowState, Real, RungeKuttaChebyshev
 from htfjax.motion.stepping import WholeNormController
 from htfjax.motion.trajectory import Observed, Trajectory
 from htfjax.theory.conserved import conserved_quantities, conserved_scale
@@ -34,11 +35,13 @@ NOT_DIFFERENTIABLE = (
     "'auto') and `differentiate='reverse'`; use solver='explicit' for jax.grad, or "
     "differentiate='forward' for jax.jvp."
 )
-MODES: dict[str, Any] = {
+Mode = Literal["reverse", "forward"]
+MODES: dict[Mode, diffrax.AbstractAdjoint] = {
     "reverse": diffrax.RecursiveCheckpointAdjoint(),
     "forward": diffrax.ForwardMode(),
 }
-SOLVERS: dict[str, Callable[[], Any]] = {
+Solver = Literal["auto", "stabilized", "explicit", "implicit"]
+SOLVERS: dict[str, Callable[[], diffrax.AbstractSolver]] = {
     "stabilized": RungeKuttaChebyshev,
     "explicit": diffrax.Dopri8,
     "implicit": diffrax.Kvaerno5,
@@ -46,22 +49,22 @@ SOLVERS: dict[str, Callable[[], Any]] = {
 
 
 def gradient_flow(
-    params: Any,
+    params: Params,
     loss: Loss,
     *,
-    times: Any,
-    rtol: Any,
-    atol: Any,
-    observe: Callable[[Any], Observed] | None = None,
-    integrate: Callable[[Any], Any] | None = None,
-    clock: Literal["time", "arc", "rescaled"] = "time",
-    solver: Any = "auto",
-    stop_loss: Any = None,
-    stop_grad_norm: Any = None,
+    times: Numbers,
+    rtol: ArrayLike,
+    atol: ArrayLike,
+    observe: Callable[[Params], Observed] | None = None,
+    integrate: Callable[[Params], PyTree] | None = None,
+    clock: Clock = "time",
+    solver: Solver | diffrax.AbstractSolver = "auto",
+    stop_loss: ArrayLike | None = None,
+    stop_grad_norm: ArrayLike | None = None,
     interpolate: bool = False,
     max_steps: int = 100_000,
-    differentiate: str = "reverse",
-) -> tuple[Any, Trajectory[Observed, FlowReport]]:
+    differentiate: Mode = "reverse",
+) -> tuple[Params, Trajectory[Observed, FlowReport]]:
     """Integrates d params / dt = -grad loss(params), the limit of descent at step zero.
 
     Adaptive, on one of three clocks: "time" is t itself; "arc" the length of the path,
@@ -99,7 +102,7 @@ def gradient_flow(
       clock: "time", "arc" or "rescaled".
       solver: see above.
       stop_loss, stop_grad_norm: the flow ends after the first step at which the loss, or
-        the norm of the gradient, is below; one more evaluation a step.
+        the norm of the gradient, is below; one more evaluation per step.
       interpolate: by default the solver steps exactly onto `times`; True reads records
         off its interpolation instead, which saves steps when records are many and is
         accurate to about the tolerance.
@@ -145,30 +148,30 @@ def gradient_flow(
     interpolate = _checks.flag("interpolate", interpolate)
     hand: Any = _checks.one_of("clock", clock, CLOCKS)
     max_steps = _checks.at_least("max_steps", max_steps, 1)
-    times = checks.check_times(times, dtype)
+    positions = checks.check_times(times, dtype)
     checks.check_tolerances(params, rtol, atol, dtype)
     for name, bound in (("stop_loss", stop_loss), ("stop_grad_norm", stop_grad_norm)):
         if bound is not None:
             _checks.positive(name, bound)
-    _checks.one_of("differentiate", differentiate, tuple(MODES))
+    _checks.one_of("differentiate", differentiate, get_args(Mode))
     chosen = _choose_solver(solver, rtol)
     loss, observe, integrate = _callables.traced((loss, observe, integrate))
     if differentiate == "reverse" and isinstance(chosen, RungeKuttaChebyshev):
-        params, loss, times, observe, integrate = refuse_derivatives(
-            (params, loss, times, observe, integrate), NOT_DIFFERENTIABLE
+        params, loss, positions, observe, integrate = refuse_derivatives(
+            (params, loss, positions, observe, integrate), NOT_DIFFERENTIABLE
         )
     checks.check_start(loss, params)
+    bounds = (stop_loss, stop_grad_norm)
     limits = _Limits(
-        *(
-            None if x is None else jnp.asarray(x, dtype)
-            for x in (rtol, atol, stop_loss, stop_grad_norm)
-        )
+        jnp.asarray(rtol, dtype),
+        jnp.asarray(atol, dtype),
+        *(None if x is None else jnp.asarray(x, dtype) for x in bounds),
     )
     plan = _Plan(
         observe, integrate, hand, chosen, interpolate, max_steps, MODES[differentiate]
     )
     try:
-        return _run(params, loss, times, limits, plan)
+        return _run(params, loss, positions, limits, plan)
     except TypeError as error:
         if differentiate != "reverse" or "forward-mode" not in str(error):
             raise
@@ -181,43 +184,39 @@ def gradient_flow(
 class _Limits(NamedTuple):
     """Numbers that may change without a new program."""
 
-    rtol: Any
-    atol: Any
-    stop_loss: Any
-    stop_grad_norm: Any
+    rtol: jax.Array
+    atol: jax.Array
+    stop_loss: jax.Array | None
+    stop_grad_norm: jax.Array | None
 
 
 class _Plan(NamedTuple):
     """What a program is compiled for."""
 
-    observe: Any
-    integrate: Any
-    clock: str
-    solver: Any
+    observe: Callable[..., PyTree] | None
+    integrate: Callable[..., PyTree] | None
+    clock: Clock
+    solver: diffrax.AbstractSolver
     interpolate: bool
     max_steps: int
-    adjoint: Any
+    adjoint: diffrax.AbstractAdjoint
 
 
 class _Look(NamedTuple):
     """What is read at a record."""
 
-    loss: Any
-    grad_norm: Any
-    other: Any
-    observed: Any
-    integrals: Any
-    conserved: Any  # conserved quantities and the scale of their drift, None without
+    loss: jax.Array
+    grad_norm: jax.Array
+    other: jax.Array
+    observed: PyTree
+    integrals: jax.Array
+    conserved: PyTree  # conserved quantities and the scale of their drift, None without
 
 
 @eqx.filter_jit
 def _run(
-    params: Any,
-    loss: Any,
-    times: jax.Array,
-    limits: _Limits,
-    plan: _Plan,
-) -> tuple[Any, Trajectory[Any, FlowReport]]:
+    params: Params, loss: Loss, times: jax.Array, limits: _Limits, plan: _Plan
+) -> tuple[Params, Trajectory[PyTree, FlowReport]]:
     clock, solver = plan.clock, plan.solver
     stop_loss, stop_grad_norm = limits.stop_loss, limits.stop_grad_norm
     flat, unflatten = ravel_pytree(params)
@@ -229,7 +228,7 @@ def _run(
         grads = ravel_pytree(grads)[0]
         return value, grads, _numerics.safe_norm(grads, axis=0)
 
-    def velocity(_: Any, state: FlowState, __: Any) -> FlowState:
+    def velocity(_: Real, state: FlowState, __: PyTree) -> FlowState:
         _, grads, norm = slope(state.params)
         pace, other = rates(clock, norm, unit)
         return FlowState(-pace * grads, other, pace * integrand(state.params), zero)
@@ -248,21 +247,23 @@ def _run(
         conserved = _conserved(here)
         return _Look(value, norm, state.other, observed, state.integrals, conserved)
 
-    def settled(t: Any, y: FlowState, args: Any, **rest: Any) -> jax.Array:
+    def settled(t: Real, y: FlowState, args: PyTree, **rest: object) -> jax.Array:
         del t, args, rest
         value, _, norm = slope(y.params)
-        found = jnp.zeros((), bool)
+        below = jnp.zeros((), bool)
         if stop_loss is not None:
-            found = found | (value < stop_loss)
+            below = below | (value < stop_loss)
         if stop_grad_norm is not None:
-            found = found | (norm < stop_grad_norm)
-        return found
+            below = below | (norm < stop_grad_norm)
+        return below
 
     watched = stop_loss is not None or stop_grad_norm is not None
-    controller: Any = WholeNormController(limits.rtol, limits.atol)
+    controller: diffrax.AbstractStepSizeController = WholeNormController(
+        limits.rtol, limits.atol
+    )
     if not plan.interpolate:
         controller = diffrax.ClipStepSizeController(controller, step_ts=times)
-    event: Any = diffrax.Event(settled) if watched else None
+    event = diffrax.Event(settled) if watched else None
     nothing = jnp.zeros_like(integrand(flat))
     start = FlowState(flat, zero, nothing, zero)
     solution: Any = diffrax.diffeqsolve(
@@ -329,12 +330,12 @@ def _fill(reached: jax.Array, records: jax.Array, last: jax.Array) -> jax.Array:
     return jnp.where(mask, records, last[None])
 
 
-def _as_floating(x: Any, dtype: np.dtype) -> jax.Array:
-    x = jnp.asarray(x)
-    return x if jnp.issubdtype(x.dtype, jnp.inexact) else x.astype(dtype)
+def _as_floating(x: ArrayLike, dtype: np.dtype) -> jax.Array:
+    array = jnp.asarray(x)
+    return array if jnp.issubdtype(array.dtype, jnp.inexact) else array.astype(dtype)
 
 
-def _like(fn: Any, params: Any, records: Any) -> Any:
+def _like(fn: Callable[..., PyTree] | None, params: PyTree, records: PyTree) -> PyTree:
     """Stacked results in the dtypes that `fn` gives."""
     if fn is None:
         return None
@@ -342,7 +343,7 @@ def _like(fn: Any, params: Any, records: Any) -> Any:
     return jax.tree.map(lambda x, like: x.astype(like.dtype), records, shapes)
 
 
-def _split(fn: Any, params: Any, records: jax.Array) -> Any:
+def _split(fn: Callable[..., PyTree] | None, params: PyTree, records: jax.Array) -> PyTree:
     """Flat integrals (K, Q) as the pytree that `fn` returns, stacked."""
     if fn is None:
         return None
@@ -353,26 +354,26 @@ def _split(fn: Any, params: Any, records: jax.Array) -> Any:
     return jax.tree.unflatten(treedef, shaped)
 
 
-def _conserved(params: Any) -> Any:
+def _conserved(params: PyTree) -> PyTree:
     if not isinstance(params, AnyFactors):
         return None
     return conserved_quantities(params), conserved_scale(params)
 
 
-def _drift(start: Any, found: Any, like: jax.Array) -> jax.Array:
+def _drift(start: PyTree, now: PyTree, like: jax.Array) -> jax.Array:
     """Largest change of a conserved quantity, over the largest squared norm."""
     if start is None:
         return jnp.full_like(like, jnp.nan)
-    gaps = jax.tree.map(lambda x, y: jnp.abs(x - y[None]), found[0], start[0])
+    gaps = jax.tree.map(lambda x, y: jnp.abs(x - y[None]), now[0], start[0])
     moved = [
         jnp.max(gap.reshape(len(gap), -1), axis=1, initial=0)
         for gap in jax.tree.leaves(gaps)
     ]
-    scale = jnp.maximum(found[1], start[1])
+    scale = jnp.maximum(now[1], start[1])
     return jnp.max(jnp.stack(moved), axis=0) / jnp.where(scale == 0, 1, scale)
 
 
-def _ending(result: Any, last: _Look, kinked: bool) -> jax.Array:
+def _ending(result: diffrax.RESULTS, last: _Look, kinked: bool) -> jax.Array:
     kinds = diffrax.RESULTS
     code = jnp.int32(endings.COLLAPSED)
     for kind, number in (
@@ -390,7 +391,9 @@ def _ending(result: Any, last: _Look, kinked: bool) -> jax.Array:
     return jnp.where(finite, code, jnp.int32(endings.NOT_FINITE))
 
 
-def _evaluations(solver: Any, num_steps: jax.Array, calls: jax.Array) -> jax.Array:
+def _evaluations(
+    solver: diffrax.AbstractSolver, num_steps: jax.Array, calls: jax.Array
+) -> jax.Array:
     """Gradients taken: counted by the stabilized method, known for explicit ones."""
     if isinstance(solver, RungeKuttaChebyshev):
         return calls
@@ -401,11 +404,11 @@ def _evaluations(solver: Any, num_steps: jax.Array, calls: jax.Array) -> jax.Arr
     return num_steps.astype(jnp.int32) * jnp.int32(each)
 
 
-def _choose_solver(solver: Any, rtol: Any) -> Any:
+def _choose_solver(solver: object, rtol: ArrayLike) -> diffrax.AbstractSolver:
     if isinstance(solver, diffrax.AbstractSolver):
         return solver
-    _checks.one_of("solver", solver, ("auto", *SOLVERS))
-    if solver == "auto":
-        tight = _checks.concrete(rtol) and float(rtol) < TIGHT
-        solver = "explicit" if tight else "stabilized"
-    return SOLVERS[solver]()
+    name = _checks.one_of("solver", solver, get_args(Solver))
+    if name == "auto":
+        tight = _checks.concrete(rtol) and float(np.asarray(rtol)) < TIGHT
+        name = "explicit" if tight else "stabilized"
+    return SOLVERS[name]()

@@ -1,6 +1,4 @@
-"""Checks of a flow's arguments: what would fail, or mislead, in the middle."""
-
-from typing import Any
+"""Checks of a flow's arguments, before anything fails or misleads in the middle."""
 
 import equinox as eqx
 import jax
@@ -8,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from htfjax import _checks
+from htfjax._types import ArrayLike, Numbers, PyTree
 from htfjax.factors.factors import AnyFactors
 from htfjax.factors.layout import layout_of
 from htfjax.losses.gradient import Carrying, Loss, check_loss, is_scaled, value_and_grad
@@ -24,7 +23,7 @@ __all__ = [
 ROUNDINGS = 16
 
 
-def parameter_dtype(params: Any) -> np.dtype:
+def parameter_dtype(params: PyTree) -> np.dtype:
     """The one floating dtype of the parameters."""
     if isinstance(params, Carrying):
         raise TypeError(
@@ -43,7 +42,7 @@ def parameter_dtype(params: Any) -> np.dtype:
     return dtypes.pop()
 
 
-def check_times(times: Any, dtype: np.dtype) -> jax.Array:
+def check_times(times: Numbers, dtype: np.dtype) -> jax.Array:
     """Increasing times that do not begin before the start, as an array."""
     values = _checks.real_array("times", times)
     if np.ndim(values) != 1 or not np.size(values):
@@ -61,7 +60,9 @@ def check_times(times: Any, dtype: np.dtype) -> jax.Array:
     return jnp.asarray(values, dtype)
 
 
-def check_tolerances(params: Any, rtol: Any, atol: Any, dtype: np.dtype) -> None:
+def check_tolerances(
+    params: PyTree, rtol: ArrayLike, atol: ArrayLike, dtype: np.dtype
+) -> None:
     """Tolerances that the dtype can meet."""
     _checks.positive("rtol", rtol)
     _checks.positive("atol", atol)
@@ -70,7 +71,8 @@ def check_tolerances(params: Any, rtol: Any, atol: Any, dtype: np.dtype) -> None
         return
     size = float(np.sqrt(sum(np.sum(np.square(np.asarray(x, float))) for x in leaves)))
     finest = ROUNDINGS * float(jnp.finfo(dtype).eps)
-    if float(rtol) < finest and float(atol) < finest * size:
+    relative, absolute = (float(np.asarray(x)) for x in (rtol, atol))
+    if relative < finest and absolute < finest * size:
         raise ValueError(
             f"`rtol={rtol}` with `atol={atol}` cannot be met in {dtype}, which resolves "
             f"{finest:.1e} of the parameters (norm {size:.1e}); loosen them"
@@ -89,7 +91,7 @@ def check_flow_loss(loss: Loss) -> None:
         )
 
 
-def check_start(loss: Loss, params: Any) -> None:
+def check_start(loss: Loss, params: PyTree) -> None:
     """A scalar loss, finite with its gradient at the start."""
     if not all(map(_checks.concrete, jax.tree.leaves((loss, params)))):
         jax.eval_shape(lambda params: value_and_grad(loss, params), params)
@@ -103,11 +105,11 @@ def check_start(loss: Loss, params: Any) -> None:
 
 
 @eqx.filter_jit
-def _look_at_start(params: Any, loss: Any) -> tuple[jax.Array, jax.Array]:
+def _look_at_start(params: PyTree, loss: Loss) -> tuple[jax.Array, jax.Array]:
     (value, _), grads = value_and_grad(loss, params)
     sound = [jnp.all(jnp.isfinite(g)) for g in jax.tree.leaves(grads)]
     return value, jnp.isfinite(value) & jnp.all(jnp.stack(sound))
 
 
-def _shorten(values: Any) -> str:
+def _shorten(values: ArrayLike) -> str:
     return np.array2string(np.asarray(values), threshold=8, edgeitems=3)

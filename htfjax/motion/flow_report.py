@@ -1,11 +1,11 @@
 """The report of a flow: clocks, integrals, error meter and ending."""
 
 import dataclasses
-from typing import Any
 
 import jax
 
 from htfjax import _checks
+from htfjax._types import PyTree
 
 __all__ = ["ENDINGS", "FlowReport"]
 
@@ -60,11 +60,11 @@ class FlowReport:
     arc_lengths: jax.Array
     reached: jax.Array
     ending: jax.Array
-    integrals: Any
+    integrals: PyTree
     num_evaluations: jax.Array
     num_steps: jax.Array
     num_rejected: jax.Array
-    drift: Any
+    drift: jax.Array
 
     @property
     def status(self) -> str:

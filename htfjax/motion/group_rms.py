@@ -4,9 +4,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from htfjax import _checks, _numerics
+from htfjax._types import ArrayLike, Params, PyTree
 
 __all__ = ["GroupRmsState", "group_rmsprop", "scale_by_group_rms"]
 
@@ -19,7 +21,9 @@ class GroupRmsState(NamedTuple):
     slow_steps: jax.Array  # () int32, updates whose RMS gradient was below 10 eps
 
 
-def scale_by_group_rms(decay: Any = 0.99, eps: Any = 1e-6) -> Any:
+def scale_by_group_rms(
+    decay: ArrayLike = 0.99, eps: ArrayLike = 1e-6
+) -> optax.GradientTransformation:
     """Divides the whole gradient by a running RMS of its norm.
 
     s <- decay s + (1 - decay) sum_p ||g_p||^2;  g <- g / (sqrt(s / (1 - decay^t)) + eps).
@@ -53,16 +57,18 @@ def scale_by_group_rms(decay: Any = 0.99, eps: Any = 1e-6) -> Any:
     """
     _checks.positive("decay", decay)
     _checks.positive("eps", eps)
-    if _checks.concrete(decay) and float(decay) >= 1:
+    if _checks.concrete(decay) and float(np.asarray(decay)) >= 1:
         raise ValueError(f"`decay={decay}` must be below 1.")
 
-    def init(params: Any) -> GroupRmsState:
+    def init(params: PyTree) -> GroupRmsState:
         _checks.parameters("params", params)
         dtype = jnp.result_type(*jax.tree.leaves(params))
         zero = jnp.zeros((), jnp.int32)
         return GroupRmsState(zero, jnp.zeros((), dtype), zero)
 
-    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, GroupRmsState]:
+    def update(
+        updates: Params, state: PyTree, params: PyTree = None
+    ) -> tuple[Params, GroupRmsState]:
         del params
         dtype = state.mean_square.dtype
         keep, floor = jnp.asarray(decay, dtype), jnp.asarray(eps, dtype)
@@ -81,7 +87,11 @@ def scale_by_group_rms(decay: Any = 0.99, eps: Any = 1e-6) -> Any:
     return optax.GradientTransformation(init, update)
 
 
-def group_rmsprop(learning_rate: Any, decay: Any = 0.99, eps: Any = 1e-6) -> Any:
+def group_rmsprop(
+    learning_rate: ArrayLike | optax.Schedule,
+    decay: ArrayLike = 0.99,
+    eps: ArrayLike = 1e-6,
+) -> optax.GradientTransformation:
     """Gradient descent with the scalar step learning_rate / (RMS gradient norm + eps).
 
     Args:
@@ -105,5 +115,6 @@ def group_rmsprop(learning_rate: Any, decay: Any = 0.99, eps: Any = 1e-6) -> Any
     if not callable(learning_rate):
         _checks.positive("learning_rate", learning_rate)
         # A number of any dtype scales updates of any other.
-        rate = float(learning_rate) if _checks.concrete(learning_rate) else learning_rate
+        if _checks.concrete(learning_rate):
+            rate = float(np.asarray(learning_rate))
     return optax.chain(scale_by_group_rms(decay, eps), optax.scale_by_learning_rate(rate))

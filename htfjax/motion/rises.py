@@ -4,12 +4,13 @@ One definition for every figure, table and summary. It interpolates between reco
 that it does not depend on how often one records, as long as a rise has some records.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from htfjax import _checks
+from htfjax._types import Float
 
 __all__ = ["RiseTimes", "crossings", "incrementality", "rise_times"]
 
@@ -33,7 +34,9 @@ class RiseTimes(NamedTuple):
     active: np.ndarray  # bool: whether the final value counts at all
 
 
-def crossings(positions: ArrayLike, values: ArrayLike, levels: ArrayLike) -> np.ndarray:
+def crossings(
+    positions: ArrayLike, values: ArrayLike, levels: ArrayLike
+) -> Float[np.ndarray, "M"]:
     """Where quantities cross their levels upward for the last time, NaN where they do not.
 
     Interpolated linearly in log(value) between the record at or below the level and the
@@ -45,7 +48,7 @@ def crossings(positions: ArrayLike, values: ArrayLike, levels: ArrayLike) -> np.
       levels: (M,) above zero, or one for all; NaN is crossed nowhere.
 
     Returns:
-      (M,) float64. A quantity that is above its level throughout, or falls below it for
+      float64. A quantity that is above its level throughout, or falls below it for
       good, has no crossing.
 
     Raises:
@@ -58,12 +61,12 @@ def crossings(positions: ArrayLike, values: ArrayLike, levels: ArrayLike) -> np.
       array([15., nan])
     """
     x, y = _records("positions", positions, values)
-    levels = np.asarray(_checks.seen("levels", levels), float)
-    if levels.ndim:
-        _checks.shape("levels", levels, y.shape[1:], "(M,)")
-    if np.any(levels <= 0):
+    heights = np.asarray(_checks.seen("levels", levels), float)
+    if heights.ndim:
+        _checks.shape("levels", heights, y.shape[1:], "(M,)")
+    if np.any(heights <= 0):
         raise ValueError("`levels` must be above zero, or NaN where there are none.")
-    return _crossings(x, y, np.broadcast_to(levels, y.shape[1:]))
+    return _crossings(x, y, np.broadcast_to(heights, y.shape[1:]))
 
 
 def rise_times(
@@ -176,7 +179,7 @@ def _crossings(x: np.ndarray, y: np.ndarray, levels: np.ndarray) -> np.ndarray:
     return found
 
 
-def _records(name: str, positions: Any, values: Any) -> tuple[np.ndarray, np.ndarray]:
+def _records(name: str, positions: object, values: object) -> tuple[np.ndarray, np.ndarray]:
     """Positions (K,) and values (K, M) as float64."""
     x = np.asarray(_checks.seen(name, positions), float)
     y = np.asarray(_checks.seen("values", values), float)

@@ -11,11 +11,14 @@ float64, to training loss 2e-3): 4,122 gradients at rtol 1e-4 and 14,090 at 1e-6
 latter landing on 1,201 records; GroupRMSprop took 12,150 steps at learning rate 1e-2.
 """
 
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import diffrax
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+from htfjax._types import PyTree
 
 __all__ = ["FlowState", "RungeKuttaChebyshev"]
 
@@ -23,6 +26,9 @@ DAMPING = 2 / 13
 MOST_STAGES = 400
 SAFETY = 1.2  # on rho, which a power iteration finds from below
 FIRST_ITERATIONS = 20
+
+Real = float | jax.Array | np.ndarray  # as diffrax gives times
+Terms = diffrax.AbstractTerm
 
 
 class FlowState(NamedTuple):
@@ -34,7 +40,7 @@ class FlowState(NamedTuple):
 
     params: jax.Array  # (P,)
     other: jax.Array  # ()
-    integrals: Any  # of functions of the parameters, over natural time
+    integrals: jax.Array  # of functions of the parameters, over natural time
     calls: jax.Array  # ()
 
 
@@ -48,23 +54,25 @@ class RungeKuttaChebyshev(diffrax.AbstractAdaptiveSolver):
     term_structure: ClassVar = diffrax.AbstractTerm
     interpolation_cls: ClassVar = diffrax.ThirdOrderHermitePolynomialInterpolation
 
-    def order(self, terms: Any) -> int:
+    def order(self, terms: Terms) -> int:
         """Two."""
         return 2
 
-    def error_order(self, terms: Any) -> int:
+    def error_order(self, terms: Terms) -> int:
         """The error estimate of a step is of order h^3."""
         return 3
 
-    def init(self, terms: Any, t0: Any, t1: Any, y0: FlowState, args: Any) -> Any:
+    def init(
+        self, terms: Terms, t0: Real, t1: Real, y0: FlowState, args: PyTree
+    ) -> tuple[FlowState, jax.Array]:
         """The slope at the start and the direction of largest curvature."""
         slope = terms.vf(t0, y0, args)
         places = jnp.arange(y0.params.size, dtype=y0.params.dtype)
         guess = jnp.cos(places * places + places)  # no direction is special
         guess = guess / jnp.linalg.norm(guess)
 
-        def improve(_: Any, found: tuple) -> tuple:
-            return _power_iteration(terms, t0, y0, args, slope, found[0])
+        def improve(_: jax.Array, pair: tuple) -> tuple:
+            return _power_iteration(terms, t0, y0, args, slope, pair[0])
 
         start = guess, jnp.zeros((), guess.dtype)
         guess, _ = jax.lax.fori_loop(0, FIRST_ITERATIONS, improve, start)
@@ -72,13 +80,13 @@ class RungeKuttaChebyshev(diffrax.AbstractAdaptiveSolver):
 
     def step(
         self,
-        terms: Any,
-        t0: Any,
-        t1: Any,
+        terms: Terms,
+        t0: Real,
+        t1: Real,
         y0: FlowState,
-        args: Any,
-        solver_state: Any,
-        made_jump: Any,
+        args: PyTree,
+        solver_state: tuple[FlowState, jax.Array],
+        made_jump: bool | jax.Array | np.ndarray,
     ) -> tuple:
         """A step of as many stages as stability asks for."""
         del made_jump
@@ -103,13 +111,13 @@ class RungeKuttaChebyshev(diffrax.AbstractAdaptiveSolver):
         dense = {"y0": y0, "y1": end, "k0": scaled[0], "k1": scaled[1]}
         return end, error, dense, (last, guess), diffrax.RESULTS.successful
 
-    def func(self, terms: Any, t0: Any, y0: FlowState, args: Any) -> Any:
+    def func(self, terms: Terms, t0: Real, y0: FlowState, args: PyTree) -> FlowState:
         """The slope."""
         return terms.vf(t0, y0, args)
 
 
 def _power_iteration(
-    terms: Any, t: Any, y: FlowState, args: Any, slope: FlowState, guess: jax.Array
+    terms: Terms, t: Real, y: FlowState, args: PyTree, slope: FlowState, guess: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """A better direction of largest |eigenvalue| of the slope, and that eigenvalue.
 
@@ -126,10 +134,10 @@ def _power_iteration(
 
 
 def _chebyshev(
-    terms: Any,
-    t0: Any,
+    terms: Terms,
+    t0: Real,
     y0: FlowState,
-    args: Any,
+    args: PyTree,
     slope: FlowState,
     width: jax.Array,
     stages: jax.Array,
@@ -163,7 +171,8 @@ def _chebyshev(
         back = -(1 - t * b_new) * step
         here = terms.vf(t0, y_new, args)
 
-        def combine(a: Any, old: Any, new: Any, f0: Any, f: Any) -> jax.Array:
+        def combine(a: jax.Array, *rest: jax.Array) -> jax.Array:
+            old, new, f0, f = rest
             return (1 - mu - nu) * a + mu * new + nu * old + width * (step * f + back * f0)
 
         y_next = jax.tree.map(combine, y0, y_old, y_new, slope, here)

@@ -1,5 +1,6 @@
 """Step size control by the norm of the whole parameter vector, with a count of calls."""
 
+from collections.abc import Callable
 from typing import Any
 
 import diffrax
@@ -7,7 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from htfjax import _numerics
-from htfjax.motion.stabilized import FlowState
+from htfjax._types import ArrayLike, PyTree
+from htfjax.motion.stabilized import FlowState, Real, Terms
 
 __all__ = ["WholeNormController"]
 
@@ -23,7 +25,7 @@ class WholeNormController(diffrax.AbstractAdaptiveStepSizeController):
     atol: Any
     inner: Any
 
-    def __init__(self, rtol: Any, atol: Any, inner: Any = None) -> None:
+    def __init__(self, rtol: ArrayLike, atol: ArrayLike, inner: Any = None) -> None:
         self.rtol, self.atol = rtol, atol
         one = jnp.ones_like(jnp.asarray(rtol))
         default = diffrax.PIDController(
@@ -32,27 +34,27 @@ class WholeNormController(diffrax.AbstractAdaptiveStepSizeController):
         self.inner = default if inner is None else inner
 
     @staticmethod
-    def norm(error: Any) -> Any:
+    def norm(error: PyTree) -> jax.Array:
         """Of the parameters, or the other clock's if that is larger."""
         if not isinstance(error, FlowState):
             return _numerics.safe_norm(error, axis=0)
         size = _numerics.safe_norm(error.params, axis=0)
         return jnp.maximum(size, jnp.abs(error.other))
 
-    def wrap(self, direction: Any) -> "WholeNormController":
+    def wrap(self, direction: Real) -> "WholeNormController":
         """Passes the direction of time on."""
         return WholeNormController(self.rtol, self.atol, self.inner.wrap(direction))
 
     def init(
         self,
-        terms: Any,
-        t0: Any,
-        t1: Any,
+        terms: Terms,
+        t0: Real,
+        t1: Real,
         y0: FlowState,
-        dt0: Any,
-        args: Any,
-        func: Any,
-        error_order: Any,
+        dt0: Real,
+        args: PyTree,
+        func: Callable[..., FlowState],
+        error_order: Real | None,
     ) -> tuple:
         """A first step over which the slope moves a share of the tolerance."""
         if dt0 is None:
@@ -67,14 +69,14 @@ class WholeNormController(diffrax.AbstractAdaptiveStepSizeController):
 
     def adapt_step_size(
         self,
-        t0: Any,
-        t1: Any,
+        t0: Real,
+        t1: Real,
         y0: FlowState,
         y1_candidate: FlowState,
-        args: Any,
-        y_error: Any,
-        error_order: Any,
-        controller_state: Any,
+        args: PyTree,
+        y_error: PyTree,
+        error_order: Real,
+        controller_state: tuple,
     ) -> tuple:
         """Divides the error by what is allowed and lets the PI controller decide."""
         state, calls = controller_state
@@ -95,10 +97,10 @@ class WholeNormController(diffrax.AbstractAdaptiveStepSizeController):
         calls = calls + y_error.calls.astype(jnp.int32)
         return (keep, *place, (state, calls), result)
 
-    def _size(self, y: FlowState) -> Any:
+    def _size(self, y: FlowState) -> jax.Array:
         return _numerics.safe_norm(y.params, axis=0)
 
-    def _allowed(self, one: FlowState, other: FlowState) -> Any:
+    def _allowed(self, one: FlowState, other: FlowState) -> jax.Array:
         size = jnp.maximum(self._size(one), self._size(other))
         # A start at exactly zero with atol = 0 has no scale of its own.
         tiny = jnp.finfo(one.params.dtype).tiny

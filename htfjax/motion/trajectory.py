@@ -1,4 +1,4 @@
-"""The trajectory of a descent or a flow: its records, and when to stop."""
+"""Trajectory of a descent or a flow: its records, and the stopping rule."""
 
 import dataclasses
 import itertools
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from htfjax import _checks
-from htfjax._types import ArrayLike
+from htfjax._types import Numbers
 from htfjax.motion.flow_report import FlowReport
 
 __all__ = ["Stop", "Trajectory", "find_stop", "join"]
@@ -163,11 +163,7 @@ def _check_piece(name: str, piece: Trajectory) -> None:
 
 
 def find_stop(
-    losses: ArrayLike,
-    tolerance: float,
-    patience: int,
-    *,
-    divergence: float = 1e4,
+    losses: Numbers, tolerance: float, patience: int, *, divergence: float = 1e4
 ) -> Stop | None:
     """The first record at which a run should end, None if it should go on.
 
@@ -189,17 +185,17 @@ def find_stop(
       >>> find_stop(np.array([1.0, 0.01, 0.01, 0.01]), tolerance=0.1, patience=2)
       Stop(reason='converged', record=3)
     """
-    losses = _checks.seen("losses", losses)
-    _checks.shape("losses", losses, (None,), "(K,)")
-    if not losses.size:
+    values = _checks.seen("losses", losses)
+    _checks.shape("losses", values, (None,), "(K,)")
+    if not values.size:
         raise ValueError("`losses` is empty: nothing was recorded.")
     _checks.positive("tolerance", tolerance)
     patience = _checks.at_least("patience", patience, 0)
     _checks.real("divergence", divergence, least=0, strict=True, infinite=True)
     tolerance, divergence = float(tolerance), float(divergence)
     with np.errstate(invalid="ignore"):
-        wild = ~np.isfinite(losses) | (losses > divergence * losses[0]) & (losses[0] > 0)
-        below = losses < tolerance
+        wild = ~np.isfinite(values) | (values > divergence * values[0]) & (values[0] > 0)
+        below = values < tolerance
     in_a_row = 0
     for record, (is_wild, is_below) in enumerate(zip(wild, below, strict=True)):
         if is_wild:

@@ -1,12 +1,11 @@
-"""Trajectories that are known in closed form."""
-
-from typing import Any
+"""Closed forms of trajectories: rank-one factors, and norms under a constant force."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from htfjax import _checks
+from htfjax._types import Array, Float, Numbers
 
 __all__ = [
     "blow_up_time",
@@ -17,7 +16,9 @@ __all__ = [
 ]
 
 
-def rank_one_scale(time: Any, start: Any, norm: Any, num_matrices: int) -> jax.Array:
+def rank_one_scale(
+    time: Numbers, start: Numbers, norm: Numbers, num_matrices: int
+) -> Float[Array, "..."]:
     """s(t) of rank-one balanced factors pulled towards a rank-one A by L(W) = -<A, W>.
 
     All widths one, all ||W_v|| = s(0), leaf vectors along those of A: then
@@ -34,7 +35,7 @@ def rank_one_scale(time: Any, start: Any, norm: Any, num_matrices: int) -> jax.A
       num_matrices: m, the degree of the factors.
 
     Returns:
-      (...,); infinite from the blow-up time on.
+      Infinite from the blow-up time on.
 
     Raises:
       TypeError: arguments that are not real numbers. ValueError: `start` not above zero, a
@@ -48,11 +49,12 @@ def rank_one_scale(time: Any, start: Any, norm: Any, num_matrices: int) -> jax.A
       2.0
     """
     count = _checks.at_least("num_matrices", num_matrices, 1)
-    time, start, norm = _floats(time=time, start=start, norm=norm)
-    return _pulled(time, start, norm, count)
+    return _pulled(*_floats(time=time, start=start, norm=norm), count=count)
 
 
-def rank_one_blow_up_time(start: Any, norm: Any, num_matrices: int) -> jax.Array:
+def rank_one_blow_up_time(
+    start: Numbers, norm: Numbers, num_matrices: int
+) -> Float[Array, "..."]:
     """When `rank_one_scale` becomes infinite: s(0)^(2-m) / ((m - 2) ||A||).
 
     For m > 2 the time in which a start of scale s leaves zero grows as s^-(m-2): the unit
@@ -62,7 +64,7 @@ def rank_one_blow_up_time(start: Any, norm: Any, num_matrices: int) -> jax.Array
     Args, raises: as `rank_one_scale`.
 
     Returns:
-      (...,); infinite for m <= 2.
+      Infinite for m <= 2.
 
     Source: law F10.
 
@@ -72,11 +74,10 @@ def rank_one_blow_up_time(start: Any, norm: Any, num_matrices: int) -> jax.Array
       0.5
     """
     count = _checks.at_least("num_matrices", num_matrices, 1)
-    start, norm = _floats(start=start, norm=norm)
-    return _escape_time(start, norm, count)
+    return _escape_time(*_floats(start=start, norm=norm), count=count)
 
 
-def rank_one_limit(norm: Any, num_matrices: int) -> jax.Array:
+def rank_one_limit(norm: Numbers, num_matrices: int) -> Float[Array, "..."]:
     """Where s(t) ends for L(W) = 1/2 ||W - A||^2: ||A||^(1/m).
 
     The same factors as in `rank_one_scale`; ds/dt = s^(m-1) (||A|| - s^m).
@@ -92,11 +93,12 @@ def rank_one_limit(norm: Any, num_matrices: int) -> jax.Array:
       2.0
     """
     count = _checks.at_least("num_matrices", num_matrices, 1)
-    (norm,) = _floats(norm=norm)
-    return norm ** (1 / count)
+    return _floats(norm=norm)[0] ** (1 / count)
 
 
-def constant_force_norm(time: Any, start: Any, force: Any, length: int) -> jax.Array:
+def constant_force_norm(
+    time: Numbers, start: Numbers, force: Numbers, length: int
+) -> Float[Array, "..."]:
     """sigma(t) of the balanced growth law under a constant force gamma.
 
         sigma(t) = (sigma(0)^-(1 - 2/L) - (L - 2) gamma t)^(-L/(L-2)),   L > 2,
@@ -113,7 +115,7 @@ def constant_force_norm(time: Any, start: Any, force: Any, length: int) -> jax.A
       length: L, the number of vectors of a component.
 
     Returns:
-      (...,); infinite from the blow-up time on, zero once sigma reached zero (L = 1).
+      Infinite from the blow-up time on, zero once sigma reached zero (L = 1).
 
     Raises:
       TypeError: arguments that are not real numbers. ValueError: `start` not above zero, a
@@ -127,19 +129,19 @@ def constant_force_norm(time: Any, start: Any, force: Any, length: int) -> jax.A
       8.0
     """
     count = _checks.at_least("length", length, 1)
-    time, start, force = _floats(time=time, start=start, force=force)
+    t, s, gamma = _floats(time=time, start=start, force=force)
     # Each of the L vectors is sigma^(1/L) long and is pulled like the matrices of F10.
-    each = _pulled(time, start ** (1 / count), force, count)
+    each = _pulled(t, s ** (1 / count), gamma, count)
     return jnp.maximum(each, 0) if count == 1 else each**count
 
 
-def blow_up_time(start: Any, force: Any, length: int) -> jax.Array:
+def blow_up_time(start: Numbers, force: Numbers, length: int) -> Float[Array, "..."]:
     """When `constant_force_norm` becomes infinite: sigma(0)^-(1-2/L) / ((L - 2) gamma).
 
     Args, raises: as `constant_force_norm`.
 
     Returns:
-      (...,); infinite for L <= 2 and for forces that are not above zero.
+      Infinite for L <= 2 and for forces that are not above zero.
 
     Source: law F11.
 
@@ -149,10 +151,10 @@ def blow_up_time(start: Any, force: Any, length: int) -> jax.Array:
       2.0
     """
     count = _checks.at_least("length", length, 1)
-    start, force = _floats(start=start, force=force)
-    pushed = force > 0
-    found = _escape_time(start ** (1 / count), jnp.where(pushed, force, 1), count)
-    return jnp.where(pushed, found, jnp.inf)
+    s, gamma = _floats(start=start, force=force)
+    pushed = gamma > 0
+    escape = _escape_time(s ** (1 / count), jnp.where(pushed, gamma, 1), count)
+    return jnp.where(pushed, escape, jnp.inf)
 
 
 def _pulled(time: jax.Array, start: jax.Array, force: jax.Array, count: int) -> jax.Array:
@@ -173,7 +175,7 @@ def _escape_time(start: jax.Array, force: jax.Array, count: int) -> jax.Array:
     return start ** (2 - count) / ((count - 2) * force)
 
 
-def _floats(**values: Any) -> list[jax.Array]:
+def _floats(**values: Numbers) -> list[jax.Array]:
     """Arrays of one floating dtype and one shape: those of the widest argument."""
     arrays = {
         name: value if isinstance(value, jax.Array) else _checks.real_array(name, value)
@@ -200,6 +202,6 @@ def _floats(**values: Any) -> list[jax.Array]:
         raise ValueError(f"{names} do not broadcast: {error}.") from error
 
 
-def _is_weak(value: Any) -> bool:
+def _is_weak(value: object) -> bool:
     """Whether a value follows the dtype of the others, as Python's numbers do."""
     return not hasattr(value, "dtype") or getattr(value, "weak_type", False)

@@ -1,11 +1,11 @@
-"""What gradient flow conserves, and how far a computed trajectory drifted from it."""
+"""Conserved quantities of gradient flow, and how far a trajectory drifted from them."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from htfjax._types import Array, Float
 from htfjax.factors.factors import AnyFactors
 from htfjax.factors.layout import Layout, layout_of
 from htfjax.factors.node_values import by_node
@@ -15,7 +15,7 @@ from htfjax.theory.vectors import squared_norms
 __all__ = ["conserved_quantities", "conserved_scale", "drift"]
 
 
-def conserved_quantities(factors: AnyFactors) -> Mapping[int, jax.Array]:
+def conserved_quantities(factors: AnyFactors) -> Mapping[int, Float[Array, "L_1 R_v"]]:
     """||w||^2 - ||w'||^2 within every local component: constant along gradient flow.
 
     w' is the component's first trained vector (the node's own row, or the first child's
@@ -26,7 +26,7 @@ def conserved_quantities(factors: AnyFactors) -> Mapping[int, jax.Array]:
       factors: any tree.
 
     Returns:
-      node id -> (L - 1, R_v), L trained vectors a component, for every interior node.
+      node id -> (L - 1, R_v), L trained vectors per component, for every interior node.
 
     Raises:
       TypeError, ValueError: malformed factors.
@@ -43,11 +43,11 @@ def conserved_quantities(factors: AnyFactors) -> Mapping[int, jax.Array]:
     return by_node(layout, _differences(layout, stacks))
 
 
-def conserved_scale(factors: AnyFactors) -> jax.Array:
+def conserved_scale(factors: AnyFactors) -> Float[Array, ""]:
     """The largest ||w||^2 of a trained vector, what a drift is measured against.
 
     Returns:
-      () array; zero if nothing is trained.
+      Zero if nothing is trained.
 
     Raises:
       TypeError, ValueError: malformed factors.
@@ -61,16 +61,13 @@ def conserved_scale(factors: AnyFactors) -> jax.Array:
     return _largest_square(*opened(factors))
 
 
-def drift(before: Any, after: Any) -> jax.Array:
+def drift(before: AnyFactors, after: AnyFactors) -> Float[Array, ""]:
     """How far `conserved_quantities` moved, over the largest squared norm of the two.
 
     Zero for the exact flow, so this measures the integrator.
 
     Args:
       before, after: factors on one tree, two points of one trajectory.
-
-    Returns:
-      () array.
 
     Raises:
       TypeError, ValueError: malformed factors, two different trees.
@@ -100,13 +97,13 @@ def drift(before: Any, after: Any) -> jax.Array:
 
 def _differences(layout: Layout, stacks: Stacks) -> dict[int, jax.Array]:
     """inner group -> (G, L - 1, R_v)."""
-    found = {}
+    differences = {}
     for g, squares in squared_norms(layout, stacks).items():
         nodes = layout.groups[g]
         none = jnp.zeros((len(nodes), 0, layout.widths[nodes[0]]), layout.dtype)
         others = [x - squares[0] for x in squares[1:]]
-        found[g] = jnp.stack(others, axis=1) if others else none
-    return found
+        differences[g] = jnp.stack(others, axis=1) if others else none
+    return differences
 
 
 def _largest_square(layout: Layout, stacks: Stacks) -> jax.Array:

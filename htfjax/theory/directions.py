@@ -1,4 +1,4 @@
-"""The directions of local components in tensor space, and the forces along them."""
+"""Directions of local components in tensor space, and the forces along them."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -8,23 +8,24 @@ import jax
 import jax.numpy as jnp
 
 from htfjax import _checks, _numerics
+from htfjax._types import Array, Float
 from htfjax.contraction.end_tensor import contracted
 from htfjax.factors.factors import AnyFactors
 from htfjax.factors.layout import Layout
 from htfjax.factors.node_values import by_node
 from htfjax.factors.stacks import Stacks, closed, opened
 from htfjax.instruments.local_components import vector_norms
-from htfjax.theory.vectors import carriers, interior_node, member, with_member
+from htfjax.theory.vectors import Place, carriers, interior_node, member, with_member
 
 __all__ = ["component_forces", "direction_tensors", "forces"]
 
 
-def direction_tensors(factors: AnyFactors, node: int) -> jax.Array:
+def direction_tensors(factors: AnyFactors, node: int) -> Float[Array, "R_v ..."]:
     """C_r^(v): the end tensor with component r normalized and the others set to zero.
 
     Every trained vector of LC(v, r) is divided by its norm; W = sum_r sigma_r C_r at
     every interior node (law A5). A component with a zero vector has no direction: C is
-    defined as zero there, and so are its derivatives. C is no unit tensor:
+    defined as zero there, and so are its derivatives. C is not a unit tensor:
     ||C_r|| <= prod of ||W_u|| over the nodes u outside v and its children (law A7).
 
     Args:
@@ -35,7 +36,7 @@ def direction_tensors(factors: AnyFactors, node: int) -> jax.Array:
       (R_v, D_0, ..., D_{N-1}).
 
     Raises:
-      TypeError, ValueError: malformed factors, a leaf or no node.
+      TypeError, ValueError: malformed factors, a leaf, or an id that is not a node.
 
     Source: arXiv:2201.11729, theorem on the growth of local component norms.
 
@@ -58,7 +59,7 @@ def direction_tensors(factors: AnyFactors, node: int) -> jax.Array:
 
 def component_forces(
     factors: AnyFactors, loss: Callable[[Any], jax.Array]
-) -> Mapping[int, jax.Array]:
+) -> Mapping[int, Float[Array, "R_v"]]:
     """gamma_r^(v) = <-grad L(W), C_r^(v)>, what drives each local component.
 
     Read off the loss of the factors without a tensor: with unit vectors at v and
@@ -70,7 +71,7 @@ def component_forces(
       loss: scalar function of the factors that depends on their end tensor alone.
 
     Returns:
-      node id -> (R_v,) for every interior node.
+      node id -> forces, for every interior node.
 
     Raises:
       TypeError, ValueError: malformed factors, a loss that is not a scalar function.
@@ -95,7 +96,7 @@ def forces(
     loss = _checks.scalar_valued("loss", _checks.function("loss", loss))
     norms = vector_norms(layout, stacks)
 
-    def force(g: int, place: Any, norms: jax.Array) -> jax.Array:
+    def force(g: int, place: Place, norms: jax.Array) -> jax.Array:
         unit = with_unit_vectors(layout, stacks, g, place)
         carrier, _ = carriers(layout, g, place)[0]
         # A derivative with respect to the scales must flow, whether what carries them is
@@ -110,18 +111,18 @@ def forces(
 
         return -jax.grad(value)(norms)
 
-    found = {}
+    pulls = {}
     for g, xs in norms.items():
         sizes = _numerics.product(xs)
         if len(sizes) == 1:
-            found[g] = force(g, 0, sizes[0])[None]
+            pulls[g] = force(g, 0, sizes[0])[None]
             continue
         places = jnp.arange(len(sizes))
-        found[g] = jax.lax.map(lambda x, g=g: force(g, *x), (places, sizes))
-    return found
+        pulls[g] = jax.lax.map(lambda x, g=g: force(g, *x), (places, sizes))
+    return pulls
 
 
-def with_unit_vectors(layout: Layout, stacks: Stacks, g: int, place: Any) -> Stacks:
+def with_unit_vectors(layout: Layout, stacks: Stacks, g: int, place: Place) -> Stacks:
     """The trained vectors of all components of one node divided by their norms.
 
     All vectors of a component with a zero vector become zero.
@@ -144,7 +145,7 @@ def with_unit_vectors(layout: Layout, stacks: Stacks, g: int, place: Any) -> Sta
 
 
 def _scaled_components(
-    layout: Layout, stacks: Stacks, g: int, place: Any, scales: jax.Array
+    layout: Layout, stacks: Stacks, g: int, place: Place, scales: jax.Array
 ) -> Stacks:
     """Component r of a node times scales[r], by its own row or its first child's column."""
     h, at = carriers(layout, g, place)[0]

@@ -1,4 +1,4 @@
-"""How fast local components grow: the exact law, the balanced one, and bounds."""
+"""Growth of local components: the exact law, the balanced one, and bounds."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from htfjax import _checks, _numerics
+from htfjax._types import Array, ArrayLike, Float
 from htfjax.factors.factors import AnyFactors
 from htfjax.factors.layout import Layout
 from htfjax.factors.node_values import by_node
@@ -31,11 +32,11 @@ class GrowthBounds(NamedTuple):
       (True, (4,))
     """
 
-    lower: Mapping[int, jax.Array]
-    upper: Mapping[int, jax.Array]
+    lower: Mapping[int, Float[Array, "R_v"]]
+    upper: Mapping[int, Float[Array, "R_v"]]
 
 
-def exact_growth(factors: AnyFactors, loss: Loss) -> Mapping[int, jax.Array]:
+def exact_growth(factors: AnyFactors, loss: Loss) -> Mapping[int, Float[Array, "R_v"]]:
     """d sigma/dt = gamma sigma^2 sum over w in LC of 1 / ||w||^2, balanced or not.
 
     Computed as gamma sum_w prod over w' != w of ||w'||^2, which needs no division. With
@@ -47,7 +48,7 @@ def exact_growth(factors: AnyFactors, loss: Loss) -> Mapping[int, jax.Array]:
       loss: scalar function of the factors that depends on their end tensor alone.
 
     Returns:
-      node id -> (R_v,), norm per unit of flow time.
+      node id -> rates, in norm per unit of flow time.
 
     Raises:
       TypeError, ValueError: malformed factors, a loss that is not a scalar function.
@@ -74,7 +75,7 @@ def exact_growth(factors: AnyFactors, loss: Loss) -> Mapping[int, jax.Array]:
     return by_node(layout, rates)
 
 
-def balanced_growth(factors: AnyFactors, loss: Loss) -> Mapping[int, jax.Array]:
+def balanced_growth(factors: AnyFactors, loss: Loss) -> Mapping[int, Float[Array, "R_v"]]:
     """d sigma/dt = sigma^(2 - 2/L) L gamma: the theorem, for zero unbalancedness.
 
     L counts the component's trained vectors. Of all components of one norm and one gamma,
@@ -104,7 +105,9 @@ def balanced_growth(factors: AnyFactors, loss: Loss) -> Mapping[int, jax.Array]:
     return by_node(layout, rates)
 
 
-def growth_bounds(factors: AnyFactors, loss: Loss, eps: Any = None) -> GrowthBounds:
+def growth_bounds(
+    factors: AnyFactors, loss: Loss, eps: ArrayLike | None = None
+) -> GrowthBounds:
     """Bounds on d sigma/dt for any start whose unbalancedness is at most eps.
 
     For gamma >= 0, with L the number of trained vectors of the component,

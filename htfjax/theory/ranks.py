@@ -1,13 +1,12 @@
-"""What the ranks of matricizations cannot exceed, read off weights and components."""
+"""Rank bounds of matricizations, read off weights and components."""
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-import jax
 import jax.numpy as jnp
 
 from htfjax import _checks
+from htfjax._types import Array, ArrayLike, Int
 from htfjax.factors.factors import AnyFactors
 from htfjax.factors.layout import layout_of
 from htfjax.factors.node_values import by_node
@@ -19,7 +18,9 @@ from htfjax.theory.vectors import whole_norms
 __all__ = ["nested_rank_bound", "node_rank_bounds"]
 
 
-def node_rank_bounds(factors: AnyFactors, rtol: Any = None) -> Mapping[int, jax.Array]:
+def node_rank_bounds(
+    factors: AnyFactors, rtol: ArrayLike | None = None
+) -> Mapping[int, Int[Array, ""]]:
     """rank [W; v] <= this, for every node v below the root.
 
     The least of: rank W_v, the number of nonzero local components at v (if interior) and
@@ -33,7 +34,7 @@ def node_rank_bounds(factors: AnyFactors, rtol: Any = None) -> Mapping[int, jax.
         the rounding of the dtype for the former, exact zeros for the latter.
 
     Returns:
-      node id -> () int32.
+      node id -> bound, int32.
 
     Raises:
       TypeError, ValueError: malformed factors, an `rtol` that is negative or not finite.

@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import jax.numpy as jnp
 
 from htfjax import _checks
+from htfjax._types import ArrayLike
 from htfjax.factors.factors import AnyFactors
 from htfjax.factors.layout import layout_of
 from htfjax.factors.stacks import alike, closed, opened
@@ -36,7 +36,7 @@ def degree(factors: AnyFactors) -> int:
     return sum(layout_of(factors).trained)
 
 
-def normalize(factors: AnyFactors, norm: Any) -> AnyFactors:
+def normalize(factors: AnyFactors, norm: ArrayLike) -> AnyFactors:
     """All trained matrices times one factor, so that ||W||_F = norm.
 
     The factor is (norm / ||W||)^(1/|T|), with ||W|| from Gram matrices in scaled
@@ -77,12 +77,12 @@ def normalize(factors: AnyFactors, norm: Any) -> AnyFactors:
 
 
 def rescale_component(
-    factors: AnyFactors, node: int, component: int, scales: Sequence[Any]
+    factors: AnyFactors, node: int, component: int, scales: Sequence[ArrayLike]
 ) -> AnyFactors:
     """The vectors of one local component times numbers whose product should be one.
 
     With prod scales = 1 (signs allowed) neither W nor sigma of this component changes,
-    but norms at the parent and the children do: local component norms are no functions
+    but norms at the parent and the children do: local component norms are not functions
     of the end tensor.
 
     Args:

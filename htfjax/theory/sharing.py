@@ -1,19 +1,19 @@
-"""One matrix for all nodes of a level: the weights of a convolutional network."""
+"""Shared weights: one matrix for all nodes of a level, as in a convolutional network."""
 
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 
 from htfjax import _checks
+from htfjax._types import Array, Float, Numbers
 from htfjax.factors.factors import Factors
 from htfjax.trees.mode_tree import ModeTree
 
 __all__ = ["shared_conserved_quantities", "to_factors"]
 
 
-def to_factors(tree: ModeTree, matrices: Sequence[Any]) -> Factors:
+def to_factors(tree: ModeTree, matrices: Sequence[Numbers | None]) -> Factors:
     """Factors all of whose nodes of height l carry matrices[l].
 
     Sharing is a constraint W_u = W_v within a level, so a shared matrix moves with the
@@ -41,14 +41,14 @@ def to_factors(tree: ModeTree, matrices: Sequence[Any]) -> Factors:
       >>> htf.end_tensor(htf.theory.to_factors(htf.perfect(4), shared)).shape
       (3, 3, 3, 3)
     """
-    matrices = _levels(tree, matrices)
-    weights = tuple(matrices[tree.height[k]] for k in range(tree.num_nodes))
+    levels = _levels(tree, matrices)
+    weights = tuple(levels[tree.height[k]] for k in range(tree.num_nodes))
     return Factors(tree=tree, weights=weights)
 
 
 def shared_conserved_quantities(
-    tree: ModeTree, matrices: Sequence[Any]
-) -> dict[int, jax.Array]:
+    tree: ModeTree, matrices: Sequence[Numbers | None]
+) -> dict[int, Float[Array, "R_l"]]:
     """||S_{l-1}[:, r]||^2 - P ||S_l[r, :]||^2, constant along the flow of shared weights.
 
     P is the number of children of a node of height l: a shared column answers for P
@@ -58,7 +58,7 @@ def shared_conserved_quantities(
       tree, matrices: as in `to_factors`; all nodes of a level have one arity.
 
     Returns:
-      height l -> (R_l,), for every height whose matrix is trained.
+      height l -> differences, for every height whose matrix is trained.
 
     Raises:
       TypeError, ValueError: as `to_factors`; a level of mixed arity.
@@ -71,24 +71,24 @@ def shared_conserved_quantities(
       >>> htf.theory.shared_conserved_quantities(htf.perfect(4), shared)[2].tolist()
       [0.0, 0.0, 0.0, 0.0]
     """
-    matrices = _levels(tree, matrices)
-    found = {}
-    for l in range(1, len(matrices)):
+    levels = _levels(tree, matrices)
+    differences = {}
+    for l in range(1, len(levels)):
         arities = {len(tree.children[k]) for k in tree.interior if tree.height[k] == l}
         if len(arities) > 1:
             raise ValueError(
                 f"`tree` mixes nodes of {sorted(arities)} children at height {l}; shared "
                 "weights conserve nothing simple there."
             )
-        if matrices[l] is None:
+        if levels[l] is None:
             continue
-        columns = jnp.sum(jnp.square(matrices[l - 1]), axis=0)
-        rows = jnp.sum(jnp.square(matrices[l]), axis=1)
-        found[l] = columns - arities.pop() * rows
-    return found
+        columns = jnp.sum(jnp.square(levels[l - 1]), axis=0)
+        rows = jnp.sum(jnp.square(levels[l]), axis=1)
+        differences[l] = columns - arities.pop() * rows
+    return differences
 
 
-def _levels(tree: ModeTree, matrices: Any) -> list[Any]:
+def _levels(tree: ModeTree, matrices: object) -> list[Any]:
     """One checked matrix per height, the root's None if it is fixed to ones."""
     _checks.tree(tree)
     uneven = [

@@ -1,4 +1,4 @@
-"""Keeping the largest local components, and how far that moves the end tensor."""
+"""Truncation to the largest local components, and how far it moves the end tensor."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from htfjax import _checks, _numerics
+from htfjax._types import Array, Float
 from htfjax.factors.factors import AnyFactors
 from htfjax.factors.layout import Layout
 from htfjax.factors.node_values import node_values
@@ -16,6 +17,8 @@ from htfjax.instruments.local_components import vector_norms
 from htfjax.theory.vectors import interior_node, whole_norms
 
 __all__ = ["truncate", "truncation_bounds"]
+
+Piece = tuple[tuple[int, ...], jax.Array]  # nodes and their stack
 
 
 def truncate(factors: AnyFactors, ranks: int | Mapping[int, int]) -> AnyFactors:
@@ -54,7 +57,7 @@ def truncate(factors: AnyFactors, ranks: int | Mapping[int, int]) -> AnyFactors:
                 "it out."
             )
     rows = _kept(layout, stacks, asked)
-    columns: dict[int, list[Any]] = {g: [] for g in range(len(stacks))}
+    columns: dict[int, list[Piece]] = {g: [] for g in range(len(stacks))}
     for g, mask in rows.items():
         for kids, h, _ in layout.slots(layout.groups[g]):
             columns[h].append((kids, mask))
@@ -71,7 +74,7 @@ def truncate(factors: AnyFactors, ranks: int | Mapping[int, int]) -> AnyFactors:
 
 def truncation_bounds(
     factors: AnyFactors, ranks: int | Mapping[int, int]
-) -> Mapping[int, jax.Array]:
+) -> Mapping[int, Float[Array, ""]]:
     """||W - W truncated at v|| <= (sum of dropped norms) prod ||W_u||_F, u outside.
 
     The product runs over the matrices, fixed ones included, of all nodes but v and its
@@ -88,7 +91,7 @@ def truncation_bounds(
     Args, raises: as `truncate`.
 
     Returns:
-      node id -> (), for the nodes of `ranks`.
+      node id -> bound, for the nodes of `ranks`.
 
     Source: arXiv:2201.11729, from small components to low rank; law D6.
 

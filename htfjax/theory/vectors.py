@@ -1,6 +1,4 @@
-"""The trained vectors of every local component, as the laws read them."""
-
-from typing import Any
+"""Trained vectors of every local component, as the laws read them."""
 
 import jax
 import jax.numpy as jnp
@@ -20,10 +18,12 @@ __all__ = [
     "with_member",
 ]
 
+Place = int | jax.Array  # of a matrix in a stack; may be traced
 
-def interior_node(tree: ModeTree, node: Any, name: str = "node") -> int:
+
+def interior_node(tree: ModeTree, value: object, name: str = "node") -> int:
     """The id of an interior node."""
-    node = _checks.at_least(name, node, 0)
+    node = _checks.at_least(name, value, 0)
     if node not in tree.interior:
         raise ValueError(
             f"`{name}={node}` has no local components; interior nodes are "
@@ -54,19 +54,19 @@ def whole_norms(layout: Layout, stacks: Stacks) -> dict[int, jax.Array]:
     return found
 
 
-def member(stack: jax.Array, place: Any) -> jax.Array:
+def member(stack: jax.Array, place: Place) -> jax.Array:
     """One matrix of a stack; `place` may be traced."""
     if len(stack) == 1:
         return stack[0]
     return jax.lax.dynamic_index_in_dim(stack, place, keepdims=False)
 
 
-def with_member(stack: jax.Array, place: Any, matrix: jax.Array) -> jax.Array:
+def with_member(stack: jax.Array, place: Place, matrix: jax.Array) -> jax.Array:
     """The stack with another matrix at one place, which may be traced."""
     return matrix[None] if len(stack) == 1 else stack.at[place].set(matrix)
 
 
-def carriers(layout: Layout, g: int, place: Any) -> list[tuple[int, Any]]:
+def carriers(layout: Layout, g: int, place: Place) -> list[tuple[int, Place]]:
     """Groups and places of the matrices that hold a node's vectors: its own if it has one,
     then its children's."""
     nodes = layout.groups[g]
