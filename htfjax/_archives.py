@@ -10,8 +10,6 @@ import numpy as np
 from htfjax import _files
 from htfjax._types import PathLike
 
-__all__ = ["read_npz"]
-
 # Deflate gives at most 1032 bytes for one.
 RATIO, SLACK = 1032, 1024
 HEADERS = {

@@ -13,8 +13,6 @@ import numpy as np
 
 from htfjax._types import PyTree
 
-__all__ = ["Rebuild", "count_fresh", "split", "traced"]
-
 # A compiled program holds about a hundred memory maps, of which Linux grants a process
 # 65,530: some 640 programs.
 MANY = 100

@@ -16,15 +16,6 @@ from htfjax._integers import at_least, spell
 from htfjax._types import ArrayLike, DTypeLike
 from htfjax.trees.mode_tree import ModeTree
 
-__all__ = [
-    "array", "as_sequence", "at_least", "bounded", "cast", "concrete", "finite", "flag",
-    "float_dtype", "floating", "function", "instance", "integer_array", "key", "labels",
-    "mode_dims", "node", "node_widths", "one_of", "optimizer", "parameters", "positive",
-    "precision", "real", "real_array", "scalar", "scalar_valued", "seen", "sequence",
-    "shape", "spell", "tolerance", "tree",
-]  # fmt: skip
-
-
 T = TypeVar("T")
 P = ParamSpec("P")
 Result = TypeVar("Result")

@@ -6,9 +6,6 @@ from typing import NoReturn, TypeVar
 import jax
 import jax.numpy as jnp
 
-__all__ = ["only_slope", "refuse_derivatives"]
-
-
 Tree = TypeVar("Tree")
 
 

@@ -8,8 +8,6 @@ from typing import Any
 from htfjax import _files
 from htfjax._types import JsonObject, PathLike
 
-__all__ = ["file_digest", "json_digest", "read_sealed", "text_digest", "write_sealed"]
-
 SEAL = "sha256"
 
 

@@ -12,8 +12,6 @@ from pathlib import Path
 
 from htfjax._types import PathLike
 
-__all__ = ["DAMAGE", "absolute", "atomic_write", "is_full_disk", "name_full_disk"]
-
 # What reading a damaged npz file, or one of something else, may raise.
 DAMAGE = (
     NotImplementedError,

@@ -3,8 +3,6 @@
 import operator
 from typing import Any
 
-__all__ = ["at_least", "spell"]
-
 
 def spell(value: object, most: int = 80) -> str:
     """A value as an error shows it: short, whatever it is."""

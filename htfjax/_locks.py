@@ -14,8 +14,6 @@ import filelock
 from htfjax import _checks, _files
 from htfjax._types import PathLike
 
-__all__ = ["exclusive_lock", "lock_holder"]
-
 CANNOT = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
 # A look at the lock by `lock_holder` holds it for a moment.
 SECONDS = 0.5

@@ -9,19 +9,6 @@ import jax.numpy as jnp
 
 from htfjax._types import DTypeLike, PyTree
 
-__all__ = [
-    "normalized",
-    "normalized_columns",
-    "product",
-    "products_without_one",
-    "safe_norm",
-    "safe_sqrt",
-    "shifted",
-    "sum_squares",
-    "two_to",
-    "xlogx",
-]
-
 
 def safe_norm(x: jax.Array, axis: int) -> jax.Array:
     """Euclidean norm along an axis, with derivative zero at the zero vector.

@@ -10,8 +10,6 @@ from jax import lax
 from htfjax import _checks
 from htfjax._types import PyTree
 
-__all__ = ["PLATFORMS", "Platform", "by_platform", "check_platform", "default_platform"]
-
 PLATFORMS = ("cpu", "cuda", "tpu")
 Platform = Literal["cpu", "cuda", "gpu", "tpu"]
 

@@ -6,8 +6,6 @@ from typing import TypeVar
 
 import jax
 
-__all__ = ["register_checked"]
-
 T = TypeVar("T")
 
 

@@ -6,8 +6,6 @@ import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-__all__ = ["StopSignals", "stop_requested", "stop_signals"]
-
 NAMES = ("SIGINT", "SIGTERM", "SIGUSR1")  # Slurm sends the last two near a time limit
 
 

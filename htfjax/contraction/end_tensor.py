@@ -14,8 +14,6 @@ from htfjax.factors.factors import AnyFactors
 from htfjax.factors.layout import Layout
 from htfjax.factors.stacks import Stacks, children_of, opened
 
-__all__ = ["contract_root", "contracted", "end_tensor", "flat_end_tensor", "khatri_rao"]
-
 # Above this the dense tensor is refused: 2**31 float64 numbers are 16 GiB.
 LARGEST_SIZE = 2**31
 

@@ -13,8 +13,6 @@ from htfjax.contraction.rates import ADVICE
 from htfjax.factors.factors import AnyFactors
 from htfjax.factors.stacks import Stacks, opened
 
-__all__ = ["check_indices", "entries"]
-
 
 def entries(
     factors: AnyFactors,

@@ -16,8 +16,6 @@ from htfjax.factors.layout import Layout
 from htfjax.factors.stacks import Stacks, children_of
 from htfjax.trees.mode_tree import ModeTree
 
-__all__ = ["Distinct", "flat_indices", "planned_entries", "visiting_order"]
-
 # Entries up to which rows are kept for the derivative: they fit a core's own cache.
 KEPT = 2**17
 # Width above which they are kept too: reading them again would be fused into adding up

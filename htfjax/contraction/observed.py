@@ -11,8 +11,6 @@ from htfjax import _checks
 from htfjax.contraction.evaluate import Distinct, flat_indices, visiting_order
 from htfjax.trees.mode_tree import ModeTree
 
-__all__ = ["DenseTargets", "dense_targets", "distinct_counts", "distinct_rows"]
-
 # Dense targets are kept when the tensor is at most this many times the observations;
 # beyond, reading single entries of a dense tensor costs less than comparing all.
 DENSE_SHARE = 64

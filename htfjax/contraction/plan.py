@@ -18,8 +18,6 @@ from htfjax._platforms import PLATFORMS, Platform, check_platform, default_platf
 from htfjax.contraction.rates import ADVICE, SHIPPED, Rates
 from htfjax.trees.mode_tree import ModeTree
 
-__all__ = ["Plan", "contraction_plan", "platform_plans"]
-
 NodeRoute = Literal["table", "dedup", "rows"]
 RootRoute = Literal["gather", "dense", "masked"]
 NODE_ROUTES, ROOT_ROUTES = get_args(NodeRoute), get_args(RootRoute)

@@ -5,8 +5,6 @@ import dataclasses
 from htfjax import _checks
 from htfjax._platforms import Platform, check_platform
 
-__all__ = ["Rates", "platform_rates"]
-
 
 @dataclasses.dataclass(frozen=True)
 class Rates:

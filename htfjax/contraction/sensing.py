@@ -12,8 +12,6 @@ from htfjax.factors.factors import AnyFactors
 from htfjax.factors.layout import Layout
 from htfjax.factors.stacks import Stacks, children_of, opened, pick
 
-__all__ = ["check_vectors", "sense", "sensed"]
-
 
 def sense(
     factors: AnyFactors, vectors: Numbers, *, precision: Precision = "highest"

@@ -17,8 +17,6 @@ from htfjax import _checks
 from htfjax.ensemble.lanes import Lane, advance_lane
 from htfjax.motion.descent import DescentState
 
-__all__ = ["advance", "deal", "fetch", "lane_mesh", "padded_count", "put", "stack"]
-
 AXIS = "lanes"
 Tree = TypeVar("Tree")
 Advanced = tuple[DescentState, dict[str, jax.Array]]

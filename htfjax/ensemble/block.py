@@ -25,8 +25,6 @@ from htfjax.ensemble.stopping import Stops, no_stops, update_stops
 from htfjax.motion.chunks import chunk_lengths
 from htfjax.motion.descent import DescentState
 
-__all__ = ["Chunk", "Session", "Snapshot", "run_block"]
-
 T = TypeVar("T", bool, int)
 
 

@@ -15,8 +15,6 @@ import numpy as np
 from htfjax._files import DAMAGE, atomic_write
 from htfjax._types import JsonObject, PyTree
 
-__all__ = ["check_checkpoint", "load_checkpoint", "save_checkpoint"]
-
 LABEL = "label"
 Tree = TypeVar("Tree")
 

@@ -24,8 +24,6 @@ from htfjax.motion.descent import start_descent
 from htfjax.motion.group_rms import group_rmsprop
 from htfjax.trees.mode_tree import ModeTree
 
-__all__ = ["Completion", "completion_lane"]
-
 # A record contracts the dense end tensor; 2**20 numbers take some milliseconds.
 LARGEST_TENSOR = 2**20
 DType = Literal["float32", "float64"]

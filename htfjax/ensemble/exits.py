@@ -11,8 +11,6 @@ from collections.abc import Generator
 from inspect import GEN_RUNNING, getgeneratorstate
 from typing import TypeVar
 
-__all__ = ["closed_at_exit"]
-
 Opened = TypeVar("Opened", bound=Generator)
 
 # Weak: a generator that nobody holds any more closes at once.

@@ -15,26 +15,6 @@ import jax
 from htfjax import _digests, _files, _locks
 from htfjax._types import JsonObject, PathLike
 
-__all__ = [
-    "FORMAT",
-    "LOCK",
-    "MANIFEST",
-    "STATUS",
-    "differences",
-    "identity_of",
-    "is_locked",
-    "lines_written",
-    "list_files",
-    "locked",
-    "named_errors",
-    "process_zero",
-    "read_manifest",
-    "runs_digest",
-    "versions",
-    "write_manifest",
-    "write_status",
-]
-
 FORMAT = 2
 MANIFEST, STATUS, LOCK = "manifest.json", "status.json", "lock"
 PACKAGES = ("htfjax", "jax", "jaxlib", "numpy", "optax", "zarr")

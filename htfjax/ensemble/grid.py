@@ -17,8 +17,6 @@ from htfjax import _checks
 from htfjax._types import JsonObject
 from htfjax.trees.mode_tree import ModeTree
 
-__all__ = ["Grid", "Run", "Setting", "check_seed", "check_setting", "float_fields"]
-
 # Keys of jax are made of 32 bits where x64 is off; beyond, two seeds give one key.
 SEEDS = 2**32
 # An instance of a frozen dataclass: whatever a `Build` makes a lane of.

@@ -13,8 +13,6 @@ from htfjax._digests import text_digest
 from htfjax._files import atomic_write
 from htfjax._types import JsonObject
 
-__all__ = ["JOURNAL", "Journal", "Reading", "read_journal"]
-
 JOURNAL = "journal.jsonl"
 DIGITS = 16  # of a digest; what is guarded against is damage
 

@@ -18,8 +18,6 @@ from htfjax.losses.gradient import check_loss
 from htfjax.motion.descent import DescentState, continue_descent
 from htfjax.motion.trajectory import Trajectory
 
-__all__ = ["SCALARS", "Lane", "advance_lane", "check_build", "lane_shapes", "make_lane"]
-
 # Quantities that every descent records.
 SCALARS = ("loss", "grad_norm", "step_length", "chord", "duration")
 

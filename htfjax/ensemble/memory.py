@@ -6,8 +6,6 @@ from pathlib import Path, PurePosixPath
 import psutil
 from jax.sharding import Mesh
 
-__all__ = ["container_memory", "free_memory"]
-
 ROOT, PROC = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 # Limit and use, in version 2 and 1 of Linux' control groups.
 PAIRS = (

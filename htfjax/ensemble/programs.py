@@ -13,8 +13,6 @@ from htfjax.ensemble.grid import Grid, Setting
 from htfjax.ensemble.lanes import SCALARS, Build, Lane, advance_lane, lane_shapes
 from htfjax.ensemble.store import Quantities
 
-__all__ = ["Program", "block_size", "choose_width", "lane_bytes", "programs_of"]
-
 RunKey = tuple[int, ...]  # place on every axis, then the seed
 
 

@@ -10,8 +10,6 @@ import numpy as np
 
 from htfjax.ensemble.block import Chunk
 
-__all__ = ["Clock", "Progress", "Tally"]
-
 CHANGED = (
     "numbers computed again differ from those on disk: `build` or the machine is another "
     "one than before"

@@ -25,9 +25,6 @@ from htfjax.ensemble.memory import free_memory
 from htfjax.ensemble.programs import Program, RunKey, block_size, choose_width, programs_of
 from htfjax.ensemble.progress import Clock, Progress, Tally
 
-__all__ = ["run"]
-
-
 # No run's seed: only tells generators apart.
 PROBE = 0
 Batching = Literal["auto", "map", "vmap"]

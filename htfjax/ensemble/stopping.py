@@ -4,8 +4,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["CAUSES", "Stops", "no_stops", "update_stops"]
-
 # Codes of `Stops.cause`.
 CAUSES = ("running", "converged", "diverged")
 

@@ -16,19 +16,6 @@ from htfjax._digests import file_digest
 from htfjax._files import atomic_write
 from htfjax._types import JsonObject
 
-__all__ = [
-    "RECORDS",
-    "Labels",
-    "Quantities",
-    "chunk_file",
-    "metadata_of",
-    "open_array",
-    "program_metadata",
-    "root_metadata",
-    "write_chunk",
-    "write_metadata",
-]
-
 RECORDS = "results.zarr"
 # Shape of one record, dtype and names of its axes.
 Quantities = dict[str, tuple[tuple[int, ...], str, tuple[str, ...]]]

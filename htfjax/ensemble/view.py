@@ -22,8 +22,6 @@ from htfjax.ensemble.folder import (
 from htfjax.ensemble.journal import JOURNAL, read_journal
 from htfjax.ensemble.store import RECORDS, chunk_file, metadata_of
 
-__all__ = ["fits", "fold", "is_ensemble", "open_records"]
-
 AGAIN = "run the same command again, which computes anew what is lost"
 STATUSES = ("pending", "running", "capped", "converged", "diverged")
 

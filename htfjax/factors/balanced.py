@@ -23,8 +23,6 @@ from htfjax.factors.factors import Factors
 from htfjax.factors.gaussian import Root, weight_shapes
 from htfjax.trees.mode_tree import ModeTree
 
-__all__ = ["balanced_factors"]
-
 SINKHORN_ROUNDS = 2000
 Shapes = Sequence[Any]  # of `weight_shapes`; None only for a root of ones
 

@@ -10,8 +10,6 @@ from htfjax.factors.grouping import ungroup
 from htfjax.factors.layout import layout_of
 from htfjax.trees.mode_tree import ModeTree
 
-__all__ = ["collapse_chains"]
-
 
 def collapse_chains(factors: AnyFactors) -> Factors:
     """Multiplies out every one-child node: W^(child) W^(node), the same end tensor.

@@ -7,8 +7,6 @@ import numpy as np
 from htfjax import _checks
 from htfjax.factors.factors import AnyFactors, Factors, GroupedFactors
 
-__all__ = ["check_factors", "rows", "shapes"]
-
 
 def shapes(factors: AnyFactors, name: str) -> Factors:
     """Factors of shapes and dtypes alone, without an operation per node."""

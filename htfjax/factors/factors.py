@@ -7,8 +7,6 @@ import jax
 
 from htfjax.trees.mode_tree import ModeTree
 
-__all__ = ["AnyFactors", "Factors", "GroupedFactors"]
-
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)

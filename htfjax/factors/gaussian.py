@@ -11,8 +11,6 @@ from htfjax._types import Array, ArrayLike, DTypeLike, Key
 from htfjax.factors.factors import Factors
 from htfjax.trees.mode_tree import ModeTree
 
-__all__ = ["Root", "gaussian_factors", "identity_factors", "weight_shapes"]
-
 Root = Literal["trained", "ones"]
 
 

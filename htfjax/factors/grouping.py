@@ -4,8 +4,6 @@ from htfjax.factors.factors import AnyFactors, Factors, GroupedFactors
 from htfjax.factors.layout import regrouped
 from htfjax.factors.stacks import alike, closed, opened, pick
 
-__all__ = ["group", "ungroup"]
-
 
 def group(factors: AnyFactors) -> GroupedFactors:
     """Stacks the matrices of nodes whose whole subtrees have equal shapes.

@@ -17,8 +17,6 @@ from htfjax.factors.checks import check_factors, rows, shapes
 from htfjax.factors.factors import AnyFactors, Factors, GroupedFactors
 from htfjax.trees.mode_tree import ModeTree
 
-__all__ = ["Groups", "Layout", "known", "layout_of", "mode_dims", "regrouped", "widths"]
-
 Groups = tuple[tuple[int, ...], ...]
 Kind = TypeVar("Kind", bound=AnyFactors)
 

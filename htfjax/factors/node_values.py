@@ -9,8 +9,6 @@ import jax
 from htfjax._integers import at_least
 from htfjax.factors.layout import Layout
 
-__all__ = ["NodeValues", "by_node", "node_values"]
-
 Value = TypeVar("Value")  # of a node: an array, or a pytree of arrays
 
 

@@ -17,20 +17,6 @@ from htfjax._types import ArrayLike, Params
 from htfjax.factors.factors import AnyFactors, Factors, GroupedFactors
 from htfjax.factors.layout import Groups, Layout, known, layout_of, regrouped
 
-__all__ = [
-    "Opened",
-    "Stacks",
-    "alike",
-    "children_of",
-    "closed",
-    "collected",
-    "equal_subtrees",
-    "freeze",
-    "opened",
-    "pick",
-    "with_ones",
-]
-
 Stacks = tuple[Any, ...]  # arrays (G, R_k, R_parent(k)); None for a root of ones
 Opened = tuple[Layout, Stacks]
 Part = TypeVar("Part")  # a pytree of stacks

@@ -13,8 +13,6 @@ from htfjax.factors.factors import Factors
 from htfjax.factors.layout import layout_of
 from htfjax.trees.mode_tree import ModeTree
 
-__all__ = ["load_factors", "save_factors"]
-
 FORMAT = 1
 
 

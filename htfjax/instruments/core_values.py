@@ -15,14 +15,6 @@ from htfjax.instruments.gram import GramPair
 from htfjax.instruments.qr_sweep import Core
 from htfjax.instruments.singular import NOISE, decomposed, nuclear_norm, singular_values
 
-__all__ = [
-    "floor",
-    "gram_accuracy",
-    "nuclear_norm_of_core",
-    "values_of_cores",
-    "values_of_grams",
-]
-
 Values = tuple[jax.Array, jax.Array]  # (G, K) descending, (G,) accuracy
 Pair = tuple[Any, jax.Array]  # M or None for the identity, and C
 Eigenvectors = tuple[jax.Array, jax.Array, jax.Array]  # w, q and e of `_eigenvectors`

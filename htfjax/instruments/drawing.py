@@ -10,8 +10,6 @@ from htfjax.factors.factors import AnyFactors
 from htfjax.factors.layout import layout_of
 from htfjax.trees.mode_tree import ModeTree
 
-__all__ = ["draw_tree"]
-
 
 def draw_tree(drawn: ModeTree | AnyFactors, *, ax: Axes | None = None) -> Axes:
     """Draws a tree on matplotlib axes.

@@ -28,14 +28,6 @@ from htfjax.instruments.scaled_stacks import (
     transposed,
 )
 
-__all__ = [
-    "GramPair",
-    "component_grams",
-    "gram_pairs",
-    "log2_squares",
-    "scaled_inner_product",
-]
-
 Lift = Callable[[jax.Array, jax.Array], Scaled]
 Piece = tuple[tuple[int, ...], Scaled]  # nodes and their stack
 GramPair = tuple[Any, jax.Array, jax.Array]  # M or None for the identity, C, exponents

@@ -14,15 +14,6 @@ from htfjax.factors.stacks import Opened, alike, with_ones
 from htfjax.instruments.gram import scaled_inner_product
 from htfjax.instruments.qr_sweep import Core, read_off_cores
 
-__all__ = [
-    "check_pair",
-    "difference",
-    "distance",
-    "inner_product",
-    "scaled_squared_distance",
-    "squared_norm",
-]
-
 Method = Literal["auto", "qr", "gram"]
 METHODS = get_args(Method)
 Scaled = tuple[jax.Array, jax.Array]  # mantissa (), exponent () int32

@@ -17,17 +17,6 @@ from htfjax.factors.stacks import Stacks, alike, opened, pick
 from htfjax.instruments import gram
 from htfjax.instruments.scaled_stacks import Scaled
 
-__all__ = [
-    "by_component",
-    "component_contributions",
-    "component_norms",
-    "growth_rates",
-    "local_component_norms",
-    "unbalancedness",
-    "vector_norms",
-    "weight_vector_norms",
-]
-
 Balance = Literal["components", "matrix"]
 
 

@@ -30,8 +30,6 @@ from htfjax.factors.stacks import Part, Stacks, children_of, collected
 from htfjax.instruments.scaled_stacks import Scaled, normalized, scaled_stacks, transposed
 from htfjax.trees.mode_tree import ModeTree
 
-__all__ = ["Core", "ancestors", "read_off_cores"]
-
 Cores = list[tuple[tuple[int, ...], "Core"]]
 Piece = tuple[tuple[int, ...], "Table"]  # nodes and their tables
 Read = TypeVar("Read")  # a pytree of arrays

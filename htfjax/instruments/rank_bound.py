@@ -7,8 +7,6 @@ from htfjax import _checks
 from htfjax.factors.factors import AnyFactors
 from htfjax.factors.layout import Layout, layout_of
 
-__all__ = ["check_modes", "min_cut", "rank_bound"]
-
 INSIDE, OUTSIDE, CUT = range(3)  # where a node's index lies
 
 

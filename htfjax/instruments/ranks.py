@@ -15,16 +15,6 @@ from htfjax.factors.stacks import opened
 from htfjax.instruments import singular
 from htfjax.instruments.rank_bound import check_modes
 
-__all__ = [
-    "count_above",
-    "effective_rank",
-    "entanglement_entropy",
-    "matricize",
-    "numerical_rank",
-    "rank_within",
-    "weight_singular_values",
-]
-
 
 def matricize(tensor: Numbers, row_modes: Sequence[int]) -> Float[Array, "P_rows P_rest"]:
     """The matricization whose rows are indexed by `row_modes`.

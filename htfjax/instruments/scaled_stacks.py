@@ -10,8 +10,6 @@ from htfjax import _numerics
 from htfjax.factors.layout import Layout
 from htfjax.factors.stacks import Stacks, children_of, with_ones
 
-__all__ = ["Scaled", "lifted", "lifted_grams", "normalized", "scaled_stacks", "transposed"]
-
 Scaled = tuple[jax.Array, jax.Array]  # mantissas (G, P, R), exponents (G,) int32
 
 

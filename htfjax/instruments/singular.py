@@ -21,8 +21,6 @@ import jax.numpy as jnp
 
 from htfjax import _numerics
 
-__all__ = ["NOISE", "decomposed", "nuclear_norm", "singular_values"]
-
 NOISE = 32  # rounding of one decomposition, in eps: up to 15 measured
 Decomposition = tuple[jax.Array, jax.Array, jax.Array]  # U (.., m, k), s (.., k), V
 One = tuple[jax.Array]

@@ -28,15 +28,6 @@ from htfjax.instruments.ranks import count_above, matricize
 from htfjax.instruments.singular import NOISE
 from htfjax.instruments.sweep_costs import dense_cost, gram_cost, qr_cost
 
-__all__ = [
-    "Spectrum",
-    "hierarchical_rank",
-    "nuclear_norm",
-    "singular_values",
-    "spectra",
-    "spectrum",
-]
-
 Method = Literal["auto", "dense", "qr", "gram"]
 METHODS = get_args(Method)
 LARGEST_DENSE = 2**31  # entries

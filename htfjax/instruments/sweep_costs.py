@@ -9,8 +9,6 @@ from collections.abc import Iterable
 from htfjax.factors.layout import Layout
 from htfjax.instruments.qr_sweep import ancestors
 
-__all__ = ["dense_cost", "gram_cost", "qr_cost"]
-
 # Operations that a CPU does in a matrix product while LAPACK does one, an estimate (two
 # cores, float64): bidiagonal SVD and symmetric eigenvalues of small matrices are slow.
 SVD_RATE = 10

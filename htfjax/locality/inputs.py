@@ -15,23 +15,6 @@ from jax.core import Tracer
 from htfjax import _checks
 from htfjax._types import Array, DTypeLike, Int, PyTree
 
-__all__ = [
-    "Examples",
-    "check_logits",
-    "drawing_function",
-    "examples_pytree",
-    "floating_dtype",
-    "image_size",
-    "images",
-    "integers",
-    "numbers",
-    "on_host",
-    "static_function",
-    "static_number",
-    "whole_labels",
-    "widest",
-]
-
 
 def numbers(name: str, values: object) -> jax.Array:
     """Real numbers as a jax array in their own dtype; arrays of jax are not looked at.

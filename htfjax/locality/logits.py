@@ -7,8 +7,6 @@ import optax
 from htfjax._types import Array, Float, Int, Numbers
 from htfjax.locality import inputs as _inputs
 
-__all__ = ["count_correct", "fit_loss"]
-
 
 def fit_loss(logits: Numbers, y: Numbers) -> Float[Array, ""]:
     """Mean cross-entropy: binary for logits (B,), softmax for (B, K).

@@ -31,17 +31,6 @@ from htfjax.locality.regularizer.regularizer import (
 )
 from htfjax.losses.gradient import Carrying
 
-__all__ = [
-    "Course",
-    "EpochSums",
-    "TrainingLoss",
-    "epoch_records",
-    "hold",
-    "start_training",
-    "steps_per_epoch",
-    "training_loss",
-]
-
 Penalty = Literal["input_gradient_change", "input_gradient_norm"]
 PENALTIES = get_args(Penalty)
 Tree = TypeVar("Tree")

@@ -18,19 +18,6 @@ from htfjax._derivatives import refuse_derivatives
 from htfjax._types import PyTree
 from htfjax.factors.stacks import freeze
 
-__all__ = [
-    "Carrying",
-    "Loss",
-    "OwnGradient",
-    "ScaledGradient",
-    "brings_gradient",
-    "check_loss",
-    "is_scaled",
-    "opened",
-    "value_and_grad",
-    "value_function",
-]
-
 NOT_CALLABLE = (
     "`loss` ({}) brings its gradient by `value_and_grad` and cannot be called: its value "
     "has no derivative. An `optimizer` that differentiates `value_fn`, such as a line "

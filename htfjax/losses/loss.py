@@ -28,18 +28,6 @@ from htfjax.losses.penalty import Penalty, check_data, mean_penalty, pointwise, 
 from htfjax.losses.sums import Summable
 from htfjax.trees.mode_tree import ModeTree
 
-__all__ = [
-    "MinibatchLoss",
-    "ObservationLoss",
-    "completion_loss",
-    "loss_plan",
-    "matrix_sensing_loss",
-    "minibatch_loss",
-    "observation_loss",
-    "residuals",
-    "sensing_loss",
-]
-
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)

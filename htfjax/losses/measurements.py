@@ -26,8 +26,6 @@ from htfjax.factors.layout import Layout
 from htfjax.factors.stacks import Stacks
 from htfjax.trees.mode_tree import ModeTree
 
-__all__ = ["Dense", "Entries", "Measurement", "Planning", "RankOne"]
-
 Planning = Literal["auto", "exact"]  # how a plan for entries is found
 
 

@@ -9,14 +9,12 @@ import numpy as np
 from htfjax import _checks
 from htfjax._types import Array, ArrayLike, DTypeLike, Float, Numbers
 
-__all__ = ["Penalty", "check_data", "mean_penalty", "penalize", "pointwise", "working"]
-
 Penalty = Literal["l2", "l1", "huber"]
 PENALTIES = get_args(Penalty)
 
 
 def penalize(
-    x: Numbers, penalty: Penalty = "l2", threshold: ArrayLike = 1.0
+    x: Numbers, *, penalty: Penalty = "l2", threshold: ArrayLike = 1.0
 ) -> Float[Array, ""]:
     """Mean of penalty(x) over residuals x: "l2", "l1" or "huber" (`completion_loss`).
 

@@ -13,8 +13,6 @@ from htfjax.factors.stacks import alike
 from htfjax.instruments.inner import METHODS, Method, check_pair, scaled_squared_distance
 from htfjax.losses.sums import Summable
 
-__all__ = ["PopulationLoss", "population_loss"]
-
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -40,7 +38,9 @@ class PopulationLoss(Summable):
         return _numerics.shifted(mean, exponent - jnp.int32(bits))
 
 
-def population_loss(target_factors: AnyFactors, method: Method = "gram") -> PopulationLoss:
+def population_loss(
+    target_factors: AnyFactors, *, method: Method = "auto"
+) -> PopulationLoss:
     """Infinite data: ||W - W*||_F^2 / prod_n D_n, without either tensor.
 
     The completion loss with every entry observed once, and the limit of many uniformly
@@ -69,7 +69,7 @@ def population_loss(target_factors: AnyFactors, method: Method = "gram") -> Popu
     """
     layout_of(target_factors, "target_factors")
     _checks.one_of("method", method, METHODS)
-    return PopulationLoss(target_factors, method)
+    return PopulationLoss(target_factors, "gram" if method == "auto" else method)
 
 
 def split_integer(value: int) -> tuple[float, int]:

@@ -11,8 +11,6 @@ from htfjax import _checks
 from htfjax._types import Array, DTypeLike, Float, Int, Key, Numbers
 from htfjax.contraction.entries import check_indices
 
-__all__ = ["random_indices", "random_matrices", "random_vectors", "unobserved_indices"]
-
 # Up to the first size all entries are permuted; up to the second, entries are drawn and
 # repetitions replaced; beyond, repetitions are too rare to shun.
 LARGEST_PERMUTATION = 2**18
@@ -23,6 +21,7 @@ def random_indices(
     key: Key[Array, ""],
     mode_dims: int | Sequence[int],
     count: int,
+    *,
     order: int | None = None,
 ) -> Int[Array, "B N"]:
     """Uniformly random entries of a tensor, without repetition.
@@ -110,8 +109,8 @@ def random_vectors(
     key: Key[Array, ""],
     mode_dims: int | Sequence[int],
     count: int,
-    dtype: DTypeLike | None = None,
     *,
+    dtype: DTypeLike | None = None,
     order: int | None = None,
 ) -> tuple[Float[Array, "B D_n"], ...]:
     """Gaussian rank-one measurements with E <x^0 (x) ... , W>^2 = ||W||^2 / prod D.
@@ -155,6 +154,7 @@ def random_matrices(
     key: Key[Array, ""],
     mode_dims: int | Sequence[int],
     count: int,
+    *,
     dtype: DTypeLike | None = None,
 ) -> Float[Array, "B D_0 D_1"]:
     """Gaussian matrices over sqrt(D_0 D_1): E <A, W>^2 = ||W||^2 / (D_0 D_1).

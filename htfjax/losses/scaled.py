@@ -29,8 +29,6 @@ from htfjax.losses.penalty import working
 from htfjax.losses.population import PopulationLoss, split_integer
 from htfjax.losses.sums import Summable
 
-__all__ = ["Magnitude", "ScaledLoss", "magnitude", "scaled_loss", "scaled_value_and_grad"]
-
 NO_DERIVATIVE = (
     "`scaled_loss` has a value but no derivative: its gradient is a mantissa, 2^-k times "
     "the true one. Give it to `descend`, alone or as `scaled_loss(loss) + 0.1 * other`, or "

@@ -20,8 +20,6 @@ from htfjax.losses.gradient import (
     value_and_grad,
 )
 
-__all__ = ["SumLoss", "Summable"]
-
 Tree = TypeVar("Tree")  # a pytree of arrays
 Term = tuple[Any, Any]  # a loss and its weight, a number
 

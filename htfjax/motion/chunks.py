@@ -12,8 +12,6 @@ from htfjax.losses.gradient import Loss, check_loss
 from htfjax.motion.descent import DescentState, check_state, continue_descent
 from htfjax.motion.trajectory import Observed, Trajectory
 
-__all__ = ["chunk_lengths", "descend_in_chunks"]
-
 
 def descend_in_chunks(
     state: DescentState[Params],

@@ -10,8 +10,6 @@ from htfjax._types import PyTree
 from htfjax.factors.factors import AnyFactors
 from htfjax.factors.stacks import opened
 
-__all__ = ["CLOCKS", "Clock", "rates", "rescaled_unit"]
-
 Clock = Literal["time", "arc", "rescaled"]
 CLOCKS = get_args(Clock)
 

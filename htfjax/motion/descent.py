@@ -27,9 +27,6 @@ from htfjax.losses.gradient import (
 )
 from htfjax.motion.trajectory import Observed, Trajectory
 
-__all__ = ["DescentState", "continue_descent", "descend", "start_descent"]
-
-
 MOST_STEPS = np.iinfo(np.int32).max  # steps are counted in int32
 
 

@@ -26,8 +26,6 @@ from htfjax.motion.stepping import WholeNormController
 from htfjax.motion.trajectory import Observed, Trajectory
 from htfjax.theory.conserved import conserved_quantities, conserved_scale
 
-__all__ = ["gradient_flow"]
-
 # Below this tolerance a method of high order beats the stabilized one of order two.
 TIGHT = 1e-7
 NOT_DIFFERENTIABLE = (

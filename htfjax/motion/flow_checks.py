@@ -11,14 +11,6 @@ from htfjax.factors.factors import AnyFactors
 from htfjax.factors.layout import layout_of
 from htfjax.losses.gradient import Carrying, Loss, check_loss, is_scaled, value_and_grad
 
-__all__ = [
-    "check_flow_loss",
-    "check_start",
-    "check_times",
-    "check_tolerances",
-    "parameter_dtype",
-]
-
 # A tolerance below this many roundings cannot be met.
 ROUNDINGS = 16
 

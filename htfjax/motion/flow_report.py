@@ -7,8 +7,6 @@ import jax
 from htfjax import _checks
 from htfjax._types import PyTree
 
-__all__ = ["ENDINGS", "FlowReport"]
-
 # How a flow ends, by code. The first two are as planned.
 ENDINGS = (
     "reached the last time",

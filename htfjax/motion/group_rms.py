@@ -10,8 +10,6 @@ import optax
 from htfjax import _checks, _numerics
 from htfjax._types import ArrayLike, Params, PyTree
 
-__all__ = ["GroupRmsState", "group_rmsprop", "scale_by_group_rms"]
-
 
 class GroupRmsState(NamedTuple):
     """State of `scale_by_group_rms`: a pytree of scalars."""

@@ -12,8 +12,6 @@ from numpy.typing import ArrayLike
 from htfjax import _checks
 from htfjax._types import Float
 
-__all__ = ["RiseTimes", "crossings", "incrementality", "rise_times"]
-
 # A rise with fewer records between 10 and 90 % has no width worth a number.
 FEWEST_RECORDS = 4
 # A quantity that goes beyond this multiple of its final value did not rise to that value.
@@ -72,8 +70,8 @@ def crossings(
 def rise_times(
     steps: ArrayLike,
     values: ArrayLike,
-    active: float = 1e-2,
     *,
+    active: float = 1e-2,
     final: ArrayLike | None = None,
 ) -> RiseTimes:
     """When each quantity rose to its final value.

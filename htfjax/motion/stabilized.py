@@ -20,8 +20,6 @@ import numpy as np
 
 from htfjax._types import PyTree
 
-__all__ = ["FlowState", "RungeKuttaChebyshev"]
-
 DAMPING = 2 / 13
 MOST_STAGES = 400
 SAFETY = 1.2  # on rho, which a power iteration finds from below

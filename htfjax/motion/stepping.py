@@ -11,8 +11,6 @@ from htfjax import _numerics
 from htfjax._types import ArrayLike, PyTree
 from htfjax.motion.stabilized import FlowState, Real, Terms
 
-__all__ = ["WholeNormController"]
-
 
 class WholeNormController(diffrax.AbstractAdaptiveStepSizeController):
     """Keeps ||error of a step|| below atol + rtol ||params||, both Euclidean.

@@ -13,9 +13,6 @@ from htfjax import _checks
 from htfjax._types import Numbers
 from htfjax.motion.flow_report import FlowReport
 
-__all__ = ["Stop", "Trajectory", "find_stop", "join"]
-
-
 Observed = TypeVar("Observed")
 Report = TypeVar("Report", bound=FlowReport | None)
 

@@ -17,8 +17,6 @@ import orbax.checkpoint as ocp
 from htfjax import _checks, _digests, _files
 from htfjax._types import JsonObject, PathLike, PyTree
 
-__all__ = ["check_state", "load_state", "save_state"]
-
 FORMAT = 1
 Tree = TypeVar("Tree")
 MARK = "checkpoint.json"  # shapes, dtypes and the digest of every file, sealed

@@ -15,8 +15,6 @@ from htfjax import _checks, _files
 from htfjax._types import PathLike
 from htfjax.ensemble import view
 
-__all__ = ["load_results", "save_results"]
-
 FORMAT = 1
 SUFFIX = ".nc"
 SEAL = b"htfjax sha256 digest of all before:"

@@ -7,14 +7,6 @@ import numpy as np
 from htfjax import _checks
 from htfjax._types import Array, Float, Numbers
 
-__all__ = [
-    "blow_up_time",
-    "constant_force_norm",
-    "rank_one_blow_up_time",
-    "rank_one_limit",
-    "rank_one_scale",
-]
-
 
 def rank_one_scale(
     time: Numbers, start: Numbers, norm: Numbers, num_matrices: int

@@ -12,8 +12,6 @@ from htfjax.factors.node_values import by_node
 from htfjax.factors.stacks import Stacks, alike, opened
 from htfjax.theory.vectors import squared_norms
 
-__all__ = ["conserved_quantities", "conserved_scale", "drift"]
-
 
 def conserved_quantities(factors: AnyFactors) -> Mapping[int, Float[Array, "L_1 R_v"]]:
     """||w||^2 - ||w'||^2 within every local component: constant along gradient flow.

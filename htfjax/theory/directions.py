@@ -17,8 +17,6 @@ from htfjax.factors.stacks import Stacks, closed, opened
 from htfjax.instruments.local_components import vector_norms
 from htfjax.theory.vectors import Place, carriers, interior_node, member, with_member
 
-__all__ = ["component_forces", "direction_tensors", "forces"]
-
 
 def direction_tensors(factors: AnyFactors, node: int) -> Float[Array, "R_v ..."]:
     """C_r^(v): the end tensor with component r normalized and the others set to zero.

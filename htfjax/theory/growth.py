@@ -16,8 +16,6 @@ from htfjax.instruments.local_components import unbalancedness, vector_norms
 from htfjax.theory.directions import forces
 from htfjax.theory.vectors import squared_norms
 
-__all__ = ["GrowthBounds", "balanced_growth", "exact_growth", "growth_bounds"]
-
 Loss = Callable[[Any], jax.Array]
 
 
@@ -106,7 +104,7 @@ def balanced_growth(factors: AnyFactors, loss: Loss) -> Mapping[int, Float[Array
 
 
 def growth_bounds(
-    factors: AnyFactors, loss: Loss, eps: ArrayLike | None = None
+    factors: AnyFactors, loss: Loss, *, eps: ArrayLike | None = None
 ) -> GrowthBounds:
     """Bounds on d sigma/dt for any start whose unbalancedness is at most eps.
 

@@ -15,11 +15,9 @@ from htfjax.instruments.rank_bound import check_modes
 from htfjax.instruments.ranks import count_above
 from htfjax.theory.vectors import whole_norms
 
-__all__ = ["nested_rank_bound", "node_rank_bounds"]
-
 
 def node_rank_bounds(
-    factors: AnyFactors, rtol: ArrayLike | None = None
+    factors: AnyFactors, *, rtol: ArrayLike | None = None
 ) -> Mapping[int, Int[Array, ""]]:
     """rank [W; v] <= this, for every node v below the root.
 

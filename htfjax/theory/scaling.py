@@ -13,8 +13,6 @@ from htfjax.factors.stacks import alike, closed, opened
 from htfjax.instruments.gram import scaled_inner_product
 from htfjax.theory.vectors import carriers, interior_node
 
-__all__ = ["degree", "normalize", "rescale_component"]
-
 
 def degree(factors: AnyFactors) -> int:
     """|T|, the number of trained matrices: W(a theta) = a^|T| W(theta).

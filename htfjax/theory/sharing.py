@@ -10,8 +10,6 @@ from htfjax._types import Array, Float, Numbers
 from htfjax.factors.factors import Factors
 from htfjax.trees.mode_tree import ModeTree
 
-__all__ = ["shared_conserved_quantities", "to_factors"]
-
 
 def to_factors(tree: ModeTree, matrices: Sequence[Numbers | None]) -> Factors:
     """Factors all of whose nodes of height l carry matrices[l].

@@ -16,8 +16,6 @@ from htfjax.factors.stacks import Stacks, closed, collected, opened
 from htfjax.instruments.local_components import vector_norms
 from htfjax.theory.vectors import interior_node, whole_norms
 
-__all__ = ["truncate", "truncation_bounds"]
-
 Piece = tuple[tuple[int, ...], jax.Array]  # nodes and their stack
 
 

@@ -9,15 +9,6 @@ from htfjax.factors.stacks import Stacks, children_of
 from htfjax.instruments.local_components import by_component
 from htfjax.trees.mode_tree import ModeTree
 
-__all__ = [
-    "carriers",
-    "interior_node",
-    "member",
-    "squared_norms",
-    "whole_norms",
-    "with_member",
-]
-
 Place = int | jax.Array  # of a matrix in a stack; may be traced
 
 

@@ -7,8 +7,6 @@ from typing import Literal
 from htfjax._integers import at_least, spell
 from htfjax.trees.mode_tree import ModeTree
 
-__all__ = ["caterpillar", "flat", "interleaved", "perfect", "pooled", "square_patches"]
-
 
 def perfect(order: int, arity: int = 2) -> ModeTree:
     """The tree in which every node has `arity` children and all leaves are level.

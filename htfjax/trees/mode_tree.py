@@ -14,8 +14,6 @@ from typing import Any, TypeGuard
 
 from htfjax._integers import at_least, spell
 
-__all__ = ["ModeTree"]
-
 Children = tuple[tuple[int, ...], ...]
 
 

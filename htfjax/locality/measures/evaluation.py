@@ -19,8 +19,6 @@ from htfjax.locality.regularizer.regularizer import (
     input_gradient_change,
 )
 
-__all__ = ["Evaluation", "evaluate", "mean_change"]
-
 
 class Evaluation(NamedTuple):
     """Accuracy and loss of a network on examples."""

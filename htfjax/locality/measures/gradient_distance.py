@@ -15,8 +15,6 @@ from htfjax.locality.regularizer import patches as _patches
 from htfjax.locality.regularizer.cosine import mean_abs_cosine
 from htfjax.locality.regularizer.regularizer import check_direction
 
-__all__ = ["ChangeByDistance", "gradient_change_by_distance"]
-
 
 class ChangeByDistance(NamedTuple):
     """Mean |cos| of pairs of patches at each distance; `change.mean(1)` is the curve."""

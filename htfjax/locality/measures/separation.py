@@ -14,8 +14,6 @@ from htfjax.locality.regularizer import patches as _patches
 from htfjax.locality.regularizer.patches import Patch
 from htfjax.locality.regularizer.regularizer import check_key
 
-__all__ = ["Separation", "separation_spectrum"]
-
 
 class Separation(NamedTuple):
     """Singular values by `separation_spectrum`, means over contexts."""

@@ -20,8 +20,6 @@ from htfjax.locality import inputs as _inputs
 from htfjax.theory.sharing import to_factors
 from htfjax.trees.mode_tree import ModeTree
 
-__all__ = ["ConvAC", "Fixed", "grid_tensor", "join_patches", "split_patches"]
-
 Representation = Literal["identity", "one_hot", "linear", "relu"]
 REPRESENTATIONS = get_args(Representation)
 LARGEST_GRID = 2**26

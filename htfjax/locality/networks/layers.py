@@ -11,8 +11,6 @@ from htfjax._types import Precision
 from htfjax.locality.networks.convolution.convolution import Method, convolve
 from htfjax.locality.networks.normalization import EPSILON, normalize
 
-__all__ = ["BatchNorm", "Conv", "Dense"]
-
 MOMENTUM = 0.1
 
 

@@ -10,8 +10,6 @@ from htfjax import _checks
 from htfjax._types import PyTree
 from htfjax.locality import inputs as _inputs
 
-__all__ = ["Network", "as_network", "count_parameters"]
-
 Arrays = dict[str, jax.Array]  # dotted names, such as "stages.0.conv.kernel"
 
 

@@ -4,8 +4,6 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-__all__ = ["EPSILON", "normalize"]
-
 EPSILON = 1e-5  # added to variances
 
 

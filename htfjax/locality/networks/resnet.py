@@ -14,8 +14,6 @@ from htfjax.locality.networks.convolution.convolution import METHODS, Method, ma
 from htfjax.locality.networks.layers import BatchNorm, Conv, Dense
 from htfjax.locality.networks.network import Network, as_network
 
-__all__ = ["resnet"]
-
 DEPTHS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
 STAGE_WIDTHS = (64, 128, 256, 512)
 EXPANSION = 4  # of a bottleneck

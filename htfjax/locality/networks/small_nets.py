@@ -13,8 +13,6 @@ from htfjax.locality.networks.layers import BatchNorm, Conv, Dense
 from htfjax.locality.networks.network import Network, as_network
 from htfjax.locality.networks.resnet import BasicBlock, check_options, drop, read_out
 
-__all__ = ["residual_net", "strided_net"]
-
 
 def strided_net(
     widths: Sequence[int] = (16, 16, 32, 64, 64),

@@ -6,8 +6,6 @@ from jax import lax
 
 from htfjax import _numerics
 
-__all__ = ["mean_abs_cosine"]
-
 
 def mean_abs_cosine(g: jax.Array, h: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Mean over the batch of |<g_i, h_i>| / (|g_i| |h_i|), and how many had a zero in it.

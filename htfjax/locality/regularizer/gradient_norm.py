@@ -19,8 +19,6 @@ from htfjax.locality.regularizer.regularizer import (
     counted,
 )
 
-__all__ = ["gradient_norm_loss"]
-
 SECOND = (
     "`gradient_norm_loss` takes the gradient of its penalty in two stages, which has no "
     "derivative: for second derivatives write the penalty out, with `jax.grad` for g."

@@ -11,8 +11,6 @@ from htfjax.locality import inputs as _inputs
 from htfjax.locality.regularizer import patches as _patches
 from htfjax.locality.regularizer.patches import Patch, either_order, random_patches
 
-__all__ = ["Draw", "EitherOrder", "RandomPatches"]
-
 Draw = Callable[[jax.Array], tuple[Patch, Patch]]
 
 

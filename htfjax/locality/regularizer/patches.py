@@ -12,8 +12,6 @@ from htfjax import _checks, _pytrees
 from htfjax._types import Array, Key, Numbers, Shaped
 from htfjax.locality import inputs as _inputs
 
-__all__ = ["Patch", "either_order", "patch_gap", "random_patches", "swap_patch"]
-
 Tree = TypeVar("Tree")
 Place: TypeAlias = int | jax.Array  # ()
 

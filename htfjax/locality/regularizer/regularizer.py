@@ -24,14 +24,6 @@ from htfjax.locality.regularizer import patches as _patches
 from htfjax.locality.regularizer.cosine import mean_abs_cosine
 from htfjax.locality.regularizer.patches import Patch
 
-__all__ = [
-    "Measured",
-    "input_gradient_change",
-    "regularized_loss",
-    "training_gradient_change",
-    "warn_if_blind",
-]
-
 Statistics = TypeVar("Statistics")  # of a network, a pytree
 Fit = Callable[[jax.Array], jax.Array]
 Apply = Callable[..., tuple[jax.Array, Statistics]]

@@ -17,8 +17,6 @@ from htfjax import _checks, _digests, _files
 from htfjax._types import PathLike
 from htfjax.locality.tasks.images import Images
 
-__all__ = ["download_cifar10", "load_cifar10"]
-
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 MD5 = "c32a1d4ab5d03f1284b67883e8d87530"
 SIZE = 170_052_171

@@ -9,8 +9,6 @@ from htfjax import _checks
 from htfjax.locality.tasks import images as _images
 from htfjax.locality.tasks.images import Images
 
-__all__ = ["load_digits"]
-
 SPLITS = ("train", "test")
 WHITE = 16  # the largest value of these images
 

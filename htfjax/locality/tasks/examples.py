@@ -12,8 +12,6 @@ from htfjax._types import Array, Float, Numbers
 from htfjax.locality import inputs as _inputs
 from htfjax.locality.inputs import Examples
 
-__all__ = ["ArrayExamples", "join_examples", "select_examples"]
-
 
 @_pytrees.register_checked
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -9,8 +9,6 @@ import numpy as np
 from htfjax import _checks
 from htfjax.locality import inputs as _inputs
 
-__all__ = ["Images"]
-
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Images:

@@ -17,16 +17,6 @@ from htfjax.locality.tasks import streams
 from htfjax.locality.tasks.examples import check_rows
 from htfjax.locality.tasks.images import Images
 
-__all__ = [
-    "Pairs",
-    "SameClassExamples",
-    "largest_distance",
-    "same_class_examples",
-    "same_class_pairs",
-    "same_class_patches",
-]
-
-
 Other = Literal["image", "class"]
 
 

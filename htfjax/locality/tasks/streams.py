@@ -7,8 +7,6 @@ from numpy.random import Generator, Philox, SeedSequence
 from htfjax import _checks
 from htfjax._types import Array, Key
 
-__all__ = ["key_words", "stream"]
-
 
 def key_words(key: Key[Array, ""]) -> tuple[int, ...]:
     """The words of a typed key, the same on every machine.

@@ -9,8 +9,6 @@ from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-__all__ = ["bilinear"]
-
 Operation = Callable[..., jax.Array]
 
 

@@ -15,8 +15,6 @@ from htfjax.locality.networks.convolution.minimal_filtering import convolve_mini
 from htfjax.locality.networks.convolution.window_products import multiply_windows
 from htfjax.locality.networks.convolution.windows import num_windows, shifted
 
-__all__ = ["convolve", "max_pool"]
-
 Method = Literal["auto", "matmul", "native"]
 METHODS = get_args(Method)
 AUTO = {"cpu": "matmul", "cuda": "native", "tpu": "native"}

@@ -22,8 +22,6 @@ from htfjax._types import Precision
 from htfjax.locality.networks.convolution.bilinear import bilinear
 from htfjax.locality.networks.convolution.windows import num_windows
 
-__all__ = ["convolve_minimally", "pays"]
-
 SIZE = 3  # of the kernel
 STEP = 2  # outputs of an algorithm along one axis
 

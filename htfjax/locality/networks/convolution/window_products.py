@@ -21,8 +21,6 @@ from htfjax.locality.networks.convolution.windows import (
     window_rows,
 )
 
-__all__ = ["multiply_windows"]
-
 
 def multiply_windows(
     x: jax.Array, kernel: jax.Array, *, stride: int, padding: int, precision: Precision

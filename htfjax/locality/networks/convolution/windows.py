@@ -4,8 +4,6 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-__all__ = ["num_windows", "overlap_add", "shifted", "window_rows"]
-
 
 def num_windows(size: int, window: int, stride: int, padding: int) -> int:
     """The number of windows of one axis within the padded image."""

@@ -14,13 +14,6 @@ from htfjax.locality.tasks.pathfinder.draw import (
     checked_marks,
 )
 
-__all__ = [
-    "MarkerBaseline",
-    "PositionBaseline",
-    "marker_distance_baseline",
-    "marker_position_baseline",
-]
-
 BIN_COUNTS = (16, 32, 64, 128)
 MOST_INTERVALS = 2**20
 TWO_SIDED = 1.959964  # standard errors of a normal 95 % interval

@@ -6,8 +6,6 @@ import numpy as np
 
 from htfjax.locality.tasks.pathfinder.stamps import Pixels, Stamps
 
-__all__ = ["Canvas", "crosses", "fresh_canvas", "put", "undo"]
-
 
 class Canvas(NamedTuple):
     """Masks of B images as flat planes: taken pixels, and pixels where no dash may end."""

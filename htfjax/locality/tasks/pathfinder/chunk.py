@@ -17,8 +17,6 @@ from htfjax.locality.tasks.pathfinder.paths import (
 from htfjax.locality.tasks.pathfinder.settings import PathfinderSettings
 from htfjax.locality.tasks.pathfinder.stamps import Stamps, make_stamps
 
-__all__ = ["CHUNK", "Chunk", "draw_chunk", "draw_marked_pairs"]
-
 CHUNK = 128  # images; a multiple of two
 LANES = (32, 512)  # pairs of paths grown at once, at least and at most
 HOPELESS = 20  # times `max_attempts` pairs without one success

@@ -16,8 +16,6 @@ from htfjax.locality.tasks import streams
 from htfjax.locality.tasks.pathfinder.chunk import CHUNK, Chunk, draw_chunk
 from htfjax.locality.tasks.pathfinder.settings import PathfinderSettings
 
-__all__ = ["PathfinderImages", "draw_pathfinder", "marker_distances"]
-
 
 class PathfinderImages(NamedTuple):
     """N Pathfinder images and what is known about each.

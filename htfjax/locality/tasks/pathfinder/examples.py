@@ -21,14 +21,6 @@ from htfjax.locality.tasks.pathfinder.draw import (
 )
 from htfjax.locality.tasks.pathfinder.settings import PathfinderSettings
 
-__all__ = [
-    "PathfinderExamples",
-    "load_pathfinder",
-    "pathfinder_examples",
-    "save_pathfinder",
-    "stored_pathfinder",
-]
-
 FORMAT = 1
 ARRAYS = ("pixels", "labels", "marks", "margins", "distractors")
 

@@ -6,8 +6,6 @@ from htfjax.locality.tasks.pathfinder.paths import Paths
 from htfjax.locality.tasks.pathfinder.settings import PathfinderSettings
 from htfjax.locality.tasks.pathfinder.stamps import FULL, Stamps
 
-__all__ = ["draw_ink", "shrink"]
-
 
 def draw_ink(
     stamps: Stamps,

@@ -10,8 +10,6 @@ from htfjax.locality.tasks.pathfinder.canvas import Canvas
 from htfjax.locality.tasks.pathfinder.settings import PathfinderSettings
 from htfjax.locality.tasks.pathfinder.stamps import FULL, NUM_DEGREES, Stamps
 
-__all__ = ["Failures", "Paths", "draw_distractors", "draw_pairs", "join_paths"]
-
 FREE = 76  # a first dash lies on mask values of at most 0.3
 SEED_TRIES = 64  # places tried for a first dash before the image counts as full
 DEAD_END = 1e-4  # of the total weight of ends

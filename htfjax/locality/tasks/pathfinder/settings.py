@@ -7,8 +7,6 @@ from typing import Any
 from htfjax import _checks
 from htfjax.locality import inputs as _inputs
 
-__all__ = ["PathfinderSettings", "lra_pathfinder", "paper_pathfinder"]
-
 LRA_SIZES = (32, 64, 128, 256)
 
 

@@ -14,8 +14,6 @@ import numpy as np
 
 from htfjax.locality.tasks.pathfinder.settings import PathfinderSettings
 
-__all__ = ["FULL", "NUM_DEGREES", "Pixels", "Stamps", "make_stamps", "resampling"]
-
 NUM_DEGREES = 360
 FULL = 255  # a mask byte that means 1
 CROSSING = 459  # two masks cross where their sum reaches 1.8
