@@ -359,31 +359,24 @@ def _cheapest(
     tree = work.tree
     best: list[dict[str, float]] = []
     below: list[dict[str, list[str]]] = []  # the children's routes that go with it
-    for k in range(tree.root):
+    totals: dict[str, float] = {}
+    for k, costs in enumerate((*node_costs, root_costs)):
         totals, picks = {}, {}
-        for route, cost in node_costs[k].items():
-            parts = [_best_child(work, best, c, route, work.count(k, route))
+        for route, cost in costs.items():
+            held = HELD_AT_ROOT.get(route, route)
+            parts = [_best_child(work, best, c, held, work.count(k, held))
                      for c in tree.children[k]]  # fmt: skip
             if all(part is not None for part in parts):
                 totals[route] = cost + sum(part[0] for part in parts if part)
                 picks[route] = [part[1] for part in parts if part]
-        totals = _only(totals, force, NODE_ROUTES)
+        totals = _only(totals, force, ROOT_ROUTES if k == tree.root else NODE_ROUTES)
         best.append(totals)
         below.append(picks)
-    totals, picks = {}, {}
-    for route, cost in root_costs.items():
-        needs = "rows" if route == "gather" else "table"
-        parts = [_best_child(work, best, c, needs, work.batch)
-                 for c in tree.children[tree.root]]  # fmt: skip
-        if all(part is not None for part in parts):
-            totals[route] = cost + sum(part[0] for part in parts if part)
-            picks[route] = [part[1] for part in parts if part]
-    totals = _only(totals, force, ROOT_ROUTES)
     if force is not None and force not in NODE_ROUTES and force not in totals:
         raise ValueError(f"`force={force!r}` is not possible here: {sorted(totals)} are.")
     root = min(totals, key=lambda route: totals[route])
     routes = [""] * tree.root
-    pending = list(zip(tree.children[tree.root], picks[root], strict=True))
+    pending = list(zip(tree.children[tree.root], below[tree.root][root], strict=True))
     while pending:
         node, route = pending.pop()
         routes[node] = route

@@ -28,7 +28,7 @@ def penalize(
 
     Example:
       >>> import htfjax as htf, jax.numpy as jnp
-      >>> float(htf.penalize(jnp.array([3.0, 0.5]), "huber", 1.0))
+      >>> float(htf.penalize(jnp.array([3.0, 0.5]), penalty="huber"))
       1.3125
     """
     checked = _checks.floating("x", x)
