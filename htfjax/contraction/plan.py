@@ -21,6 +21,8 @@ from htfjax.trees.mode_tree import ModeTree
 NodeRoute = Literal["table", "dedup", "rows"]
 RootRoute = Literal["gather", "dense", "masked"]
 NODE_ROUTES, ROOT_ROUTES = get_args(NodeRoute), get_args(RootRoute)
+# How a root that is contracted by a route reads its children.
+HELD_AT_ROOT: dict[str, NodeRoute] = {"gather": "rows", "dense": "table", "masked": "table"}
 LARGEST_TABLE = 2**24
 # Rows, columns or terms at which a matrix product runs at half its rate.
 NARROW = 48

@@ -9,7 +9,7 @@ and is then not differentiated. Descent, flow and ensembles ask either by the fu
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, TypeGuard
+from typing import Any, NamedTuple, Protocol, TypeGuard, runtime_checkable
 
 import jax
 
@@ -61,6 +61,7 @@ class Carrying(NamedTuple):
 Gradient = tuple[tuple[jax.Array, PyTree], PyTree]  # (value, carried) and the gradient
 
 
+@runtime_checkable
 class OwnGradient(Protocol):
     """A loss that brings its gradient."""
 

@@ -7,7 +7,7 @@ its B observations. `observation_loss` makes a loss of one and of targets.
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, Protocol, get_args
+from typing import Literal, Protocol, get_args, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +29,7 @@ from htfjax.trees.mode_tree import ModeTree
 Planning = Literal["auto", "exact"]  # how a plan for entries is found
 
 
+@runtime_checkable
 class Measurement(Protocol):
     """What a loss reads off factors: the protocol of this module's classes.
 

@@ -7,23 +7,23 @@ from collections.abc import Callable, Iterator
 import optax
 
 from htfjax import _checks
-from htfjax._types import Array, Key, Params
+from htfjax._types import Array, Key, PyTree
 from htfjax.losses.gradient import Loss, check_loss
 from htfjax.motion.descent import DescentState, check_state, continue_descent
 from htfjax.motion.trajectory import Observed, Trajectory
 
 
 def descend_in_chunks(
-    state: DescentState[Params],
+    state: DescentState,
     loss: Loss,
     optimizer: optax.GradientTransformation,
     *,
     until_step: int,
     record_every: int,
     chunk_steps: int,
-    observe: Callable[[Params], Observed] | None = None,
+    observe: Callable[[PyTree], Observed] | None = None,
     key: Key[Array, ""] | None = None,
-) -> Iterator[tuple[DescentState[Params], Trajectory[Observed, None]]]:
+) -> Iterator[tuple[DescentState, Trajectory[Observed, None]]]:
     """Descent until step `until_step`, yielding the state and the records of each chunk.
 
     Chunks end at multiples of `chunk_steps`, counted from step 0, so a resumed run has
@@ -69,9 +69,9 @@ def descend_in_chunks(
 
 def _chunks(
     lengths: list[int],
-    state: DescentState[Params],
-    advance: Callable[..., tuple[DescentState[Params], Trajectory[Observed, None]]],
-) -> Iterator[tuple[DescentState[Params], Trajectory[Observed, None]]]:
+    state: DescentState,
+    advance: Callable[..., tuple[DescentState, Trajectory[Observed, None]]],
+) -> Iterator[tuple[DescentState, Trajectory[Observed, None]]]:
     """The chunks of `descend_in_chunks`, whose arguments are checked before the first."""
     for length in lengths:
         state, piece = advance(state, num_steps=length)

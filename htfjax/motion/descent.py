@@ -5,7 +5,7 @@ Mathematics: docs/mathematics/descent.md.
 
 import functools
 from collections.abc import Callable
-from typing import Any, Generic, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,7 +30,7 @@ from htfjax.motion.trajectory import Observed, Trajectory
 MOST_STEPS = np.iinfo(np.int32).max  # steps are counted in int32
 
 
-class DescentState(NamedTuple, Generic[Params]):
+class DescentState(NamedTuple):
     """What descent carries from step to step: a pytree.
 
     Example:
@@ -40,14 +40,12 @@ class DescentState(NamedTuple, Generic[Params]):
       (True, (3,))
     """
 
-    params: Params
+    params: PyTree
     opt_state: PyTree
     step: jax.Array  # () int32, updates made so far
 
 
-def start_descent(
-    params: Params, optimizer: optax.GradientTransformation
-) -> DescentState[Params]:
+def start_descent(params: Params, optimizer: optax.GradientTransformation) -> DescentState:
     """The state before the first step.
 
     Args:
@@ -69,15 +67,15 @@ def start_descent(
 
 
 def continue_descent(
-    state: DescentState[Params],
+    state: DescentState,
     loss: Loss,
     optimizer: optax.GradientTransformation,
     *,
     num_steps: int,
     record_every: int,
-    observe: Callable[[Params], Observed] | None = None,
+    observe: Callable[[PyTree], Observed] | None = None,
     key: Key[Array, ""] | None = None,
-) -> tuple[DescentState[Params], Trajectory[Observed, None]]:
+) -> tuple[DescentState, Trajectory[Observed, None]]:
     """A chunk of descent: params <- params + update(grad loss), `num_steps` times.
 
     One compiled program; everything is recorded on the device. Chunks of two steps or
