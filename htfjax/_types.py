@@ -16,6 +16,7 @@ __all__ = [
     "ArrayLike",
     "Bool",
     "DTypeLike",
+    "Dims",
     "Float",
     "Int",
     "Key",
@@ -28,6 +29,8 @@ __all__ = [
 
 # What reads as an array of numbers: arrays, numbers, and nested lists of them.
 Numbers: TypeAlias = ArrayLike | Sequence[Any]
+# One number for all modes or nodes, or one each.
+Dims: TypeAlias = int | Sequence[int]
 # Precision of matrix products: "highest", `jax.lax.Precision.HIGH`, None, ...
 Precision: TypeAlias = jax.lax.PrecisionLike
 # A pytree of parameters that comes back as the same kind.

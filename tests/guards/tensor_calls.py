@@ -197,7 +197,7 @@ def sensing_loss(given: Given) -> Any:
 
 @call("observation_loss")
 def observation_loss(given: Given) -> Any:
-    measurement = htf.losses.RankOne(given.vectors)
+    measurement = htf.losses.RankOne(tuple(given.vectors))
     return htf.observation_loss(measurement, given.targets, penalty="l1")(given.factors)
 
 
