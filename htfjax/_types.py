@@ -13,7 +13,7 @@ from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree, Shaped
 
 __all__ = [
-    "Array", "ArrayLike", "Bool", "DTypeLike", "Float", "Int", "JsonObject", "Key",
+    "Array", "ArrayLike", "Bool", "DTypeLike", "Dims", "Float", "Int", "JsonObject", "Key",
     "Numbers", "Params", "PathLike", "Precision", "PyTree", "Shaped",
 ]  # fmt: skip
 
@@ -22,6 +22,8 @@ Numbers: TypeAlias = ArrayLike | Sequence[Any]
 # A JSON object as `json.loads` reads it.
 JsonObject: TypeAlias = dict[str, Any]
 PathLike: TypeAlias = str | os.PathLike[str]
+# One number for all modes or nodes, or one each.
+Dims: TypeAlias = int | Sequence[int]
 # Precision of matrix products: "highest", `jax.lax.Precision.HIGH`, None, ...
 Precision: TypeAlias = jax.lax.PrecisionLike
 # A pytree of parameters that comes back as the same kind.

@@ -15,6 +15,7 @@ from typing import Literal, get_args
 
 from htfjax import _checks
 from htfjax._platforms import PLATFORMS, Platform, check_platform, default_platform
+from htfjax._types import Dims
 from htfjax.contraction.rates import ADVICE, SHIPPED, Rates
 from htfjax.trees.mode_tree import ModeTree
 
@@ -134,8 +135,8 @@ class Plan:
 
 def contraction_plan(
     tree: ModeTree,
-    mode_dims: int | Sequence[int],
-    widths: int | Sequence[int],
+    mode_dims: Dims,
+    widths: Dims,
     batch: int,
     *,
     distinct: Sequence[int] | None = None,

@@ -18,7 +18,7 @@ import numpy as np
 from jax import lax
 
 from htfjax import _checks
-from htfjax._types import Array, ArrayLike, DTypeLike, Key
+from htfjax._types import Array, ArrayLike, Dims, DTypeLike, Key
 from htfjax.factors.factors import Factors
 from htfjax.factors.gaussian import Root, weight_shapes
 from htfjax.trees.mode_tree import ModeTree
@@ -30,8 +30,8 @@ Shapes = Sequence[Any]  # of `weight_shapes`; None only for a root of ones
 def balanced_factors(
     key: Key[Array, ""],
     tree: ModeTree,
-    mode_dims: int | Sequence[int],
-    widths: int | Sequence[int],
+    mode_dims: Dims,
+    widths: Dims,
     scale: ArrayLike,
     *,
     root: Root = "trained",

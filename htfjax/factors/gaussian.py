@@ -1,13 +1,12 @@
 """Starts of factors: Gaussian and identity matrices."""
 
-from collections.abc import Sequence
 from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
 
 from htfjax import _checks
-from htfjax._types import Array, ArrayLike, DTypeLike, Key
+from htfjax._types import Array, ArrayLike, Dims, DTypeLike, Key
 from htfjax.factors.factors import Factors
 from htfjax.trees.mode_tree import ModeTree
 
@@ -17,8 +16,8 @@ Root = Literal["trained", "ones"]
 def gaussian_factors(
     key: Key[Array, ""],
     tree: ModeTree,
-    mode_dims: int | Sequence[int],
-    widths: int | Sequence[int],
+    mode_dims: Dims,
+    widths: Dims,
     std: ArrayLike,
     *,
     mean: ArrayLike = 0.0,
@@ -71,8 +70,8 @@ def gaussian_factors(
 
 def identity_factors(
     tree: ModeTree,
-    mode_dims: int | Sequence[int],
-    widths: int | Sequence[int],
+    mode_dims: Dims,
+    widths: Dims,
     scale: ArrayLike,
     *,
     root: Root = "trained",
@@ -109,7 +108,7 @@ def identity_factors(
 
 
 def weight_shapes(
-    tree: ModeTree, mode_dims: int | Sequence[int], widths: int | Sequence[int], root: Root
+    tree: ModeTree, mode_dims: Dims, widths: Dims, root: Root
 ) -> list[tuple[int, int] | None]:
     """Shape (R_k, R_parent(k)) of every weight matrix, None for a root of ones."""
     _checks.tree(tree)

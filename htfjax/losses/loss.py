@@ -5,7 +5,6 @@ argument is traced once for all data of one shape, and `vmap` runs over data.
 """
 
 import dataclasses
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -14,7 +13,7 @@ import numpy as np
 
 from htfjax import _checks
 from htfjax._platforms import Platform, check_platform, default_platform
-from htfjax._types import Array, ArrayLike, Float, Int, Key, Numbers
+from htfjax._types import Array, ArrayLike, Dims, Float, Int, Key, Numbers
 from htfjax.contraction.end_tensor import flat_end_tensor
 from htfjax.contraction.observed import DenseTargets, dense_targets
 from htfjax.contraction.plan import Plan
@@ -164,7 +163,7 @@ def observation_loss(
 
 def completion_loss(
     tree: ModeTree,
-    mode_dims: int | Sequence[int],
+    mode_dims: Dims,
     indices: Numbers,
     targets: Numbers,
     *,

@@ -6,7 +6,7 @@ its B observations. `observation_loss` makes a loss of one and of targets.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Literal, Protocol, get_args, runtime_checkable
 
 import jax
@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from htfjax import _checks
 from htfjax._platforms import PLATFORMS, Platform, by_platform, check_platform
-from htfjax._types import Array, Float, Int, Numbers
+from htfjax._types import Array, Dims, Float, Int, Numbers
 from htfjax.contraction import observed
 from htfjax.contraction.end_tensor import contracted
 from htfjax.contraction.entries import check_indices
@@ -79,7 +79,7 @@ class Entries:
     def at(
         cls,
         tree: ModeTree,
-        mode_dims: int | Sequence[int],
+        mode_dims: Dims,
         indices: Numbers,
         *,
         plan: Planning | Plan = "auto",

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from htfjax import _checks
-from htfjax._types import Array, DTypeLike, Float, Int, Key, Numbers
+from htfjax._types import Array, Dims, DTypeLike, Float, Int, Key, Numbers
 from htfjax.contraction.entries import check_indices
 
 # Up to the first size all entries are permuted; up to the second, entries are drawn and
@@ -18,11 +18,7 @@ LARGEST_DISTINCT = 2**30
 
 
 def random_indices(
-    key: Key[Array, ""],
-    mode_dims: int | Sequence[int],
-    count: int,
-    *,
-    order: int | None = None,
+    key: Key[Array, ""], mode_dims: Dims, count: int, *, order: int | None = None
 ) -> Int[Array, "B N"]:
     """Uniformly random entries of a tensor, without repetition.
 
@@ -73,9 +69,7 @@ def random_indices(
     return jnp.stack(jnp.unravel_index(chosen, dims), axis=1).astype(jnp.int32)
 
 
-def unobserved_indices(
-    indices: Numbers, mode_dims: int | Sequence[int]
-) -> Int[np.ndarray, "M N"]:
+def unobserved_indices(indices: Numbers, mode_dims: Dims) -> Int[np.ndarray, "M N"]:
     """All entries of a tensor that are not among `indices`, in C order, int32.
 
     Args:
@@ -107,7 +101,7 @@ def unobserved_indices(
 
 def random_vectors(
     key: Key[Array, ""],
-    mode_dims: int | Sequence[int],
+    mode_dims: Dims,
     count: int,
     *,
     dtype: DTypeLike | None = None,
@@ -151,11 +145,7 @@ def random_vectors(
 
 
 def random_matrices(
-    key: Key[Array, ""],
-    mode_dims: int | Sequence[int],
-    count: int,
-    *,
-    dtype: DTypeLike | None = None,
+    key: Key[Array, ""], mode_dims: Dims, count: int, *, dtype: DTypeLike | None = None
 ) -> Float[Array, "B D_0 D_1"]:
     """Gaussian matrices over sqrt(D_0 D_1): E <A, W>^2 = ||W||^2 / (D_0 D_1).
 
@@ -192,7 +182,7 @@ def _draw_distinct(key: jax.Array, size: int, count: int) -> jax.Array:
     return jnp.asarray(drawn[:count])
 
 
-def _dims(mode_dims: int | Sequence[int], order: int | None) -> tuple[int, ...]:
+def _dims(mode_dims: Dims, order: int | None) -> tuple[int, ...]:
     """One dimension per mode, where only `order` may say how many modes there are."""
     if not _is_one(mode_dims):
         count = len(_checks.as_sequence(mode_dims))

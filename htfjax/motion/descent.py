@@ -45,7 +45,7 @@ class DescentState(NamedTuple):
     step: jax.Array  # () int32, updates made so far
 
 
-def start_descent(params: Params, optimizer: optax.GradientTransformation) -> DescentState:
+def start_descent(params: PyTree, optimizer: optax.GradientTransformation) -> DescentState:
     """The state before the first step.
 
     Args:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from htfjax import _checks
 from htfjax._types import ArrayLike
 from htfjax.factors.factors import AnyFactors
-from htfjax.factors.layout import layout_of
+from htfjax.factors.layout import Kind, layout_of
 from htfjax.factors.stacks import alike, closed, opened
 from htfjax.instruments.gram import scaled_inner_product
 from htfjax.theory.vectors import carriers, interior_node
@@ -34,7 +34,7 @@ def degree(factors: AnyFactors) -> int:
     return sum(layout_of(factors).trained)
 
 
-def normalize(factors: AnyFactors, norm: ArrayLike) -> AnyFactors:
+def normalize(factors: Kind, norm: ArrayLike) -> Kind:
     """All trained matrices times one factor, so that ||W||_F = norm.
 
     The factor is (norm / ||W||)^(1/|T|), with ||W|| from Gram matrices in scaled
@@ -75,8 +75,8 @@ def normalize(factors: AnyFactors, norm: ArrayLike) -> AnyFactors:
 
 
 def rescale_component(
-    factors: AnyFactors, node: int, component: int, scales: Sequence[ArrayLike]
-) -> AnyFactors:
+    factors: Kind, node: int, component: int, scales: Sequence[ArrayLike]
+) -> Kind:
     """The vectors of one local component times numbers whose product should be one.
 
     With prod scales = 1 (signs allowed) neither W nor sigma of this component changes,

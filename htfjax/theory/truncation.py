@@ -10,7 +10,7 @@ import numpy as np
 from htfjax import _checks, _numerics
 from htfjax._types import Array, Float
 from htfjax.factors.factors import AnyFactors
-from htfjax.factors.layout import Layout
+from htfjax.factors.layout import Kind, Layout
 from htfjax.factors.node_values import node_values
 from htfjax.factors.stacks import Stacks, closed, collected, opened
 from htfjax.instruments.local_components import vector_norms
@@ -19,7 +19,7 @@ from htfjax.theory.vectors import interior_node, whole_norms
 Piece = tuple[tuple[int, ...], jax.Array]  # nodes and their stack
 
 
-def truncate(factors: AnyFactors, ranks: int | Mapping[int, int]) -> AnyFactors:
+def truncate(factors: Kind, ranks: int | Mapping[int, int]) -> Kind:
     """The factors with all but the `ranks[v]` largest local components of v set to zero.
 
     Every vector of a dropped component becomes zero, so rank [W; v] <= ranks[v] for

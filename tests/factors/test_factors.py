@@ -377,7 +377,8 @@ def test_draw_tree_shows_fixed_nodes_as_squares(getkey):
     squares = [
         int(name)
         for name, patch in nodes.items()
-        if isinstance(patch.get_boxstyle(), matplotlib.patches.BoxStyle.Square)
+        if patch is not None
+        and isinstance(patch.get_boxstyle(), matplotlib.patches.BoxStyle.Square)
     ]
     assert sorted(squares) == list(factors.fixed)
     close_figure(ax)

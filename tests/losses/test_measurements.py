@@ -1,6 +1,7 @@
 """Measurements of a user's own: averages over blocks of entries, in every use."""
 
 import dataclasses
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -34,7 +35,7 @@ class BlockMeans:
 INDICES = np.asarray(htf.random_indices(jax.random.key(3), DIMS, 15))  # five blocks
 
 
-def blocks(plan="auto"):
+def blocks(plan: Literal["auto", "exact"] | htf.Plan = "auto") -> BlockMeans:
     return BlockMeans(htf.losses.Entries.at(TREE, DIMS, INDICES, plan=plan), 3)
 
 
@@ -45,7 +46,7 @@ def factors(seed=0, dtype=None, std=0.8):
 TARGETS = np.linspace(-1.0, 1.0, 5)
 
 
-def expected(factors, rows=slice(None)):
+def expected(factors: htf.Factors, rows: Any = slice(None)) -> np.ndarray:
     """Residuals from the whole tensor."""
     tensor = np.asarray(htf.end_tensor(factors))
     values = tensor[tuple(INDICES.T)].reshape(-1, 3).mean(axis=1)

@@ -432,6 +432,7 @@ def test_group_rms_equals_its_formula() -> None:
     state, s = transform.init(jnp.zeros((2, 3))), 0.0
     for t, g in enumerate(gradients, start=1):
         update, state = transform.update(jnp.asarray(g), state)
+        assert isinstance(update, jax.Array)
         s = 0.9 * s + 0.1 * np.sum(g**2)
         wanted = g / (np.sqrt(s / (1 - 0.9**t)) + 1e-3)
         np.testing.assert_allclose(update, wanted, rtol=1e-13)
