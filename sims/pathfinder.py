@@ -157,8 +157,9 @@ def _images(config: Any, length: int, canvas: str) -> locality.PathfinderImages:
     count = max(config.train_sizes) + config.test_size + config.validation_size
     count += count % 2  # matched images come in pairs
     return locality.stored_pathfinder(
-        config.image_folder, jax.random.key(6), settings_of(config, length, canvas), count
-    )
+        config.image_folder, settings_of(config, length, canvas), count,
+        key=jax.random.key(6),
+    )  # fmt: skip
 
 
 def _draw_all(config: Any) -> None:

@@ -185,7 +185,7 @@ def _draw_distinct(key: jax.Array, size: int, count: int) -> jax.Array:
 def _dims(mode_dims: Dims, order: int | None) -> tuple[int, ...]:
     """One dimension per mode, where only `order` may say how many modes there are."""
     if not _is_one(mode_dims):
-        count = len(_checks.as_sequence(mode_dims))
+        count = len(_checks.sequence("mode_dims", mode_dims, "dimensions"))
         if count == 0:
             raise ValueError("`mode_dims` is empty: give one dimension per mode.")
         if order is not None and _checks.at_least("order", order, 1) != count:

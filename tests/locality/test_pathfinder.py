@@ -371,10 +371,10 @@ def test_files_bring_back_what_was_drawn(tmp_path) -> None:
 
 def test_images_are_drawn_once(tmp_path, monkeypatch) -> None:
     settings = paper_pathfinder(3)
-    first = locality.stored_pathfinder(tmp_path / "new", KEY, settings, 4)
+    first = locality.stored_pathfinder(tmp_path / "new", settings, 4, key=KEY)
     (path,) = (tmp_path / "new").iterdir()
     assert path.name.startswith("pathfinder_150_3_")
-    locality.stored_pathfinder(tmp_path / "new", KEY, settings, 3)
+    locality.stored_pathfinder(tmp_path / "new", settings, 3, key=KEY)
     assert len(list((tmp_path / "new").iterdir())) == 2
 
     def forbidden(*_: Any, **__: Any) -> None:
@@ -383,7 +383,7 @@ def test_images_are_drawn_once(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(
         "htfjax.locality.tasks.pathfinder.examples.draw_pathfinder", forbidden
     )
-    again = locality.stored_pathfinder(tmp_path / "new", KEY, settings, 4)
+    again = locality.stored_pathfinder(tmp_path / "new", settings, 4, key=KEY)
     np.testing.assert_array_equal(first.pixels, again.pixels)
 
 

@@ -393,12 +393,12 @@ def test_other_images_in_the_store_are_noticed(tmp_path: Path) -> None:
     """Of the same settings and number, but another key, under the right name."""
     settings = locality.paper_pathfinder(3)
     mine, other = jax.random.split(jax.random.key(0), 2)
-    locality.stored_pathfinder(tmp_path / "mine", mine, settings, 4)
-    locality.stored_pathfinder(tmp_path / "other", other, settings, 4)
+    locality.stored_pathfinder(tmp_path / "mine", settings, 4, key=mine)
+    locality.stored_pathfinder(tmp_path / "other", settings, 4, key=other)
     (path,), (foreign,) = (list((tmp_path / name).iterdir()) for name in ("mine", "other"))
     shutil.copy(foreign, path)
     with pytest.raises(ValueError, match="holds other images than its name says"):
-        locality.stored_pathfinder(tmp_path / "mine", mine, settings, 4)
+        locality.stored_pathfinder(tmp_path / "mine", settings, 4, key=mine)
 
 
 # Numbers that a resume must not change

@@ -137,10 +137,10 @@ def _checked_slice(rows: slice) -> slice:
 
 def stored_pathfinder(
     folder: PathLike,
-    key: Key[Array, ""],
     settings: PathfinderSettings,
     count: int,
     *,
+    key: Key[Array, ""],
     processes: int = 1,
 ) -> PathfinderImages:
     """`draw_pathfinder`, drawn once and then read from a file in `folder`.
@@ -155,8 +155,8 @@ def stored_pathfinder(
       >>> import jax, tempfile
       >>> from htfjax.locality import paper_pathfinder, stored_pathfinder
       >>> folder = tempfile.mkdtemp()
-      >>> first = stored_pathfinder(folder, jax.random.key(0), paper_pathfinder(5), 8)
-      >>> again = stored_pathfinder(folder, jax.random.key(0), paper_pathfinder(5), 8)
+      >>> first = stored_pathfinder(folder, paper_pathfinder(5), 8, key=jax.random.key(0))
+      >>> again = stored_pathfinder(folder, paper_pathfinder(5), 8, key=jax.random.key(0))
       >>> bool((first.pixels == again.pixels).all())
       True
     """
