@@ -50,25 +50,25 @@ from .tasks.examples import ArrayExamples as ArrayExamples
 from .tasks.examples import join_examples as join_examples
 from .tasks.examples import select_examples as select_examples
 from .tasks.images import Images as Images
-from .tasks.pathfinder import MarkerBaseline as MarkerBaseline
-from .tasks.pathfinder import PathfinderExamples as PathfinderExamples
-from .tasks.pathfinder import PathfinderImages as PathfinderImages
-from .tasks.pathfinder import PathfinderSettings as PathfinderSettings
-from .tasks.pathfinder import PositionBaseline as PositionBaseline
-from .tasks.pathfinder import draw_pathfinder as draw_pathfinder
-from .tasks.pathfinder import load_pathfinder as load_pathfinder
-from .tasks.pathfinder import lra_pathfinder as lra_pathfinder
-from .tasks.pathfinder import (
+from .tasks.pathfinder.baseline import MarkerBaseline as MarkerBaseline
+from .tasks.pathfinder.baseline import PositionBaseline as PositionBaseline
+from .tasks.pathfinder.baseline import (
     marker_distance_baseline as marker_distance_baseline,
 )
-from .tasks.pathfinder import marker_distances as marker_distances
-from .tasks.pathfinder import (
+from .tasks.pathfinder.baseline import (
     marker_position_baseline as marker_position_baseline,
 )
-from .tasks.pathfinder import paper_pathfinder as paper_pathfinder
-from .tasks.pathfinder import pathfinder_examples as pathfinder_examples
-from .tasks.pathfinder import save_pathfinder as save_pathfinder
-from .tasks.pathfinder import stored_pathfinder as stored_pathfinder
+from .tasks.pathfinder.draw import PathfinderImages as PathfinderImages
+from .tasks.pathfinder.draw import draw_pathfinder as draw_pathfinder
+from .tasks.pathfinder.draw import marker_distances as marker_distances
+from .tasks.pathfinder.examples import PathfinderExamples as PathfinderExamples
+from .tasks.pathfinder.examples import load_pathfinder as load_pathfinder
+from .tasks.pathfinder.examples import pathfinder_examples as pathfinder_examples
+from .tasks.pathfinder.examples import save_pathfinder as save_pathfinder
+from .tasks.pathfinder.examples import stored_pathfinder as stored_pathfinder
+from .tasks.pathfinder.settings import PathfinderSettings as PathfinderSettings
+from .tasks.pathfinder.settings import lra_pathfinder as lra_pathfinder
+from .tasks.pathfinder.settings import paper_pathfinder as paper_pathfinder
 from .tasks.same_class import Pairs as Pairs
 from .tasks.same_class import SameClassExamples as SameClassExamples
 from .tasks.same_class import largest_distance as largest_distance

@@ -8,8 +8,8 @@ import optax
 
 from htfjax import _checks
 from htfjax._types import Array, Key, PyTree
-from htfjax.losses.gradient import Loss, check_loss
-from htfjax.motion.descent import DescentState, check_state, continue_descent
+from htfjax.losses.gradient import Loss
+from htfjax.motion.descent import DescentState, check_descent, continue_descent
 from htfjax.motion.trajectory import Observed, Trajectory
 
 
@@ -52,13 +52,7 @@ def descend_in_chunks(
       40
       50
     """
-    check_state(state)
-    check_loss("loss", loss)
-    _checks.optimizer("optimizer", optimizer)
-    if observe is not None:
-        _checks.function("observe", observe)
-    if key is not None:
-        _checks.key("key", key)
+    check_descent(state, loss, optimizer, observe, key)
     lengths = chunk_lengths(int(state.step), until_step, record_every, chunk_steps)
     advance = functools.partial(
         continue_descent, loss=loss, optimizer=optimizer, record_every=record_every,

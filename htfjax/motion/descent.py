@@ -20,7 +20,6 @@ from htfjax.factors.stacks import freeze
 from htfjax.losses.gradient import (
     Carrying,
     Loss,
-    check_loss,
     opened,
     value_and_grad,
     value_function,
@@ -138,13 +137,7 @@ def continue_descent(
         )
     if num_steps > MOST_STEPS:
         raise ValueError(f"`num_steps={num_steps}` must be at most {MOST_STEPS} (int32).")
-    check_state(state)
-    check_loss("loss", loss)
-    _checks.optimizer("optimizer", optimizer)
-    if observe is not None:
-        _checks.function("observe", observe)
-    if key is not None:
-        _checks.key("key", key)
+    check_descent(state, loss, optimizer, observe, key)
     arrays, rebuild = _callables.split(loss)
     observed_arrays, rebuild_observe = _callables.split(observe)
     _callables.count_fresh("loss", loss, rebuild)
