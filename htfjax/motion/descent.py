@@ -209,8 +209,10 @@ def _trained(params: PyTree) -> PyTree:
     return opened(params)[0].trained
 
 
-def check_state(state: Any) -> None:
-    """A descent state with a step that counts."""
+def check_descent(
+    state: Any, loss: Loss, optimizer: object, observe: object, key: object
+) -> None:
+    """A descent state with a step that counts, and what moves it."""
     _checks.instance("state", state, DescentState, "`start_descent` makes one")
     kind = getattr(getattr(state.step, "dtype", None), "kind", "")
     if kind not in ("i", "u") or np.ndim(state.step):
@@ -218,6 +220,12 @@ def check_state(state: Any) -> None:
             f"`state.step` must be one int32, got {_checks.spell(state.step)}; "
             "`start_descent` makes states."
         )
+    check_loss("loss", loss)
+    _checks.optimizer("optimizer", optimizer)
+    if observe is not None:
+        _checks.function("observe", observe)
+    if key is not None:
+        _checks.key("key", key)
 
 
 def _check_leaves(state: DescentState) -> None:
