@@ -20,6 +20,7 @@ from htfjax.factors.stacks import freeze
 from htfjax.losses.gradient import (
     Carrying,
     Loss,
+    check_loss,
     opened,
     value_and_grad,
     value_function,
