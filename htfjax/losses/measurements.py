@@ -118,8 +118,8 @@ class Entries:
             self, indices=self.indices[rows], distinct=None, plan=None
         )
 
-    def read(self, plan: Plan, layout: Layout, stacks: Stacks) -> jax.Array:
-        """The entries by the routes of a plan, (B,)."""
+    def read(self, plan: Plan, layout: Layout, stacks: Stacks) -> Float[Array, "B"]:
+        """The entries by the routes of a plan."""
         return planned_entries(plan, layout, stacks, self.indices, self.distinct, "highest")
 
     def by_plan(
@@ -129,7 +129,7 @@ class Entries:
         run: Callable[[Plan, Stacks], jax.Array],
         *,
         masked: bool = False,
-    ) -> jax.Array:
+    ) -> Float[Array, "..."]:
         """run(plan, stacks) with the plan for the platform that it is lowered for."""
         plans = self.plans(layout, masked=masked)
         return by_platform(plans, run, stacks, platform=self.platform)
