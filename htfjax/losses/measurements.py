@@ -117,7 +117,7 @@ class Entries:
         )
 
     def read(self, plan: Plan, layout: Layout, stacks: Stacks) -> Float[Array, "B"]:
-        """The entries by the routes of a plan, (B,)."""
+        """The entries by the routes of a plan."""
         return planned_entries(plan, layout, stacks, self.indices, self.distinct, "highest")
 
     def by_plan(

@@ -66,7 +66,8 @@ def test_completion(name: str, root: str, force: Any) -> None:
                 factors.tree, htf.mode_dims(factors), widths, 90, force=force
             )
             plan = dataclasses.replace(plan, root="gather")
-        loss = dataclasses.replace(loss, plan=plan)
+        measurement = dataclasses.replace(loss.measurement, plan=plan)
+        loss = dataclasses.replace(loss, measurement=measurement)
     evaluate = jax.jit(jax.value_and_grad(loss))
     (wanted, slope), (found, grouped_slope) = map(evaluate, (factors, htf.group(factors)))
     np.testing.assert_allclose(found, wanted, rtol=1e-12)
