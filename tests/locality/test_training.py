@@ -252,7 +252,13 @@ def test_gradient_norm_has_the_gradient_of_its_definition() -> None:
     assert bool(jnp.all(trajectory.observed["penalty"][1:] > 0))
 
 
-@pytest.mark.parametrize("batch_norm", ["reference", "frozen", None, "norm"])
+@pytest.mark.parametrize(
+    "batch_norm",
+    [
+        None,
+        *(pytest.param(x, marks=pytest.mark.slow) for x in ("reference", "frozen", "norm")),
+    ],
+)
 def test_second_derivatives_of_a_training_loss(batch_norm: Any) -> None:
     """Differences of its own gradient, or refused; first derivatives are the same."""
     options: dict[str, Any] = {"coefficient": 0.7, "batch_norm": batch_norm or "reference"}

@@ -121,8 +121,8 @@ def test_one_rise_has_no_index():
         (lambda: RISE([0, 1], np.ones((3, 1))), ValueError, "`values` "),
         (lambda: RISE([0, 1], ["a", "b"]), TypeError, "`values`"),
         (lambda: RISE([], np.ones((0, 1))), ValueError, "`steps`"),
-        (lambda: RISE([0, 1], np.ones((2, 1)), -1), ValueError, "`active=-1`"),
-        (lambda: RISE([0, 1], np.ones((2, 1)), np.nan), ValueError, "`active="),
+        (lambda: RISE([0, 1], np.ones((2, 1)), active=-1), ValueError, "`active=-1`"),
+        (lambda: RISE([0, 1], np.ones((2, 1)), active=np.nan), ValueError, "`active="),
         (
             lambda: RISE([0, 1], np.ones((2, 1)), final=[1.0, 2.0]),
             ValueError,

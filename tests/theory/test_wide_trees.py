@@ -9,7 +9,7 @@ import htfjax as htf
 from tests import helpers
 
 theory = htf.theory
-FAST = (("binary4", "trained"), ("mixed5", "ones"))
+FAST = (("binary4", "trained"),)
 every_case = pytest.mark.parametrize(
     ("name", "root"),
     [
@@ -96,7 +96,7 @@ def test_drift_between_plain_and_grouped_factors():
     helpers.assert_close(theory.drift(factors, htf.group(moved)), expected)
 
 
-orders = pytest.mark.parametrize("order", [16, pytest.param(256, marks=pytest.mark.slow)])
+orders = pytest.mark.parametrize("order", [16, 256])
 
 
 def wide(order):
@@ -108,6 +108,7 @@ def wide(order):
     return grouped, htf.completion_loss(tree, 3, indices, jnp.zeros(20))
 
 
+@pytest.mark.slow
 @orders
 def test_theory_of_wide_trees(order):
     factors, loss = wide(order)
@@ -126,6 +127,7 @@ def test_theory_of_wide_trees(order):
         np.testing.assert_allclose(law[node], rates[node], atol=1e-8 * scale)
 
 
+@pytest.mark.slow
 @orders
 def test_flow_of_wide_trees(order):
     factors, loss = wide(order)
