@@ -106,7 +106,7 @@ class ModeTree:
         # Without the cached spelling, which may be too deep for pickle.
         return ModeTree, (self.children,)
 
-    @property
+    @functools.cached_property
     def order(self) -> int:
         """Number of modes N."""
         return next(k for k, kids in enumerate(self.children) if kids)
@@ -121,7 +121,7 @@ class ModeTree:
         """Id of the root, the largest id."""
         return len(self.children) - 1
 
-    @property
+    @functools.cached_property
     def interior(self) -> tuple[int, ...]:
         """Ids of the interior nodes in post-order, the root last."""
         return tuple(range(self.order, self.num_nodes))
