@@ -90,7 +90,7 @@ class ScaledGradient(NamedTuple):
     log2_scale: jax.Array  # () int32
 
 
-def opened(params: PyTree) -> tuple[Carrying, Callable[[Carrying], PyTree]]:
+def as_carrying(params: PyTree) -> tuple[Carrying, Callable[[Carrying], PyTree]]:
     """Parameters in one form, with carried = () for ordinary ones, and the way back."""
     if isinstance(params, Carrying):
         return params, lambda whole: whole
@@ -138,7 +138,7 @@ def value_and_grad(loss: Loss, params: PyTree, key: jax.Array | None = None) -> 
       TypeError: anything but a floating scalar; carried or gradient in another
         structure, shape or dtype than the parameters'.
     """
-    (trained, carried), given = opened(params)
+    (trained, carried), given = as_carrying(params)
     if brings_gradient(loss):
         (value, after), grads = _own(loss, params, key)
         _check_like(GRADIENT, trained, grads)
@@ -164,7 +164,7 @@ def value_function(
     Differentiable as the loss itself is. The gradient of `value_and_grad` is not made a
     derivative of the value, as it need not be one.
     """
-    (_, before), given = opened(params)
+    (_, before), given = as_carrying(params)
 
     # Line searches hand their extra arguments to this function, or complain.
     def value(trained: PyTree, *, carried: PyTree = None) -> jax.Array:

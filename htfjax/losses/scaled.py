@@ -152,8 +152,9 @@ def scaled_value_and_grad(loss: Loss, factors: AnyFactors) -> ScaledGradient:
     that the plain gradient would not round, and no size of the whole underflows.
 
     Args:
-      loss: from `completion_loss`, `sensing_loss`, `matrix_sensing_loss` or
-        `population_loss`.
+      loss: from `completion_loss`, `sensing_loss`, `matrix_sensing_loss`,
+        `population_loss`, or `observation_loss` of a measurement that is linear in the
+        end tensor; whether it is cannot be seen while tracing, and is not checked.
       factors: any tree.
 
     Returns:
@@ -176,8 +177,8 @@ def scaled_value_and_grad(loss: Loss, factors: AnyFactors) -> ScaledGradient:
     """
     if not isinstance(loss, Loss):
         raise TypeError(
-            "`loss` must come from completion_loss, sensing_loss, matrix_sensing_loss or "
-            f"population_loss, got {type(loss).__name__}."
+            "`loss` must come from completion_loss, sensing_loss, matrix_sensing_loss, "
+            f"observation_loss or population_loss, got {type(loss).__name__}."
         )
     ((layout, stacks),) = alike(factors)
     divided, powers = _divided(layout, stacks)

@@ -20,8 +20,8 @@ from htfjax.factors.stacks import freeze
 from htfjax.losses.gradient import (
     Carrying,
     Loss,
+    as_carrying,
     check_loss,
-    opened,
     value_and_grad,
     value_function,
 )
@@ -207,7 +207,7 @@ def descend(
 
 def _trained(params: PyTree) -> PyTree:
     """The part of the parameters that descends."""
-    return opened(params)[0].trained
+    return as_carrying(params)[0].trained
 
 
 def check_descent(
@@ -280,7 +280,7 @@ def _run(
     # Here, not where users call: shapes of a program are checked once, as it is traced.
     _check_structure(state, optimizer)
     update = optax.with_extra_args_support(optimizer).update
-    whole, given = opened(state.params)
+    whole, given = as_carrying(state.params)
     start = state._replace(params=whole)
     # The last record reads the loss once more; where something is carried on, a network
     # for example, that would compile its step twice, so it repeats the last step's.

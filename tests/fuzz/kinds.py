@@ -950,6 +950,16 @@ class Halved:
         raise NotImplementedError
 
 
+ENTRIES = {
+    "tree": TREES,
+    "mode_dims": DIM_LIST,
+    "indices": INDICES,
+    "plan": choice("auto", "exact").but(
+        wrong=(Wrong("other_plan", lambda _: dataclasses.replace(plan(), batch=99)),)
+    ),
+    "platform": PLATFORM.or_none(),
+}
+
 LOSS_CALLS = {
     "random_indices": of_values(
         htf.random_indices,
@@ -983,16 +993,7 @@ LOSS_CALLS = {
         loss_arguments(
             tree=TREE, mode_dims=DIMS, indices=POINTS, plan="auto", platform="cpu"
         ),
-        LOSS_DATA
-        | {
-            "tree": TREES,
-            "mode_dims": DIM_LIST,
-            "indices": INDICES,
-            "plan": choice("auto", "exact").but(wrong=(
-                Wrong("other_plan", lambda _: dataclasses.replace(plan(), batch=99)),
-            )),
-            "platform": PLATFORM.or_none(),
-        },
+        LOSS_DATA | ENTRIES,
         read_loss(),
     ),
     "sensing_loss": Call(
@@ -1024,15 +1025,7 @@ LOSS_CALLS = {
             "tree": TREE, "mode_dims": DIMS, "indices": POINTS, "plan": "auto",
             "platform": "cpu",
         },
-        {
-            "tree": TREES,
-            "mode_dims": DIM_LIST,
-            "indices": INDICES,
-            "plan": choice("auto", "exact").but(wrong=(
-                Wrong("other_plan", lambda _: dataclasses.replace(plan(), batch=99)),
-            )),
-            "platform": PLATFORM.or_none(),
-        },
+        ENTRIES,
         lambda entries: htf.observation_loss(entries, TARGETS)(factors()),
     ),
     "losses.Measurement of a user": Call(
