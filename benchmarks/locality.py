@@ -3,8 +3,8 @@
 Batch 32, 64 x 64 pixels, one channel, float32, SGD with momentum. Ours (convolutions as
 matrix products on a CPU) against the same network on XLA's own convolution; the two-stage
 regularized step and the definition against the plain one; and, where an interpreter with
-torch is at hand (this one, or `--torch-python PATH`), PyTorch's plain and regularized step,
-written anew in `locality_torch.py`. All are checked to take the same step, in float64; then
+torch is at hand (this one, or `--torch-python PATH`), PyTorch's plain and regularized step
+in each of its spellings, written anew in `locality_torch.py`. All are checked to take the same step, in float64; then
 they are timed in turn, in float32.
 """
 
@@ -32,7 +32,14 @@ from htfjax import locality
 BATCH, SIDE = 32, 64
 PATCHES = ((24, 0, 16, 16), (24, 48, 16, 16))
 RATE, MOMENTUM, COEFFICIENT = 0.01, 0.9, 1.0
-TORCH = {"torch, plain": "plain", "torch, regularized": "regularized"}
+# The compiled one has no second derivatives.
+SPELLINGS = {"contiguous": "", "channels_last": ", channels_last", "compiled": ", compiled"}
+TORCH = {
+    f"torch, {word}{label}": (spelling, word)
+    for word in ("plain", "regularized")
+    for spelling, label in SPELLINGS.items()
+    if (spelling, word) != ("compiled", "regularized")
+}
 SGD = optax.sgd(RATE, MOMENTUM)
 ROUNDING = 1e-8  # in float64
 State = tuple[Any, Any, Any]  # params, statistics, of the optimizer
@@ -90,7 +97,7 @@ def steps() -> dict[str, Callable[..., Any]]:
 
 @contextlib.contextmanager
 def rival(python: str | None, data: Data) -> Iterator[Callable | None]:
-    """A process that takes torch's steps: a word in, what it measured out; or None."""
+    """A process that takes torch's steps: spelling and word in, measured out; or None."""
     if python is None:
         yield None
         return
@@ -111,12 +118,15 @@ def rival(python: str | None, data: Data) -> Iterator[Callable | None]:
             text=True,
         ) as process:
 
-            def ask(word: str) -> Any:
+            def ask(spelling: str, word: str) -> Any:
                 assert process.stdin
                 assert process.stdout
-                process.stdin.write(word + "\n")
+                process.stdin.write(f"{spelling} {word}\n")
                 process.stdin.flush()
-                return json.loads(process.stdout.readline())
+                answer = json.loads(process.stdout.readline())
+                if "error" in answer:
+                    raise RuntimeError(f"torch, {word}, {spelling}: {answer['error']}")
+                return answer
 
             yield ask
 
@@ -142,11 +152,11 @@ def check(
         (params, _, _), found = jax.jit(work)(state, x, y)
         moved[name] = np.asarray(params["stem.kernel"]).ravel() - start
         seen[name] = float(found.loss), float(found.change)
-    for name, word in TORCH.items():
+    for name, (spelling, word) in TORCH.items():
         if ask is not None:
-            ask("reset")
-            found = ask(word)
-            moved[name] = np.array(ask("stem")["stem"]) - start
+            ask(spelling, "reset")
+            found = ask(spelling, word)
+            moved[name] = np.array(ask(spelling, "stem")["stem"]) - start
             seen[name] = found["loss"], found.get("change", np.nan)
     off = {}
     for name, (loss, change) in seen.items():
@@ -185,7 +195,12 @@ def separation() -> dict[str, float]:
 
 
 def ratios(found: dict[str, Any]) -> dict[str, float]:
-    """What the targets are about."""
+    """What the targets are about; torch's is its fastest spelling."""
+    times = {name: result["milliseconds"] for name, result in found.items()}
+    for word in ("plain", "regularized"):
+        best = f"torch, {word}"
+        if best in times:
+            times[best] = min(t for name, t in times.items() if name.startswith(best))
     pairs = [
         ("plain, native convolution", "plain"),
         ("two-stage", "plain"),
@@ -197,9 +212,9 @@ def ratios(found: dict[str, Any]) -> dict[str, float]:
         ("torch, regularized", "torch, plain"),
     ]
     return {
-        f"{a} / {b}": round(found[a]["milliseconds"] / found[b]["milliseconds"], 2)
+        f"{a} / {b}": round(times[a] / times[b], 2)
         for a, b in pairs
-        if a in found and b in found
+        if a in times and b in times
     }
 
 
@@ -221,8 +236,8 @@ def main() -> int:
             off = check(works, exact, ask)
     with rival(python, data) as ask:
         if ask is not None:
-            versions = ask("reset")
-            calls = {name: functools.partial(ask, word) for name, word in TORCH.items()}
+            versions = ask("contiguous", "reset")
+            calls = {name: functools.partial(ask, *line) for name, line in TORCH.items()}
         cases = {name: (work, data) for name, work in works.items()}
         found = harness.measure(cases, inner=1, repeats=given.repeats, besides=calls)
     record = {

@@ -2,7 +2,11 @@
 
 Run by path in any interpreter that has torch and NumPy (it imports nothing else), it reads
 the problem from an npz file, then takes the step that each line of its input names and
-answers with what the step measured. `reset` goes back to the start.
+answers with what the step measured. A line is a spelling and a word: `plain` and
+`regularized` are steps, `reset` goes back to the start, `stem` is the stem's kernel. The
+spellings are PyTorch's own layout (`contiguous`), the one its CPU kernels like better
+(`channels_last`), and that compiled (`compiled`; the plain step only, since what is
+compiled has no second derivatives).
 """
 
 import importlib
@@ -66,49 +70,81 @@ def change(z: Any, other: Any, x: Any, swapped: Any, box: tuple[slice, slice]) -
     return functional.cosine_similarity(*rows, dim=1).abs().mean()
 
 
+class Run:
+    """A network in training, in one spelling."""
+
+    def __init__(self, problem: Any, options: dict[str, Any], spelling: str) -> None:
+        self.options = options
+        self.weights, self.running = start(problem)
+        self.x = torch.tensor(problem["x"]).permute(0, 3, 1, 2).contiguous()
+        self.y = torch.tensor(problem["y"])
+        if spelling != "contiguous":
+            layout = torch.channels_last
+            self.x = self.x.contiguous(memory_format=layout)
+            for key, w in self.weights.items():
+                if w.ndim == 4:
+                    w = w.detach().contiguous(memory_format=layout)
+                    self.weights[key] = w.requires_grad_()
+        self.logits = torch.compile(logits) if spelling == "compiled" else logits
+        both = self.weights | self.running
+        self.begun = {key: value.detach().clone() for key, value in both.items()}
+        self.optimizer = torch.optim.SGD(
+            self.weights.values(), options["rate"], options["momentum"]
+        )
+
+    def step(self, regularized: bool) -> dict[str, float]:
+        """What a step measured."""
+        self.optimizer.zero_grad()
+        image = self.x.clone().requires_grad_(regularized)
+        z = self.logits(self.weights, self.running, image)
+        fit = functional.binary_cross_entropy_with_logits(z, self.y)
+        found, total = {"loss": fit.item()}, fit
+        if regularized:
+            boxes = self.options["patches"]
+            p, q = ((slice(t, t + h), slice(l, l + w)) for t, l, h, w in boxes)
+            swapped = self.x.clone()
+            swapped[:, :, q[0], q[1]] = self.x[:, :, q[0], q[1]].roll(-1, 0)
+            swapped.requires_grad_()
+            other = self.logits(self.weights, self.running, swapped)
+            r = change(z, other, image, swapped, p)
+            total = fit + self.options["coefficient"] * r
+            found["change"] = r.item()
+        total.backward()
+        self.optimizer.step()
+        return found
+
+    def reset(self) -> dict[str, Any]:
+        """Back to the start; versions."""
+        self.optimizer.state.clear()
+        with torch.no_grad():
+            for key, value in (self.weights | self.running).items():
+                value.copy_(self.begun[key])
+        return {"torch": torch.__version__, "threads": torch.get_num_threads()}
+
+    def stem(self) -> dict[str, Any]:
+        """The stem's kernel, its channels last."""
+        kernel = self.weights["stem.kernel"].detach().permute(0, 2, 3, 1)
+        return {"stem": kernel.flatten().tolist()}
+
+
 def main() -> int:
     """Answers lines until the input ends."""
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     problem = np.load(sys.argv[1], allow_pickle=False)
     options = json.loads(sys.argv[2])
-    weights, running = start(problem)
-    begun = {k: v.detach().clone() for k, v in (weights | running).items()}
-    x = torch.tensor(problem["x"]).permute(0, 3, 1, 2).contiguous()
-    y = torch.tensor(problem["y"])
-    p, q = ((slice(t, t + h), slice(l, l + w)) for t, l, h, w in options["patches"])
-    optimizer = torch.optim.SGD(weights.values(), options["rate"], options["momentum"])
-
-    def step(regularized: bool) -> dict[str, float]:
-        optimizer.zero_grad()
-        image = x.clone().requires_grad_(regularized)
-        z = logits(weights, running, image)
-        fit = functional.binary_cross_entropy_with_logits(z, y)
-        found, total = {"loss": fit.item()}, fit
-        if regularized:
-            swapped = x.clone()
-            swapped[:, :, q[0], q[1]] = x[:, :, q[0], q[1]].roll(-1, 0)
-            swapped.requires_grad_()
-            r = change(z, logits(weights, running, swapped), image, swapped, p)
-            found, total = found | {"change": r.item()}, fit + options["coefficient"] * r
-        total.backward()
-        optimizer.step()
-        return found
-
-    def reset() -> dict[str, Any]:
-        optimizer.state.clear()
-        with torch.no_grad():
-            for key, value in (weights | running).items():
-                value.copy_(begun[key])
-        return {"torch": torch.__version__, "threads": torch.get_num_threads()}
-
-    def stem() -> dict[str, Any]:
-        kernel = weights["stem.kernel"].detach().permute(0, 2, 3, 1)
-        return {"stem": kernel.flatten().tolist()}
-
-    works = {"plain": lambda: step(False), "regularized": lambda: step(True),
-             "reset": reset, "stem": stem}  # fmt: skip
+    runs: dict[str, Run] = {}
     for line in sys.stdin:
-        sys.stdout.write(json.dumps(works[line.strip()]()) + "\n")
+        spelling, word = line.split()
+        if spelling not in runs:
+            runs[spelling] = Run(problem, options, spelling)
+        run = runs[spelling]
+        works = {"plain": lambda run=run: run.step(False), "reset": run.reset,
+                 "regularized": lambda run=run: run.step(True), "stem": run.stem}  # fmt: skip
+        try:
+            answer = works[word]()
+        except RuntimeError as error:  # no compiler, for example
+            answer = {"error": str(error)[:500]}
+        sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()
     return 0
 
