@@ -285,8 +285,7 @@ INSTRUMENTS = "instruments/"
 CONVOLUTION = "locality/networks/convolution/"
 
 EQUAL_RECORDS = (
-    "tests/ensemble/test_processes.py"
-    "::test_eight_devices_and_two_processes_equal_one_device",
+    "tests/runs/test_processes.py::test_eight_devices_and_two_processes_equal_one_device",
 )
 
 LISTED = [

@@ -60,7 +60,7 @@ def test_rank_statistics_writes_everything(finished: Path) -> None:
 
 def test_a_run_of_the_ensemble_is_the_run_by_itself(finished: Path) -> None:
     setting = models.Model(model="mf", widths=8, init_scale=30.0)
-    lane = htf.ensemble.make_lane(models.model_lane, setting, 2)
+    lane = htf.runs.make_lane(models.model_lane, setting, 2)
     _, trajectory = htf.continue_descent(
         lane.state, lane.loss, lane.optimizer, num_steps=200, record_every=20,
         observe=lane.observe,
@@ -254,7 +254,7 @@ def test_phase_diagram(tmp_path: Path) -> None:
     ]  # fmt: skip
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     assert len(manifest["programs"]) == 1
-    lane = htf.ensemble.make_lane(
+    lane = htf.runs.make_lane(
         models.cell_lane, models.Cell(model="mf", target_rank=2, ratio=6.0), 0
     )
     assert int(lane.observe.seen.sum()) == 1512
@@ -286,7 +286,7 @@ def test_interrupt_saves_and_the_same_command_goes_on(tmp_path: Path) -> None:
 
 
 def test_headline_says_how_it_stands() -> None:
-    progress = htf.ensemble.Progress(
+    progress = htf.runs.Progress(
         runs=10, done=4, active=3, failed=1, steps=100, steps_in_all=200, executed=50,
         steps_per_second=1234.0, seconds_left=3700.0, losses=(0.1, 0.2, 0.3),
         wall_seconds=1.0, device_seconds=1.0, compile_seconds=0.0, changed=0, messages=(),
