@@ -18,6 +18,7 @@ import xarray as xr
 import htfjax as htf
 from sims import phase_diagram, rank_statistics, status
 from sims.common import ensembles, models, rises
+from tests.marks import slow_unless
 
 mpl.use("Agg")
 REPOSITORY = Path(__file__).parents[2]
@@ -69,6 +70,7 @@ def test_a_run_of_the_ensemble_is_the_run_by_itself(finished: Path) -> None:
     np.testing.assert_array_equal(run.loss, trajectory.losses)
 
 
+@pytest.mark.slow
 def test_status_reads_a_folder(finished: Path, tmp_path: Path) -> None:
     """Finished, at work, dead, not there."""
     found = status.read(finished)
@@ -180,6 +182,7 @@ def test_rises_of_few_records_are_counted() -> None:
     assert np.isnan(found.index_of_increment[0])
 
 
+@pytest.mark.slow
 def test_targets_of_runs_are_those_of_the_lanes() -> None:
     setting = models.Model(model="mf", target_rank=3, widths=2, observed=5)
     values = models.target_singular_values(setting, 4, 6)
@@ -224,8 +227,8 @@ def test_the_index_does_not_depend_on_how_often_one_records(tmp_path: Path) -> N
     assert max(found) < 1.05 * min(found)
 
 
-@pytest.mark.parametrize("model", models.MODELS)
-@pytest.mark.parametrize("rank", [1, 3])
+@pytest.mark.parametrize("model", slow_unless(models.MODELS, ("tf",)))
+@pytest.mark.parametrize("rank", slow_unless([1, 3], (1,)))
 def test_degrees_of_freedom_are_the_rank_of_the_jacobian(model: str, rank: int) -> None:
     """Tangent space at random factors of the target's format."""
     nested = (0, 1) if model == "mf" else models.TREES[model]
@@ -242,6 +245,7 @@ def test_degrees_of_freedom_are_the_rank_of_the_jacobian(model: str, rank: int) 
     assert found == models.degrees_of_freedom(model, rank)
 
 
+@pytest.mark.slow
 def test_phase_diagram(tmp_path: Path) -> None:
     """Cells observe what they say, share a program, and MF finds an easy target."""
     config = phase_diagram.Config(
@@ -262,6 +266,7 @@ def test_phase_diagram(tmp_path: Path) -> None:
     assert (tmp_path / "phase_diagram.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_interrupt_saves_and_the_same_command_goes_on(tmp_path: Path) -> None:
     """Ctrl-C ends after the chunk with status 130; SIGKILL later loses nothing either."""
     out = tmp_path / "run"
