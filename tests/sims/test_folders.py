@@ -30,9 +30,9 @@ from sims import (
     status,
     verify,
 )
-from sims._errors import FolderError, RunError, SettingError
-from sims._folder import open_folder, write_json
-from sims._settings import Config
+from sims.common.errors import FolderError, RunError, SettingError
+from sims.common.folder import open_folder, write_json
+from sims.common.settings import Config
 from tests.marks import slow_unless
 
 mpl.use("Agg")

@@ -18,9 +18,11 @@ import pytest
 
 import htfjax as htf
 from sims import __main__ as listing
-from sims import _drive, _figures, incremental_rank, plot
-from sims._errors import FolderError, SettingError
-from sims._settings import Config, resolve
+from sims import incremental_rank, plot
+from sims.common import drive
+from sims.common.errors import FolderError, SettingError
+from sims.common.settings import Config, resolve
+from sims.figures import dynamics
 from tests.marks import slow_unless
 
 mpl.use("Agg")
@@ -194,7 +196,7 @@ def test_every_option_runs(
 
 def test_symmetric_target_is_symmetric(tmp_path: Path) -> None:
     """Swapping two modes of a symmetric CP target changes nothing."""
-    from sims._problem import make_target
+    from sims.common.problem import make_target
 
     config = small(tmp_path, panel="tf", order=3, symmetric=True)
     target = make_target(jax.random.key(0), config, resolve(config, "tf"), np.float64)
@@ -356,7 +358,7 @@ def test_dynamics_figure_shows_what_was_recorded(tmp_path: Path, no_figures: Non
     """Lines are the largest final components; axes are labelled."""
     incremental_rank.run(small(tmp_path))
     run = htf.load_results(tmp_path)
-    figure = _figures.dynamics([run], _figures.View(top=3, marks=True))
+    figure = dynamics.dynamics([run], dynamics.View(top=3, marks=True))
     ax = figure.axes[0]
     drawn = sorted(line.get_ydata()[-1] for line in ax.lines if len(line.get_ydata()) == 21)
     wanted = np.sort(run.local_component_norm[0, -1, 1].values)[-3:]
@@ -435,7 +437,7 @@ def test_plot_says_what_a_folder_of_many_runs_is(tmp_path: Path) -> None:
 
 def test_compile_time_within_compile_time_counts_once() -> None:
     """Events of jax come as they end, inner ones first."""
-    seconds = _drive._Seconds(None)
+    seconds = drive._Seconds(None)
     with seconds.measured():
         time.sleep(0.2)
         for duration in (0.05, 0.1):  # the first lies within the second

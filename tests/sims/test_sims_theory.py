@@ -13,7 +13,7 @@ from sims import (
     mode_tree_shape,
     verify,
 )
-from sims._errors import SettingError
+from sims.common.errors import SettingError
 
 QUICK = (
     "A1",

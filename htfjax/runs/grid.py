@@ -1,0 +1,335 @@
+"""A grid of runs as pure data: one setting, seeds, and named axes that vary it."""
+
+import dataclasses
+import enum
+import itertools
+import json
+import math
+import os
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from htfjax import _checks
+from htfjax._types import JsonObject
+from htfjax.trees.mode_tree import ModeTree
+
+# Keys of jax are made of 32 bits where x64 is off; beyond, two seeds give one key.
+SEEDS = 2**32
+# An instance of a frozen dataclass: whatever a `Build` makes a lane of.
+Setting: TypeAlias = Any
+
+
+class Run(typing.NamedTuple):
+    """One run of a grid: its values on the axes, and its seed."""
+
+    point: tuple[object, ...]  # one value per axis
+    seed: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """Seeds x axes: every combination is one run of `base` with some fields replaced.
+
+    Fields whose type is `float` only change arrays: runs that differ in nothing else share
+    one compiled program. All other fields (widths, tree, ...) may change shapes.
+
+    Attributes:
+      base: a frozen dataclass that describes a single run, such as `Completion`.
+      seeds: whole numbers from 0 to 2**32 - 1, each once; a list, range or array.
+      axes: pairs of a field of `base` and its values (a list, tuple or array); a mapping
+        is accepted too.
+
+    Raises:
+      TypeError: `base` is not a frozen dataclass, seeds that are not whole numbers, a field
+        or value of another type than the field has.
+      ValueError: an axis that is not a field of `base`, no values, a value twice, no seeds,
+        a seed out of range, a setting that `base` itself refuses.
+
+    Example:
+      >>> import htfjax as htf
+      >>> grid = htf.runs.Grid(
+      ...     htf.runs.Completion(), seeds=range(2), axes={"init_std": (0.02, 0.03)})
+      >>> len(grid.runs()), grid.runs()[3], grid.array_axes
+      (4, Run(point=(0.03,), seed=1), ('init_std',))
+    """
+
+    base: Setting
+    seeds: Sequence[int]
+    axes: Any = ()
+
+    def __post_init__(self) -> None:
+        base = check_setting("base", self.base)
+        object.__setattr__(self, "base", base)
+        object.__setattr__(self, "seeds", _check_seeds(self.seeds))
+        axes = tuple(
+            (name, _check_axis(base, name, values)) for name, values in _pairs(self.axes)
+        )
+        names = [name for name, _ in axes]
+        if len(names) != len(set(names)):
+            raise ValueError(f"`axes` name one field twice: {names}.")
+        object.__setattr__(self, "axes", axes)
+        for point in itertools.product(*(values for _, values in axes)):
+            _check_point(self, point)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the axes."""
+        return tuple(name for name, _ in self.axes)
+
+    @property
+    def array_axes(self) -> tuple[str, ...]:
+        """Axes that only change arrays: their runs share one program."""
+        floats = float_fields(self.base)
+        return tuple(name for name in self.names if name in floats)
+
+    def runs(self) -> list[Run]:
+        """Every run, seeds fastest."""
+        points = itertools.product(*(values for _, values in self.axes))
+        return [Run(point, seed) for point in points for seed in self.seeds]
+
+    def setting(self, run: Run) -> Setting:
+        """The setting of one run."""
+        advice = "`runs` lists those of the grid"
+        _checks.instance("run", run, Run, advice)
+        values = [values for _, values in self.axes]
+        there = isinstance(run.point, tuple) and len(run.point) == len(values)
+        if not there or not all(map(_is_among, run.point, values)):
+            raise ValueError(
+                f"`run={_checks.spell(run)}` is not a point of the axes {self.axes}; "
+                f"{advice}."
+            )
+        changed = dict(zip(self.names, run.point, strict=True))
+        return dataclasses.replace(self.base, **changed)
+
+    def to_json(self) -> JsonObject:
+        """The grid as JSON values, without seeds, by which a folder is compared."""
+        fields = {
+            f.name: getattr(self.base, f.name)
+            for f in dataclasses.fields(self.base)
+            if f.name not in self.names
+        }
+        return json.loads(
+            json.dumps(
+                {"setting": type(self.base).__name__, **fields, "axes": dict(self.axes)},
+                default=_describe,
+            )
+        )
+
+
+def float_fields(base: Setting) -> tuple[str, ...]:
+    """Fields whose type is `float`: they are traced, whatever their value."""
+    hints = typing.get_type_hints(type(base))
+    return tuple(f.name for f in dataclasses.fields(base) if hints[f.name] is float)
+
+
+def check_setting(name: str, setting: Setting) -> Setting:
+    """A setting whose fields have their types, NumPy's numbers turned into Python's.
+
+    Raises:
+      TypeError: not an instance of a frozen dataclass with fields that can be hashed, or a
+        field of another type than its annotation.
+    """
+    if not dataclasses.is_dataclass(setting) or isinstance(setting, type):
+        raise TypeError(
+            f"`{name}` must be an instance of a frozen dataclass, got "
+            f"{_checks.spell(setting)}."
+        )
+    hints = typing.get_type_hints(type(setting))
+    changed = {}
+    for field in dataclasses.fields(setting):
+        value = getattr(setting, field.name)
+        plain = _plain(f"{name}.{field.name}", value)
+        if not _fits(plain, hints[field.name]):
+            raise TypeError(
+                f"`{name}.{field.name}={_checks.spell(value)}` has the wrong type, "
+                f"expected {_spell(hints[field.name])}."
+            )
+        if hints[field.name] is float:
+            plain = float(plain)
+        _check_describable(f"{name}.{field.name}", plain)
+        if field.init and plain is not value:
+            changed[field.name] = plain
+    found = dataclasses.replace(setting, **changed) if changed else setting
+    try:
+        hash(found)
+    except TypeError as error:
+        raise TypeError(
+            f"`{name}` must be an instance of a frozen dataclass whose fields can be "
+            f"hashed: {error}; use `@dataclass(frozen=True)` and tuples."
+        ) from error
+    return found
+
+
+def _check_describable(name: str, value: object) -> None:
+    try:
+        hash(value)
+        json.dumps(value, default=_describe)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise TypeError(
+            f"`{name}={_checks.spell(value)}` cannot be written down ({error}), so that a "
+            "folder could not tell it from another one; use numbers, text and tuples."
+        ) from error
+
+
+def _describe(value: object) -> object:
+    """A unique name of a value that JSON does not know."""
+    if isinstance(value, ModeTree):
+        return value.nested
+    if isinstance(value, enum.Enum):
+        return f"{type(value).__qualname__}.{value.name}"
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, np.dtype):
+        return str(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+    name = getattr(value, "__qualname__", "<")
+    if callable(value) and "<" not in name:  # no lambda, no function inside another
+        return f"{value.__module__}.{name}"
+    raise TypeError(f"a {type(value).__name__} has no name of its own")
+
+
+def check_seed(name: str, seed: object) -> int:
+    """One seed.
+
+    Raises:
+      TypeError: not a whole number. ValueError: negative, or of more than 32 bits.
+    """
+    number = _checks.at_least(name, seed, -(2**1000))
+    if number < 0:
+        raise ValueError(f"`{name}` must be not negative, got {number}.")
+    if number >= SEEDS:
+        raise ValueError(
+            f"`{name}` must be below 2**32, got {number}: jax uses no more bits of it."
+        )
+    return number
+
+
+def _check_seeds(seeds: object) -> tuple[int, ...]:
+    given = _listed("seeds", seeds)
+    if given is None:
+        raise TypeError(
+            f"`seeds` must be whole numbers such as range(64), got {_checks.spell(seeds)}."
+        )
+    if not len(given):
+        raise ValueError("`seeds` is empty: there is nothing to run.")
+    found = tuple(map(_plain_seed, given))
+    if len(set(found)) != len(found):
+        twice = next(s for s in found if found.count(s) > 1)
+        raise ValueError(f"`seeds` must be distinct, got {twice} twice.")
+    return found
+
+
+def _plain_seed(seed: object) -> int:
+    try:
+        return check_seed("seeds", _plain("seeds", seed))
+    except TypeError as error:
+        raise TypeError(
+            f"`seeds` must be whole numbers such as range(64), got {_checks.spell(seed)}."
+        ) from error
+
+
+def _listed(name: str, values: object) -> Sequence[Any] | None:
+    """Any list, range, array, series or index as a sequence; None for anything else."""
+    if hasattr(values, "__array__") and not hasattr(values, "nested"):
+        values = _plain(name, values)
+    if not isinstance(values, Sequence) or isinstance(values, str | bytes):
+        return None
+    return values
+
+
+def _pairs(axes: object) -> list[tuple[str, object]]:
+    pairs = list(axes.items()) if isinstance(axes, Mapping) else _listed("axes", axes)
+    if pairs is None or not all(
+        isinstance(p, Sequence) and len(p) == 2 and isinstance(p[0], str) for p in pairs
+    ):
+        raise TypeError(
+            "`axes` must be a mapping from fields to their values such as "
+            f"{{'init_std': (0.02, 0.03)}}, got {_checks.spell(axes)}."
+        )
+    return [(name, values) for name, values in pairs]
+
+
+def _check_axis(base: Setting, name: str, values: object) -> tuple[object, ...]:
+    hints = typing.get_type_hints(type(base))
+    known = [f.name for f in dataclasses.fields(base) if f.init]
+    if name not in known:
+        raise ValueError(
+            f"axis `{name}` does not exist; {type(base).__name__} has {known}."
+        )
+    given = _listed(f"axes.{name}", values)
+    if given is None:
+        raise TypeError(
+            f"axis `{name}` must be a list of values, got {_checks.spell(values)}."
+        )
+    if not len(given):
+        raise ValueError(f"axis `{name}` has no values; give at least one or leave it out.")
+    plain = _plain(f"axes.{name}", tuple(given))
+    for value in plain:
+        if not _fits(value, hints[name]):
+            raise TypeError(
+                f"axis `{name}`: {_checks.spell(value)} has the wrong type, expected "
+                f"{_spell(hints[name])}."
+            )
+        _check_describable(f"axes.{name}", value)
+    if hints[name] is float:
+        plain = tuple(map(float, plain))
+    if len(set(plain)) != len(plain) or len(set(map(repr, plain))) != len(plain):
+        raise ValueError(f"axis `{name}` has a value twice: {plain}.")
+    return plain
+
+
+def _check_point(grid: Grid, point: tuple[object, ...]) -> None:
+    """Checks that the setting's own class takes the values together."""
+    values = dict(zip(grid.names, point, strict=True))
+    try:
+        dataclasses.replace(grid.base, **values)
+    except (TypeError, ValueError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"axes {values}: {error}") from error
+
+
+def _plain(name: str, value: Any) -> Any:
+    """Lists and arrays as tuples, numbers of NumPy, pandas and jax as Python's."""
+    if isinstance(value, list | tuple):
+        return tuple(_plain(name, v) for v in value)
+    if isinstance(value, np.generic) or hasattr(value, "__array__"):
+        return _plain(name, _checks.array(name, value).tolist())
+    return value
+
+
+def _is_among(value: object, values: tuple[object, ...]) -> bool:
+    """Whether one of the values is equal and of the same type, whatever `==` says."""
+    return any(type(value) is type(v) and value == v for v in values)
+
+
+def _fits(value: object, hint: Any) -> bool:
+    """Whether a value has the type that a field is annotated with."""
+    origin, inside = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return True
+    if origin is typing.Literal:
+        return value in inside
+    if origin in (types.UnionType, typing.Union):
+        return any(_fits(value, part) for part in inside)
+    if origin is tuple:
+        if not isinstance(value, tuple):
+            return False
+        if len(inside) == 2 and inside[1] is Ellipsis:
+            return all(_fits(v, inside[0]) for v in value)
+        return len(value) == len(inside) and all(map(_fits, value, inside))
+    if hint in (float, int) and isinstance(value, bool):
+        return False
+    if hint is float:
+        return isinstance(value, int | float) and math.isfinite(value)
+    return isinstance(value, hint if isinstance(hint, type) else origin or object)
+
+
+def _spell(hint: object) -> str:
+    if hint is float:
+        return "float, a finite one"
+    return hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")

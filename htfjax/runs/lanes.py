@@ -1,0 +1,198 @@
+"""Lanes: single runs as pytrees, made of a setting and a seed by one compiled function."""
+
+import copy
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+
+from htfjax import _checks
+from htfjax._types import PyTree
+from htfjax.losses.gradient import check_loss
+from htfjax.motion.descent import DescentState, continue_descent
+from htfjax.motion.trajectory import Trajectory
+from htfjax.runs.grid import Setting, check_seed, check_setting, float_fields
+
+# Quantities that every descent records.
+SCALARS = ("loss", "grad_norm", "step_length", "chord", "duration")
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class Lane:
+    """One descent, ready to start: a pytree, so that many can be stacked.
+
+    Attributes:
+      state: from `start_descent`. Hyperparameters that vary belong into the optimizer's
+        state (`optax.inject_hyperparams`).
+      loss: a loss that is a pytree; a plain function goes into `jax.tree_util.Partial`.
+      observe: a pytree callable on the parameters that returns named arrays, or None.
+      key: for random losses, as in `continue_descent`.
+      optimizer: the transformation, the same object for all lanes of one kind.
+      dims: names of the axes of observed arrays, pairs such as ("norm", ("component",)).
+      coords: labels along such axes, pairs such as ("modes", ("0,1", "0,2")).
+
+    Example: see `make_lane`.
+    """
+
+    state: DescentState
+    loss: Any  # a `Loss`
+    observe: Any  # parameters -> dict[str, jax.Array], or None
+    key: jax.Array | None
+    optimizer: optax.GradientTransformation = dataclasses.field(metadata={"static": True})
+    dims: tuple = dataclasses.field(default=(), metadata={"static": True})
+    coords: tuple = dataclasses.field(default=(), metadata={"static": True})
+
+
+Build = Callable[[Setting, jax.Array], Lane]
+
+
+def make_lane(build: Build, setting: Setting, seed: int) -> Lane:
+    """The run of a setting and a seed, as an ensemble makes it.
+
+    A lane of an ensemble equals, bit for bit, this lane run by `continue_descent`.
+
+    Args:
+      build: traceable function (setting, key) -> `Lane`, such as
+        `completion_lane`; float fields of the setting are traced, so that they can vary
+        inside one program.
+      setting: a frozen dataclass.
+      seed: becomes the key.
+
+    Raises:
+      TypeError: `build` returns something else, a setting that is not a frozen dataclass,
+        a seed that is not a whole number.
+      ValueError: a seed that is negative or has more than 32 bits.
+
+    Example:
+      >>> import htfjax as htf
+      >>> setting = htf.runs.Completion(mode_dims=3, widths=4, observed=30)
+      >>> lane = htf.runs.make_lane(htf.runs.completion_lane, setting, 0)
+      >>> isinstance(lane, Lane), lane.state.params.weights[0].shape
+      (True, (3, 4))
+    """
+    check_build(build)
+    setting, seed = check_setting("setting", setting), check_seed("seed", seed)
+    static, numbers = _split(setting)
+    return _builder(build, static)(numbers, jax.random.key(seed))
+
+
+def check_build(build: Build) -> None:
+    """Checks that a builder can be called with a setting and a key.
+
+    Raises:
+      TypeError: it cannot.
+    """
+    _checks.function("build", build)
+    try:
+        inspect.signature(build).bind(None, None)
+    except TypeError as error:
+        raise TypeError(
+            f"`build={_checks.spell(build)}` must take a setting and a key: {error}."
+        ) from error
+    except ValueError:  # it has no signature to look at
+        return
+
+
+def lane_shapes(build: Build, setting: Setting) -> Lane:
+    """The lane of a setting with shapes in place of arrays."""
+    static, numbers = _split(setting)
+    key = jax.eval_shape(jax.random.key, 0)
+    return jax.eval_shape(_builder(build, static), numbers, key)
+
+
+def _split(setting: Setting) -> tuple[Setting, dict[str, float]]:
+    """The setting with its float fields blank, which is static, and these fields."""
+    names = float_fields(setting)
+    static = copy.copy(setting)  # `replace` would have its class check the blanks
+    for name in names:
+        object.__setattr__(static, name, 0.0)
+    return static, {name: getattr(setting, name) for name in names}
+
+
+def _checked(lane: object) -> Lane:
+    """A lane that can be run, looked at while it is traced: jax names no fields."""
+    if not isinstance(lane, Lane):
+        raise TypeError(f"`build` must return a Lane, got {_checks.spell(lane)}.")
+    advice = "`start_descent` makes one"
+    _checks.instance("build.state", lane.state, DescentState, advice)
+    check_loss("build.loss", lane.loss)
+    if lane.observe is not None:
+        _checks.function("build.observe", lane.observe)
+    if lane.key is not None:
+        _checks.key("build.key", lane.key)
+    _checks.optimizer("build.optimizer", lane.optimizer)
+    _check_pairs("build.dims", lane.dims)
+    _check_pairs("build.coords", lane.coords)
+    return lane
+
+
+def _check_pairs(name: str, pairs: object) -> None:
+    """Names, each with some words."""
+    if not isinstance(pairs, tuple) or not all(map(_is_pair, pairs)):
+        raise TypeError(
+            f"`{name}` must be pairs of a name and a tuple of texts such as "
+            f"(('norm', ('component',)),), got {_checks.spell(pairs)}."
+        )
+
+
+def _is_pair(pair: object) -> bool:
+    if not isinstance(pair, tuple) or len(pair) != 2:
+        return False
+    name, words = pair
+    texts = isinstance(words, tuple) and all(isinstance(word, str) for word in words)
+    return isinstance(name, str) and texts
+
+
+@functools.lru_cache(maxsize=512)
+def _builder(build: Build, static: Setting) -> Callable[..., Lane]:
+    def make(numbers: dict[str, float], key: jax.Array) -> Lane:
+        return _checked(build(dataclasses.replace(static, **numbers), key))
+
+    return jax.jit(make)
+
+
+def advance_lane(
+    state: DescentState, lane: Lane, names: tuple[str, ...], num_steps: int, every: int
+) -> tuple[DescentState, dict[str, jax.Array]]:
+    """A chunk of one lane: the state after it, and (records, ...) arrays by name."""
+    wanted = tuple(name for name in names if name not in SCALARS)
+    observe = None
+    if lane.observe is not None and wanted:
+        see = lane.observe
+
+        def chosen(params: PyTree) -> dict[str, jax.Array]:
+            seen = see(params)
+            return {name: seen[name] for name in wanted}
+
+        observe = chosen
+
+    state, piece = continue_descent(
+        state,
+        lane.loss,
+        lane.optimizer,
+        num_steps=num_steps,
+        record_every=every,
+        observe=observe,
+        key=lane.key,
+    )
+    return state, {name: _field(piece, name) for name in names}
+
+
+def _field(piece: Trajectory, name: str) -> jax.Array:
+    own = {
+        "loss": piece.losses,
+        "grad_norm": piece.grad_norms,
+        "step_length": piece.step_lengths,
+        "chord": piece.chords,
+        "duration": piece.durations,
+    }
+    found = own[name] if name in own else piece.observed[name]
+    if np.issubdtype(found.dtype, np.integer):
+        return found.astype(piece.losses.dtype)
+    return found

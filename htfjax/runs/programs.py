@@ -1,0 +1,145 @@
+"""Programs of a grid: the runs that share one, how many run at once, and batching."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from htfjax._types import PyTree
+from htfjax.runs.grid import Grid, Setting
+from htfjax.runs.lanes import SCALARS, Build, Lane, advance_lane, lane_shapes
+from htfjax.runs.store import Quantities
+
+RunKey = tuple[int, ...]  # place on every axis, then the seed
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """Runs that differ in arrays only.
+
+    Attributes:
+      name: of its group in the store.
+      runs: places on the axes and seeds.
+      shapes: a lane with shapes in place of arrays.
+      quantities: to record.
+    """
+
+    name: str
+    runs: tuple[RunKey, ...]
+    shapes: Lane
+    quantities: Quantities
+
+
+def programs_of(grid: Grid, build: Build, record: Sequence[str] | None) -> list[Program]:
+    """Groups the runs of a grid by the structure and shapes of their lanes.
+
+    Raises:
+      ValueError: a quantity to record that a lane does not have.
+    """
+    kinds: list[tuple[tuple, Lane, list[RunKey]]] = []
+    shapes: dict[tuple, Lane] = {}
+    values = [list(v) for _, v in grid.axes]
+    for run in grid.runs():
+        setting = grid.setting(run)
+        fixed = tuple(
+            v for name, v in zip(grid.names, run.point, strict=True)
+            if name not in grid.array_axes
+        )  # fmt: skip
+        if fixed not in shapes:
+            shapes[fixed] = lane_shapes(build, setting)
+        lane = shapes[fixed]
+        avals = [(x.shape, x.dtype) for x in jax.tree.leaves(lane)]
+        kind = (jax.tree.structure(lane), avals)
+        key = (*(v.index(x) for v, x in zip(values, run.point, strict=True)), run.seed)
+        for known, _, runs in kinds:
+            if known == kind:
+                runs.append(key)
+                break
+        else:
+            kinds.append((kind, lane, [key]))
+    return [
+        Program(f"p{i:03d}", tuple(runs), lane, _quantities(lane, record))
+        for i, (_, lane, runs) in enumerate(kinds)
+    ]
+
+
+def _quantities(lane: Lane, record: Sequence[str] | None) -> Quantities:
+    params = lane.state.params
+    own = (
+        {}
+        if lane.observe is None
+        else jax.eval_shape(lambda o, p: o(p), lane.observe, params)
+    )
+    if not isinstance(own, dict):
+        raise TypeError(f"`observe` must return named arrays, got {type(own).__name__}.")
+    known = (*SCALARS, *own)
+    wanted = known if record is None else tuple(dict.fromkeys((*SCALARS, *record)))
+    unknown = [name for name in wanted if name not in known]
+    if unknown:
+        raise ValueError(f"`record`: no quantity {unknown[0]!r}; there are {list(known)}.")
+    dtype = str(np.result_type(*(x.dtype for x in jax.tree.leaves(params))))
+    named = dict(lane.dims)
+    found = {}
+    for name in wanted:
+        shape = own[name].shape if name in own else ()
+        kind = str(own[name].dtype) if name in own else dtype
+        if np.issubdtype(np.dtype(kind), np.integer):
+            kind = dtype
+        dims = named.get(name, tuple(f"{name}_{i}" for i in range(len(shape))))
+        found[name] = (shape, kind, dims)
+    return found
+
+
+def lane_bytes(program: Program, chunk_records: int, width: int) -> int:
+    """Device bytes that a lane takes: state (old, new, gradient), data, records, work."""
+    state = _nbytes(program.shapes.state)
+    data = _nbytes(dataclasses.replace(program.shapes, state=None))
+    records = sum(
+        int(np.prod(shape)) * np.dtype(kind).itemsize * (chunk_records + 1)
+        for shape, kind, _ in program.quantities.values()
+    )
+    work = 0
+    if width > 1:
+        names = tuple(program.quantities)
+        one = jax.jit(lambda lane: advance_lane(lane.state, lane, names, 4, 2))
+        analysis: Any = one.lower(program.shapes).compile().memory_analysis()
+        work = int(getattr(analysis, "temp_size_in_bytes", 0))
+    return 3 * state + data + 2 * records + work
+
+
+def block_size(
+    program: Program, chunk_records: int, width: int, most: int, memory: int
+) -> int:
+    """Lanes that run together: at most `most`, fewer if memory does not hold them."""
+    fitting = memory // max(lane_bytes(program, chunk_records, width), 1)
+    return int(max(1, min(most, fitting, len(program.runs))))
+
+
+def choose_width(batching: str | int, program: Program, mesh: Mesh, lanes: int) -> int:
+    """Lanes vectorized together: 1 maps over single lanes.
+
+    "auto" maps on a CPU, where vectorized gathers are slower (`benchmarks/README.md`), and
+    vectorizes all lanes of a device elsewhere: a step is made of small operations, each of
+    which costs a launch however many lanes it serves.
+    """
+    if isinstance(batching, int):
+        return batching
+    on_cpu = mesh.devices.flat[0].platform == "cpu"
+    if batching == "map" or (batching == "auto" and on_cpu):
+        return 1
+    return -(-min(lanes, len(program.runs)) // mesh.size)
+
+
+def setting_of(grid: Grid, run: RunKey) -> Setting:
+    """The setting of a run given by its place on the axes."""
+    changed = {name: v[i] for (name, v), i in zip(grid.axes, run[:-1], strict=True)}
+    return dataclasses.replace(grid.base, **changed)
+
+
+def _nbytes(tree: PyTree) -> int:
+    return sum(
+        int(np.prod(x.shape)) * (x.dtype.itemsize or 8) for x in jax.tree.leaves(tree)
+    )

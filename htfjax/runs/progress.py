@@ -1,0 +1,130 @@
+"""Progress of an ensemble, counted over all its blocks."""
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Iterator, Sequence
+
+import jax
+import numpy as np
+
+from htfjax.runs.block import Chunk
+
+CHANGED = (
+    "numbers computed again differ from those on disk: `build` or the machine is another "
+    "one than before"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """Progress of an ensemble.
+
+    Attributes:
+      runs, done, active, failed: numbers of runs; `done` counts diverged ones too.
+      steps, steps_in_all: made in this session and before; the second at most.
+      executed: steps made in this session, repeated ones counted again.
+      steps_per_second: of this session.
+      seconds_left: at that rate, at most; None before the first chunk.
+      losses: smallest, median and largest loss of the active runs, None where there are
+        none.
+      wall_seconds, device_seconds, compile_seconds: of this session.
+      changed: files that a repeated chunk would have written differently; 0 means that
+        everything repeated was bit for bit the same.
+      messages: what to tell the user, each once: files found damaged or lost.
+      state: "running", "interrupted" or "finished".
+
+    Example: see `run`.
+    """
+
+    runs: int
+    done: int
+    active: int
+    failed: int
+    steps: int
+    steps_in_all: int
+    executed: int
+    steps_per_second: float
+    seconds_left: float | None
+    losses: tuple[float, float, float] | None
+    wall_seconds: float
+    device_seconds: float
+    compile_seconds: float
+    changed: int
+    messages: tuple[str, ...]
+    state: str
+
+
+class Clock:
+    """Wall, device and compile seconds of a session."""
+
+    def __init__(self) -> None:
+        self.begun, self.compile, self.device = time.monotonic(), 0.0, 0.0
+
+    @classmethod
+    @contextlib.contextmanager
+    def running(cls) -> Iterator["Clock"]:
+        clock = cls()
+
+        def listen(event: str, duration_secs: float, **_: object) -> None:
+            if event.startswith("/jax/core/compile"):
+                clock.compile += duration_secs
+
+        jax.monitoring.register_event_duration_secs_listener(listen)
+        try:
+            yield clock
+        finally:
+            jax.monitoring.unregister_event_duration_listener(listen)
+
+
+class Tally:
+    """Counts over all blocks of a session."""
+
+    def __init__(
+        self, runs: int, until_step: int, clock: Clock, messages: Sequence[str]
+    ) -> None:
+        self.runs, self.until_step, self.clock = runs, until_step, clock
+        self.messages = tuple(messages)
+        self.blocks: dict[tuple[str, int], Chunk] = {}
+        self.made, self.changed = 0, 0
+        self.latest: Chunk | None = None
+
+    def add(self, block: tuple[str, int], chunk: Chunk) -> None:
+        before = self.blocks.get(block)
+        if chunk.changed and not (before and before.changed):
+            self.messages += (CHANGED,)
+        self.messages += chunk.messages
+        self.blocks[block], self.latest = chunk, chunk
+        self.made += chunk.steps
+        self.clock.device += chunk.seconds
+
+    def progress(self, state: str) -> Progress:
+        done = active = failed = steps = left = 0
+        for chunk in self.blocks.values():
+            stops = chunk.stops
+            ended = (stops.cause > 0) | (stops.end >= self.until_step)
+            done += int(ended.sum())
+            failed += int((stops.cause == 2).sum())
+            steps += int(stops.end.sum())
+            left += int((self.until_step - stops.end)[~ended].sum())
+            if chunk is self.latest and state == "running":
+                active = int((~ended).sum())
+        seen = sum(len(chunk.stops.cause) for chunk in self.blocks.values())
+        left += (self.runs - seen) * self.until_step
+        messages, self.messages = self.messages, ()
+        wall = time.monotonic() - self.clock.begun
+        rate = self.made / wall if wall > 0 else 0.0
+        losses = None
+        if self.latest is not None and np.isfinite(self.latest.losses).any():
+            finite = self.latest.losses[np.isfinite(self.latest.losses)]
+            losses = (
+                float(finite.min()), float(np.median(finite)), float(finite.max())
+            )  # fmt: skip
+        return Progress(
+            runs=self.runs, done=done, active=active, failed=failed, steps=steps,
+            steps_in_all=steps + left, executed=self.made, steps_per_second=rate,
+            seconds_left=left / rate if rate else None, losses=losses, wall_seconds=wall,
+            device_seconds=self.clock.device, compile_seconds=self.clock.compile,
+            changed=sum(chunk.changed for chunk in self.blocks.values()),
+            messages=messages, state=state,
+        )  # fmt: skip

@@ -1,0 +1,289 @@
+"""Results of an ensemble as one labelled dataset, read only as far as it is used."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+import zarr
+from xarray.backends import BackendArray
+from xarray.core import indexing
+
+from htfjax._digests import file_digest
+from htfjax._types import JsonObject
+from htfjax.runs.folder import (
+    MANIFEST,
+    identity_of,
+    lines_written,
+    read_manifest,
+    runs_digest,
+)
+from htfjax.runs.journal import JOURNAL, read_journal
+from htfjax.runs.store import RECORDS, chunk_file, metadata_of
+
+AGAIN = "run the same command again, which computes anew what is lost"
+STATUSES = ("pending", "running", "capped", "converged", "diverged")
+
+
+def is_ensemble(folder: Path) -> bool:
+    """Whether a folder holds the results of an ensemble, or what is left of one."""
+    return (folder / MANIFEST).exists() or (folder / RECORDS).exists()
+
+
+def open_records(folder: Path, group: str | None = None) -> xr.Dataset:
+    """The dataset over (axes ..., seed, step, ...): arrays are read at first use.
+
+    A quantity is read, and its files checked against their digests, when its values are
+    asked for; no other quantity is touched. Runs that have not come so far hold NaN, and
+    so do sizes that differ between programs.
+
+    Raises:
+      FileNotFoundError: no ensemble in the folder, or a file of it is missing; a `group`,
+        which an ensemble does not have.
+      ValueError: another format or a damaged file, also when values are read.
+    """
+    folder = folder.expanduser().absolute()
+    if group is not None:
+        raise FileNotFoundError(f"{folder} is one ensemble and has no `group={group}`")
+    manifest = read_manifest(folder)
+    if manifest is None:
+        raise FileNotFoundError(
+            f"{folder / MANIFEST} is missing; restore it from a copy, or run the grid into "
+            "another folder."
+        )
+    folded = _read_folded(folder, manifest)
+    axes, seeds = manifest["grid"]["axes"], manifest["seeds"]
+    dims = (*axes, "seed")
+    sizes = (*(len(v) for v in axes.values()), len(seeds))
+    where = np.full((*sizes, 2), -1)
+    info = {
+        "status": np.zeros(sizes, np.int8),
+        "steps": np.zeros(sizes, np.int32),
+        "stop_step": np.full(sizes, -1, np.int32),
+        "slow_steps": np.full(sizes, -1, np.int32),
+    }
+    every, position = manifest["record_every"], {s: i for i, s in enumerate(seeds)}
+    for p, program in enumerate(manifest["programs"]):
+        for b, runs in enumerate(program["blocks"]):
+            place = (program["name"], b)
+            line = folded["blocks"].get(place)
+            # The record at the end of a chunk stands in the next one.
+            on_disk = folded["chunks"].get(place, 0) * manifest["chunk_steps"] - every
+            for lane, (*point, seed) in enumerate(runs):
+                at = (*point, position[seed])
+                where[at] = (p, b * program["block"] + lane)
+                if line is None:
+                    continue
+                cause, end = line["cause"][lane], min(line["end"][lane], on_disk)
+                capped = not cause and end >= manifest["until_step"]
+                info["status"][at] = 2 if capped else (1, 3, 4)[cause]
+                info["steps"][at] = end
+                info["stop_step"][at] = line["record"][lane] * every if cause else -1
+                if line.get("slow"):
+                    info["slow_steps"][at] = line["slow"][lane]
+    root = f"{RECORDS}/zarr.json"
+    _check_file(folder, root, manifest["metadata"][root])
+    records = manifest["until_step"] // every + 1
+    variables: dict[str, xr.Variable] = {}
+    for name in manifest["record"]:
+        arrays = [
+            _open_array(folder, program["name"], name, manifest["metadata"])
+            for program in manifest["programs"]
+        ]
+        known: list[Any] = [a for a in arrays if a is not None]
+        if not known:
+            continue
+        lazy = _Records(folder, manifest, folded, name, arrays, where, records)
+        extra = tuple(known[0].metadata.dimension_names[2:])
+        variables[name] = xr.Variable(
+            (*dims, "step", *extra), indexing.LazilyIndexedArray(lazy)
+        )
+    status = np.array(STATUSES)[info.pop("status")]
+    coords: dict[str, Any] = {name: _labels(name, v) for name, v in axes.items()}
+    coords |= {"seed": list(seeds), "step": np.arange(records) * every}
+    coords |= {"status": (dims, status)} | {k: (dims, v) for k, v in info.items()}
+    for name, values in manifest.get("coords", {}).items():
+        if any(name in v.dims for v in variables.values()):
+            coords[name] = (name, list(values))
+    attributes = {
+        "htfjax_format": manifest["format"],
+        "batching": manifest["batching"],
+        "lanes_limited_by_memory": int(manifest["lanes_limited_by_memory"]),
+        "setting": str(manifest["grid"]["setting"]),
+    }
+    return xr.Dataset(variables, coords, attributes)
+
+
+def _read_folded(folder: Path, manifest: JsonObject) -> JsonObject:
+    """The journal, folded.
+
+    Raises:
+      FileNotFoundError: no journal. ValueError: it is damaged.
+    """
+    at_least = lines_written(folder)
+    try:
+        reading = read_journal(folder / JOURNAL, identity_of(manifest), at_least)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{folder / JOURNAL} is missing; {AGAIN}.") from None
+    problems = reading.problems + [
+        f"{folder / JOURNAL} has a line that does not fit {folder / MANIFEST}"
+        for line in reading.lines
+        if not fits(line, manifest)
+    ]
+    if problems:
+        raise ValueError(f"{problems[0]}; {AGAIN}.")
+    return fold(reading.lines)
+
+
+def fits(line: JsonObject, manifest: JsonObject) -> bool:
+    """Whether a line of the journal is about a block of the manifest."""
+    for program in manifest["programs"]:
+        if program["name"] == line["program"] and line["block"] < len(program["blocks"]):
+            return runs_digest(program["blocks"][line["block"]]) == line["runs"]
+    return False
+
+
+def fold(lines: list[JsonObject]) -> JsonObject:
+    """The journal's last word: digests by file, chunks and state of every block."""
+    files: dict[str, str] = {}
+    blocks: dict[tuple[str, int], JsonObject] = {}
+    chunks: dict[tuple[str, int], int] = {}
+    for line in lines:
+        files |= line["files"]
+        key = (line["program"], line["block"])
+        chunks[key] = max(chunks.get(key, 0), line["chunk"] + 1)
+        if key not in blocks or not line["again"]:
+            blocks[key] = {**blocks.get(key, {}), **line}
+    return {"files": files, "blocks": blocks, "chunks": chunks}
+
+
+def _open_array(
+    folder: Path, program: str, name: str, metadata: dict[str, str]
+) -> zarr.Array | None:
+    """The array of a quantity; None where the program has none of that name."""
+    path = metadata_of(program, name)
+    if path not in metadata:
+        return None
+    for file in (f"{RECORDS}/{program}/zarr.json", path):
+        _check_file(folder, file, metadata[file])
+    return zarr.open_array(str((folder / path).parent), mode="r", zarr_format=3)
+
+
+def _check_file(folder: Path, path: str, wanted: str) -> None:
+    """Compares a file with its digest.
+
+    Raises:
+      FileNotFoundError: it is missing. ValueError: it is damaged.
+    """
+    found = file_digest(folder / path)
+    if found == "missing" and not folder.is_dir():
+        raise FileNotFoundError(
+            f"{folder} is missing: it was moved or removed after its results were opened; "
+            "open them where they are now."
+        )
+    if found == "missing":
+        raise FileNotFoundError(f"{folder / path} is missing; {AGAIN}.")
+    if found != wanted:
+        raise ValueError(f"{folder / path} is damaged; {AGAIN}.")
+
+
+class _Records(BackendArray):
+    """One quantity over the whole grid, read run by run from the programs' arrays."""
+
+    def __init__(
+        self, folder: Path, manifest: JsonObject, folded: JsonObject, name: str,
+        arrays: list[zarr.Array | None], where: np.ndarray, records: int,
+    ) -> None:  # fmt: skip
+        self.folder, self.manifest, self.name = folder, manifest, name
+        self.files, self.chunks = folded["files"], folded["chunks"]
+        self.arrays, self.where = arrays, where
+        known = [a for a in arrays if a is not None]
+        inside = tuple(np.max([a.shape[2:] for a in known], axis=0).astype(int).tolist())
+        self.shape = (*where.shape[:-1], records, *inside)
+        self.dtype = np.result_type(*(a.dtype for a in known))
+        self.checked: set[str] = set()
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
+        return indexing.explicit_indexing_adapter(
+            key, self.shape, indexing.IndexingSupport.OUTER, self._read
+        )
+
+    def _read(self, key: tuple) -> np.ndarray:
+        """Outer indexing: an int, slice or list for every axis."""
+        lead = self.where.ndim - 1
+        where = _outer(self.where, (*key[:lead], slice(None)))
+        places = where.reshape(-1, 2)
+        values = np.full((len(places), *self.shape[lead:]), np.nan, self.dtype)
+        for p, array in enumerate(self.arrays):
+            mine = np.nonzero(places[:, 0] == p)[0]
+            if array is None or not len(mine):
+                continue
+            for chunks, some in self._by_length(p, array, places[mine, 1]):
+                read = _rows(array, places[mine[some], 1], chunks)
+                part = tuple(slice(0, n) for n in np.minimum(read.shape, values.shape)[1:])
+                values[(mine[some], *part)] = read[(slice(None), *part)]
+        values = values.reshape(*where.shape[:-1], *values.shape[1:])
+        keep = (slice(None),) * (where.ndim - 1)
+        return _outer(values, (*keep, *key[lead:]))
+
+    def _by_length(
+        self, p: int, array: zarr.Array, rows: np.ndarray
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        """Number of chunks that are finished, and which of the rows have so many.
+
+        Files that the journal does not list are not looked at. Those that it lists are
+        compared with their digests.
+        """
+        program = self.manifest["programs"][p]["name"]
+        blocks = rows // array.chunks[0]
+        lengths = np.zeros(len(rows), int)
+        for block in np.unique(blocks).tolist():
+            count = self.chunks.get((program, block), 0)
+            lengths[blocks == block] = count
+            for chunk in range(count):
+                path = chunk_file(program, self.name, block, chunk, array.ndim - 2)
+                if path not in self.checked:
+                    self._check(path)
+        for length in np.unique(lengths[lengths > 0]).tolist():
+            yield length, np.nonzero(lengths == length)[0]
+
+    def _check(self, path: str) -> None:
+        if path not in self.files:
+            raise ValueError(f"{self.folder / JOURNAL} does not list {path}; {AGAIN}.")
+        try:
+            _check_file(self.folder, path, self.files[path])
+        except ValueError:
+            newer = _read_folded(self.folder, self.manifest)["files"].get(path)
+            if newer not in (None, self.files[path]):
+                raise ValueError(
+                    f"{self.folder / path} was written anew after the results were opened; "
+                    "open them again."
+                ) from None
+            raise
+        self.checked.add(path)
+
+
+def _rows(array: zarr.Array, rows: np.ndarray, chunks: int) -> np.ndarray:
+    """Some rows of the first chunks."""
+    columns = slice(0, min(chunks * array.chunks[1], array.shape[1]))
+    if len(rows) < array.shape[0]:
+        return np.asarray(array.oindex[(rows, columns)])
+    return np.asarray(array[:, columns])[rows]
+
+
+def _outer(values: np.ndarray, key: tuple) -> np.ndarray:
+    for axis in reversed(range(len(key))):
+        index = key[axis]
+        values = (
+            values[(slice(None),) * axis + (index,)]
+            if isinstance(index, slice)
+            else np.take(values, index, axis=axis)
+        )
+    return values
+
+
+def _labels(name: str, values: list) -> tuple[str, list]:
+    """Axis values as coordinates; others are spelled."""
+    plain = all(isinstance(v, int | float) for v in values)
+    return name, list(values) if plain else [str(v) for v in values]

@@ -1,0 +1,87 @@
+"""Command line shared by the simulations: options, signals, errors in one line."""
+
+import dataclasses
+import itertools
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import tyro
+from rich.console import Console
+
+import htfjax as htf
+
+from .errors import SimError
+
+PACKAGE = __name__.removesuffix(".common.command")  # `sims` in a clone
+
+WIDTH = 140  # of tables where the output is no terminal
+INTERRUPTED = 130
+
+
+def command(
+    name: str,
+    options: type,
+    run: Callable[[Any], Any],
+    report: Callable[[Any, Any, Console], int | None],
+) -> int:
+    """Reads the options, runs, reports.
+
+    Args:
+      name: of the command's module.
+      options: dataclass of the options; its docstring is the help text.
+      run: options -> what came out.
+      report: (what came out, options, console) -> exit code; None is 0, `INTERRUPTED`
+        that a signal stopped it.
+
+    Returns:
+      The exit code: 2 after an error, 130 after Ctrl-C, 143 after SIGTERM or SIGUSR1,
+      each with a message of one line.
+    """
+    asked = tyro.cli(options, prog=f"python -m {PACKAGE}.{name}", args=_arguments())
+    console = Console(markup=False)
+    if not console.is_terminal:
+        console = Console(width=WIDTH, markup=False)
+    with htf.runs.stop_signals() as signals:
+        try:
+            asked = _expanded(asked)
+            try:
+                found = run(asked)
+            except (SimError, ValueError, TypeError, OSError) as error:
+                sys.stderr.write(f"error: {error}\n")
+                return 2
+            code = report(found, asked, console) or 0
+        except KeyboardInterrupt:
+            sys.stderr.write("interrupted: the same command resumes from what was saved\n")
+            code = INTERRUPTED
+        return signals.exit_code if code == INTERRUPTED else code
+
+
+def _arguments() -> list[str]:
+    """The words of the command line; an empty one is a variable that was never set.
+
+    Ends the process with code 2 at `--out ""`, which would be the current folder.
+    """
+    words = sys.argv[1:]
+    parts = [word.partition("=") for word in words]
+    empty = [name for name, equals, value in parts if equals and not value]
+    empty += [before for before, word in itertools.pairwise(words) if not word]
+    named = [word for word in empty if word.startswith("--") and "=" not in word]
+    if named:
+        sys.stderr.write(f"error: `{named[0]}` is empty; give it a value.\n")
+        sys.exit(2)
+    return words
+
+
+def _expanded(options: Any) -> Any:
+    """`~` in paths, which a shell leaves alone in `--out=~/runs`."""
+
+    def expand(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(map(expand, value))
+        return value.expanduser() if isinstance(value, Path) else value
+
+    names = [field.name for field in dataclasses.fields(options)]
+    changes = {name: expand(getattr(options, name)) for name in names}
+    return dataclasses.replace(options, **changes)

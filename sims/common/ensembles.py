@@ -1,0 +1,132 @@
+"""Driver of a grid of runs, with one progress display and Ctrl-C."""
+
+import contextlib
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import rich.console
+import rich.progress
+
+import htfjax as htf
+
+from .drive import SECONDS_BETWEEN_LINES
+from .folder import locked_folder, refuse_lost
+
+
+def on_all_cores(run: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """`run` with one CPU device per core, so that lanes run side by side.
+
+    The function returned must be called before jax starts.
+    """
+
+    def wide(options: Any) -> Any:
+        if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+            has = hasattr(os, "sched_getaffinity")
+            cores = len(os.sched_getaffinity(0)) if has else 1
+            jax.config.update("jax_num_cpu_devices", cores)
+        return run(options)
+
+    return wide
+
+
+@contextlib.contextmanager
+def drive_grid(grid: Any, out: Path, **options: Any) -> Iterator[Any]:
+    """Runs a grid into a folder until it is finished or a signal asks it to save and end.
+
+    Other commands are kept out of the folder until the block ends, in which summary and
+    figures are written.
+
+    Yields:
+      The last `Progress`.
+    """
+    folder = htf.runs.absolute("--out", out)
+    refuse_lost(folder, folder / "manifest.json")
+    with htf.runs.stop_requested() as requested:
+        session = htf.runs.run(grid, out, interrupted=requested, **options)
+        with locked_folder(out), contextlib.closing(session):
+            yield _follow(session, len(grid.runs()))
+
+
+def _follow(session: Any, runs: int) -> Any:
+    """Shows the progress of a session to its end; the last one."""
+    console = rich.console.Console(stderr=True, markup=False)
+    display = rich.progress.Progress(
+        rich.progress.TextColumn("{task.description}"),
+        rich.progress.BarColumn(),
+        rich.progress.TaskProgressColumn(),
+        rich.progress.TimeElapsedColumn(),
+        rich.progress.TextColumn("{task.fields[note]}"),
+        console=console,
+        disable=not console.is_terminal,
+    )
+    said = 0.0
+    last = None
+    with display:
+        task = display.add_task(f"{runs} runs", note="compiling")
+        for last in session:
+            note = headline(last)
+            display.update(task, total=last.steps_in_all, completed=last.steps, note=note)
+            for message in last.messages:
+                console.print(message, soft_wrap=True, highlight=False)
+            if display.disable and last.wall_seconds - said > SECONDS_BETWEEN_LINES:
+                said = last.wall_seconds
+                console.print(note, soft_wrap=True, highlight=False)
+    if last is not None and last.state == "interrupted":
+        console.print("interrupted and saved: the same command resumes from here")
+    return last
+
+
+def headline(progress: Any) -> str:
+    """How an ensemble stands, in one line."""
+    words = [f"{progress.done} of {progress.runs} runs done", f"{progress.active} active"]
+    if progress.failed:
+        words.append(f"{progress.failed} diverged")
+    words.append(f"{progress.steps_per_second:,.0f} steps/s")
+    if progress.seconds_left is not None and progress.state == "running":
+        words.append(f"at most {spell_seconds(progress.seconds_left)} left")
+    if progress.losses is not None:
+        low, middle, high = progress.losses
+        words.append(f"losses {low:.1e} to {high:.1e}, median {middle:.1e}")
+    return ", ".join(words)
+
+
+def spell_seconds(seconds: float) -> str:
+    """A time as people say it.
+
+    Example: 65 is "1 min 5 s".
+    """
+    whole = math.ceil(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def check_multiple(num_steps: int, record_every: int) -> None:
+    """Records must fit the steps.
+
+    Raises:
+      ValueError: with numbers that do.
+    """
+    surplus = num_steps % record_every if record_every > 0 else 0
+    if record_every < 1 or surplus:
+        raise ValueError(
+            f"`--record-every {record_every}` does not divide `--num-steps {num_steps}`; "
+            f"use {num_steps - surplus} or {num_steps - surplus + record_every} steps."
+        )
+
+
+def seeds_from(first: int, count: int) -> Sequence[int]:
+    """`count` seeds from `first` on.
+
+    Raises:
+      ValueError: fewer than one.
+    """
+    if count < 1:
+        raise ValueError(f"`--num-seeds {count}` must be at least 1.")
+    return range(first, first + count)

@@ -1,0 +1,350 @@
+"""Options of a rank-dynamics run, and the setting of each panel that follows."""
+
+import ast
+import dataclasses
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import htfjax as htf
+
+from .errors import SettingError
+
+Task = Literal["completion", "sensing", "matrix_sensing"]
+PANELS = ("mf", "tf", "htf")
+
+# The dense end tensor is contracted at every record; 2**24 float32 numbers are 64 MiB.
+LARGEST_TENSOR = 2**24
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Do the ranks of a factorization rise one at a time from a small initialization?
+
+    By default the three settings of arXiv:2201.11729: a 64x64 matrix factorization of
+    depth 3 (mf), a 16x16x16 CP tensor factorization with 256 components (tf) and an
+    8x8x8x8 hierarchical one with widths 512 (htf), each completing a rank-5 target of
+    norm 64 from 2048 of its 4096 entries. An option left at "None" takes the panel's
+    value. The same command on the same folder resumes it.
+    """
+
+    out: Path
+    """Folder for results, figures and checkpoints."""
+    panel: Literal["all", "mf", "tf", "htf"] = "all"
+    """Which model to run."""
+
+    order: int | None = None
+    """Number of modes; the tree is then binary (htf) or flat (tf) unless given."""
+    mode_dims: tuple[int, ...] | None = None
+    """Mode dimensions, one for each mode or one for all."""
+    tree: str | None = None
+    """Nested modes such as "((0, 1), (2, 3))", or flat, binary, caterpillar,
+    interleaved."""
+    widths: tuple[int, ...] | None = None
+    """Local components: one number, one per interior node, or one per height."""
+    root: Literal["trained", "ones"] | None = None
+    """Root weights trained, or fixed to ones."""
+    init: Literal["gaussian", "identity", "balanced"] = "gaussian"
+    """Kind of initialization."""
+    init_std: float | None = None
+    """Gaussian: standard deviation; identity: factor; balanced: norm of every matrix."""
+    init_mean: float = 0.0
+    """Gaussian: mean of every weight."""
+
+    target_tree: str | None = None
+    """Tree of the target; by default that of the model without one-child nodes."""
+    target_ranks: tuple[int, ...] = (5,)
+    """Widths of the target."""
+    target_norm: float = 64.0
+    """Frobenius norm of the target."""
+    symmetric: bool = False
+    """Target with one matrix for all nodes of equal height and shape."""
+
+    task: Task = "completion"
+    """Entries, rank-one measurements, or dense Gaussian matrices (order 2 only)."""
+    observed: int = 2048
+    """Number of observations."""
+    observations: Path | None = None
+    """An npz file with `indices` (B, N) or `vectors_0`, ... (B, D_n), and `targets` (B,);
+    optionally the same with the prefix `test_`. Replaces the synthetic target."""
+
+    optimizer: Literal["group_rmsprop", "sgd"] = "group_rmsprop"
+    """One adaptive scalar step for all weights, or plain gradient descent."""
+    learning_rate: float = 1e-2
+    """Learning rate, the first one of a schedule."""
+    schedule: Literal["constant", "cosine", "exponential"] = "constant"
+    """Course of the learning rate over `--schedule-steps`."""
+    schedule_steps: int = 50_000
+    """Steps until the schedule ends at the final learning rate."""
+    final_learning_rate: float = 1e-4
+    """Learning rate at the end of a schedule."""
+    decay: float = 0.99
+    """GroupRMSprop: decay of the running mean square."""
+    eps: float = 1e-6
+    """GroupRMSprop: added to the root mean square."""
+    momentum: float = 0.0
+    """SGD: heavy-ball momentum."""
+    batch_size: int | None = None
+    """Observations per step, drawn anew at each; by default all."""
+    penalty: Literal["l2", "l1", "huber"] = "l2"
+    """Loss of a residual, averaged over observations."""
+    threshold: float = 1.0
+    """Huber: where the square turns into the absolute value."""
+
+    tolerance: float = 5e-5
+    """Training mean squared error below which a record counts as fitted."""
+    patience: int = 100
+    """Stop when more than this many records in a row are fitted."""
+    num_steps: int = 50_000
+    """Steps at most; a run they end is marked "not converged" and can be extended."""
+    record_every: int = 25
+    """Steps between records."""
+    track_nodes: tuple[int, ...] | None = None
+    """Nodes whose local component norms are recorded; 0-based ids, leaves first."""
+    track_modes: tuple[str, ...] | None = None
+    """Mode sets whose singular values are recorded, 0-based, such as "0,1" "0,2"."""
+    top: int = 10
+    """Singular values recorded and lines drawn."""
+    seed: int = 0
+    """Seed of target, observations, start and minibatches."""
+    dtype: Literal["float32", "float64"] = "float32"
+    """Precision of the whole run."""
+    checkpoint_seconds: float = 30.0
+    """Seconds between checkpoints."""
+
+
+MAY_DIFFER = ("num_steps", "checkpoint_seconds")
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """One panel, fully resolved."""
+
+    panel: str
+    tree: htf.ModeTree
+    mode_dims: tuple[int, ...]
+    widths: tuple[int, ...]
+    root: str
+    init_std: float
+    target_tree: htf.ModeTree
+    track_nodes: tuple[int, ...]
+    track_modes: tuple[tuple[int, ...], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Panel:
+    """What the paper ran, and what it tracked."""
+
+    tree: Any
+    mode_dims: tuple[int, ...]
+    widths: tuple[int, ...]
+    root: str
+    init_std: float
+    track_modes: tuple[tuple[int, ...], ...]
+
+
+PAPER = {
+    "mf": Panel(((0,), 1), (64, 64), (64, 64), "ones", 1e-3, ((0,),)),
+    "tf": Panel((0, 1, 2), (16,) * 3, (256,), "ones", 1e-3, ((0,),)),
+    "htf": Panel(((0, 1), (2, 3)), (8,) * 4, (512, 512), "trained", 1e-2, ((0, 1), (0, 2))),
+}
+
+
+# Least values of options; strictly above for the second kind; neither infinite nor NaN.
+AT_LEAST = {"widths": 1, "mode_dims": 1, "target_ranks": 1, "init_std": 0, "top": 1,
+            "patience": 0, "record_every": 1, "num_steps": 1, "observed": 1,
+            "checkpoint_seconds": 0, "tolerance": 0, "eps": 0, "momentum": 0,
+            "schedule_steps": 1, "seed": 0}  # fmt: skip
+ABOVE = {"learning_rate": 0, "final_learning_rate": 0, "target_norm": 0, "threshold": 0}
+FINITE = ("init_std", "init_mean", "learning_rate", "final_learning_rate", "target_norm")
+
+
+def check_numbers(config: Config) -> None:
+    """Numbers within their ranges, and records that fit the steps.
+
+    Raises:
+      SettingError: names the option, what was given and what is possible.
+    """
+    for name, least in AT_LEAST.items():
+        _check_each(config, name, lambda x, least=least: x >= least, f"at least {least}")
+    for name, bound in ABOVE.items():
+        _check_each(config, name, lambda x, bound=bound: x > bound, f"above {bound}")
+    for name in FINITE:
+        _check_each(config, name, math.isfinite, "a finite number")
+    surplus = config.num_steps % config.record_every
+    if surplus:
+        raise SettingError(
+            f"`--record-every {config.record_every}` does not divide `--num-steps "
+            f"{config.num_steps}`; use {config.num_steps - surplus} or "
+            f"{config.num_steps - surplus + config.record_every} steps."
+        )
+
+
+def _check_each(config: Config, name: str, fits: Callable[[Any], bool], words: str) -> None:
+    """The numbers of one option, if it was given."""
+    value = getattr(config, name)
+    numbers = value if isinstance(value, tuple) else (value,)
+    if value is not None and not all(map(fits, numbers)):
+        said = " ".join(map(str, numbers))
+        raise SettingError(f"`{flag(name)} {said}` must be {words}.")
+
+
+def flag(name: str) -> str:
+    """A field as it is written on the command line."""
+    return "--" + name.replace("_", "-")
+
+
+def chosen_panels(config: Config) -> tuple[str, ...]:
+    """The panels of a run, after a look at options that fit only one of them."""
+    if config.panel != "all":
+        return (config.panel,)
+    for name in ("order", "mode_dims", "tree", "widths", "target_tree", "track_nodes",
+                 "track_modes", "observations", "root"):  # fmt: skip
+        if getattr(config, name) is not None:
+            raise SettingError(
+                f"`{flag(name)}` fits one model; choose it with "
+                "`--panel mf`, `--panel tf` or `--panel htf`."
+            )
+    if config.task == "matrix_sensing":
+        raise SettingError("`--task matrix_sensing` needs order 2: add `--panel mf`.")
+    return PANELS
+
+
+def resolve(config: Config, panel: str) -> Setting:
+    """The paper's panel with the user's options put over it.
+
+    Raises:
+      SettingError, ValueError, TypeError: options that do not fit together.
+    """
+    paper = PAPER[panel]
+    tree = _model_tree(config, panel)
+    dims = _mode_dims(config, paper, tree)
+    if math.prod(dims) > LARGEST_TENSOR:
+        raise SettingError(
+            f"`--mode-dims {' '.join(map(str, dims))}` make a tensor of "
+            f"{math.prod(dims)} entries; this simulation reads ranks off the dense tensor "
+            f"and takes up to {LARGEST_TENSOR}."
+        )
+    widths = config.widths if config.widths is not None else _paper_widths(paper, tree)
+    target_tree = _without_chains(tree)
+    if config.target_tree is not None:
+        target_tree = read_tree("--target-tree", config.target_tree, tree.order)
+        if target_tree.order != tree.order:
+            raise SettingError(
+                f"`--target-tree {config.target_tree}` has {target_tree.order} modes, "
+                f"the model {tree.order}."
+            )
+    return Setting(
+        panel=panel,
+        tree=tree,
+        mode_dims=dims,
+        widths=widths[0:1] * len(tree.interior) if len(widths) == 1 else widths,
+        root=config.root or paper.root,
+        init_std=paper.init_std if config.init_std is None else config.init_std,
+        target_tree=target_tree,
+        track_nodes=_track_nodes(config, tree),
+        track_modes=_track_modes(config, paper, tree),
+    )
+
+
+def read_tree(name: str, text: str, order: int | None) -> htf.ModeTree:
+    """A tree from nested modes or from the name of a builder."""
+    builders = {
+        "flat": htf.flat,
+        "binary": lambda n: htf.pooled(n, 2),
+        "caterpillar": htf.caterpillar,
+        "interleaved": htf.interleaved,
+    }
+    if text in builders:
+        if order is None:
+            raise SettingError(f"`{name} {text}` needs `--order`.")
+        return builders[text](order)
+    try:
+        nested = ast.literal_eval(text)
+    except (ValueError, SyntaxError) as error:
+        raise SettingError(
+            f"`{name} {text}` is neither nested modes such as '((0, 1), (2, 3))' nor one "
+            f"of {', '.join(builders)}."
+        ) from error
+    try:
+        return htf.ModeTree.from_nested(nested)
+    except (ValueError, TypeError) as error:
+        raise SettingError(f"`{name} {text}`: {error}") from error
+
+
+def _model_tree(config: Config, panel: str) -> htf.ModeTree:
+    order = config.order
+    if order is None and config.mode_dims is not None and len(config.mode_dims) > 1:
+        order = len(config.mode_dims)
+    if config.tree is not None:
+        tree = read_tree("--tree", config.tree, order)
+    elif order is None or order == len(PAPER[panel].mode_dims):
+        tree = htf.ModeTree.from_nested(PAPER[panel].tree)
+    elif panel == "mf":
+        raise SettingError(f"`--order {order}`: a matrix has order 2; use `--panel tf`.")
+    else:
+        tree = htf.flat(order) if panel == "tf" else htf.pooled(order, 2)
+    if order is not None and tree.order != order:
+        raise SettingError(
+            f"`--tree` has {tree.order} modes, `--order` or `--mode-dims` say {order}."
+        )
+    return tree
+
+
+def _mode_dims(config: Config, paper: Panel, tree: htf.ModeTree) -> tuple[int, ...]:
+    dims = paper.mode_dims[:1] if config.mode_dims is None else config.mode_dims
+    return dims * tree.order if len(dims) == 1 else dims
+
+
+def _paper_widths(paper: Panel, tree: htf.ModeTree) -> tuple[int, ...]:
+    """The paper's width for every height of another tree, its last one repeated."""
+    heights = tree.height[tree.root]
+    return (paper.widths + paper.widths[-1:] * heights)[:heights]
+
+
+def _without_chains(tree: htf.ModeTree) -> htf.ModeTree:
+    """The tree with every one-child node left out (a leaf under the root stays)."""
+    nested: list[Any] = list(range(tree.order))
+    for k in tree.interior:
+        kids = tuple(nested[c] for c in tree.children[k])
+        bare_leaf = k == tree.root and isinstance(kids[0], int)
+        nested.append(kids[0] if len(kids) == 1 and not bare_leaf else kids)
+    return htf.ModeTree.from_nested(nested[tree.root])
+
+
+def _track_nodes(config: Config, tree: htf.ModeTree) -> tuple[int, ...]:
+    """By default the first node above the leaves and the root."""
+    if config.track_nodes is None:
+        return tuple(dict.fromkeys((tree.interior[0], tree.root)))
+    wrong = [k for k in config.track_nodes if k not in tree.interior]
+    if wrong:
+        raise SettingError(
+            f"`--track-nodes {' '.join(map(str, wrong))}`: interior nodes are "
+            f"{tree.interior[0]}..{tree.root} of\n{tree}"
+        )
+    return config.track_nodes
+
+
+def _track_modes(
+    config: Config, paper: Panel, tree: htf.ModeTree
+) -> tuple[tuple[int, ...], ...]:
+    if config.track_modes is not None:
+        try:
+            found = tuple(tuple(map(int, text.split(","))) for text in config.track_modes)
+        except ValueError as error:
+            raise SettingError(
+                f"`--track-modes {' '.join(config.track_modes)}`: write mode sets with "
+                "commas, such as 0,1 0,2."
+            ) from error
+        every = set(range(tree.order))
+        for text, modes in zip(config.track_modes, found, strict=True):
+            if len(set(modes)) < len(modes) or not set(modes) < every:
+                raise SettingError(
+                    f"`--track-modes {text}`: a set has different modes, not all, of "
+                    f"0..{tree.order - 1}."
+                )
+        return found
+    if tree.nested == htf.ModeTree.from_nested(paper.tree).nested:
+        return paper.track_modes
+    return (tree.modes[tree.interior[0]] if len(tree.interior) > 1 else (0,),)

@@ -1,0 +1,263 @@
+"""Figures of ensembles: bands over seeds, distributions, heat maps over two axes."""
+
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import xarray as xr
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
+
+from .dynamics import PAPER_MARKS, TITLES
+
+STYLES = {"mf": ("-", "o"), "tf": ("--", "s"), "htf": (":", "^")}
+CLOCK_LABELS = {
+    "step": "iteration", "loss": "training loss", "path_length": "path length",
+}  # fmt: skip
+
+
+def rank_statistics(
+    data: xr.Dataset, found: xr.Dataset, summary: dict[str, Any]
+) -> dict[str, Any]:
+    """The figures of `rank_statistics`: name -> figure."""
+    rank = int(summary["target_rank"])
+    return {
+        "bands": bands(data, found, rank, marks=bool(summary["paper"])),
+        "take_offs": take_offs(data, found, rank),
+        "incrementality": incrementality(summary, data),
+    }
+
+
+def nearest_scale(data: xr.Dataset) -> int:
+    """The start nearest to the model's own."""
+    return int(np.argmin(np.abs(np.log(data.init_scale.values))))
+
+
+def bands(data: xr.Dataset, found: xr.Dataset, rank: int, marks: bool = False) -> Any:
+    """Median and 10-90 % band over seeds of every singular value, one panel per model."""
+    models, s = list(data.model.values), nearest_scale(data)
+    fig, axes = plt.subplots(
+        1,
+        len(models),
+        figsize=(4.4 * len(models), 3.7),
+        layout="constrained",
+        squeeze=False,
+    )
+    for m, (ax, model) in enumerate(zip(axes[0], models, strict=True)):
+        part = data.isel(model=m, init_scale=s)
+        values = np.array(part.singular_value.isel(modes=0).values[..., : rank + 1])
+        done = _hold_last(values, part.steps.values, data.step.values)
+        end = float(part.steps.max())
+        if end == 0:
+            ax.set_title(f"{TITLES[str(model)]}\nnot run yet", fontsize=10)
+            continue
+        keep = data.step.values <= end
+        colors = mpl.colormaps["viridis"](np.linspace(0.0, 0.85, rank + 1))
+        for k in range(rank + 1):
+            begun = done[part.steps.values > 0, :, k]
+            low, middle, high = np.quantile(begun, (0.1, 0.5, 0.9), axis=0)
+            ax.fill_between(
+                data.step.values[keep],
+                low[keep],
+                high[keep],
+                color=colors[k],
+                alpha=0.25,
+                lw=0,
+            )
+            ax.plot(data.step.values[keep], middle[keep], color=colors[k], lw=1.6)
+        fitted = int(np.sum(part.status.values == "converged"))
+        ax.set_title(
+            f"{TITLES[str(model)]}\n{part.sizes['seed']} seeds, {fitted} converged",
+            fontsize=10,
+        )
+        ax.set_xlabel("iteration")
+        ax.set_ylabel("singular value")
+        ax.set_xlim(0, end)
+        ax.xaxis.set_major_locator(MaxNLocator(4))
+        ax.set_ylim(bottom=0)
+        ax.grid(alpha=0.25)
+        if marks and str(model) in PAPER_MARKS and str(model) != "htf":
+            steps, finals = PAPER_MARKS[str(model)]
+            shown = [x for x in steps if x <= end]
+            ax.plot(
+                shown, [0.0] * len(shown), "v", color="0.4", ms=6, clip_on=False, zorder=4
+            )
+            edge = ax.get_yaxis_transform()
+            ax.plot([1.0] * len(finals), finals, "_", color="0.4", ms=12, mew=2,
+                    clip_on=False, transform=edge, zorder=4)  # fmt: skip
+    label = "line: median over seeds, band: 10 to 90 %"
+    if marks:
+        label += "; triangles and ticks: the paper's single run"
+    fig.supxlabel(label, fontsize=9)
+    return fig
+
+
+def take_offs(data: xr.Dataset, found: xr.Dataset, rank: int) -> Any:
+    """Distributions of take-offs by three clocks; runs that did not converge hollow."""
+    models, s = list(data.model.values), nearest_scale(data)
+    clocks = list(found.clock.values)
+    fig, axes = plt.subplots(
+        len(models), len(clocks), figsize=(3.7 * len(clocks), 2.7 * len(models)),
+        layout="constrained", squeeze=False,
+    )  # fmt: skip
+    rng = np.random.default_rng(0)
+    for m, model in enumerate(models):
+        part = found.isel(model=m, init_scale=s)
+        good = part.status.values == "converged"
+        for c, clock in enumerate(clocks):
+            ax = axes[m][c]
+            for k in range(rank):
+                values = part.take_off.values[:, k, c]
+                spread = k + 1 + rng.uniform(-0.22, 0.22, len(values))
+                ax.plot(spread[good], values[good], ".", color="0.25", ms=4)
+                ax.plot(spread[~good], values[~good], "o", mfc="none", color="0.6", ms=4)
+                if np.isfinite(values).any():
+                    ax.plot([k + 0.65, k + 1.35], [np.nanmedian(values)] * 2, "k-", lw=2)
+            if clock == "loss":
+                ax.set_yscale("log")
+            ax.set_xticks(range(1, rank + 1))
+            ax.set_xlim(0.5, rank + 0.5)
+            ax.set_xlabel("rank of the singular value")
+            ax.set_ylabel(f"take-off, {CLOCK_LABELS[str(clock)]}")
+            ax.grid(alpha=0.25, axis="y")
+            if c == 0:
+                ax.set_title(TITLES[str(model)], fontsize=10, loc="left")
+    handles: list[Any] = [
+        Line2D([], [], ls="none", marker=".", color="0.25"),
+        Line2D([], [], ls="none", marker="o", mfc="none", color="0.6"),
+        Line2D([], [], color="k", lw=2),
+    ]
+    names = ["converged run", "run that did not converge", "median of all"]
+    fig.legend(
+        handles, names, loc="outside lower center", ncols=3, fontsize=9, frameon=False
+    )
+    return fig
+
+
+def incrementality(summary: dict[str, Any], data: xr.Dataset) -> Any:
+    """The index against the start, beside a heat map of it over model and start."""
+    models = [str(m) for m in data.model.values]
+    scales = data.init_scale.values
+    fig, (left, right) = plt.subplots(1, 2, figsize=(9.6, 3.7), layout="constrained")
+    grid = np.full((len(models), len(scales)), np.nan)
+    for m, model in enumerate(models):
+        rows = [r for r in summary["rows"] if r["model"] == model]
+        known = [r for r in rows if r["incrementality"] is not None]
+        grid[m] = [
+            np.nan if r["incrementality"] is None else r["incrementality"]["median"]
+            for r in rows
+        ]
+        if not known:
+            continue
+        x = [r["init_scale"] for r in known]
+        y = np.array(
+            [[r["incrementality"][k] for k in ("median", "low", "high")] for r in known],
+            float,
+        )
+        style, marker = STYLES[model]
+        left.errorbar(
+            x, y[:, 0], yerr=[y[:, 0] - y[:, 1], y[:, 2] - y[:, 0]], ls=style,
+            marker=marker, color=mpl.colormaps["viridis"](0.4 * m), capsize=3,
+            label=TITLES[model],
+        )  # fmt: skip
+    left.set_xscale("log")
+    left.set_xticks(scales, [f"{x:.2g}" for x in scales])
+    left.set_xticks([], minor=True)
+    left.set_xlabel("start, multiple of the model's own std")
+    left.set_ylabel("incrementality index\n(gap to next rise / width of rise)")
+    if np.isfinite(grid).any():
+        left.legend(fontsize=8, frameon=False)
+    dropped = sum(_dropped(row) for row in summary["rows"])
+    coarse = sum(row["coarse_rises"] for row in summary["rows"])
+    total = sum(sum(row["runs"].values()) for row in summary["rows"])
+    fitted = sum(row["runs"].get("converged", 0) for row in summary["rows"])
+    fig.supxlabel(
+        f"medians with exact 95 % intervals; {fitted} of {total} runs converged, {dropped} "
+        f"have no index (fewer than two rises), {coarse} rises have too few records",
+        fontsize=9,
+    )
+    left.grid(alpha=0.25)
+    heat(right, grid, [f"{x:.2g}" for x in scales], models, "incrementality index")
+    right.set_xlabel("start, multiple of the model's own std")
+    return fig
+
+
+def _dropped(row: dict[str, Any]) -> int:
+    """Runs of a cell that have no index."""
+    index = row["incrementality"]
+    return sum(row["runs"].values()) if index is None else index["dropped"]
+
+
+def heat(
+    ax: Any, values: np.ndarray, columns: list[str], rows: list[str], label: str,
+    marked: np.ndarray | None = None, limits: tuple[float, float] | None = None,
+) -> None:  # fmt: skip
+    """A labelled heat map with its numbers; marked cells are hatched."""
+    low, high = limits or (None, None)
+    shown = ax.imshow(values, aspect="auto", cmap="cividis", vmin=low, vmax=high)
+    ax.set_xticks(range(len(columns)), columns)
+    ax.set_yticks(range(len(rows)), rows)
+    norm = shown.norm
+    for i, j in np.ndindex(values.shape):
+        if not np.isfinite(values[i, j]):
+            ax.text(j, i, "none", ha="center", va="center", fontsize=8, color="0.4")
+        else:
+            dark = norm(values[i, j]) < 0.5
+            ax.text(j, i, f"{values[i, j]:.2g}", ha="center", va="center", fontsize=8,
+                    color="white" if dark else "black")  # fmt: skip
+        if marked is not None and marked[i, j]:
+            ax.add_patch(
+                Rectangle(
+                    (j - 0.5, i - 0.5), 1, 1, fill=False, hatch="///", ec="0.75", lw=0
+                )
+            )
+    ax.figure.colorbar(shown, ax=ax, label=label)
+
+
+def _hold_last(values: np.ndarray, steps: np.ndarray, grid: np.ndarray) -> np.ndarray:
+    """Runs that stopped keep their last value, so that bands are over the same seeds."""
+    every = int(grid[1] - grid[0])
+    held = np.array(values)
+    for i, end in enumerate(steps):
+        last = int(end) // every
+        held[i, last + 1 :] = held[i, last]
+    return held
+
+
+def phase(data: xr.Dataset, summary: dict[str, Any]) -> Any:
+    """Relative error and final rank over observations per degree of freedom x rank."""
+    models = [str(m) for m in data.model.values]
+    ranks, ratios = data.target_rank.values, data.ratio.values
+    wide = float(ranks.max())
+    fig, axes = plt.subplots(
+        2,
+        len(models),
+        figsize=(4.6 * len(models), 6.4),
+        layout="constrained",
+        squeeze=False,
+    )
+    for m, model in enumerate(models):
+        error, rank, open_runs = (
+            np.full((len(ranks), len(ratios)), np.nan) for _ in range(3)
+        )
+        for row in summary["rows"]:
+            if row["model"] == model:
+                at = (
+                    list(ranks).index(row["target_rank"]),
+                    list(ratios).index(row["ratio"]),
+                )
+                error[at], rank[at] = row["relative_error"], row["final_rank"]
+                open_runs[at] = row["not_converged"] > 0.5
+        marked = open_runs == 1
+        columns, rows = [f"{x:.3g}" for x in ratios], [str(r) for r in ranks]
+        heat(axes[0][m], error, columns, rows, "relative error", marked, (0.0, 1.0))
+        heat(axes[1][m], rank - ranks[:, None], columns, rows,
+             "final rank minus target rank", marked, (-wide, wide))  # fmt: skip
+        axes[0][m].set_title(TITLES[model], fontsize=11)
+        for ax in axes[:, m]:
+            ax.set_xlabel("observed entries / degrees of freedom")
+            ax.set_ylabel("target rank")
+    fig.supxlabel("medians over seeds; hatched: most runs had not converged", fontsize=9)
+    return fig

@@ -1,0 +1,271 @@
+"""One training run of a network: built, driven to its end, evaluated, saved."""
+
+import dataclasses
+import functools
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+import xarray as xr
+
+import htfjax as htf
+from htfjax import locality
+
+from ..common.drive import SUFFIX, Job, checkpoint_of, drive, read_records
+from ..common.errors import SettingError
+from ..common.folder import run_label
+from . import measures
+from .options import MAY_DIFFER, Point
+
+EPOCHS_PER_CHUNK = 10  # of small networks; a large one saves and listens every epoch
+FINISHED = ("converged", "capped", "diverged")
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What a network is trained and tested on."""
+
+    train: Any
+    test: Any
+    validation: Any  # None without
+    patches: Any  # key -> (P, Q)
+    channels: int
+
+
+def is_finished(point: Point, config: Any, folder: Path) -> bool:
+    """Whether the folder holds the end of this run.
+
+    Raises:
+      RunError: records of another run. ValueError: a damaged file; it is named.
+    """
+    found = read_records(folder / f"{point.name}{SUFFIX}", label_of(point, config))
+    if found is None:
+        return False
+    status = found.attrs["status"]
+    if "test_accuracy" not in found or status not in FINISHED:
+        return False
+    if is_measured(point, config, status) and not measures.exists(folder, point.name):
+        return False
+    return status != "capped" or int(found.attrs["epochs_asked"]) >= config.epochs
+
+
+def check_checkpoint(point: Point, config: Any, folder: Path) -> None:
+    """Looks at the state of a run, from which more epochs would go on.
+
+    Raises:
+      FileNotFoundError: there is none. ValueError: it is damaged, or of another run.
+    """
+    records = read_records(folder / f"{point.name}{SUFFIX}", label_of(point, config))
+    # A diverged run goes no further, and may have come to its end without a checkpoint.
+    if records is not None and records.attrs["status"] != "diverged":
+        place = checkpoint_of(folder, point.name)
+        htf.check_state(place, label=label_of(point, config))
+
+
+def label_of(point: Point, config: Any) -> str:
+    """What every file of a run is labelled with."""
+    return run_label(point.name, config, MAY_DIFFER)
+
+
+def is_measured(point: Point, config: Any, status: str) -> bool:
+    """Whether `--measure` is about this run."""
+    return config.measure and point.seed == config.seeds[0] and status != "diverged"
+
+
+def train(
+    point: Point,
+    config: Any,
+    build: Callable[[Point, Any], Task],
+    folder: Path,
+    progress: Any,
+    interrupted: Callable[[], bool] | None = None,
+) -> str:
+    """Trains one network to its end, from its last checkpoint if there is one.
+
+    Returns:
+      The status, as in `common.drive`.
+
+    Raises:
+      ValueError: the task cannot be built, or the checkpoint is of another network.
+    """
+    with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"):
+        return _train(point, config, build(point, config), folder, progress, interrupted)
+
+
+def _train(
+    point: Point,
+    config: Any,
+    task: Task,
+    folder: Path,
+    progress: Any,
+    interrupted: Callable[[], bool] | None,
+) -> str:
+    arm = point.arm
+    network = make_network(point, config, task.channels)
+    examples = task.train
+    if arm.control == "train_and_test":
+        examples = locality.join_examples(examples, task.test)
+    for_start, for_steps, for_measures = jax.random.split(jax.random.key(point.seed), 3)
+    params, statistics = jax.jit(network.init)(for_start)
+    norm = arm.control == "gradient_norm"
+    loss = locality.training_loss(
+        network.apply,
+        examples,
+        coefficient=arm.strength if norm else arm.coefficient,
+        penalty="input_gradient_norm" if norm else "input_gradient_change",
+        patches=task.patches,
+        batch_size=config.batch_size,
+        batch_norm=config.batch_norm,
+        patience=config.patience,
+    )
+    measured = make_network(point, config, task.channels, dropout=False)
+    change = functools.partial(
+        locality.mean_change, measured.apply, patches=task.patches, key=for_measures,
+        batch_size=config.batch_size, num_batches=16,
+    )  # fmt: skip
+    at_start = float(change(params, statistics, task.train, train=True))
+    if arm.coefficient > 0:
+        say_if_blind(at_start, point, progress)
+    steps = locality.steps_per_epoch(examples.count, config.batch_size)
+    job = Job(
+        name=point.name,
+        label=label_of(point, config),
+        start=locality.start_training(params, statistics, examples),
+        loss=loss,
+        optimizer=make_optimizer(point, config),
+        num_steps=config.epochs * steps,
+        record_every=steps,
+        chunk_steps=steps * (1 if is_large(point) else EPOCHS_PER_CHUNK),
+        observe=locality.epoch_records,
+        key=for_steps,
+        to_dataset=to_dataset,
+        find_stop=functools.partial(find_stop, patience=config.patience),
+        headline=headline,
+    )
+    outcome = drive(job, folder, progress, config.checkpoint_seconds,
+                    interrupted=interrupted, keep_good=True)  # fmt: skip
+    if outcome.status == "interrupted":
+        return outcome.status
+    weights, course = outcome.state.params
+    found = {"change_at_start": at_start, "change": np.nan, "change_test": np.nan,
+             "test_accuracy": np.nan, "test_loss": np.nan,
+             "validation_accuracy": np.nan}  # fmt: skip
+    if outcome.status != "diverged":
+        end = (weights, course.statistics)
+        test = locality.evaluate(network.apply, *end, task.test)
+        found["test_accuracy"], found["test_loss"] = map(float, test)
+        found["change"] = float(change(*end, task.train, train=True))
+        found["change_test"] = float(change(*end, task.test, train=False))
+        if task.validation is not None:
+            validation = locality.evaluate(network.apply, *end, task.validation)
+            found["validation_accuracy"] = float(validation.accuracy)
+    dataset = finish(outcome.dataset, found, config)
+    htf.save_results(folder / f"{point.name}{SUFFIX}", dataset)
+    if is_measured(point, config, outcome.status):
+        both = {"before": (params, statistics), "after": (weights, course.statistics)}
+        label = measures.label(label_of(point, config))
+        measures.save(folder, point.name, label, network, both, task, for_measures)
+    return outcome.status
+
+
+@functools.lru_cache
+def _network(name: str, channels: int, width: float, dropout: float) -> locality.Network:
+    if name == "strided":
+        return locality.strided_net(channels=channels, dropout=dropout)
+    if name == "tiny":
+        return locality.strided_net(
+            (4, 4, 8), (2, 2, 2), channels=channels, dropout=dropout
+        )
+    if name == "residual":
+        return locality.residual_net(channels=channels, dropout=dropout)
+    depth = int(name.removeprefix("resnet"))
+    return locality.resnet(depth, channels=channels, width=width, dropout=dropout)
+
+
+def is_large(point: Point) -> bool:
+    """Whether an epoch of this network takes long."""
+    return point.network.startswith("resnet")
+
+
+def make_network(
+    point: Point, config: Any, channels: int, *, dropout: bool = True
+) -> locality.Network:
+    """The network of a run; equal ones are one object, so they are compiled once.
+
+    Measured without dropout even in training mode, which would need a key.
+    """
+    own = point.arm.control == "dropout"
+    share = point.arm.strength if own else config.dropout
+    return _network(point.network, channels, config.width, share if dropout else 0.0)
+
+
+@functools.lru_cache
+def _optimizer(
+    name: str, rate: float, momentum: float, decay: float, accumulate: int
+) -> optax.GradientTransformationExtraArgs:
+    if name == "adam":
+        chosen = optax.adamw(rate, weight_decay=decay)
+    else:
+        chosen = optax.chain(
+            optax.add_decayed_weights(decay) if decay else optax.identity(),
+            optax.sgd(rate, momentum=momentum or None),
+        )
+    if accumulate > 1:
+        chosen = optax.MultiSteps(chosen, accumulate).gradient_transformation()
+    return locality.hold(chosen)
+
+
+def make_optimizer(point: Point, config: Any) -> optax.GradientTransformationExtraArgs:
+    """The optimizer of a run; equal ones are one object."""
+    own = point.arm.control == "weight_decay"
+    decay = point.arm.strength if own else config.weight_decay
+    return _optimizer(config.optimizer, config.learning_rate, config.momentum, decay,
+                      config.accumulate)  # fmt: skip
+
+
+def say_if_blind(change: float, point: Point, progress: Any) -> None:
+    """Hands on the library's warning."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        locality.warn_if_blind(change)
+    for warning in caught:
+        progress.console.print(f"{point.name}: {warning.message}")
+
+
+def to_dataset(piece: htf.Trajectory) -> xr.Dataset:
+    """Records of whole epochs, labelled by the step they end at."""
+    values = {name: ("step", np.asarray(x)) for name, x in piece.observed.items()}
+    return xr.Dataset(values, coords={"step": np.asarray(piece.steps)})
+
+
+def find_stop(dataset: xr.Dataset, *, patience: int) -> htf.Stop | None:
+    """Fitted for more than `patience` epochs in a row, or a loss that is not finite."""
+    for word, ends in (
+        ("diverged", dataset.failed.values.astype(bool)),
+        ("converged", dataset.perfect.values > patience),
+    ):
+        if ends.any():
+            return htf.Stop(word, int(np.argmax(ends)))
+    return None
+
+
+def headline(dataset: xr.Dataset) -> str:
+    """Where a run stands."""
+    last = dataset.isel(step=-1)
+    return (
+        f"epoch {int(last.epochs)}, train accuracy {float(last.train_accuracy):.3f}, loss "
+        f"{float(last.fit_loss):.3f}"
+    )
+
+
+def finish(dataset: xr.Dataset, found: dict[str, float], config: Any) -> xr.Dataset:
+    """Records with what was found at the end; those after the stop are dropped."""
+    if "stop_step" in dataset.attrs:
+        dataset = dataset.isel(step=dataset.step <= dataset.attrs["stop_step"])
+    if "penalty" not in dataset:
+        raise SettingError("the records of this run are of an older version; delete them.")
+    return dataset.assign(found).assign_attrs(epochs_asked=config.epochs)

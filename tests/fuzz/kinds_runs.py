@@ -1,0 +1,471 @@
+"""Kinds of `htfjax.runs`, whose runs are of a problem that compiles in a moment."""
+
+# Wrong types are the point here.
+# pyright: reportArgumentType=false
+
+import dataclasses
+import functools
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pandas as pd
+
+import htfjax as htf
+from htfjax import runs
+from tests.fuzz import kinds, kinds_files
+from tests.fuzz.calls import Call, Form, Kind, Wrong, always
+from tests.fuzz.kinds import wrongs
+
+__all__ = ["CALLS"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Toy:
+    """Least squares by gradient descent."""
+
+    rate: float = 0.125
+    size: int = 2
+    note: str = "plain"
+
+
+@dataclasses.dataclass
+class Loose:
+    """A setting that can change."""
+
+    rate: float = 0.125
+
+
+@functools.cache
+def optimizer() -> Any:
+    return optax.inject_hyperparams(optax.sgd)(learning_rate=0.125)
+
+
+def distance(x: jax.Array) -> jax.Array:
+    return jnp.sum(jnp.square(x - 1.0))
+
+
+def toy_lane(setting: Toy, key: jax.Array) -> Any:
+    """A lane of the toy problem."""
+    start = jax.random.normal(key, (setting.size,), jnp.float32)
+    state = htf.start_descent(start, optimizer())
+    hyper = {"learning_rate": jnp.asarray(setting.rate, jnp.float32)}
+    state = state._replace(opt_state=state.opt_state._replace(hyperparams=hyper))
+    return runs.Lane(
+        state=state,
+        loss=jax.tree_util.Partial(distance),
+        observe=None,
+        key=None,
+        optimizer=optimizer(),
+    )
+
+
+def grid() -> Any:
+    return runs.Grid(Toy(), range(2), {"rate": (0.125, 0.25)})
+
+
+def finish(**arguments: Any) -> Any:
+    """The records of a whole run."""
+    progress = list(runs.run(**arguments))[-1]
+    found = htf.load_results(arguments["out"])
+    return progress.state, {name: np.asarray(x) for name, x in found.variables.items()}
+
+
+def run_arguments() -> dict[str, Any]:
+    return {
+        "grid": grid(),
+        "out": kinds_files.new_path("out"),
+        "until_step": 4,
+        "record_every": 2,
+        "build": toy_lane,
+        "chunk_steps": 2,
+        "record": None,
+        "tolerance": None,
+        "patience": 0,
+        "watch": "loss",
+        "batching": "map",
+        "max_lanes": 4,
+        "memory_bytes": 2**30,
+        "mesh": None,
+        "checkpoint_seconds": 60.0,
+        "interrupted": None,
+    }
+
+
+def changed_lane(**fields: Any) -> Any:
+    """A builder whose lanes have other fields."""
+
+    def build(setting: Any, key: Any) -> Any:
+        return dataclasses.replace(toy_lane(setting, key), **fields)
+
+    return build
+
+
+def run_lane(**fields: Any) -> Any:
+    """A run whose lanes have these fields."""
+
+    def build(setting: Any, key: Any) -> Any:
+        lane = toy_lane(setting, key)
+        made = {name: x for name, x in fields.items() if x is not SAME}
+        return dataclasses.replace(lane, **made)
+
+    return finish(**run_arguments() | {"build": build})
+
+
+# A field of a lane as its builder makes it: arrays of one trace cannot enter another.
+SAME = "as built"
+DATACLASS = Kind(
+    "setting",
+    (
+        *kinds.STRANGE,
+        kinds.WORD,
+        *wrongs(
+            ("class", always(Toy)),
+            ("loose", lambda _: Loose()),
+            ("number", always(1.0)),
+            ("wrong_field", lambda s: dataclasses.replace(s, size="a")),
+            ("half_field", lambda s: dataclasses.replace(s, size=1.5)),
+            ("nan_field", lambda s: dataclasses.replace(s, rate=float("nan"))),
+            ("word_field", lambda s: dataclasses.replace(s, rate="fast")),
+            ("flag_field", lambda s: dataclasses.replace(s, rate=True)),
+            ("array_field", lambda s: dataclasses.replace(s, note=np.ones(2))),
+            ("list_field", lambda s: dataclasses.replace(s, note=["a"])),
+        ),
+    ),
+    (
+        Form("int_field", lambda s: dataclasses.replace(s, size=np.int64(s.size))),
+        Form("float_field", lambda s: dataclasses.replace(s, rate=np.float64(s.rate))),
+    ),
+)
+SEED = kinds.whole(0).but(wrong=wrongs(("beyond", always(2**32))))
+SEEDS = Kind(
+    "seeds",
+    (
+        *kinds.STRANGE,
+        kinds.WORD,
+        *wrongs(
+            ("one", always(3)),
+            ("empty", always(())),
+            ("twice", always((1, 1))),
+            ("negative", always((-1, 0))),
+            ("halves", always((0.5, 1))),
+            ("floats", always(np.array([0.0, 1.0]))),
+            ("flags", always((True, False))),
+            ("words", always(("0", "1"))),
+            ("nones", always((None,))),
+            ("beyond", always((2**32,))),
+            ("masked", always(np.ma.array([0, 1], mask=[True, False]))),
+            ("two_axes", always(np.array([[0, 1]]))),
+            ("nan", always((float("nan"),))),
+        ),
+    ),
+    (
+        Form("list", list),
+        Form("tuple", tuple),
+        Form("int64", lambda v: np.array(v, np.int64)),
+        Form("uint8", lambda v: np.array(v, np.uint8)),
+        Form("jax", lambda v: jnp.asarray(v, jnp.int32)),
+        Form("series", lambda v: pd.Series(v)),
+        Form("index", lambda v: pd.Index(v)),
+        Form("big_endian", lambda v: np.array(v, ">i4")),
+    ),
+)
+# An axis has a name of its own, which stands for the argument.
+AXES = Kind(
+    "axes",
+    tuple(
+        dataclasses.replace(w, says=("rate", "speed"))
+        for w in (
+            kinds.NONE,
+            kinds.OBJECT,
+            kinds.WORD,
+            *wrongs(
+                ("number", always(1)),
+                ("list", always([1, 2])),
+                ("unknown", always({"speed": (1.0,)})),
+                ("word_key", always({1: (1.0,)})),
+                ("empty", always({"rate": ()})),
+                ("one", always({"rate": 0.5})),
+                ("words", always({"rate": ("a",)})),
+                ("text", always({"rate": "0.5"})),
+                ("twice", always({"rate": (0.5, 0.5)})),
+                ("pairs_twice", always((("rate", (0.5,)), ("rate", (0.25,))))),
+                ("nan", always({"rate": (float("nan"),)})),
+                ("infinite", always({"rate": (float("inf"),)})),
+                ("flag", always({"rate": (True,)})),
+                ("none_in", always({"rate": (None,)})),
+                ("masked", always({"rate": np.ma.array([1.0], mask=True)})),
+                ("complex", always({"rate": (1j,)})),
+                ("set", always({"rate": {0.5}})),
+                ("nested", always({"rate": ((0.5,),)})),
+            ),
+        )
+    ),
+    (
+        Form("pairs", lambda v: tuple(v.items())),
+        Form("lists", lambda v: {k: list(x) for k, x in v.items()}),
+        Form("numpy", lambda v: {k: np.array(x) for k, x in v.items()}),
+        Form("jax", lambda v: {k: jnp.asarray(x) for k, x in v.items()}),
+        Form("series", lambda v: {k: pd.Series(x) for k, x in v.items()}),
+        Form("strided", lambda v: {k: np.repeat(x, 2)[::2] for k, x in v.items()}),
+    ),
+)
+DATA = {
+    "tree": ((0, 1), 2),
+    "mode_dims": (2, 3, 2),
+    "widths": (2, 3),
+    "root": "trained",
+    "init_std": 0.5,
+    "target_rank": 2,
+    "target_norm": 2.0,
+    "observed": 6,
+    "penalty": "huber",
+    "threshold": 0.5,
+    "learning_rate": 0.125,
+    "decay": 0.5,
+    "eps": 0.25,
+    "track_modes": ((0, 1),),
+    "top": 2,
+    "dtype": "float32",
+}
+SIZES = kinds.DIM_LIST
+DECAY = kinds.number(0).but(wrong=wrongs(("one", always(1.0))))
+MODE_SETS = Kind(
+    "mode sets",
+    (
+        *kinds.STRANGE,
+        kinds.WORD,
+        *wrongs(
+            ("one", always(1)),
+            ("flat", always((0, 1))),
+            ("empty", always(())),
+            ("hole", always(((),))),
+            ("high", always(((0, 9),))),
+            ("negative", always(((-1,),))),
+            ("twice", always(((0, 0),))),
+            ("floats", always(((0.0,),))),
+            ("all", always(((0, 1, 2),))),
+            ("words", always((("0",),))),
+        ),
+    ),
+    (Form("lists", lambda v: [list(m) for m in v]),),
+)
+COMPLETION = {
+    "tree": kinds.TREE_CALLS["ModeTree.from_nested"].kinds["nested"],
+    "mode_dims": SIZES,
+    "widths": SIZES,
+    "root": kinds.ROOT,
+    "init_std": kinds.number(0),
+    "target_rank": kinds.whole(1),
+    "target_norm": kinds.number(0, strict=True),
+    "observed": kinds.whole(1).but(wrong=wrongs(("high", always(13)))),
+    "penalty": kinds.PENALTY,
+    "threshold": kinds.number(0, strict=True),
+    "learning_rate": kinds.number(0),
+    "decay": DECAY,
+    "eps": kinds.number(0),
+    "track_modes": MODE_SETS,
+    "top": kinds.whole(1),
+    "dtype": dataclasses.replace(kinds.DTYPE, right=()).but(
+        wrong=wrongs(("half", always("float16")))
+    ),
+}
+COMPLETION["tree"] = dataclasses.replace(
+    COMPLETION["tree"],
+    equal=tuple(f for f in COMPLETION["tree"].equal if f.label == "lists"),
+)
+BUILD = Kind(
+    "builder",
+    (
+        kinds.NONE,
+        kinds.OBJECT,
+        kinds.WORD,
+        *wrongs(
+            ("number", always(1)),
+            ("no_arguments", always(lambda: None)),
+            ("nothing", always(lambda setting, key: None)),
+            ("state", always(lambda setting, key: jnp.ones(2))),
+            ("three", always(lambda setting, key, rates: None)),
+        ),
+    ),
+)
+
+
+def setting_of(run: Any) -> Any:
+    return grid().setting(run)
+
+
+WATCH = Kind(
+    "quantity",
+    (*kinds.STRANGE, kinds.WORD, *wrongs(("one", always(1)), ("list", lambda v: [v]))),
+)
+RECORD = Kind(
+    "names",
+    (
+        kinds.OBJECT,
+        *wrongs(
+            ("word", always("loss")),
+            ("one", always(1)),
+            ("numbers", always([1])),
+            ("unknown", always(["nonsense"])),
+            ("dict", always({"loss": 1})),
+            ("nones", always([None])),
+        ),
+    ),
+)
+NAMES = Kind("names", (kinds.WORD, *wrongs(("one", always(1)), ("flat", always(("a",))))))
+LANE = {
+    "state": Kind("state", (kinds.NONE, kinds.OBJECT, kinds.WORD, Wrong("x", always(1)))),
+    "loss": kinds.FUNCTION.but(without="object"),
+    "observe": kinds.FUNCTION.or_none().but(without="object"),
+    "key": Kind("key", (kinds.OBJECT, kinds.WORD, Wrong("zero", always(0)))),
+    "optimizer": kinds.OPTIMIZER.but(without="dict pair object"),
+    "dims": NAMES,
+    "coords": NAMES,
+}
+LANE = {
+    name: dataclasses.replace(
+        kind,
+        wrong=tuple(dataclasses.replace(w, says=("build", "state")) for w in kind.wrong),
+    )
+    for name, kind in LANE.items()
+}
+
+CALLS: dict[str, Call] = {
+    "runs.Completion": Call(runs.Completion, lambda: dict(DATA), COMPLETION),
+    "runs.Grid": Call(
+        runs.Grid,
+        lambda: {"base": Toy(), "seeds": (0, 2), "axes": {"rate": (0.125, 0.25)}},
+        {"base": DATACLASS, "seeds": SEEDS, "axes": AXES},
+        lambda made: [made.runs(), made.to_json()],
+    ),
+    "runs.Run": Call(
+        lambda point, seed: setting_of(runs.Run(point, seed)),
+        lambda: {"point": (0.125,), "seed": 0},
+        {
+            "point": Kind(
+                "values",
+                tuple(
+                    dataclasses.replace(w, says=("run", "rate"))
+                    for w in (
+                        *kinds.STRANGE,
+                        kinds.WORD,
+                        *wrongs(
+                            ("empty", always(())),
+                            ("two", always((0.5, 0.5))),
+                            ("words", always(("a",))),
+                            ("one", always(0.5)),
+                            ("other", always((0.75,))),
+                        ),
+                    )
+                ),
+            ),
+            "seed": kinds.ANY,
+        },
+    ),
+    "runs.Grid.setting": Call(
+        setting_of,
+        lambda: {"run": grid().runs()[0]},
+        {
+            "run": Kind(
+                "run",
+                (*kinds.STRANGE, kinds.WORD, *wrongs(("tuple", tuple), ("one", always(1)))),
+            )
+        },
+    ),
+    "runs.Lane": Call(
+        run_lane,
+        lambda: dict.fromkeys(LANE, SAME),
+        LANE,
+        slow=True,
+    ),
+    "runs.completion_lane": Call(
+        runs.completion_lane,
+        lambda: {
+            "setting": runs.Completion(**DATA),
+            "key": kinds.key(),
+        },
+        {
+            "setting": Kind(
+                "setting",
+                (*kinds.STRANGE, kinds.WORD, *wrongs(("toy", lambda _: Toy()),
+                                                     ("class", type))),
+            ),
+            "key": kinds.KEY,
+        },
+        lambda lane: lane.state.params,
+    ),
+    "runs.is_locked": Call(
+        runs.is_locked,
+        lambda: {"folder": kinds_files.new_path("out")},
+        {"folder": dataclasses.replace(kinds_files.PATH, equal=(Form("pathlib", Path),))},
+    ),
+    "runs.lane_mesh": Call(
+        runs.lane_mesh,
+        lambda: {"devices": jax.devices()[:1]},
+        {
+            "devices": Kind(
+                "devices",
+                (
+                    kinds.OBJECT,
+                    kinds.WORD,
+                    *wrongs(
+                        ("one", lambda d: d[0]),
+                        ("number", always(1)),
+                        ("empty", always([])),
+                        ("twice", lambda d: [*d, *d]),
+                        ("numbers", always([0])),
+                        ("words", always(["cpu"])),
+                        ("none_in", always([None])),
+                        ("dict", always({})),
+                    ),
+                ),
+                (Form("tuple", tuple), Form("numpy", lambda d: np.array(d, object))),
+            )
+        },
+        lambda mesh: [str(d) for d in mesh.devices.flat],
+    ),
+    "runs.make_lane": Call(
+        runs.make_lane,
+        lambda: {"build": toy_lane, "setting": Toy(), "seed": 0},
+        {"build": BUILD, "setting": DATACLASS, "seed": SEED},
+        lambda lane: lane.state.params,
+    ),
+    "runs.run": Call(
+        finish,
+        run_arguments,
+        {
+            "grid": Kind(
+                "grid",
+                (*kinds.STRANGE, kinds.WORD, *wrongs(("setting", lambda g: g.base),
+                                                     ("runs", lambda g: g.runs()))),
+            ),
+            "out": kinds_files.PATH.but(
+                wrong=(Wrong("file", lambda p: kinds_files.new_path("file", "a"),
+                             kinds=(ValueError, PermissionError)),)
+            ),
+            "until_step": kinds.whole(2).but(wrong=wrongs(("odd", always(5)))),
+            "record_every": kinds.whole(1).but(wrong=wrongs(("high", always(3)))),
+            "build": BUILD,
+            "chunk_steps": kinds.whole(2).or_none().but(wrong=wrongs(("odd", always(3)))),
+            "record": RECORD,
+            "tolerance": kinds.number(0).or_none(),
+            "patience": kinds.whole(0),
+            "watch": WATCH,
+            "batching": kinds.choice("auto", "map", "vmap").but(
+                without="one", wrong=wrongs(("zero", always(0)), ("half", always(1.5)),
+                                            ("minus", always(-1)), ("flag", always(True)))
+            ),
+            "max_lanes": kinds.whole(1),
+            "memory_bytes": kinds.whole(1, small=False).or_none(),
+            "mesh": Kind("mesh", (kinds.OBJECT, kinds.WORD, *wrongs(
+                ("one", always(1)), ("devices", lambda _: jax.devices())))),
+            "checkpoint_seconds": kinds.number(0).but(without="infinite"),
+            "interrupted": kinds.FUNCTION.or_none(),
+        },
+        slow=True,
+    ),
+}  # fmt: skip
