@@ -32,9 +32,7 @@ MANY = 10_000
 
 def single_rate(steps: int = STEPS) -> float:
     """Steps per second of one run, nothing recorded but its loss and norms."""
-    lane = htf.ensemble.make_lane(
-        htf.ensemble.completion_lane, htf.ensemble.Completion(), 0
-    )
+    lane = htf.runs.make_lane(htf.runs.completion_lane, htf.runs.Completion(), 0)
     best = float("inf")
     for _ in range(4):
         begun = time.perf_counter()
@@ -50,8 +48,8 @@ def single_rate(steps: int = STEPS) -> float:
 def ensemble(out: Path, runs: int, steps: int, batching: Any, record_every: int) -> Any:
     """The last progress of a grid; run it once before, so that nothing compiles."""
     shutil.rmtree(out, ignore_errors=True)
-    grid = htf.ensemble.Grid(htf.ensemble.Completion(), range(runs))
-    runs_of = htf.ensemble.run(
+    grid = htf.runs.Grid(htf.runs.Completion(), range(runs))
+    runs_of = htf.runs.run(
         grid, out, until_step=steps, record_every=record_every, batching=batching,
         chunk_steps=500, checkpoint_seconds=20.0,
     )  # fmt: skip
@@ -61,11 +59,11 @@ def ensemble(out: Path, runs: int, steps: int, batching: Any, record_every: int)
 def read_one(out: Path) -> dict[str, Any]:
     """Bytes that reading one quantity of 10,000 runs takes from the disk's files."""
     shutil.rmtree(out, ignore_errors=True)
-    setting = htf.ensemble.Completion(
+    setting = htf.runs.Completion(
         mode_dims=3, widths=4, observed=40, target_rank=2, init_std=0.3
     )
-    grid = htf.ensemble.Grid(setting, range(MANY))
-    for _ in htf.ensemble.run(grid, out, until_step=40, record_every=2, chunk_steps=20):
+    grid = htf.runs.Grid(setting, range(MANY))
+    for _ in htf.runs.run(grid, out, until_step=40, record_every=2, chunk_steps=20):
         pass
     files = [f for f in (out / "results.zarr").rglob("*") if f.is_file()]
     whole = sum(f.stat().st_size for f in files)

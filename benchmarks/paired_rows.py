@@ -302,12 +302,12 @@ STEP_NAMES = ("until_step", "num_steps")
 
 def small_ensemble(out: Path) -> None:
     """A finished folder of small runs."""
-    setting = htf.ensemble.Completion(widths=16, observed=512)
-    grid = htf.ensemble.Grid(setting, range(LANES))
+    setting = htf.runs.Completion(widths=16, observed=512)
+    grid = htf.runs.Grid(setting, range(LANES))
     # Commits before the house was rebuilt call it `num_steps`.
-    names = inspect.signature(htf.ensemble.run).parameters
+    names = inspect.signature(htf.runs.run).parameters
     steps: dict[str, Any] = {next(n for n in STEP_NAMES if n in names): LANE_STEPS}
-    for _ in htf.ensemble.run(grid, out, record_every=50, **steps):
+    for _ in htf.runs.run(grid, out, record_every=50, **steps):
         pass
 
 

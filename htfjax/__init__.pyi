@@ -106,7 +106,6 @@ from .runs.results import save_results as save_results
 
 from . import losses as losses
 from . import theory as theory
-from . import ensemble as ensemble
 from . import runs as runs
 from . import locality as locality
 

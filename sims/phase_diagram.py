@@ -90,7 +90,7 @@ def run(config: Config) -> dict[str, Any]:
     }  # fmt: skip
     base = Cell(widths=config.widths, init_scale=config.init_scale)
     with drive_grid(
-        htf.ensemble.Grid(base, seeds_from(config.seed, config.num_seeds), axes),
+        htf.runs.Grid(base, seeds_from(config.seed, config.num_seeds), axes),
         config.out,
         build=cell_lane,
         until_step=config.num_steps,

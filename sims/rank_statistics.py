@@ -140,7 +140,7 @@ def grid_of(config: Config) -> Any:
         observed=config.observed,
     )  # fmt: skip
     axes = {"model": config.models, "init_scale": config.init_scales}
-    return htf.ensemble.Grid(base, seeds_from(config.seed, config.num_seeds), axes)
+    return htf.runs.Grid(base, seeds_from(config.seed, config.num_seeds), axes)
 
 
 def target_values(data: xr.Dataset, config: Config) -> np.ndarray:

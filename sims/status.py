@@ -35,7 +35,7 @@ def read(folder: Path) -> dict[str, Any]:
     path = folder / "status.json"
     if not path.exists():
         raise FileNotFoundError(f"no ensemble in {folder}")
-    wanted = {f.name for f in dataclasses.fields(htf.ensemble.Progress)} | {"time", "pid"}
+    wanted = {f.name for f in dataclasses.fields(htf.runs.Progress)} | {"time", "pid"}
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         missing = sorted(wanted - set(found))
@@ -46,7 +46,7 @@ def read(folder: Path) -> dict[str, Any]:
             f"{path} is damaged ({error}); the next chunk of the run, or the same command "
             "again, writes it anew"
         ) from error
-    return found | {"at_work": htf.ensemble.is_locked(folder)}
+    return found | {"at_work": htf.runs.is_locked(folder)}
 
 
 def sentence(found: dict[str, Any]) -> str:

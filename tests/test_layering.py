@@ -24,7 +24,6 @@ ROOMS = (
     "losses",
     "theory",
     "motion",
-    "ensemble",
     "runs",
     "locality",
 )
@@ -49,8 +48,8 @@ HOMES = {
     "h5py": ("runs.results",),
     "matplotlib": ("instruments.drawing",),
     "orbax": ("runs.checkpoints",),
-    "xarray": ("runs.results", "ensemble"),
-    "zarr": ("ensemble",),
+    "xarray": ("runs",),
+    "zarr": ("runs",),
 }
 APART = ("sims", "benchmarks", "tests")
 

@@ -15,7 +15,7 @@ import pytest
 import htfjax as htf
 
 ROOT = Path(__file__).parent.parent
-MODULES = ("ensemble", "locality", "losses", "runs", "theory")
+MODULES = ("locality", "losses", "runs", "theory")
 
 # Names and leading parameters that scripts outside this repository already call. A star
 # begins what is given by keyword.
@@ -196,7 +196,7 @@ BY_POSITION = {
     "singular_values": "method",
     "square_patches": "patch",
     "unbalancedness": "kind",
-    "ensemble.lane_mesh": "devices",
+    "runs.lane_mesh": "devices",
     "locality.pathfinder_examples": "rows",
     "locality.residual_net": "widths",
     "locality.resnet": "depth",
@@ -204,7 +204,7 @@ BY_POSITION = {
     "locality.warn_if_blind": "threshold",
     "runs.atomic_write": "name",
 }
-BUILDERS = ("ensemble.completion_lane",)  # called as build(setting, key)
+BUILDERS = ("runs.completion_lane",)  # called as build(setting, key)
 ROOMS = {"": htf} | {f"{name}.": getattr(htf, name) for name in MODULES}
 
 

@@ -16,7 +16,7 @@ SNIPPETS = re.findall(
 
 def title(snippet: str) -> str:
     """The last public name that a snippet uses, as its name in a report."""
-    return re.findall(r"(?:htf|locality|ensemble|theory)\.(\w+)", snippet)[-1]
+    return re.findall(r"(?:htf|locality|runs|theory)\.(\w+)", snippet)[-1]
 
 
 def test_there_are_snippets():

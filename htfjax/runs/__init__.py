@@ -1,22 +1,11 @@
-"""Durable runs: locks, stop signals and digests shared by all that writes to disk."""
+"""Durable runs: grids of descents on disk, and the locks, signals and digests of folders.
 
-from htfjax._archives import read_npz
-from htfjax._digests import file_digest, json_digest, read_sealed, write_sealed
-from htfjax._files import absolute, atomic_write
-from htfjax._locks import exclusive_lock, lock_holder
-from htfjax._signals import StopSignals, stop_requested, stop_signals
+    Grid -> make_lane -> programs -> blocks of lanes -> records on disk -> load_results
 
-__all__ = [
-    "StopSignals",
-    "absolute",
-    "atomic_write",
-    "exclusive_lock",
-    "file_digest",
-    "json_digest",
-    "lock_holder",
-    "read_npz",
-    "read_sealed",
-    "stop_requested",
-    "stop_signals",
-    "write_sealed",
-]
+`run` does it all; a grid is seeds x named axes over the fields of a setting such as
+`Completion`.
+"""
+
+import lazy_loader as _lazy_loader
+
+__getattr__, __dir__, __all__ = _lazy_loader.attach_stub(__name__, __file__)

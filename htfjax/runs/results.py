@@ -13,7 +13,7 @@ from xarray.backends import H5NetCDFStore
 
 from htfjax import _checks, _files
 from htfjax._types import PathLike
-from htfjax.ensemble import view
+from htfjax.runs import view
 
 FORMAT = 1
 SUFFIX = ".nc"

@@ -46,7 +46,7 @@ def drive_grid(grid: Any, out: Path, **options: Any) -> Iterator[Any]:
     folder = htf.runs.absolute("--out", out)
     refuse_lost(folder, folder / "manifest.json")
     with htf.runs.stop_requested() as requested:
-        session = htf.ensemble.run(grid, out, interrupted=requested, **options)
+        session = htf.runs.run(grid, out, interrupted=requested, **options)
         with locked_folder(out), contextlib.closing(session):
             yield _follow(session, len(grid.runs()))
 

@@ -43,10 +43,10 @@ def standard_std(model: str, widths: int) -> float:
 
 
 def completion(setting: Model) -> Any:
-    """The setting as `htfjax.ensemble` knows it."""
+    """The setting as `htfjax.runs` knows it."""
     own = standard_std(setting.model, setting.widths)
     std = own if setting.init_std is None else setting.init_std
-    return htf.ensemble.Completion(
+    return htf.runs.Completion(
         tree=TREES[setting.model],
         mode_dims=DIMS[setting.model],
         widths=setting.widths,
@@ -62,12 +62,12 @@ def completion(setting: Model) -> Any:
 
 def model_lane(setting: Model, key: jax.Array) -> Any:
     """The lane of a model."""
-    return htf.ensemble.completion_lane(completion(setting), key)
+    return htf.runs.completion_lane(completion(setting), key)
 
 
 def target_singular_values(setting: Model, seed: int, top: int) -> np.ndarray:
     """The largest singular values of a run's target, (top,), zeros where it has fewer."""
-    lane = htf.ensemble.make_lane(model_lane, setting, seed)
+    lane = htf.runs.make_lane(model_lane, setting, seed)
     matrix = htf.matricize(lane.observe.target, lane.observe.modes[0])
     values = np.linalg.svd(np.asarray(matrix, np.float64), compute_uv=False)[:top]
     rank = int(htf.numerical_rank(jnp.asarray(values, jnp.float32)))  # rounding is no rank

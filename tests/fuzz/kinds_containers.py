@@ -34,7 +34,7 @@ RESULTS: dict[str, str] = dict.fromkeys(
         "locality.MarkerBaseline",
         "locality.PositionBaseline",
         "locality.Separation",
-        "ensemble.Progress",
+        "runs.Progress",
     ),
     "a result that no function takes back",
 )

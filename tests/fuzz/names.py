@@ -10,14 +10,14 @@ import htfjax.locality  # not imported by the package
 from tests.fuzz import (
     kinds,
     kinds_containers,
-    kinds_ensemble,
     kinds_files,
     kinds_locality,
+    kinds_runs,
 )
 
 __all__ = ["CALLS", "NOT_CALLED", "PUBLIC", "calls_of", "public_name"]
 
-MODULES = ("theory", "locality", "ensemble", "runs", "losses")
+MODULES = ("theory", "locality", "runs", "losses")
 
 
 def _listed(module: ModuleType) -> list[str]:
@@ -44,7 +44,7 @@ CALLS: dict[str, Any] = (
     | kinds_containers.CALLS
     | kinds_containers.LOCALITY_CALLS
     | kinds_files.CALLS
-    | kinds_ensemble.CALLS
+    | kinds_runs.CALLS
 )
 
 # Pure results: no function takes them back, so that there is no door to knock at.

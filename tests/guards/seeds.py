@@ -159,8 +159,8 @@ def completions() -> Draws:
 
 def _completion(name: str, seed: int, shift: int) -> Any:
     """The one place that knows where an ensemble keeps its problem."""
-    setting = htf.ensemble.Completion(**SETTINGS[name])
-    lane = htf.ensemble.make_lane(htf.ensemble.completion_lane, setting, seed + shift)
+    setting = htf.runs.Completion(**SETTINGS[name])
+    lane = htf.runs.make_lane(htf.runs.completion_lane, setting, seed + shift)
     return {
         "target": lane.observe.target,
         "mask": lane.observe.seen,

@@ -38,6 +38,7 @@ def config(out: Path, **options: Any) -> is_same_class.Config:
     return is_same_class.Config(out=out, preset="smoke", **options)
 
 
+@pytest.mark.slow
 def test_a_study_its_files_and_its_extension(tmp_path: Path) -> None:
     """Results by name, figures, and that what is done is not done again."""
     summary = is_same_class.run(config(tmp_path, coefficients=(0.0,)))
@@ -58,6 +59,7 @@ def test_a_study_its_files_and_its_extension(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "summary.json").read_text())["state"] == "finished"
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_equals_an_unbroken_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -292,6 +294,7 @@ def test_what_was_chosen_on_test_images_is_said(tmp_path: Path) -> None:
     assert "chosen by test accuracy of other seeds on these test images" in text
 
 
+@pytest.mark.slow
 def test_a_contact_sheet_without_training(tmp_path: Path) -> None:
     """Samples are drawn before anything is trained, and nothing is if so asked."""
     found = is_same_class.run(config(tmp_path, samples_only=True))
@@ -376,6 +379,7 @@ def test_fewer_epochs_in_an_old_folder_are_refused(tmp_path: Path) -> None:
         is_same_class.run(config(tmp_path))
 
 
+@pytest.mark.slow
 def test_an_end_without_its_state_is_computed_again(tmp_path: Path) -> None:
     """Killed after the last records and before the last checkpoint."""
     options = is_same_class.study.resolve(

@@ -120,7 +120,7 @@ OPTIMIZER = optax.sgd(0.05)
 
 def build(setting, key):
     start = htf.gaussian_factors(key, TREE, DIMS, 3, setting.std)
-    return htf.ensemble.Lane(
+    return htf.runs.Lane(
         state=htf.start_descent(start, OPTIMIZER),
         loss=htf.observation_loss(blocks(), TARGETS),
         observe=None,
@@ -130,8 +130,8 @@ def build(setting, key):
 
 
 def test_ensembles(tmp_path):
-    grid, out = htf.ensemble.Grid(Setting(), seeds=(0, 1)), tmp_path / "out"
-    for _ in htf.ensemble.run(grid, out, until_step=20, record_every=10, build=build):
+    grid, out = htf.runs.Grid(Setting(), seeds=(0, 1)), tmp_path / "out"
+    for _ in htf.runs.run(grid, out, until_step=20, record_every=10, build=build):
         pass
     results = htf.load_results(tmp_path / "out")
     start = build(Setting(), jax.random.key(1))

@@ -50,7 +50,7 @@ def toy_lane(setting: Toy, key: jax.Array) -> Any:
     state = htf.start_descent(jax.random.normal(keys[2], (n,), jnp.float32), optimizer())
     hyper = {"learning_rate": jnp.asarray(setting.rate, jnp.float32)}
     state = state._replace(opt_state=state.opt_state._replace(hyperparams=hyper))
-    return htf.ensemble.Lane(
+    return htf.runs.Lane(
         state=state,
         loss=jax.tree_util.Partial(distance, data),
         observe=jax.tree_util.Partial(look, data),
@@ -63,7 +63,7 @@ def toy_lane(setting: Toy, key: jax.Array) -> Any:
 def grid(seeds: Any = 3, **axes: Any) -> Any:
     """Seeds x learning rates, by default 6 runs of one program."""
     seeds = range(seeds) if isinstance(seeds, int) else seeds
-    return htf.ensemble.Grid(Toy(), seeds, axes or {"rate": (0.05, 0.1)})
+    return htf.runs.Grid(Toy(), seeds, axes or {"rate": (0.05, 0.1)})
 
 
 DEFAULTS: dict[str, Any] = {
@@ -78,7 +78,7 @@ FACTOR_OPTIONS: dict[str, Any] = {
     "until_step": 300,
     "record_every": 10,
     "chunk_steps": 50,
-    "build": htf.ensemble.completion_lane,
+    "build": htf.runs.completion_lane,
     "tolerance": 8.0,
     "patience": 2,
 }
@@ -86,16 +86,16 @@ FACTOR_OPTIONS: dict[str, Any] = {
 
 def factor_grid() -> Any:
     """Nine hierarchical factorizations: three learning rates, one program."""
-    setting = htf.ensemble.Completion(
+    setting = htf.runs.Completion(
         mode_dims=4, widths=6, init_std=0.2, target_rank=2, observed=150
     )
-    return htf.ensemble.Grid(setting, range(3), {"learning_rate": (3e-3, 1e-2, 3e-2)})
+    return htf.runs.Grid(setting, range(3), {"learning_rate": (3e-3, 1e-2, 3e-2)})
 
 
 def finish(out: Path, chosen: Any = None, **options: Any) -> Any:
     """Runs a grid to its end and returns the last progress."""
     chosen = grid() if chosen is None else chosen
-    return list(htf.ensemble.run(chosen, out, **{**DEFAULTS, **options}))[-1]
+    return list(htf.runs.run(chosen, out, **{**DEFAULTS, **options}))[-1]
 
 
 def main() -> None:
@@ -118,10 +118,10 @@ def main() -> None:
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
         jax.distributed.initialize(f"127.0.0.1:{chosen.port}", 2, chosen.process)
     options = {"until_step": chosen.num_steps, "chunk_steps": chosen.chunk_steps}
-    grid = htf.ensemble.Grid(Toy(size=chosen.size), range(3), {"rate": (0.05, 0.1)})
+    grid = htf.runs.Grid(Toy(size=chosen.size), range(3), {"rate": (0.05, 0.1)})
     if chosen.factors:
         grid, options = factor_grid(), FACTOR_OPTIONS
-    runs = htf.ensemble.run(grid, chosen.out, **{**DEFAULTS, **options})
+    runs = htf.runs.run(grid, chosen.out, **{**DEFAULTS, **options})
     before, state = 0, ""
     for progress in runs:
         if chosen.log is not None:

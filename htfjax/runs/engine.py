@@ -14,16 +14,16 @@ from jax.sharding import Mesh
 from htfjax import _checks, _files
 from htfjax._digests import file_digest, text_digest
 from htfjax._types import JsonObject, PathLike
-from htfjax.ensemble import batch, folder, store, view
-from htfjax.ensemble.block import Session, run_block
-from htfjax.ensemble.completion import completion_lane
-from htfjax.ensemble.exits import closed_at_exit
-from htfjax.ensemble.grid import Grid
-from htfjax.ensemble.journal import JOURNAL, Journal, read_journal
-from htfjax.ensemble.lanes import Build, check_build
-from htfjax.ensemble.memory import free_memory
-from htfjax.ensemble.programs import Program, RunKey, block_size, choose_width, programs_of
-from htfjax.ensemble.progress import Clock, Progress, Tally
+from htfjax.runs import batch, folder, store, view
+from htfjax.runs.block import Session, run_block
+from htfjax.runs.completion import completion_lane
+from htfjax.runs.exits import closed_at_exit
+from htfjax.runs.grid import Grid
+from htfjax.runs.journal import JOURNAL, Journal, read_journal
+from htfjax.runs.lanes import Build, check_build
+from htfjax.runs.memory import free_memory
+from htfjax.runs.programs import Program, RunKey, block_size, choose_width, programs_of
+from htfjax.runs.progress import Clock, Progress, Tally
 
 # No run's seed: only tells generators apart.
 PROBE = 0
@@ -89,11 +89,11 @@ def run(
 
     Example:
       >>> import htfjax as htf, tempfile
-      >>> setting = htf.ensemble.Completion(
+      >>> setting = htf.runs.Completion(
       ...     mode_dims=3, widths=4, observed=40, target_rank=2, init_std=0.3)
-      >>> grid = htf.ensemble.Grid(setting, seeds=range(3), axes={"eps": (1e-6, 1e-4)})
+      >>> grid = htf.runs.Grid(setting, seeds=range(3), axes={"eps": (1e-6, 1e-4)})
       >>> out = tempfile.mkdtemp()
-      >>> for progress in htf.ensemble.run(grid, out, until_step=40, record_every=10):
+      >>> for progress in htf.runs.run(grid, out, until_step=40, record_every=10):
       ...     pass
       >>> progress.state, dict(htf.load_results(out).loss.sizes)
       ('finished', {'eps': 2, 'seed': 3, 'step': 5})

@@ -13,13 +13,13 @@ import pandas as pd
 import pytest
 
 import htfjax as htf
-from htfjax.ensemble import batch, programs, stopping
-from htfjax.ensemble.view import _outer
-from tests.ensemble import toy
+from htfjax.runs import batch, programs, stopping
+from htfjax.runs.view import _outer
+from tests.runs import toy
 
-Completion, Grid = htf.ensemble.Completion, htf.ensemble.Grid
+Completion, Grid = htf.runs.Completion, htf.runs.Grid
 SETTING = Completion()
-LANE: Any = htf.ensemble.completion_lane
+LANE: Any = htf.runs.completion_lane
 
 
 def test_runs_are_all_combinations_seeds_fastest() -> None:
@@ -222,7 +222,7 @@ def test_settings_check_themselves() -> None:
     def lane(setting: Anything, key: jax.Array) -> Any:
         return toy.toy_lane(toy.Toy(rate=setting.rate), key)
 
-    made = htf.ensemble.make_lane(lane, Anything(rate=0.25), 0)
+    made = htf.runs.make_lane(lane, Anything(rate=0.25), 0)
     assert float(made.state.opt_state.hyperparams["learning_rate"]) == 0.25
 
 
@@ -232,8 +232,8 @@ def test_settings_check_themselves() -> None:
 def test_an_axis_of_trees_leaves_the_target_alone() -> None:
     """Models of two trees are compared on one target, and trees may be spelled as text."""
     lanes = [
-        htf.ensemble.make_lane(
-            htf.ensemble.completion_lane,
+        htf.runs.make_lane(
+            htf.runs.completion_lane,
             dataclasses.replace(
                 SMALL, tree=tree, **{"target_tree": ((0, 1), (2, 3))}
             ),
@@ -253,9 +253,9 @@ def test_an_axis_of_trees_leaves_the_target_alone() -> None:
 )
 def test_bad_meshes(devices: Any, kind: type) -> None:
     with pytest.raises(kind, match="`devices` must be"):
-        htf.ensemble.lane_mesh(devices)
+        htf.runs.lane_mesh(devices)
     with pytest.raises(ValueError, match="`devices` must be at least one, each once"):
-        htf.ensemble.lane_mesh([jax.devices()[0]] * 2)
+        htf.runs.lane_mesh([jax.devices()[0]] * 2)
 
 
 @pytest.mark.parametrize(
@@ -272,7 +272,7 @@ def test_bad_meshes(devices: Any, kind: type) -> None:
 )
 def test_bad_lanes(arguments: Any, words: str) -> None:
     with pytest.raises((TypeError, ValueError), match=words):
-        htf.ensemble.make_lane(*arguments)
+        htf.runs.make_lane(*arguments)
 
 
 def test_a_lane_needs_a_setting_and_a_key() -> None:
@@ -286,7 +286,7 @@ def test_a_lane_needs_a_setting_and_a_key() -> None:
 
 def test_a_run_of_another_grid() -> None:
     grid = Grid(Completion(), [0], {"eps": (0.5,)})
-    for run in (3, ((0.5,), 0), htf.ensemble.Run((), 0)):
+    for run in (3, ((0.5,), 0), htf.runs.Run((), 0)):
         with pytest.raises((TypeError, ValueError), match="`run"):
             grid.setting(run)  # type: ignore[arg-type]
 
@@ -314,14 +314,15 @@ SMALL = Completion(mode_dims=3, widths=4, observed=30, target_rank=2)
 def test_only_shapes_and_structure_make_programs(axes: Any, count: int) -> None:
     """Axes that change arrays share one; a target's rank leaves no trace in shapes."""
     grid = Grid(SMALL, range(2), axes)
-    found = programs.programs_of(grid, htf.ensemble.completion_lane, None)
+    found = programs.programs_of(grid, htf.runs.completion_lane, None)
     assert len(found) == count
     assert sum(len(p.runs) for p in found) == len(grid.runs())
 
 
+@pytest.mark.slow
 def test_a_lane_is_the_run_that_it_says() -> None:
     """Start, target and observations from the same keys by the public functions."""
-    lane = htf.ensemble.make_lane(htf.ensemble.completion_lane, SMALL, 3)
+    lane = htf.runs.make_lane(htf.runs.completion_lane, SMALL, 3)
     keys = jax.random.split(jax.random.key(3), 3)
     tree = htf.perfect(4)
     start = htf.gaussian_factors(keys[2], tree, 3, 4, 0.03, dtype=np.float32)
@@ -372,22 +373,22 @@ def test_lanes_are_batched_by_platform(platform: str, batching: Any, width: int)
 @pytest.mark.parametrize("build", [lambda s, k: k, lambda s, k: {"a": 1.0}])
 def test_builders_return_lanes(build: Any) -> None:
     with pytest.raises(TypeError, match="`build` must return a Lane"):
-        htf.ensemble.make_lane(build, toy.Toy(), 0)
+        htf.runs.make_lane(build, toy.Toy(), 0)
 
 
 def test_large_tensors_are_refused() -> None:
     big = dataclasses.replace(SMALL, mode_dims=64)
     with pytest.raises(ValueError, match="16777216 entries"):
-        htf.ensemble.make_lane(htf.ensemble.completion_lane, big, 0)
+        htf.runs.make_lane(htf.runs.completion_lane, big, 0)
 
 
 def test_a_mesh_has_devices_of_all_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert htf.ensemble.lane_mesh().size == len(jax.devices())
+    assert htf.runs.lane_mesh().size == len(jax.devices())
     monkeypatch.setattr(jax, "process_count", lambda: 2)
     with pytest.raises(
         ValueError, match=r"`mesh` has devices of 1 processes .*2 are running"
     ):
-        htf.ensemble.lane_mesh()
+        htf.runs.lane_mesh()
 
 
 @pytest.mark.parametrize("patience", [0, 1, 3])

@@ -14,16 +14,17 @@ import numpy as np
 import pytest
 
 import htfjax as htf
-from tests.ensemble import toy
-from tests.ensemble.test_durable import assert_same
+from tests.runs import toy
+from tests.runs.test_durable import assert_same
 
+pytestmark = pytest.mark.slow
 REPOSITORY = Path(__file__).parents[2]
 
 
 def start(out: Path, *arguments: Any, flags: str = "") -> subprocess.Popen[str]:
     """A child that runs the toy grid."""
     environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, "-m", "tests.ensemble.toy", str(out), *map(str, arguments)]
+    command = [sys.executable, "-m", "tests.runs.toy", str(out), *map(str, arguments)]
     return subprocess.Popen(
         command, cwd=REPOSITORY, env=environment, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -71,7 +72,7 @@ def kill_and_count(tmp_path: Path, kills: int, chunks: int, size: int) -> None:
         child.communicate()
         sent += 1
     assert sent == kills
-    grid = htf.ensemble.Grid(toy.Toy(size=size), range(3), {"rate": (0.05, 0.1)})
+    grid = htf.runs.Grid(toy.Toy(size=size), range(3), {"rate": (0.05, 0.1)})
     toy.finish(tmp_path / "whole", grid, until_step=steps, chunk_steps=200)
     assert_same(tmp_path / "whole", out)
     made, changed = executed(log)
@@ -85,7 +86,6 @@ def test_killed_twice(tmp_path: Path) -> None:
     kill_and_count(tmp_path, 2, 30, 40)
 
 
-@pytest.mark.slow
 def test_killed_twenty_times(tmp_path: Path) -> None:
     kill_and_count(tmp_path, 20, 400, 60)
 
@@ -113,7 +113,7 @@ def test_eight_devices_and_two_processes_equal_one_device(tmp_path: Path) -> Non
     for place in ((0, 0), (2, 1)):
         rate = float(data.learning_rate[place[0]])
         setting = dataclasses.replace(toy.factor_grid().base, learning_rate=rate)
-        lane = htf.ensemble.make_lane(htf.ensemble.completion_lane, setting, place[1])
+        lane = htf.runs.make_lane(htf.runs.completion_lane, setting, place[1])
         _, trajectory = htf.continue_descent(
             lane.state, lane.loss, lane.optimizer, num_steps=int(data.steps[place]),
             record_every=10, observe=lane.observe,

@@ -10,21 +10,21 @@ import numpy as np
 import pytest
 
 import htfjax as htf
-from tests.ensemble import toy
-from tests.ensemble.test_durable import assert_same
+from tests.runs import toy
+from tests.runs.test_durable import assert_same
 
 REPOSITORY = Path(__file__).parents[2]
 HEAD = """
 import sys, threading
 from pathlib import Path
 import htfjax as htf
-from tests.ensemble import toy
+from tests.runs import toy
 
 out = Path(sys.argv[1])
 
 
 def start(out=out, **options):
-    return htf.ensemble.run(
+    return htf.runs.run(
         toy.grid(), out, **{**toy.DEFAULTS, "checkpoint_seconds": 1e9, **options}
     )
 """

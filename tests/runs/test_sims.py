@@ -18,6 +18,7 @@ import xarray as xr
 import htfjax as htf
 from sims import phase_diagram, rank_statistics, status
 from sims.common import ensembles, models, rises
+from tests.marks import slow_unless
 
 mpl.use("Agg")
 REPOSITORY = Path(__file__).parents[2]
@@ -60,7 +61,7 @@ def test_rank_statistics_writes_everything(finished: Path) -> None:
 
 def test_a_run_of_the_ensemble_is_the_run_by_itself(finished: Path) -> None:
     setting = models.Model(model="mf", widths=8, init_scale=30.0)
-    lane = htf.ensemble.make_lane(models.model_lane, setting, 2)
+    lane = htf.runs.make_lane(models.model_lane, setting, 2)
     _, trajectory = htf.continue_descent(
         lane.state, lane.loss, lane.optimizer, num_steps=200, record_every=20,
         observe=lane.observe,
@@ -69,6 +70,7 @@ def test_a_run_of_the_ensemble_is_the_run_by_itself(finished: Path) -> None:
     np.testing.assert_array_equal(run.loss, trajectory.losses)
 
 
+@pytest.mark.slow
 def test_status_reads_a_folder(finished: Path, tmp_path: Path) -> None:
     """Finished, at work, dead, not there."""
     found = status.read(finished)
@@ -180,6 +182,7 @@ def test_rises_of_few_records_are_counted() -> None:
     assert np.isnan(found.index_of_increment[0])
 
 
+@pytest.mark.slow
 def test_targets_of_runs_are_those_of_the_lanes() -> None:
     setting = models.Model(model="mf", target_rank=3, widths=2, observed=5)
     values = models.target_singular_values(setting, 4, 6)
@@ -224,8 +227,8 @@ def test_the_index_does_not_depend_on_how_often_one_records(tmp_path: Path) -> N
     assert max(found) < 1.05 * min(found)
 
 
-@pytest.mark.parametrize("model", models.MODELS)
-@pytest.mark.parametrize("rank", [1, 3])
+@pytest.mark.parametrize("model", slow_unless(models.MODELS, ("tf",)))
+@pytest.mark.parametrize("rank", slow_unless([1, 3], (1,)))
 def test_degrees_of_freedom_are_the_rank_of_the_jacobian(model: str, rank: int) -> None:
     """Tangent space at random factors of the target's format."""
     nested = (0, 1) if model == "mf" else models.TREES[model]
@@ -242,6 +245,7 @@ def test_degrees_of_freedom_are_the_rank_of_the_jacobian(model: str, rank: int) 
     assert found == models.degrees_of_freedom(model, rank)
 
 
+@pytest.mark.slow
 def test_phase_diagram(tmp_path: Path) -> None:
     """Cells observe what they say, share a program, and MF finds an easy target."""
     config = phase_diagram.Config(
@@ -254,7 +258,7 @@ def test_phase_diagram(tmp_path: Path) -> None:
     ]  # fmt: skip
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     assert len(manifest["programs"]) == 1
-    lane = htf.ensemble.make_lane(
+    lane = htf.runs.make_lane(
         models.cell_lane, models.Cell(model="mf", target_rank=2, ratio=6.0), 0
     )
     assert int(lane.observe.seen.sum()) == 1512
@@ -262,6 +266,7 @@ def test_phase_diagram(tmp_path: Path) -> None:
     assert (tmp_path / "phase_diagram.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_interrupt_saves_and_the_same_command_goes_on(tmp_path: Path) -> None:
     """Ctrl-C ends after the chunk with status 130; SIGKILL later loses nothing either."""
     out = tmp_path / "run"
@@ -286,7 +291,7 @@ def test_interrupt_saves_and_the_same_command_goes_on(tmp_path: Path) -> None:
 
 
 def test_headline_says_how_it_stands() -> None:
-    progress = htf.ensemble.Progress(
+    progress = htf.runs.Progress(
         runs=10, done=4, active=3, failed=1, steps=100, steps_in_all=200, executed=50,
         steps_per_second=1234.0, seconds_left=3700.0, losses=(0.1, 0.2, 0.3),
         wall_seconds=1.0, device_seconds=1.0, compile_seconds=0.0, changed=0, messages=(),

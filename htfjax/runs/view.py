@@ -12,15 +12,15 @@ from xarray.core import indexing
 
 from htfjax._digests import file_digest
 from htfjax._types import JsonObject
-from htfjax.ensemble.folder import (
+from htfjax.runs.folder import (
     MANIFEST,
     identity_of,
     lines_written,
     read_manifest,
     runs_digest,
 )
-from htfjax.ensemble.journal import JOURNAL, read_journal
-from htfjax.ensemble.store import RECORDS, chunk_file, metadata_of
+from htfjax.runs.journal import JOURNAL, read_journal
+from htfjax.runs.store import RECORDS, chunk_file, metadata_of
 
 AGAIN = "run the same command again, which computes anew what is lost"
 STATUSES = ("pending", "running", "capped", "converged", "diverged")

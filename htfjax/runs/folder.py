@@ -12,8 +12,9 @@ from pathlib import Path
 
 import jax
 
-from htfjax import _digests, _files, _locks
+from htfjax import _digests, _files
 from htfjax._types import JsonObject, PathLike
+from htfjax.runs import locks
 
 FORMAT = 2
 MANIFEST, STATUS, LOCK = "manifest.json", "status.json", "lock"
@@ -49,7 +50,7 @@ def locked(folder: Path) -> Iterator[None]:
         raise PermissionError(
             f"`out={folder}` cannot be written ({error.strerror}); choose another folder."
         ) from error
-    with _locks.exclusive_lock(folder / LOCK, f"`out={folder}`"):
+    with locks.exclusive_lock(folder / LOCK, f"`out={folder}`"):
         yield
 
 
@@ -67,7 +68,7 @@ def is_locked(folder: PathLike) -> bool:
     path = _files.absolute("folder", folder)
     lock = path / LOCK
     try:
-        holder = _locks.lock_holder(lock)
+        holder = locks.lock_holder(lock)
     except OSError as error:
         raise PermissionError(
             f"`folder={path}`: its lock cannot be read ({error.strerror or error}), so "

@@ -12,8 +12,8 @@ import pytest
 
 import htfjax as htf
 from htfjax import _digests
-from tests.ensemble import toy
-from tests.ensemble.test_durable import assert_same
+from tests.runs import toy
+from tests.runs.test_durable import assert_same
 
 # Two programs of two blocks each, so that everything can be taken for something else.
 OPTIONS: dict[str, Any] = {"max_lanes": 2}
@@ -44,7 +44,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def part(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that was left in its third block, not to be changed."""
     out = tmp_path_factory.mktemp("part") / "run"
-    runs = htf.ensemble.run(grid(), out, **{**toy.DEFAULTS, **OPTIONS})
+    runs = htf.runs.run(grid(), out, **{**toy.DEFAULTS, **OPTIONS})
     for _ in range(15):
         next(runs)
     runs.close()
@@ -100,7 +100,7 @@ def read(out: Path) -> str | None:
 def again(out: Path) -> tuple[str, bool]:
     """What the same call says, and whether it came to its end."""
     try:
-        runs = htf.ensemble.run(grid(), out, **{**toy.DEFAULTS, **OPTIONS})
+        runs = htf.runs.run(grid(), out, **{**toy.DEFAULTS, **OPTIONS})
         seen = list(runs)
     except (ValueError, OSError) as error:
         return str(error), False
@@ -198,7 +198,7 @@ def test_checkpoints(
     damage(copy / "checkpoints/p001-0000.npz")
     assert read(copy) is None
     seen = list(
-        htf.ensemble.run(grid(), copy, **{**toy.DEFAULTS, **OPTIONS, "until_step": more})
+        htf.runs.run(grid(), copy, **{**toy.DEFAULTS, **OPTIONS, "until_step": more})
     )
     words = "\n".join(message for p in seen for message in p.messages)
     assert "p001-0000.npz is" in words
@@ -293,7 +293,7 @@ def test_journal_lines(copy: Path, whole: Path, change: str) -> None:
 @pytest.mark.durable
 def test_slow_steps_outlive_the_line_that_held_them(tmp_path: Path) -> None:
     """The checkpoint counts them too; without the journal they were not known."""
-    setting = htf.ensemble.Completion(
+    setting = htf.runs.Completion(
         tree=((0,), 1),
         mode_dims=4,
         widths=2,
@@ -302,8 +302,8 @@ def test_slow_steps_outlive_the_line_that_held_them(tmp_path: Path) -> None:
         root="ones",
         track_modes=((0,),),
     )
-    chosen = htf.ensemble.Grid(setting, range(2))
-    options = {"until_step": 20, "build": htf.ensemble.completion_lane}
+    chosen = htf.runs.Grid(setting, range(2))
+    options = {"until_step": 20, "build": htf.runs.completion_lane}
     toy.finish(tmp_path, chosen, **options)
     before = htf.load_results(tmp_path).slow_steps.values
     assert (before >= 0).all()
@@ -432,5 +432,5 @@ def test_a_status_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "status.json"
     path.write_text("mine")
     with pytest.raises(ValueError, match=r"holds status\.json"):
-        list(htf.ensemble.run(toy.grid(1), tmp_path, **toy.DEFAULTS))
+        list(htf.runs.run(toy.grid(1), tmp_path, **toy.DEFAULTS))
     assert path.read_text() == "mine"

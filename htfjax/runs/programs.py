@@ -9,9 +9,9 @@ import numpy as np
 from jax.sharding import Mesh
 
 from htfjax._types import PyTree
-from htfjax.ensemble.grid import Grid, Setting
-from htfjax.ensemble.lanes import SCALARS, Build, Lane, advance_lane, lane_shapes
-from htfjax.ensemble.store import Quantities
+from htfjax.runs.grid import Grid, Setting
+from htfjax.runs.lanes import SCALARS, Build, Lane, advance_lane, lane_shapes
+from htfjax.runs.store import Quantities
 
 RunKey = tuple[int, ...]  # place on every axis, then the seed
 

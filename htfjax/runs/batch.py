@@ -14,8 +14,8 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from htfjax import _checks
-from htfjax.ensemble.lanes import Lane, advance_lane
 from htfjax.motion.descent import DescentState
+from htfjax.runs.lanes import Lane, advance_lane
 
 AXIS = "lanes"
 Tree = TypeVar("Tree")

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import jax
 import numpy as np
 
-from htfjax.ensemble.block import Chunk
+from htfjax.runs.block import Chunk
 
 CHANGED = (
     "numbers computed again differ from those on disk: `build` or the machine is another "

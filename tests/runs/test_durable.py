@@ -16,8 +16,8 @@ import xarray as xr
 
 import htfjax as htf
 from htfjax import _digests
-from htfjax.ensemble import store
-from tests.ensemble import toy
+from htfjax.runs import store
+from tests.runs import toy
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def test_records_are_those_of_single_runs(whole: Path) -> None:
     assert data.gap.dims == ("rate", "seed", "step", "row")
     for i, rate in enumerate((0.05, 0.1)):
         for seed in range(3):
-            lane = htf.ensemble.make_lane(toy.toy_lane, toy.Toy(rate=rate), seed)
+            lane = htf.runs.make_lane(toy.toy_lane, toy.Toy(rate=rate), seed)
             _, trajectory = htf.continue_descent(
                 lane.state, lane.loss, lane.optimizer, num_steps=toy.NUM_STEPS,
                 record_every=toy.EVERY, observe=lane.observe,
@@ -80,7 +80,7 @@ def test_leaving_and_coming_back(whole: Path, tmp_path: Path) -> None:
     sessions = 0
     while True:
         sessions += 1
-        runs = htf.ensemble.run(
+        runs = htf.runs.run(
             toy.grid(), tmp_path / "run", until_step=toy.NUM_STEPS, record_every=toy.EVERY,
             chunk_steps=toy.CHUNK, build=toy.toy_lane, checkpoint_seconds=1e9,
         )  # fmt: skip
@@ -152,7 +152,7 @@ def test_a_lost_chunk_and_a_damaged_checkpoint(whole: Path, copy: Path) -> None:
 
 def _progress(out: Path) -> list[Any]:
     return list(
-        htf.ensemble.run(
+        htf.runs.run(
             toy.grid(), out, until_step=toy.NUM_STEPS, record_every=toy.EVERY,
             chunk_steps=toy.CHUNK, build=toy.toy_lane, checkpoint_seconds=0.0,
         )
@@ -201,16 +201,16 @@ def test_stopped_lanes_rest(tmp_path: Path) -> None:
 
 def test_second_process_is_refused(tmp_path: Path) -> None:
     """The lock names the process that holds it."""
-    runs = htf.ensemble.run(
+    runs = htf.runs.run(
         toy.grid(), tmp_path, until_step=toy.NUM_STEPS, record_every=toy.EVERY,
         chunk_steps=toy.CHUNK, build=toy.toy_lane,
     )  # fmt: skip
     next(runs)
-    assert htf.ensemble.is_locked(tmp_path)
+    assert htf.runs.is_locked(tmp_path)
     with pytest.raises(BlockingIOError, match="in use by process"):
         toy.finish(tmp_path)
     runs.close()
-    assert not htf.ensemble.is_locked(tmp_path)
+    assert not htf.runs.is_locked(tmp_path)
 
 
 def test_full_disk_is_said_and_nothing_finished_is_lost(
@@ -375,7 +375,7 @@ def test_chosen_quantities_only(tmp_path: Path) -> None:
     assert "gap" not in data
 
 
-@pytest.mark.parametrize("batching", ["vmap", 2])
+@pytest.mark.parametrize("batching", ["vmap", pytest.param(2, marks=pytest.mark.slow)])
 def test_vectorized_lanes(tmp_path: Path, whole: Path, batching: str | int) -> None:
     """Close to single runs, and resumed bit for bit."""
     toy.finish(tmp_path / "one", batching=batching)
@@ -387,10 +387,11 @@ def test_vectorized_lanes(tmp_path: Path, whole: Path, batching: str | int) -> N
     )
 
 
+@pytest.mark.slow
 def test_random_losses_keep_their_keys(tmp_path: Path) -> None:
     """A lane with a key equals its single run."""
     toy.finish(tmp_path, toy.grid(), build=noisy_lane)
-    lane = htf.ensemble.make_lane(noisy_lane, toy.Toy(rate=0.1), 2)
+    lane = htf.runs.make_lane(noisy_lane, toy.Toy(rate=0.1), 2)
     _, trajectory = htf.continue_descent(
         lane.state, lane.loss, lane.optimizer, num_steps=toy.NUM_STEPS,
         record_every=toy.EVERY, key=lane.key,

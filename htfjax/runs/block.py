@@ -15,15 +15,15 @@ from jax.sharding import Mesh
 
 from htfjax._digests import file_digest
 from htfjax._types import JsonObject
-from htfjax.ensemble import batch, folder, store
-from htfjax.ensemble.checkpoint import check_checkpoint, load_checkpoint, save_checkpoint
-from htfjax.ensemble.grid import Grid
-from htfjax.ensemble.journal import JOURNAL, Journal
-from htfjax.ensemble.lanes import Build, Lane, make_lane
-from htfjax.ensemble.programs import Program, RunKey, setting_of
-from htfjax.ensemble.stopping import Stops, no_stops, update_stops
 from htfjax.motion.chunks import chunk_lengths
 from htfjax.motion.descent import DescentState
+from htfjax.runs import batch, folder, store
+from htfjax.runs.checkpoint import check_checkpoint, load_checkpoint, save_checkpoint
+from htfjax.runs.grid import Grid
+from htfjax.runs.journal import JOURNAL, Journal
+from htfjax.runs.lanes import Build, Lane, make_lane
+from htfjax.runs.programs import Program, RunKey, setting_of
+from htfjax.runs.stopping import Stops, no_stops, update_stops
 
 T = TypeVar("T", bool, int)
 

@@ -1,4 +1,4 @@
-"""Kinds of `htfjax.ensemble`, whose runs are of a problem that compiles in a moment."""
+"""Kinds of `htfjax.runs`, whose runs are of a problem that compiles in a moment."""
 
 # Wrong types are the point here.
 # pyright: reportArgumentType=false
@@ -15,7 +15,7 @@ import optax
 import pandas as pd
 
 import htfjax as htf
-from htfjax import ensemble
+from htfjax import runs
 from tests.fuzz import kinds, kinds_files
 from tests.fuzz.calls import Call, Form, Kind, Wrong, always
 from tests.fuzz.kinds import wrongs
@@ -54,7 +54,7 @@ def toy_lane(setting: Toy, key: jax.Array) -> Any:
     state = htf.start_descent(start, optimizer())
     hyper = {"learning_rate": jnp.asarray(setting.rate, jnp.float32)}
     state = state._replace(opt_state=state.opt_state._replace(hyperparams=hyper))
-    return ensemble.Lane(
+    return runs.Lane(
         state=state,
         loss=jax.tree_util.Partial(distance),
         observe=None,
@@ -64,12 +64,12 @@ def toy_lane(setting: Toy, key: jax.Array) -> Any:
 
 
 def grid() -> Any:
-    return ensemble.Grid(Toy(), range(2), {"rate": (0.125, 0.25)})
+    return runs.Grid(Toy(), range(2), {"rate": (0.125, 0.25)})
 
 
 def finish(**arguments: Any) -> Any:
     """The records of a whole run."""
-    progress = list(ensemble.run(**arguments))[-1]
+    progress = list(runs.run(**arguments))[-1]
     found = htf.load_results(arguments["out"])
     return progress.state, {name: np.asarray(x) for name, x in found.variables.items()}
 
@@ -335,15 +335,15 @@ LANE = {
 }
 
 CALLS: dict[str, Call] = {
-    "ensemble.Completion": Call(ensemble.Completion, lambda: dict(DATA), COMPLETION),
-    "ensemble.Grid": Call(
-        ensemble.Grid,
+    "runs.Completion": Call(runs.Completion, lambda: dict(DATA), COMPLETION),
+    "runs.Grid": Call(
+        runs.Grid,
         lambda: {"base": Toy(), "seeds": (0, 2), "axes": {"rate": (0.125, 0.25)}},
         {"base": DATACLASS, "seeds": SEEDS, "axes": AXES},
         lambda made: [made.runs(), made.to_json()],
     ),
-    "ensemble.Run": Call(
-        lambda point, seed: setting_of(ensemble.Run(point, seed)),
+    "runs.Run": Call(
+        lambda point, seed: setting_of(runs.Run(point, seed)),
         lambda: {"point": (0.125,), "seed": 0},
         {
             "point": Kind(
@@ -366,7 +366,7 @@ CALLS: dict[str, Call] = {
             "seed": kinds.ANY,
         },
     ),
-    "ensemble.Grid.setting": Call(
+    "runs.Grid.setting": Call(
         setting_of,
         lambda: {"run": grid().runs()[0]},
         {
@@ -376,16 +376,16 @@ CALLS: dict[str, Call] = {
             )
         },
     ),
-    "ensemble.Lane": Call(
+    "runs.Lane": Call(
         run_lane,
         lambda: dict.fromkeys(LANE, SAME),
         LANE,
         slow=True,
     ),
-    "ensemble.completion_lane": Call(
-        ensemble.completion_lane,
+    "runs.completion_lane": Call(
+        runs.completion_lane,
         lambda: {
-            "setting": ensemble.Completion(**DATA),
+            "setting": runs.Completion(**DATA),
             "key": kinds.key(),
         },
         {
@@ -398,13 +398,13 @@ CALLS: dict[str, Call] = {
         },
         lambda lane: lane.state.params,
     ),
-    "ensemble.is_locked": Call(
-        ensemble.is_locked,
+    "runs.is_locked": Call(
+        runs.is_locked,
         lambda: {"folder": kinds_files.new_path("out")},
         {"folder": dataclasses.replace(kinds_files.PATH, equal=(Form("pathlib", Path),))},
     ),
-    "ensemble.lane_mesh": Call(
-        ensemble.lane_mesh,
+    "runs.lane_mesh": Call(
+        runs.lane_mesh,
         lambda: {"devices": jax.devices()[:1]},
         {
             "devices": Kind(
@@ -428,13 +428,13 @@ CALLS: dict[str, Call] = {
         },
         lambda mesh: [str(d) for d in mesh.devices.flat],
     ),
-    "ensemble.make_lane": Call(
-        ensemble.make_lane,
+    "runs.make_lane": Call(
+        runs.make_lane,
         lambda: {"build": toy_lane, "setting": Toy(), "seed": 0},
         {"build": BUILD, "setting": DATACLASS, "seed": SEED},
         lambda lane: lane.state.params,
     ),
-    "ensemble.run": Call(
+    "runs.run": Call(
         finish,
         run_arguments,
         {

@@ -13,10 +13,10 @@ import optax
 
 from htfjax import _checks
 from htfjax._types import PyTree
-from htfjax.ensemble.grid import Setting, check_seed, check_setting, float_fields
 from htfjax.losses.gradient import check_loss
 from htfjax.motion.descent import DescentState, continue_descent
 from htfjax.motion.trajectory import Trajectory
+from htfjax.runs.grid import Setting, check_seed, check_setting, float_fields
 
 # Quantities that every descent records.
 SCALARS = ("loss", "grad_norm", "step_length", "chord", "duration")
@@ -71,8 +71,8 @@ def make_lane(build: Build, setting: Setting, seed: int) -> Lane:
 
     Example:
       >>> import htfjax as htf
-      >>> setting = htf.ensemble.Completion(mode_dims=3, widths=4, observed=30)
-      >>> lane = htf.ensemble.make_lane(htf.ensemble.completion_lane, setting, 0)
+      >>> setting = htf.runs.Completion(mode_dims=3, widths=4, observed=30)
+      >>> lane = htf.runs.make_lane(htf.runs.completion_lane, setting, 0)
       >>> isinstance(lane, Lane), lane.state.params.weights[0].shape
       (True, (3, 4))
     """

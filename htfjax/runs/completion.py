@@ -12,7 +12,6 @@ import optax
 from htfjax import _checks
 from htfjax._types import Array, Key
 from htfjax.contraction.end_tensor import end_tensor
-from htfjax.ensemble.lanes import Lane
 from htfjax.factors.factors import Factors
 from htfjax.factors.gaussian import Root, gaussian_factors, weight_shapes
 from htfjax.instruments.local_components import local_component_norms, unbalancedness
@@ -22,6 +21,7 @@ from htfjax.losses.penalty import PENALTIES, Penalty
 from htfjax.losses.sampling import random_indices
 from htfjax.motion.descent import start_descent
 from htfjax.motion.group_rms import group_rmsprop
+from htfjax.runs.lanes import Lane
 from htfjax.trees.mode_tree import ModeTree
 
 # A record contracts the dense end tensor; 2**20 numbers take some milliseconds.
@@ -128,7 +128,7 @@ def completion_lane(setting: Completion, key: Key[Array, ""]) -> Lane:
 
     Example: see `make_lane`.
     """
-    _checks.instance("setting", setting, Completion, "htfjax.ensemble.Completion makes one")
+    _checks.instance("setting", setting, Completion, "htfjax.runs.Completion makes one")
     _checks.key("key", key)
     tree = ModeTree.from_nested(setting.tree)
     dims = _checks.mode_dims(tree.order, setting.mode_dims)

@@ -17,9 +17,9 @@ import psutil
 import pytest
 
 import htfjax as htf
-from htfjax.ensemble.memory import container_memory
-from tests.ensemble import toy
-from tests.ensemble.test_durable import assert_same
+from htfjax.runs.memory import container_memory
+from tests.runs import toy
+from tests.runs.test_durable import assert_same
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -78,7 +78,7 @@ def test_a_container_makes_fewer_lanes_run_at_once(
 ) -> None:
     """The host has plenty; the result says what the limit was for."""
     write(tmp_path / "cgroup", memory__max=3_000, memory__current=1_000)
-    monkeypatch.setattr("htfjax.ensemble.memory.ROOT", tmp_path / "cgroup")
+    monkeypatch.setattr("htfjax.runs.memory.ROOT", tmp_path / "cgroup")
     assert psutil.virtual_memory().available > 1e6
     toy.finish(tmp_path / "run", until_step=20)
     assert htf.load_results(tmp_path / "run").attrs["lanes_limited_by_memory"] == 1
@@ -96,13 +96,13 @@ def test_file_systems_without_flock(
 
     monkeypatch.setattr(fcntl, "flock", refuse)
     options: dict[str, Any] = {**toy.DEFAULTS, "until_step": 20}
-    runs = htf.ensemble.run(toy.grid(), tmp_path, **options)
+    runs = htf.runs.run(toy.grid(), tmp_path, **options)
     next(runs)
-    assert htf.ensemble.is_locked(tmp_path)
+    assert htf.runs.is_locked(tmp_path)
     with pytest.raises(BlockingIOError, match=f"process {os.getpid()} on host"):
         toy.finish(tmp_path)
     runs.close()
-    assert not htf.ensemble.is_locked(tmp_path)
+    assert not htf.runs.is_locked(tmp_path)
     assert toy.finish(tmp_path, until_step=20).state == "finished"
 
 
@@ -115,9 +115,9 @@ def test_a_lock_that_cannot_be_read(
     def refuse(*_: Any, **__: Any) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr("htfjax._locks._acquire", refuse)
+    monkeypatch.setattr("htfjax.runs.locks._acquire", refuse)
     with pytest.raises(PermissionError, match=r"lock cannot be read \(Permission denied\)"):
-        htf.ensemble.is_locked(tmp_path)
+        htf.runs.is_locked(tmp_path)
 
 
 def test_the_status_names_process_and_host(tmp_path: Path) -> None:
@@ -134,13 +134,13 @@ def test_homes_are_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     toy.finish(Path("~/run"), until_step=20)
     assert (tmp_path / "run/manifest.json").exists()
     assert not (tmp_path / "~").exists()
-    assert not htf.ensemble.is_locked("~/run")
+    assert not htf.runs.is_locked("~/run")
 
 
 SCRIPT = """
 import sys
 {before}
-from tests.ensemble import toy
+from tests.runs import toy
 import htfjax as htf
 assert toy.finish(sys.argv[1], until_step=20).state == "finished"
 assert float(htf.load_results(sys.argv[1]).loss.min()) > 0
@@ -218,7 +218,7 @@ def test_completions_in_threads(tmp_path: Path) -> None:
 
 def test_two_threads_on_one_folder(tmp_path: Path) -> None:
     """The second is refused by name, and the first is not disturbed."""
-    runs = htf.ensemble.run(toy.grid(), tmp_path, **toy.DEFAULTS)
+    runs = htf.runs.run(toy.grid(), tmp_path, **toy.DEFAULTS)
     next(runs)
     (end,) = in_threads(lambda i: toy.finish(tmp_path), 1)
     assert isinstance(end, BlockingIOError)
