@@ -81,10 +81,10 @@ from .losses.scaled import scaled_value_and_grad as scaled_value_and_grad
 
 from .motion.group_rms import group_rmsprop as group_rmsprop
 from .motion.group_rms import scale_by_group_rms as scale_by_group_rms
-from .motion.trajectory import Stop as Stop
 from .motion.trajectory import Trajectory as Trajectory
-from .motion.trajectory import find_stop as find_stop
 from .motion.trajectory import join as join
+from .motion.stopping import Stop as Stop
+from .motion.stopping import find_stop as find_stop
 from .motion.rises import RiseTimes as RiseTimes
 from .motion.rises import crossings as crossings
 from .motion.rises import incrementality as incrementality

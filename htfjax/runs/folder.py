@@ -10,8 +10,6 @@ from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 
-import jax
-
 from htfjax import _digests, _files
 from htfjax._types import JsonObject, PathLike
 from htfjax.runs import locks
@@ -178,8 +176,3 @@ def named_errors(folder: Path) -> Iterator[None]:
                 f"({error}); put it back and run the same command again"
             ) from None
         raise
-
-
-def process_zero() -> bool:
-    """Whether this process writes."""
-    return jax.process_index() == 0

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from htfjax.runs.block import Chunk
+from htfjax.runs.status import ended
 
 CHANGED = (
     "numbers computed again differ from those on disk: `build` or the machine is another "
@@ -64,11 +65,18 @@ class Clock:
     @classmethod
     @contextlib.contextmanager
     def running(cls) -> Iterator["Clock"]:
-        clock = cls()
+        clock, spans = cls(), list[tuple[float, float]]()
 
         def listen(event: str, duration_secs: float, **_: object) -> None:
-            if event.startswith("/jax/core/compile"):
-                clock.compile += duration_secs
+            """Events come as they end, inner ones first: what they share counts once."""
+            if not event.startswith("/jax/core/compile"):
+                return
+            end = time.monotonic()
+            begin = end - duration_secs
+            while spans and spans[-1][0] >= begin:
+                spans.pop()
+            spans.append((max(begin, spans[-1][1]) if spans else begin, end))
+            clock.compile = sum(last - first for first, last in spans)
 
         jax.monitoring.register_event_duration_secs_listener(listen)
         try:
@@ -102,13 +110,13 @@ class Tally:
         done = active = failed = steps = left = 0
         for chunk in self.blocks.values():
             stops = chunk.stops
-            ended = (stops.cause > 0) | (stops.end >= self.until_step)
-            done += int(ended.sum())
+            over = ended(stops.cause, stops.end, self.until_step)
+            done += int(over.sum())
             failed += int((stops.cause == 2).sum())
             steps += int(stops.end.sum())
-            left += int((self.until_step - stops.end)[~ended].sum())
+            left += int((self.until_step - stops.end)[~over].sum())
             if chunk is self.latest and state == "running":
-                active = int((~ended).sum())
+                active = int((~over).sum())
         seen = sum(len(chunk.stops.cause) for chunk in self.blocks.values())
         left += (self.runs - seen) * self.until_step
         messages, self.messages = self.messages, ()
