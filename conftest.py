@@ -2,7 +2,6 @@
 
 import gc
 import os
-import re
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -28,12 +27,33 @@ jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 MOST_MAPS = 56_000
 
 
+# Docstrings carry no marks: long examples whose functions tests cover, of whole modules or
+# of one name.
+SLOW_EXAMPLES = (
+    "htfjax.ensemble.lanes",
+    "htfjax.ensemble.run",
+    "htfjax.instruments.local_components.component_contributions",
+    "htfjax.instruments.spectra.spectra",
+    "htfjax.instruments.spectra.spectrum",
+    "htfjax.locality.measures.gradient_distance",
+    "htfjax.locality.measures.separation",
+    "htfjax.locality.networks.network",
+    "htfjax.locality.regularizer.regularizer.training_gradient_change",
+    "htfjax.locality.tasks.pathfinder.baseline.marker_position_baseline",
+    "htfjax.locality.training",
+    "htfjax.losses.population",
+    "htfjax.losses.scaled",
+    "htfjax.motion.flow",
+    "htfjax.motion.flow_report",
+)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks as slow what `tests/slow.txt` lists."""
-    lines = (Path(__file__).parent / "tests/slow.txt").read_text().splitlines()
-    listed = re.compile("|".join(s for s in lines if s and not s.startswith("#")))
+    """Marks the long examples of docstrings as slow."""
     for item in items:
-        if listed.search(item.nodeid):
+        if isinstance(item, pytest.DoctestItem) and f"{item.name}.".startswith(
+            tuple(f"{name}." for name in SLOW_EXAMPLES)
+        ):
             item.add_marker(pytest.mark.slow)
 
 

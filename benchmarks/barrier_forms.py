@@ -21,7 +21,6 @@ import htfjax as htf
 from benchmarks import harness, schemes
 from htfjax import _numerics, locality
 from htfjax.contraction import evaluate
-from htfjax.factors import stacks
 from htfjax.instruments import gram, qr_sweep, scaled_stacks
 from htfjax.locality.networks import layers, normalization
 from htfjax.locality.networks.convolution import (
@@ -121,16 +120,6 @@ def _lifted_by_all_entries(stack: jax.Array, exponents: jax.Array) -> Any:
     return scaled_stacks.lifted(stack, exponents)
 
 
-def _lifted_by_gathers(stack: jax.Array, exponents: jax.Array) -> Any:
-    diagonals = jnp.diagonal(stack, axis1=1, axis2=2)
-    mantissas, more = jax.vmap(_numerics.normalized)(stack, diagonals)
-    return mantissas, exponents + more
-
-
-def _static_member(stack: jax.Array, place: Any) -> jax.Array:
-    return stack[int(place) : int(place) + 1]
-
-
 def _gathered_one_by_one(tables: jax.Array, rows: jax.Array) -> jax.Array:
     return jax.vmap(lambda table, row: table[row])(tables, rows)
 
@@ -205,8 +194,8 @@ def _wide_spectra(quick: bool) -> Problem:
 
 def _deep(quick: bool) -> Problem:
     """A deep tree: its sweeps are long chains."""
-    factors, _, _ = schemes.problem(htf.caterpillar(12 if quick else 24), 2, 4, 1)
-    return jax.value_and_grad(htf.squared_norm), (factors,)
+    factors, _, _ = schemes.problem(htf.caterpillar(12 if quick else 40), 2, 4, 1)
+    return lambda f: htf.spectra(f, method="qr"), (factors,)
 
 
 def _eager_spectra(method: Any) -> Callable[[bool], Problem]:
@@ -215,12 +204,6 @@ def _eager_spectra(method: Any) -> Callable[[bool], Problem]:
         return lambda f: htf.spectra(f, method=method), (factors,)
 
     return make
-
-
-def _eager_inside(quick: bool) -> Problem:
-    """Spectra of a tree whose nodes are members of stacks, one after the other."""
-    factors, _, _ = schemes.problem(htf.caterpillar(12 if quick else 64), 2, 4, 1)
-    return lambda f: htf.spectra(f, method="qr"), (factors,)
 
 
 def _completion(order: int, width: int, batch: int, group: bool = False) -> Any:
@@ -313,15 +296,6 @@ LISTED = [
         ("compile s", "ms"), _deep, barriers=1,
     ),
     Form(
-        "normalized_columns", "_numerics.py",
-        "The same for powers of two that go up the tree",
-        _patched((
-            scaled_stacks, "_normalized_columns",
-            jax.jit(_unbarred(_numerics, _numerics.normalized_columns)),
-        )),
-        ("compile s", "ms"), _deep, barriers=1,
-    ),
-    Form(
         "transposed", INSTRUMENTS + "scaled_stacks.py",
         "Products of small matrices read both of them along rows",
         _patched((gram, "transposed", _any_transposed),
@@ -329,27 +303,15 @@ LISTED = [
         ("ms",), _spectra("gram"), barriers=1,
     ),
     Form(
-        "lifted_grams/diagonal", INSTRUMENTS + "scaled_stacks.py",
+        "lifted_grams", INSTRUMENTS + "scaled_stacks.py",
         "The largest entry of a Gram matrix is looked for on its diagonal only",
         _patched((gram, "lifted_grams", _lifted_by_all_entries)),
-        ("ms",), _spectra("gram"),
-    ),
-    Form(
-        "lifted_grams/slice", INSTRUMENTS + "scaled_stacks.py",
-        "A strided slice, where `jnp.diagonal` gathers",
-        _patched((gram, "lifted_grams", _lifted_by_gathers)),
         ("ms",), _spectra("gram"),
     ),
     Form(
         "_times", "instruments/gram.py, instruments/qr_sweep.py",
         "Steps of sweeps are jitted: a few programs per group outside of jit",
         _unjitted_steps(), ("eager ms",), _eager_spectra("qr"),
-    ),
-    Form(
-        "_member", "factors/stacks.py",
-        "The place in a stack is data: outside of jit one program serves all places",
-        _patched((stacks, "_member", _static_member)),
-        ("first call s",), _eager_inside,
     ),
     Form(
         "collected", "factors/stacks.py",

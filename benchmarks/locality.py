@@ -4,8 +4,8 @@ Batch 32, 64 x 64 pixels, one channel, float32, SGD with momentum. Ours (convolu
 matrix products on a CPU) against the same network on XLA's own convolution; the two-stage
 regularized step and the definition against the plain one; and, where an interpreter with
 torch is at hand (this one, or `--torch-python PATH`), PyTorch's plain and regularized step
-in each of its spellings, written anew in `locality_torch.py`. All are checked to take the same step, in float64; then
-they are timed in turn, in float32.
+in each of its spellings, written anew in `locality_torch.py`. All are checked to take the
+same step, in float64; then they are timed in turn, in float32.
 """
 
 import argparse

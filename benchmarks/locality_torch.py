@@ -138,10 +138,11 @@ def main() -> int:
         if spelling not in runs:
             runs[spelling] = Run(problem, options, spelling)
         run = runs[spelling]
-        works = {"plain": lambda run=run: run.step(False), "reset": run.reset,
-                 "regularized": lambda run=run: run.step(True), "stem": run.stem}  # fmt: skip
         try:
-            answer = works[word]()
+            if word in ("plain", "regularized"):
+                answer = run.step(word == "regularized")
+            else:
+                answer = {"reset": run.reset, "stem": run.stem}[word]()
         except RuntimeError as error:  # no compiler, for example
             answer = {"error": str(error)[:500]}
         sys.stdout.write(json.dumps(answer) + "\n")

@@ -122,8 +122,8 @@ def normalized(
     top = jnp.max(jnp.abs(jax.lax.stop_gradient(among)))
     exponent = _exponents(top)
     exponent = jnp.where((top > 0) & jnp.isfinite(top), exponent, jnp.int32(0))
-    # A barrier: compilers would fuse a sweep's whole chain of exponents into one kernel
-    # and take minutes over it.
+    # A barrier: compilers would fuse a sweep's whole chain of exponents into one kernel.
+    # With jax 0.12 programs of deep trees then take 1.6 times as long to compile.
     exponent = jax.lax.optimization_barrier(exponent)
     return shifted(x, -exponent), exponent
 
@@ -145,7 +145,6 @@ def normalized_columns(x: jax.Array, rows: jax.Array) -> tuple[jax.Array, jax.Ar
     exponents = jnp.where((tops > 0) & jnp.isfinite(tops), exponents, jnp.int32(0))
     info = jnp.finfo(x.dtype)
     exponents = jnp.clip(exponents, 1 - info.maxexp, -info.minexp)  # as `two_to` can
-    exponents = jax.lax.optimization_barrier(exponents)
     return x * two_to(-exponents, x.dtype)[..., None, :], exponents + top
 
 

@@ -1,4 +1,4 @@
-"""Lists the simulations with the question each answers: `python -m sims`."""
+"""Table of the simulations with the question that each answers: `python -m sims`."""
 
 import ast
 import sys
@@ -21,7 +21,7 @@ def questions() -> dict[str, str]:
 def main() -> None:
     """Prints the table."""
     table = Table(box=None, pad_edge=False)
-    table.add_column("python -m sims.", style="bold")
+    table.add_column(f"python -m {__package__}.", style="bold")
     table.add_column("question")
     for name, question in questions().items():
         table.add_row(name, question)

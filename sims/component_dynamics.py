@@ -18,9 +18,10 @@ import optax
 from rich.console import Console
 
 import htfjax as htf
-from sims._command import command
-from sims._folder import open_folder, write_json
-from sims._theory_problem import COLOURS, completion, save_figure
+
+from .common.command import command
+from .common.folder import open_folder, write_json
+from .common.theory_problem import COLOURS, completion, save_figure
 
 TREES = {
     "arity 2, depth 2": htf.perfect(4),

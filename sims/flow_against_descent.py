@@ -18,9 +18,10 @@ from matplotlib.ticker import NullFormatter
 from rich.console import Console
 
 import htfjax as htf
-from sims._command import command
-from sims._folder import open_folder, write_json
-from sims._theory_problem import (
+
+from .common.command import command
+from .common.folder import open_folder, write_json
+from .common.theory_problem import (
     COLOURS,
     STYLES,
     check_given,

@@ -16,12 +16,13 @@ from rich.console import Console
 from rich.table import Table
 
 import htfjax as htf
-from sims import _figures, _records
-from sims._command import INTERRUPTED, command
-from sims._drive import Job, drive, progress_display
-from sims._folder import open_folder, run_label, write_json
-from sims._problem import Problem, make_problem
-from sims._settings import (
+
+from .common import records
+from .common.command import INTERRUPTED, command
+from .common.drive import Job, drive, progress_display
+from .common.folder import open_folder, run_label, write_json
+from .common.problem import Problem, make_problem
+from .common.settings import (
     MAY_DIFFER,
     Config,
     Setting,
@@ -29,6 +30,7 @@ from sims._settings import (
     chosen_panels,
     resolve,
 )
+from .figures import dynamics
 
 # A chunk is this many records: about two seconds of the largest panel on two cores.
 RECORDS_PER_CHUNK = 40
@@ -52,7 +54,7 @@ def run(config: Config) -> dict[str, Any]:
         with open_folder(config.out, config, may_differ=MAY_DIFFER) as folder:
             summary = _drive_all(config, folder, jobs, settings, problems)
             write_json(folder / "summary.json", summary)
-            draw(folder, _figures.View(top=config.top, marks=_is_paper(config)))
+            draw(folder, dynamics.View(top=config.top, marks=_is_paper(config)))
     return summary
 
 
@@ -68,18 +70,18 @@ def _drive_all(
     with progress_display() as progress:
         for job, setting, problem in zip(jobs, settings, problems, strict=True):
             outcome = drive(job, folder, progress, config.checkpoint_seconds)
-            dataset = _records.finish(outcome.dataset, outcome.state.params, setting)
+            dataset = records.finish(outcome.dataset, outcome.state.params, setting)
             htf.save_results(folder / f"{job.name}.nc", dataset)
-            summary[job.name] = _records.summarize(dataset, outcome.state, config, problem)
+            summary[job.name] = records.summarize(dataset, outcome.state, config, problem)
             if outcome.status == "interrupted":
                 break
     return summary
 
 
-def draw(folder: Path, view: _figures.View) -> None:
+def draw(folder: Path, view: dynamics.View) -> None:
     """Draws every figure of a folder from its saved results."""
-    for name, figure in _figures.standard(load_runs(folder), view).items():
-        _figures.save(figure, folder, name)
+    for name, figure in dynamics.standard(load_runs(folder), view).items():
+        dynamics.save(figure, folder, name)
 
 
 def load_runs(folder: Path) -> dict[str, xr.Dataset]:
@@ -132,11 +134,11 @@ def _job(config: Config, setting: Setting, problem: Problem) -> Job:
         num_steps=config.num_steps,
         record_every=config.record_every,
         chunk_steps=RECORDS_PER_CHUNK * config.record_every,
-        observe=_records.make_observe(config, setting, problem),
+        observe=records.make_observe(config, setting, problem),
         key=problem.key,
-        to_dataset=functools.partial(_records.to_dataset, config=config, setting=setting),
-        find_stop=functools.partial(_records.find_stop, config=config),
-        headline=_records.headline,
+        to_dataset=functools.partial(records.to_dataset, config=config, setting=setting),
+        find_stop=functools.partial(records.find_stop, config=config),
+        headline=records.headline,
     )
 
 

@@ -15,11 +15,13 @@ import jax
 import numpy as np
 
 from htfjax import locality
-from sims import _network_figures, _network_study
-from sims._command import command
-from sims._errors import SettingError
-from sims._network_options import NetworkOptions, Point
-from sims._network_training import Task
+
+from .common.command import command
+from .common.errors import SettingError
+from .figures.networks import accuracies
+from .networks import study
+from .networks.options import NetworkOptions, Point
+from .networks.training import Task
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,15 +88,15 @@ def run(asked: Config) -> dict[str, Any]:
       SettingError, FolderError, RunError, ValueError, OSError: options that cannot be, a
         folder that cannot be used, a run that cannot go on.
     """
-    config: Any = _network_study.resolve(asked, PRESETS)
+    config: Any = study.resolve(asked, PRESETS)
     for canvas in config.canvases:
         for distance in config.distances:
             _examples(config, 0, 8, "test", distance, canvas)
-    paper = PAPER if _network_study.is_paper(config, PRESETS["paper"], "images") else None
+    paper = PAPER if study.is_paper(config, PRESETS["paper"], "images") else None
     note = "paper (grey): lossless CIFAR-10"
     if config.images_note:
         note = f"{note}; ours: {config.images_note}"
-    what = _network_study.Study(
+    what = study.Study(
         axis="distance",
         values=config.distances,
         canvases=config.canvases,
@@ -102,11 +104,11 @@ def run(asked: Config) -> dict[str, Any]:
         words=("different", "same class"),
         digests=functools.partial(_digests, config),
         figure=functools.partial(
-            _network_figures.accuracies, paper=paper, note=note if paper else "",
+            accuracies, paper=paper, note=note if paper else "",
             label="free columns between the images",
         ),
     )  # fmt: skip
-    return _network_study.run(config, what)
+    return study.run(config, what)
 
 
 def build(point: Point, config: Any) -> Task:
@@ -131,7 +133,7 @@ def _examples(
     other = "class" if config.images == "digits" else "image"
     pairs = locality.same_class_pairs(jax.random.key(seed), images, count, other=other)
     return locality.same_class_examples(
-        images, pairs, distance=distance, canvas=_network_study.read_canvas(canvas)
+        images, pairs, distance=distance, canvas=study.read_canvas(canvas)
     )
 
 
@@ -168,7 +170,7 @@ def _digests(config: Any) -> dict[str, str]:
 
 def main() -> int:
     """The command line."""
-    return command("is_same_class", Config, run, _network_study.report)
+    return command("is_same_class", Config, run, study.report)
 
 
 if __name__ == "__main__":

@@ -15,11 +15,13 @@ from typing import Any
 import jax
 
 from htfjax import locality
-from sims import _network_figures, _network_study
-from sims._command import command
-from sims._errors import SettingError
-from sims._network_options import NetworkOptions, Point
-from sims._network_training import Task
+
+from .common.command import command
+from .common.errors import SettingError
+from .figures.networks import accuracies
+from .networks import study
+from .networks.options import NetworkOptions, Point
+from .networks.training import Task
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +89,7 @@ def run(asked: Config) -> dict[str, Any]:
       SettingError, FolderError, RunError, ValueError, OSError: options that cannot be, a
         folder that cannot be used, a run that cannot go on.
     """
-    config: Any = _network_study.resolve(asked, PRESETS)
+    config: Any = study.resolve(asked, PRESETS)
     if config.image_folder is None:
         config = dataclasses.replace(config, image_folder=config.out / "images")
     if config.patch_size == 1:
@@ -99,10 +101,10 @@ def run(asked: Config) -> dict[str, Any]:
         for length in config.path_lengths:
             settings_of(config, length, canvas)
             locality.random_patches(
-                jax.random.key(0), _network_study.read_canvas(canvas), config.patch_size,
+                jax.random.key(0), study.read_canvas(canvas), config.patch_size,
                 distance=config.patch_distance,
             )  # fmt: skip
-    what = _network_study.Study(
+    what = study.Study(
         axis="path_length",
         values=config.path_lengths,
         canvases=config.canvases,
@@ -113,7 +115,7 @@ def run(asked: Config) -> dict[str, Any]:
         figure=functools.partial(_draw, config=config),
         extra=functools.partial(_extra, config),
     )
-    return _network_study.run(config, what)
+    return study.run(config, what)
 
 
 def settings_of(config: Any, length: int, canvas: str) -> locality.PathfinderSettings:
@@ -122,7 +124,7 @@ def settings_of(config: Any, length: int, canvas: str) -> locality.PathfinderSet
     Raises:
       SettingError: an image size that has none. ValueError: a length that cannot be.
     """
-    height, width = _network_study.read_canvas(canvas)
+    height, width = study.read_canvas(canvas)
     changes = {"contour_length": length, "match_distance": config.matched}
     if (height, width) == (150, 150):
         return locality.PathfinderSettings(**changes)
@@ -147,7 +149,7 @@ def build(point: Point, config: Any) -> Task:
         validation = locality.pathfinder_examples(
             images, slice(most + test, None), like=train
         )
-    size = _network_study.read_canvas(point.canvas)
+    size = study.read_canvas(point.canvas)
     draw = locality.RandomPatches(size, config.patch_size, config.patch_distance)
     return Task(train, tested, validation, draw, 1)
 
@@ -220,9 +222,9 @@ def _extra(config: Any) -> dict[str, Any]:
 
 
 def _draw(data: Any, axis: str, config: Any) -> Any:
-    paper = _network_study.is_paper(config, PRESETS["paper"]) and not config.matched
+    paper = study.is_paper(config, PRESETS["paper"]) and not config.matched
     note = "paper in grey" if paper else "images unlike the paper's: not comparable"
-    return _network_figures.accuracies(
+    return accuracies(
         data, axis, label="dashes of a path", paper=PAPER if paper else None, note=note,
         baselines=_shown(config),
     )  # fmt: skip
@@ -243,7 +245,7 @@ def _shown(config: Any) -> dict[str, dict[int, float]]:
 
 def main() -> int:
     """The command line."""
-    return command("pathfinder", Config, run, _network_study.report)
+    return command("pathfinder", Config, run, study.report)
 
 
 if __name__ == "__main__":

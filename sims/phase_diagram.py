@@ -15,12 +15,14 @@ import xarray as xr
 from rich.console import Console
 
 import htfjax as htf
-from sims import _ensemble_figures, _rises
-from sims._command import INTERRUPTED, command
-from sims._ensembles import check_multiple, drive_grid, on_all_cores, seeds_from
-from sims._figures import save
-from sims._folder import write_json
-from sims._models import Cell, cell_lane, degrees_of_freedom, observed_entries
+
+from .common import rises
+from .common.command import INTERRUPTED, command
+from .common.ensembles import check_multiple, drive_grid, on_all_cores, seeds_from
+from .common.folder import write_json
+from .common.models import Cell, cell_lane, degrees_of_freedom, observed_entries
+from .figures import ensembles
+from .figures.dynamics import save
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,13 +106,13 @@ def run(config: Config) -> dict[str, Any]:
         write_json(config.out / "summary.json", summary)
         options = dataclasses.asdict(config) | {"out": None}
         htf.runs.write_sealed(config.out / "config.json", options)
-        save(_ensemble_figures.phase(data, summary), config.out, "phase_diagram")
+        save(ensembles.phase(data, summary), config.out, "phase_diagram")
     return summary
 
 
 def summarize(data: xr.Dataset) -> list[dict[str, Any]]:
     """Medians over seeds of every cell at the last record of every run."""
-    found = _rises.rises(data[["loss", "chord", "singular_value"]])
+    found = rises.rises(data[["loss", "chord", "singular_value"]])
     errors, every = data.relative_error.values, int(data.step[1] - data.step[0])
     rows = []
     for m, model in enumerate(data.model.values):

@@ -7,8 +7,9 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 
-from sims import _figures, incremental_rank
-from sims._command import command
+from . import incremental_rank
+from .common.command import PACKAGE, command
+from .figures import dynamics
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,16 +43,17 @@ def run(options: Options) -> list[Path]:
     for folder, found in runs.items():
         if not found and (folder / "status.json").exists():
             raise FileNotFoundError(
-                f"{folder} holds many runs: its study draws it, `python -m sims.status "
-                f'{folder}` says how far it is, `htfjax.load_results("{folder}")` reads it'
+                f"{folder} holds many runs: its study draws it, `python -m {PACKAGE}"
+                f'.status {folder}` says how far it is, `htfjax.load_results("{folder}")` '
+                "reads it"
             )
         if not found:
             raise FileNotFoundError(f"no results in {folder}")
     out = options.out or options.folders[0]
     out.mkdir(parents=True, exist_ok=True)
-    view = _figures.View(window=options.window, top=options.top, marks=options.marks)
+    view = dynamics.View(window=options.window, top=options.top, marks=options.marks)
     if len(runs) == 1:
-        figures = _figures.standard(next(iter(runs.values())), view)
+        figures = dynamics.standard(next(iter(runs.values())), view)
     else:
         shared = [
             name for name in ("mf", "tf", "htf") if all(name in r for r in runs.values())
@@ -59,13 +61,13 @@ def run(options: Options) -> list[Path]:
         if not shared:
             raise FileNotFoundError("the folders have no panel in common")
         figures = {
-            f"overlay_{name}": _figures.overlay(
+            f"overlay_{name}": dynamics.overlay(
                 {folder.name: found[name] for folder, found in runs.items()}, view
             )
             for name in shared
         }
     for name, figure in figures.items():
-        _figures.save(figure, out, name)
+        dynamics.save(figure, out, name)
     return [out / f"{name}.png" for name in figures]
 
 

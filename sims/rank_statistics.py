@@ -17,12 +17,14 @@ from rich.console import Console
 from rich.table import Table
 
 import htfjax as htf
-from sims import _ensemble_figures, _rises
-from sims._command import INTERRUPTED, command
-from sims._ensembles import check_multiple, drive_grid, on_all_cores, seeds_from
-from sims._figures import save
-from sims._folder import write_json
-from sims._models import Model, model_lane, standard_std, target_singular_values
+
+from .common import rises
+from .common.command import INTERRUPTED, command
+from .common.ensembles import check_multiple, drive_grid, on_all_cores, seeds_from
+from .common.folder import write_json
+from .common.models import Model, model_lane, standard_std, target_singular_values
+from .figures import ensembles
+from .figures.dynamics import save
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,14 +99,14 @@ def run(config: Config) -> dict[str, Any]:
         checkpoint_seconds=config.checkpoint_seconds,
     ) as last:
         data = htf.load_results(config.out)
-        found = _rises.rises(
+        found = rises.rises(
             data[["loss", "chord", "singular_value"]], target_values(data, config)
         )
         summary = summarize(data, found, config) | {"state": last.state}
         write_json(config.out / "summary.json", summary)
         options = dataclasses.asdict(config) | {"out": None}
         htf.runs.write_sealed(config.out / "config.json", options)
-        figures = _ensemble_figures.rank_statistics(data, found, summary)
+        figures = ensembles.rank_statistics(data, found, summary)
         for name, figure in figures.items():
             save(figure, config.out, name)
     return summary
@@ -177,16 +179,16 @@ def summarize(data: xr.Dataset, found: xr.Dataset, config: Config) -> dict[str, 
                     "final_rank": {
                         str(r): int(c) for r, c in zip(ranks, counts, strict=True)
                     },
-                    "incrementality": _rises.interval(each.index_of_increment.values),
+                    "incrementality": rises.interval(each.index_of_increment.values),
                     "take_off": {
                         str(clock): [
-                            _rises.quantiles(each.take_off.values[:, k, c])
+                            rises.quantiles(each.take_off.values[:, k, c])
                             for k in range(config.target_rank)
                         ]
                         for c, clock in enumerate(found.clock.values)
                     },
                     "coarse_rises": int(each.coarse.sum()),
-                    "eps_phase_share": _rises.quantiles(slow[known] / steps[known]),
+                    "eps_phase_share": rises.quantiles(slow[known] / steps[known]),
                 }
             )
     return {

@@ -11,8 +11,9 @@ import tyro
 from rich.console import Console
 
 import htfjax as htf
-from sims._command import command
-from sims._ensembles import headline, spell_seconds
+
+from .common.command import command
+from .common.ensembles import headline, spell_seconds
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,13 +16,13 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from sims import _laws, _laws_algebra, _laws_flow, _laws_network, _laws_ranks
-from sims._command import command
-from sims._errors import SettingError
-from sims._folder import open_folder, write_json
-from sims._settings import read_tree
+from .common.command import command
+from .common.errors import SettingError
+from .common.folder import open_folder, write_json
+from .common.settings import read_tree
+from .laws import algebra, flow, network, ranks, register
 
-MODULES = (_laws_algebra, _laws_ranks, _laws_flow, _laws_network)
+MODULES = (algebra, ranks, flow, network)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,24 +52,24 @@ def run(config: Config) -> list[dict[str, Any]]:
       SettingError: an unknown law, a tree that is none.
     """
     names = _chosen(config)
-    trees = _laws_ranks.five_trees()
+    trees = ranks.five_trees()
     if config.tree:
         trees = {text: read_tree("--tree", text, None) for text in config.tree}
     rows = []
     with jax.enable_x64(True):
         cases = {
             broken: [
-                _laws.random_case(name, tree, config.seed, broken)
+                register.random_case(name, tree, config.seed, broken)
                 for name, tree in trees.items()
             ]
             for broken in (False, True)
         }
         for name in names:
-            rows.append(_check(_laws.LAWS[name], cases[name == config.breaks]))
+            rows.append(_check(register.LAWS[name], cases[name == config.breaks]))
     return rows
 
 
-def _check(law: _laws.Law, cases: list[_laws.Case]) -> dict[str, Any]:
+def _check(law: register.Law, cases: list[register.Case]) -> dict[str, Any]:
     begun, worst, where = time.monotonic(), -1.0, ""
     for case in cases:
         error = law.error(case)
@@ -87,12 +87,12 @@ def _check(law: _laws.Law, cases: list[_laws.Case]) -> dict[str, Any]:
 
 
 def _chosen(config: Config) -> list[str]:
-    wanted = config.only or tuple(_laws.LAWS)
+    wanted = config.only or tuple(register.LAWS)
     asked = [*wanted, *([] if config.breaks is None else [config.breaks])]
-    unknown = [name for name in asked if name not in _laws.LAWS]
+    unknown = [name for name in asked if name not in register.LAWS]
     if unknown:
         raise SettingError(
-            f"no law {', '.join(unknown)}; there are {' '.join(_laws.LAWS)}."
+            f"no law {', '.join(unknown)}; there are {' '.join(register.LAWS)}."
         )
     if config.breaks is not None and not config.only:
         return [config.breaks]

@@ -34,6 +34,9 @@ CASES = [(name, "trained") for name in TREES]
 CASES += [
     (name, "ones") for name in ("order1", "chain2", "flat3", "chain_between", "mixed5")
 ]
+# The cases of `make test`, the quickest first.
+FAST = [(name, "trained") for name in ("order1", "flat3", "leaf_at_root")]
+FAST += [("chain_between", "ones"), ("mixed5", "trained"), ("mixed5", "ones")]
 
 DIMS = (2, 3, 4, 2, 3)
 SMALL_DIMS = (2, 1, 2, 3, 1, 2, 2, 1, 2)

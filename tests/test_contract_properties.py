@@ -90,6 +90,7 @@ def norms_and_gap(factors: htf.Factors) -> tuple:
     return htf.local_component_norms(factors), htf.unbalancedness(factors)
 
 
+@pytest.mark.slow
 @fewer
 @given(helpers.factors(max_entries=100))
 def test_singular_values_of_every_node(factors):

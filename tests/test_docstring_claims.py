@@ -46,6 +46,7 @@ def test_balance_is_the_slowest_growth_of_a_norm(seed):
         assert np.all(np.abs(rate) >= np.abs(balanced[v]) * (1 - 1e-12))
 
 
+@pytest.mark.slow
 def test_a_root_of_ones_with_several_children_costs_nothing():
     """`truncation_bounds`: no sqrt(R_root), which one child needs."""
     wide = helpers.random_factors("leaf_at_root", (2, 2, 2), (2, 6), root="ones")

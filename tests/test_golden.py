@@ -11,6 +11,7 @@ import pytest
 
 import htfjax as htf
 from tests import golden_files
+from tests.marks import slow_unless
 
 RELATIVE = 1e-12
 
@@ -48,7 +49,9 @@ def test_all_nine_files_are_here_and_read() -> None:
     )
 
 
-@pytest.mark.parametrize("name", golden_files.HIERARCHICAL)
+@pytest.mark.parametrize(
+    "name", slow_unless(golden_files.HIERARCHICAL, ("ht_order4_dim6_sgd",))
+)
 def test_hierarchical_trajectory(name: str) -> None:
     """Targets, losses, first gradient, weights, end tensor, norms and spectra of a file."""
     golden = golden_files.read(name)

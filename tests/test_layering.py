@@ -86,9 +86,17 @@ def imported(path: Path) -> set[str]:
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}:{node.lineno}: a relative import"
-            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+            names |= {f"{source(path, node)}.{alias.name}" for alias in node.names}
     return names
+
+
+def source(path: Path, node: ast.ImportFrom) -> str:
+    """The module imported from; only `sims`, which may be renamed, imports relatively."""
+    if not node.level:
+        return str(node.module)
+    assert path in files("sims"), f"{path}:{node.lineno}: a relative import"
+    package = path.relative_to(ROOT).parts[: -node.level]
+    return ".".join([*package, *([node.module] if node.module else [])])
 
 
 def library_modules(path: Path) -> set[str]:
@@ -207,6 +215,31 @@ def test_scripts_know_neither_each_other_nor_the_tests(path):
     own = path.relative_to(ROOT).parts[0]
     first = {name.split(".")[0] for name in imported(path)}
     assert not first & (set(APART) - {own})
+
+
+@pytest.mark.parametrize("path", files("sims"), ids=where)
+def test_the_simulations_do_not_know_their_package(path):
+    """The same files work under another name, and none of their modules is private."""
+    assert path.stem.startswith("__") or not path.stem.startswith("_")
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Import):
+            assert all(alias.name.split(".")[0] != "sims" for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            assert str(node.module).split(".")[0] != "sims", f"line {node.lineno}"
+
+
+QUESTIONS = {"What", "How", "Which", "Where", "When", "Why"}
+
+
+@pytest.mark.parametrize("path", [*files("htfjax"), *files("sims")], ids=where)
+def test_module_docstrings_open_with_a_noun(path):
+    """A command, in `sims` itself, opens with its question."""
+    text = ast.get_docstring(tree_of(path)) or ""
+    first = text.partition("\n")[0]
+    if path.parent.name == "sims" and not path.stem.startswith("_"):
+        assert first.endswith("?") or path.stem == "plot", first
+    else:
+        assert first.split(" ")[0] not in QUESTIONS, first
 
 
 @pytest.mark.parametrize("path", files("htfjax"), ids=where)

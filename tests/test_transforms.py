@@ -14,6 +14,7 @@ from jax.test_util import check_grads
 
 import htfjax as htf
 from tests import helpers
+from tests.marks import slow_unless
 
 Kernel = Callable[[htf.Factors], Any]
 
@@ -139,6 +140,7 @@ def mapped(name: str, root: str) -> dict[str, Any]:
     return jax.jit(jax.vmap(everything))(stacked)
 
 
+@pytest.mark.slow
 @every_tree
 @every_kernel
 def test_jit_equals_eager(kernel, name, root):
@@ -148,6 +150,7 @@ def test_jit_equals_eager(kernel, name, root):
     assert_same(compiled(name, root)[kernel], eager(name, root, 0)[kernel])
 
 
+@pytest.mark.slow
 @every_tree
 @every_kernel
 def test_vmap_equals_a_loop(kernel, name, root):
@@ -160,6 +163,7 @@ def test_vmap_equals_a_loop(kernel, name, root):
         assert_same(lane, alone)
 
 
+@pytest.mark.slow
 def test_equal_trees_share_one_trace():
     """A tree is static by value: equal trees and new values retrace nothing."""
     counted, traces = helpers.count_traces(everything)
@@ -185,6 +189,7 @@ def test_data_of_one_shape_share_one_trace():
     assert not np.allclose(*found)
 
 
+@pytest.mark.slow
 @smooth_kernel
 @pytest.mark.parametrize(("name", "root"), TREES[1:])
 def test_derivatives_of_each_kernel(kernel, name, root):
@@ -206,6 +211,7 @@ SEVERAL = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "root"), [("mixed5", "trained")])
 def test_derivatives_on_other_trees(name, root):
     """Several kernels at once, forward and reverse, against finite differences."""
@@ -214,6 +220,7 @@ def test_derivatives_on_other_trees(name, root):
     check_grads(fn, (factors,), order=1, modes=("fwd", "rev"), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kernel", ["sense", "local_component_norms"])
 def test_second_derivatives(kernel):
     """Second derivatives of some kernels against finite differences of the first."""
@@ -222,6 +229,7 @@ def test_second_derivatives(kernel):
     check_grads(fn, (factors,), order=2, modes=("fwd", "rev"), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("measure", [htf.effective_rank, htf.entanglement_entropy])
 def test_second_derivatives_of_entropies(measure):
     """Second derivatives where no value is zero."""
@@ -245,6 +253,7 @@ def slopes_at_a_zero_component(name: str, root: str) -> dict[str, Any]:
     return jax.jit(all_slopes)(helpers.rebuilt(factors, weights))
 
 
+@pytest.mark.slow
 @smooth_kernel
 @every_tree
 def test_derivatives_are_finite_at_zero(kernel, name, root):
@@ -294,7 +303,9 @@ def slopes_with_fixed_nodes() -> dict[str, Any]:
     return jax.jit(all_slopes)(dataclasses.replace(factors, fixed=FIXED))
 
 
-@pytest.mark.parametrize("kernel", SMOOTH)
+@pytest.mark.parametrize(
+    "kernel", slow_unless(SMOOTH, SMOOTH.keys() - {"end_tensor", "entries_dense"})
+)
 def test_fixed_nodes_get_no_gradient(kernel):
     """Fixed matrices are data to every kernel; the trained ones are not."""
     weights = slopes_with_fixed_nodes()[kernel].weights
@@ -321,7 +332,10 @@ def dtypes_of(values: Any) -> set[Any]:
 
 
 @every_kernel
-@pytest.mark.parametrize(("name", "root"), [("mixed5", "trained"), *TREES])
+@pytest.mark.parametrize(
+    ("name", "root"),
+    slow_unless([*TREES, ("mixed5", "trained")], (TREES[0], ("mixed5", "trained"))),
+)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_dtype_in_is_dtype_out(kernel, name, root, dtype):
     """Every kernel and instrument, and its gradient, keeps the factors' dtype."""
@@ -344,6 +358,7 @@ def test_single_precision_without_x64(kernel):
     assert found == {np.dtype(expected)}
 
 
+@pytest.mark.slow
 @every_kernel
 def test_single_precision_values(kernel):
     """float32 agrees with float64 to its own precision."""

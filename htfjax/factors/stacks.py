@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from htfjax._types import ArrayLike, Params
+from htfjax._types import Params
 from htfjax.factors.factors import AnyFactors, Factors, GroupedFactors
 from htfjax.factors.layout import Groups, Layout, known, layout_of, regrouped
 
@@ -151,19 +151,10 @@ def pick(stack: jax.Array, places: list[int]) -> jax.Array:
     """Some members of a stack; a slice where they are evenly spaced."""
     if len(stack) == 1:
         return stack
-    if len(places) == 1:
-        return _member(stack, np.int32(places[0]))
-    step = places[1] - places[0]
+    step = places[1] - places[0] if len(places) > 1 else 1
     if step > 0 and places == list(range(places[0], places[-1] + 1, step)):
         return stack[places[0] : places[-1] + 1 : step]
     return stack[np.asarray(places)]
-
-
-@functools.partial(jax.jit, inline=True)
-def _member(stack: jax.Array, place: ArrayLike) -> jax.Array:
-    """One member of a stack; the place is data, so that outside of jit one program serves
-    all places."""
-    return jax.lax.dynamic_slice_in_dim(stack, place, 1)
 
 
 def collected(pieces: Sequence[tuple[Sequence[int], Part]], nodes: Sequence[int]) -> Part:

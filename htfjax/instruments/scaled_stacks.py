@@ -40,9 +40,7 @@ def lifted(stack: jax.Array, exponents: jax.Array) -> Scaled:
 def lifted_grams(stack: jax.Array, exponents: jax.Array) -> Scaled:
     """`lifted` of positive semidefinite matrices: their largest entries are diagonal."""
     # |A_ij| <= sqrt(A_ii A_jj), so R numbers are looked at and not R^2.
-    count, size, _ = stack.shape
-    # A strided slice: `jnp.diagonal` gathers.
-    diagonals = stack.reshape(count, size * size)[:, :: size + 1]
+    diagonals = jnp.diagonal(stack, axis1=1, axis2=2)
     mantissas, more = jax.vmap(_numerics.normalized)(stack, diagonals)
     return mantissas, exponents + more
 

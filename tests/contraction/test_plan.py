@@ -13,6 +13,7 @@ import htfjax as htf
 from benchmarks import calibrate
 from htfjax.contraction.plan import ROOT_ROUTES
 from tests import helpers, reference
+from tests.marks import slow_unless
 
 SLOW_GEMM = htf.Rates(flops=1e8, stream_bytes=1e11, gather_bytes=1e11, step_seconds=1e-9)
 SLOW_GATHER = htf.Rates(flops=1e13, stream_bytes=1e11, gather_bytes=1e6, step_seconds=1e-9)
@@ -49,10 +50,16 @@ CASES = {
     "flat": ((2, 0, 1), (3, 4, 2)),
     "perfect8": ((((0, 1), (2, 3)), ((4, 5), (6, 7))), (2,) * 8),
 }
+FAST = [
+    *(("mixed", force) for force in (None, *FORCES)),
+    ("chain", None),
+    ("chain", "gather"),
+]
 
 
-@pytest.mark.parametrize("force", [None, *FORCES])
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    ("case", "force"), slow_unless(itertools.product(CASES, [None, *FORCES]), FAST)
+)
 def test_value_and_gradient_of_every_route(case: str, force: Any) -> None:
     """Equal to plain rows to 1e-12, repeated indices included."""
     factors, indices, targets = problem(*CASES[case], batch=70)
@@ -155,6 +162,7 @@ def test_one_program_serves_all_data_of_a_shape() -> None:
     assert len(traces) == 1
 
 
+@pytest.mark.slow
 def test_dimensions_beyond_64_bits() -> None:
     """Order 64, dimension 4: no flat index over 4**64 entries is ever formed."""
     tree = htf.perfect(64)
@@ -202,6 +210,7 @@ def test_explain_names_every_node_and_marks_the_choice() -> None:
     assert "0,1,2,3" in lines[7]
 
 
+@pytest.mark.slow
 def test_measured_times_stand_beside_the_predicted() -> None:
     """Every alternative at every node is timed; the sum is in the last line."""
     plan = htf.contraction_plan(

@@ -115,6 +115,7 @@ def test_matrices_and_keys_are_independent(getkey):
     assert not bool((first.weights[0] == other.weights[0]).any())
 
 
+@pytest.mark.slow
 def test_expected_squared_norm_of_the_end_tensor(getkey):
     tree, std = htf.perfect(4), 0.7
     keys = jax.random.split(getkey(), 1000)
@@ -215,6 +216,7 @@ def test_identity_scale_may_be_traced():
     assert not bool(many.weights[0][0].any())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("root", ["trained", "ones"])
 @pytest.mark.parametrize("name", CHAINS)
 def test_collapsed_chains_have_the_same_end_tensor(getkey, name, root):
@@ -266,6 +268,7 @@ def test_collapse_refuses_a_chain_that_is_fixed_in_part(getkey):
         htf.collapse_chains(dataclasses.replace(factors, fixed=(4,)))
 
 
+@pytest.mark.slow
 def test_collapse_under_jit_and_vmap(getkey):
     tree = nested_tree("everywhere")
 

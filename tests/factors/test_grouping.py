@@ -11,6 +11,7 @@ import optax
 import pytest
 
 import htfjax as htf
+from tests.marks import slow_unless
 
 TREES = {
     "perfect8": (htf.perfect(8), 3),
@@ -40,7 +41,7 @@ def assert_close(found: Any, wanted: Any) -> None:
 
 
 @pytest.mark.parametrize("root", ["trained", "ones"])
-@pytest.mark.parametrize("name", TREES)
+@pytest.mark.parametrize("name", slow_unless(TREES, TREES.keys() - {"ternary9"}))
 def test_round_trip(name: str, root: str) -> None:
     """ungroup undoes group bit for bit; nodes of a group have equal subtrees."""
     factors, _ = problem(name, root)
@@ -50,9 +51,11 @@ def test_round_trip(name: str, root: str) -> None:
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("force", [None, "rows", "table", "gather"])
+@pytest.mark.parametrize(
+    "force", slow_unless([None, "rows", "table", "gather"], (None, "gather"))
+)
 @pytest.mark.parametrize("root", ["trained", "ones"])
-@pytest.mark.parametrize("name", TREES)
+@pytest.mark.parametrize("name", slow_unless(TREES, ("chains", "mixed")))
 def test_completion(name: str, root: str, force: Any) -> None:
     """Value and gradient of every route equal those of single matrices."""
     factors, loss = problem(name, root)
@@ -74,7 +77,9 @@ def test_completion(name: str, root: str, force: Any) -> None:
     assert_close(htf.ungroup(grouped_slope).weights, slope.weights)
 
 
-@pytest.mark.parametrize("name", TREES)
+@pytest.mark.parametrize(
+    "name", slow_unless(TREES, TREES.keys() - {"ternary9", "caterpillar5"})
+)
 def test_sensing(name: str) -> None:
     """Value and gradient on dense vectors."""
     factors, _ = problem(name)
@@ -109,6 +114,7 @@ def test_sensing_of_one_array(nested: Any) -> None:
     np.testing.assert_allclose(*parts, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_sensing_of_one_array_scaled_and_mapped() -> None:
     """As `scaled_value_and_grad` and `vmap` see it."""
     factors = htf.gaussian_factors(jax.random.key(0), htf.flat(2), 3, 4, 0.7)
@@ -122,6 +128,7 @@ def test_sensing_of_one_array_scaled_and_mapped() -> None:
     np.testing.assert_allclose(lanes(jnp.stack([vectors] * 2)), [wanted] * 2, rtol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("root", ["trained", "ones"])
 @pytest.mark.parametrize("name", TREES)
 def test_stacked_norms(name: str, root: str) -> None:
@@ -156,8 +163,14 @@ def test_a_fixed_group_counts_as_one() -> None:
         htf.squared_norm, htf.local_component_norms, htf.component_contributions,
         htf.unbalancedness, htf.weight_vector_norms, htf.magnitude,
         lambda f: htf.growth_rates(f, htf.squared_norm),
-        lambda f: htf.spectra(f, method="qr"), lambda f: htf.spectra(f, method="gram"),
-        lambda f: htf.scaled_value_and_grad(htf.population_loss(f), f),
+        *slow_unless(
+            [
+                lambda f: htf.spectra(f, method="qr"),
+                lambda f: htf.spectra(f, method="gram"),
+                lambda f: htf.scaled_value_and_grad(htf.population_loss(f), f),
+            ],
+            fast=(),
+        ),
     ],
 )  # fmt: skip
 def test_instruments_compile_by_levels(instrument: Any) -> None:
@@ -171,6 +184,7 @@ def test_instruments_compile_by_levels(instrument: Any) -> None:
     assert lines(256) <= 1.5 * lines(64)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["completion", "population"])
 def test_scaled_gradients(kind: str) -> None:
     """Mantissas and exponent of single matrices, in stacks."""
@@ -190,6 +204,7 @@ def test_scaled_gradients(kind: str) -> None:
     assert isinstance(final, htf.GroupedFactors)
 
 
+@pytest.mark.slow
 def test_instruments_accept_grouped_factors() -> None:
     """All of them, with equal results."""
     factors, loss = problem("perfect8")
@@ -204,6 +219,7 @@ def test_instruments_accept_grouped_factors() -> None:
         assert_close(instrument(grouped), instrument(factors))
 
 
+@pytest.mark.slow
 def test_sweeps_accept_grouped_factors() -> None:
     """And mix them with single matrices."""
     factors, _ = problem("mixed")
@@ -216,7 +232,10 @@ def test_sweeps_accept_grouped_factors() -> None:
         assert_close(instrument(grouped), instrument(factors))
 
 
-@pytest.mark.parametrize("optimizer", [htf.group_rmsprop(1e-2), optax.sgd(0.1)])
+@pytest.mark.parametrize(
+    "optimizer",
+    [htf.group_rmsprop(1e-2), pytest.param(optax.sgd(0.1), marks=pytest.mark.slow)],
+)
 def test_descent(optimizer: Any) -> None:
     """The same trajectory; minibatches too."""
     factors, loss = problem("perfect8")
@@ -227,6 +246,7 @@ def test_descent(optimizer: Any) -> None:
     assert_close(htf.ungroup(grouped).weights, final.weights)
 
 
+@pytest.mark.slow
 def test_fixed_groups_never_move() -> None:
     """Fixed nodes form groups of their own, without gradient or weight decay."""
     factors, loss = problem("perfect8")
@@ -243,6 +263,7 @@ def test_fixed_groups_never_move() -> None:
         assert bool(jnp.all(a == b)) == (k in (0, 2))
 
 
+@pytest.mark.slow
 def test_vmap_over_grouped_starts() -> None:
     """Lanes equal single runs."""
     factors, loss = problem("perfect8")
@@ -265,6 +286,7 @@ def lowered_size(order: int) -> int:
     return program.lower(htf.group(factors), loss).as_text().count("\n")
 
 
+@pytest.mark.slow
 def test_program_size_follows_levels() -> None:
     """Order 1024 has two levels more than order 256, not four times the nodes."""
     assert lowered_size(1024) <= 1.5 * lowered_size(256)

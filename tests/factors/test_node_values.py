@@ -36,6 +36,7 @@ def test_one_array_per_group() -> None:
     assert {s.route for s in spectra.values()} == {"gram"}
 
 
+@pytest.mark.slow
 def test_lanes_stay_in_front() -> None:
     """vmap puts an axis before the nodes; reading a node keeps it."""
     starts = jax.vmap(lambda key: htf.group(htf.gaussian_factors(key, TREE, 3, 4, 0.5)))(

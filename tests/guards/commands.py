@@ -53,7 +53,7 @@ SAME = "--preset smoke --workers 1 --distances 4 --train-sizes 128 --epochs 5"
 NETWORK = 1e-3
 
 JOBS: dict[str, Job] = {
-    "incremental_rank": Job("incremental_rank", f"{HTF} {STEPS}", slow=False),
+    "incremental_rank": Job("incremental_rank", f"{HTF} {STEPS}"),
     "incremental_rank, paper": Job("incremental_rank", STEPS),
     "incremental_rank, balanced chains": Job(
         "incremental_rank",
@@ -96,7 +96,6 @@ JOBS: dict[str, Job] = {
     "mode_tree_shape": Job(
         "mode_tree_shape",
         "--widths 4 --dim 3 --observed 60 --num-steps 300 --seeds 0",
-        slow=False,
         values=("*/*",),
     ),
     "init_scale": Job(
@@ -124,7 +123,6 @@ JOBS: dict[str, Job] = {
     "verify": Job(
         "verify",
         "--only A1 A5 D3 --tree '((0, 1), 2)'",
-        slow=False,
         values=("laws/*/law", "laws/*/passed", "laws/*/tolerance", "laws/*/tree"),
     ),
     "is_same_class": Job("is_same_class", SAME, tolerance=NETWORK),

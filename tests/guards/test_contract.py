@@ -10,6 +10,8 @@ import pytest
 
 from tests.guards import commands, contract
 
+LONG = ("mappings", "locality")
+
 
 @pytest.fixture(scope="session")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -17,7 +19,13 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return commands.shared_folder(tmp_path_factory.getbasetemp())
 
 
-@pytest.mark.parametrize("check", contract.CHECKS.values(), ids=contract.CHECKS)
+@pytest.mark.parametrize(
+    "check",
+    [
+        pytest.param(check, id=name, marks=pytest.mark.slow if name in LONG else ())
+        for name, check in contract.CHECKS.items()
+    ],
+)
 def test_calls_and_results(check: Callable[[], None]) -> None:
     """Names, positional forms, results and their order."""
     check()

@@ -4,10 +4,11 @@ import pytest
 
 from sims import verify
 from tests.guards import laws
+from tests.marks import slow_unless
 
 GROWTH = 100  # times its stored size: rounding differs between machines
 FLOOR = 1e-14  # what counts as no error at all
-QUICK = {"A1", "D4", "F5"}
+QUICK = ("A1", "D4")
 
 
 @pytest.mark.slow
@@ -24,13 +25,7 @@ def test_errors_are_those_stored() -> None:
     assert grown == {}
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow])
-        for name in laws.read()
-    ],
-)
+@pytest.mark.parametrize("name", slow_unless(laws.read(), QUICK))
 def test_a_broken_law_fails(name: str) -> None:
     (row,) = verify.run(verify.Config(tree=("((0, 1), (2, 3))",), breaks=name))
     assert (row["law"], row["passed"]) == (name, False)

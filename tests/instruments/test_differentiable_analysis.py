@@ -47,6 +47,7 @@ def slope_of(fn, direction, step=1e-5):
     return (at[0] - 8 * at[1] + 8 * at[2] - at[3]) / (12 * step)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", QUANTITIES)
 def test_gradients_and_hessian_vector_products(name):
     quantity, one, other = jax.jit(QUANTITIES[name]), directions(1), directions(2)
@@ -63,6 +64,7 @@ def test_gradients_and_hessian_vector_products(name):
     assert float(bent) == pytest.approx(expected, rel=1e-6, abs=1e-7)
 
 
+@pytest.mark.slow
 def test_jacobian_of_norms():
     """Rows of the Jacobian: sigma / ||w||^2 w for the vectors of each component."""
     jacobian = jax.jacobian(lambda f: htf.local_component_norms(f)[4])(FACTORS)
@@ -82,6 +84,7 @@ def zero_component(factors, v, r):
     return dataclasses.replace(factors, weights=tuple(weights))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["norms", "effective_rank", "growth"])
 def test_zero_components_have_finite_derivatives(name):
     """Zero, not NaN, along a component that is exactly zero; second derivatives too."""
@@ -108,6 +111,7 @@ def pull(factors):
     return jnp.sum(jnp.square(htf.end_tensor(factors) - 1.0))
 
 
+@pytest.mark.slow
 def test_sensitivity_of_a_short_descent_to_its_start():
     """d (final norm) / d (initial scale), by forward and reverse mode and differences."""
     forward = jax.jvp(short_descent, (jnp.asarray(0.5),), (jnp.asarray(1.0),))[1]

@@ -14,6 +14,7 @@ import pytest
 import htfjax as htf
 from htfjax import _numerics
 from tests import helpers
+from tests.marks import slow_unless
 
 TREES = ["mixed5", "chain_between", "flat3", "caterpillar4", "order1_deep"]
 
@@ -58,7 +59,7 @@ def another(factors):
     )
 
 
-every_tree = pytest.mark.parametrize("tree", TREES)
+every_tree = pytest.mark.parametrize("tree", slow_unless(TREES, ("flat3", "order1_deep")))
 
 
 INSTRUMENTS = {
@@ -79,7 +80,7 @@ def test_instruments(tree, name):
 
 
 @pytest.mark.parametrize("method", ["qr", "gram"])
-@every_tree
+@pytest.mark.parametrize("tree", slow_unless(TREES, ("flat3",)))
 def test_distances_and_inner_products(tree, method):
     pair = in_two_gauges(tree)
     target = another(pair[0])
@@ -89,6 +90,7 @@ def test_distances_and_inner_products(tree, method):
     np.testing.assert_allclose(*(htf.inner_product(target, f) for f in pair), rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tree", ["mixed5", "flat3", "caterpillar4"])
 def test_scaled_gradient_of_the_population_loss(tree):
     """Derivatives by matrices that are 2^35 larger or smaller are as much the reverse."""
@@ -103,6 +105,7 @@ def test_scaled_gradient_of_the_population_loss(tree):
         np.testing.assert_allclose(back, a, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_component_is_not_lost_beside_a_larger_one():
     """Columns 2^70 apart in one leaf, and the other way round in another."""
     c, eye = jnp.asarray([[2.0**35, 2.0**-35]], jnp.float32), jnp.eye(2, dtype=jnp.float32)

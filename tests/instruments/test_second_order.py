@@ -10,6 +10,7 @@ import pytest
 
 import htfjax as htf
 from tests import helpers
+from tests.marks import slow_unless
 
 TREE, DIMS = "leaf_at_root", (3, 2, 3)
 START = helpers.random_factors(TREE, DIMS, (2, 3))
@@ -70,9 +71,8 @@ def total(f):
 
 
 TREE_OF = START.tree
-FAST = {f"values_{route}": spectrum_by(route) for route in ("qr", "gram")}
-SLOW = {
-    "values_dense": spectrum_by("dense"),
+ALL = {
+    **{f"values_{route}": spectrum_by(route) for route in ("qr", "gram", "dense")},
     "nuclear": lambda f: htf.nuclear_norm(f, (0, 1)),
     "distance_qr": lambda f: htf.distance(f, other(f)),
     "nuclear_node": lambda f: htf.nuclear_norm(f, 3),
@@ -100,7 +100,6 @@ SLOW = {
     "exact_growth": lambda f: weighted(htf.theory.exact_growth(f, tail).values()),
     "bounds": lambda f: weighted(htf.theory.truncation_bounds(f, 1).values()),
 }
-ALL = FAST | SLOW
 
 
 def flat(tree):
@@ -120,9 +119,8 @@ def bent(grad, factors, along, step=1e-3):
     return (at[0] - 8 * at[1] + 8 * at[2] - at[3]) / (12 * step)
 
 
-@pytest.mark.parametrize(
-    "name", [*FAST, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ALL)
 def test_products_with_the_hessian(name):
     """In both precisions at every scale: finite, and differences of float64 gradients."""
     product, grad = hessian_product(ALL[name]), jax.jit(jax.grad(ALL[name]))
@@ -148,6 +146,7 @@ def test_nothing_is_nan_at_zeros(name):
         assert np.all(np.isfinite(flat(product(point, ALONG))))
 
 
+@pytest.mark.slow
 def test_values_of_a_perfect_tree_in_float32():
     """Products with the Hessian agree between the routes to 1e-5."""
     methods: tuple[Any, ...] = ("auto", "qr", "gram")
@@ -199,7 +198,9 @@ def polar_slopes(a, b):
     return np.concatenate([(turn @ b).ravel(), (turn.T @ a).ravel()])
 
 
-@pytest.mark.parametrize("route", [*ROUTES, "nuclear_norm"])
+@pytest.mark.parametrize(
+    "route", slow_unless([*ROUTES, "nuclear_norm"], ("dense", "gram", "nuclear_norm"))
+)
 def test_the_sum_of_equal_values_is_smooth(route):
     """The Hessian of the nuclear norm at the identity, where no single value has one."""
     start = htf.identity_factors(htf.flat(2), 3, 3, 1.0, root="ones")
@@ -221,6 +222,7 @@ def test_the_sum_of_equal_values_is_smooth(route):
     helpers.assert_close(found, expected / (12 * h), rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_the_hessian_at_the_identity_is_finite():
     start = htf.identity_factors(htf.flat(2), 3, 3, 1.0, root="ones")
     found = jax.hessian(lambda f: htf.singular_values(f, (0,)).sum())(start)

@@ -153,6 +153,7 @@ def test_full_hierarchical_tucker_by_fixed_selectors():
     assert kinds == {nnx.Param, type(net.weights[fixed[0]])}
 
 
+@pytest.mark.slow
 def test_training_moves_the_factors_and_not_the_fixed_ones():
     """The README's example in small: optax trains, local component norms are read."""
     free = helpers.random_factors("binary4", (2,) * 4)

@@ -9,6 +9,7 @@ import pytest
 from htfjax import locality
 from tests import golden_files
 
+pytestmark = pytest.mark.slow
 EPSILON, MOMENTUM = 1e-5, 0.1
 RELATIVE = 1e-12
 

@@ -72,6 +72,7 @@ def pack(folder: Path, batch: np.ndarray, names: list[str]) -> dict[str, Any]:
     return {"url": path.as_uri(), "md5": md5, "size": len(content)}
 
 
+@pytest.mark.slow
 def test_the_archive_is_unpacked_only_if_it_is_the_right_one(
     tmp_path: Path, batch: np.ndarray
 ) -> None:

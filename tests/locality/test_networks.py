@@ -124,6 +124,7 @@ def by_hand(name: str, forward: Forward, x: np.ndarray) -> np.ndarray:
     return getattr(forward, name)(x)
 
 
+@pytest.mark.slow
 @every_net
 @pytest.mark.parametrize("train", [True, False])
 def test_logits_and_statistics_are_those_of_numpy(name: str, train: bool) -> None:
@@ -148,7 +149,7 @@ def test_logits_and_statistics_are_those_of_numpy(name: str, train: bool) -> Non
         ({"depth": 50}, 23_510_081),
         ({"depth": 18, "num_logits": 1000}, 11_689_512),
         ({"depth": 34, "num_logits": 1000}, 21_797_672),
-        ({"depth": 50, "num_logits": 1000}, 25_557_032),
+        pytest.param({"depth": 50, "num_logits": 1000}, 25_557_032, marks=pytest.mark.slow),
     ],
 )
 def test_parameter_counts_are_torchvisions(options: dict, count: int) -> None:
@@ -156,6 +157,7 @@ def test_parameter_counts_are_torchvisions(options: dict, count: int) -> None:
     assert locality.count_parameters(params) == count
 
 
+@pytest.mark.slow
 def test_initial_weights_have_the_right_spread() -> None:
     params, statistics = locality.resnet(18, channels=1).init(jax.random.key(0))
     kernel = np.asarray(params["stages.2.0.first.kernel"])
@@ -227,6 +229,7 @@ def test_native_convolution_is_the_same_network() -> None:
             np.testing.assert_allclose(slopes[key], gradient, atol=error * size)
 
 
+@pytest.mark.slow
 def test_dropout_needs_a_key_and_keeps_the_mean() -> None:
     net = locality.strided_net((8,), (2,), dropout=0.5)
     params, statistics = net.init(jax.random.key(0))

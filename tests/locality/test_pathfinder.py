@@ -123,7 +123,10 @@ def test_labels_are_balanced_and_mean_what_they_say(length: int) -> None:
     assert abs(begins.argmax(axis=1).mean() - 0.5) < 4 * 0.5 / PAIRS**0.5
 
 
-@pytest.mark.parametrize(("continuity", "largest"), [(1.8, 50), (3.0, 30), (1.0, 90)])
+@pytest.mark.parametrize(
+    ("continuity", "largest"),
+    [pytest.param(1.8, 50, marks=pytest.mark.slow), (3.0, 30), (1.0, 90)],
+)
 def test_turns_stay_below_their_limit(continuity: float, largest: float) -> None:
     """Turns read off the heads of dashes, and their weights off the whole distribution."""
     settings = paper_pathfinder(5, continuity=continuity)
@@ -221,7 +224,7 @@ def test_shrinking_is_a_triangle_filter() -> None:
 # The distance-matched option.
 
 
-@pytest.mark.parametrize("length", [3, 9])
+@pytest.mark.parametrize("length", [3, pytest.param(9, marks=pytest.mark.slow)])
 def test_matched_distances_alone_say_nothing(length: int) -> None:
     from sklearn.ensemble import HistGradientBoostingClassifier
 
@@ -262,6 +265,7 @@ def test_matched_neighbours_have_no_error_of_chance() -> None:
     assert (baseline.accuracy, baseline.standard_error) == (0.5, 0.0)
 
 
+@pytest.mark.slow
 def test_the_baseline_of_positions_sees_where_marks_lie() -> None:
     """Marks far from the centre are found where distances are equal; chance is chance."""
     rng = default_rng(0)
@@ -315,6 +319,7 @@ def test_more_images_change_none() -> None:
     assert (other.pixels != few.pixels).any()
 
 
+@pytest.mark.slow
 def test_processes_change_nothing() -> None:
     settings = paper_pathfinder(3)
     alone = locality.draw_pathfinder(KEY, settings, 260)

@@ -9,6 +9,7 @@ import pytest
 
 from htfjax import locality
 from htfjax.locality import Patch
+from tests.marks import slow_unless
 
 P, Q = Patch(1, 1, 3, 3), Patch(5, 6, 2, 3)
 
@@ -38,7 +39,7 @@ def coupled(x: jax.Array) -> jax.Array:
 FORMS = [locality.input_gradient_change, locality.training_gradient_change]
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", slow_unless(FORMS, FORMS[:1]))
 def test_g1_separable_functions_read_one(form: Any) -> None:
     """G1: 1 for f = g h and f = g + h, below 1 and at least 0 for a coupled one."""
     x = images()

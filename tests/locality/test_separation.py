@@ -44,6 +44,7 @@ def by_hand(x: np.ndarray, num: int, contexts: int) -> np.ndarray:
     return made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [1, 7, 1000])
 def test_grids_are_those_pasted_by_hand(batch_size: int) -> None:
     """For batches that divide the grid, leave a rest, or hold all of it."""
@@ -67,6 +68,7 @@ def test_spectra_are_means_of_singular_values() -> None:
         np.testing.assert_allclose(values, expected, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dims", [(2, 2, 2, 2), (3, 2, 2, 3)])
 def test_a_circuit_gives_its_matricization(dims: tuple[int, ...]) -> None:
     """P holds modes 0 and 1, the contents are all of their basis: the tensor's values."""
@@ -113,6 +115,7 @@ def test_products_have_rank_one_and_sums_no_interaction() -> None:
     assert float(total.centred[0]) < 1e-12 * float(total.raw[0])
 
 
+@pytest.mark.slow
 def test_the_null_has_the_size_of_the_grid_and_none_of_its_structure() -> None:
     """A structured interaction stands above it, an unstructured one does not."""
     x, key = jax.random.normal(jax.random.key(0), (70, 8, 10, 2)), jax.random.key(3)
@@ -155,6 +158,7 @@ def two_logits(x: jax.Array) -> jax.Array:
     return jnp.stack([coupled(x), coupled(x)], axis=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -186,6 +190,7 @@ def neighbours(x: jax.Array) -> jax.Array:
     return jnp.sum(jnp.square(x[:, :, 2:] + x[:, :, :-2]), axis=(1, 2, 3))
 
 
+@pytest.mark.slow
 def test_change_by_distance_is_the_definition_averaged() -> None:
     """Each entry, against `input_gradient_change` on patches drawn the same way."""
     key, x = jax.random.key(4), images(4)
@@ -217,6 +222,7 @@ def test_change_by_distance_of_a_local_function_rises_to_one() -> None:
     np.testing.assert_allclose(curve[1:], 1, rtol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [

@@ -19,18 +19,12 @@ from rich.console import Console
 
 import htfjax as htf
 from htfjax import locality
-from sims import (
-    _network_measures,
-    _network_results,
-    _network_samples,
-    _network_study,
-    _network_training,
-    is_same_class,
-    pathfinder,
-)
-from sims._errors import FolderError, SettingError
-from sims._network_options import arms_of, points_of
-from sims._network_results import _choose, gaps, spread
+from sims import is_same_class, pathfinder
+from sims.common.errors import FolderError, SettingError
+from sims.figures import contact_sheet
+from sims.networks import measures, results, study, training
+from sims.networks.options import arms_of, points_of
+from sims.networks.results import _choose, gaps, spread
 
 
 def config(out: Path, **options: Any) -> is_same_class.Config:
@@ -44,6 +38,7 @@ def config(out: Path, **options: Any) -> is_same_class.Config:
     return is_same_class.Config(out=out, preset="smoke", **options)
 
 
+@pytest.mark.slow
 def test_a_study_its_files_and_its_extension(tmp_path: Path) -> None:
     """Results by name, figures, and that what is done is not done again."""
     summary = is_same_class.run(config(tmp_path, coefficients=(0.0,)))
@@ -64,21 +59,22 @@ def test_a_study_its_files_and_its_extension(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "summary.json").read_text())["state"] == "finished"
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_equals_an_unbroken_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stopped after two of four epochs, then run again: the same records and weights."""
-    monkeypatch.setattr(_network_training, "EPOCHS_PER_CHUNK", 2)
+    monkeypatch.setattr(training, "EPOCHS_PER_CHUNK", 2)
     found = []
     for pauses in ((), (True,)):
-        options = is_same_class._network_study.resolve(
+        options = is_same_class.study.resolve(
             config(tmp_path, coefficients=(1.0,), epochs=4), is_same_class.PRESETS
         )
         (point,) = points_of(options, (4,), options.canvases)
         folder = tmp_path / f"runs{len(pauses)}"
         folder.mkdir()
         for pause in (*pauses, False):
-            status = _network_training.train(
+            status = training.train(
                 point, options, is_same_class.build, folder, Silent(), lambda p=pause: p
             )
             assert status == ("interrupted" if pause else "capped")
@@ -123,11 +119,11 @@ def test_pathfinder_on_two_canvases_with_validation(tmp_path: Path) -> None:
     summary = pathfinder.run(asked)
     assert {row["canvas"] for row in summary["chosen"]} == {"32x32", "64x64"}
     assert set(summary["marker_distance_baseline"]) == {"32x32", "64x64"}
-    options = _network_study.resolve(asked, pathfinder.PRESETS)
+    options = study.resolve(asked, pathfinder.PRESETS)
     options = dataclasses.replace(options, image_folder=tmp_path / "images")
     for point in points_of(options, (3,), options.canvases):
         task = pathfinder.build(point, options)
-        size = _network_study.read_canvas(point.canvas)
+        size = study.read_canvas(point.canvas)
         parts = [np.asarray(p.pixels) for p in (task.train, task.test, task.validation)]
         assert [part.shape[:3] for part in parts] == [(n, *size) for n in (64, 30, 20)]
         everyone = np.concatenate(parts).reshape(114, -1)
@@ -148,7 +144,7 @@ def test_a_table_names_what_differs(tmp_path: Path) -> None:
         "coefficient_chosen_on": "nothing",
     }  # fmt: skip
     console = Console(width=200, record=True, file=io.StringIO())
-    _network_study.report(summary, config(tmp_path), console)
+    study.report(summary, config(tmp_path), console)
     text = console.export_text()
     assert "canvas" in text
     assert "train size" not in text
@@ -288,16 +284,17 @@ def test_what_was_chosen_on_test_images_is_said(tmp_path: Path) -> None:
         "rows": [row | dict.fromkeys(names, scores)],
         "gaps": [{"distance": 4, "arm": "coefficient 1", "gap": 0.127, "seeds": 5,
                   "standard_error": 0.018, "interval": [0.077, 0.177]}],
-        "coefficient_chosen_on": _network_results.UNCHOSEN,
-        "settings_chosen_on": _network_results.SETTINGS,
+        "coefficient_chosen_on": results.UNCHOSEN,
+        "settings_chosen_on": results.SETTINGS,
     }  # fmt: skip
     console = Console(width=400, record=True, file=io.StringIO())
-    _network_study.report(summary, config(tmp_path), console)
+    study.report(summary, config(tmp_path), console)
     text = console.export_text()
     assert "+12.7 points from coefficient 0 (95 % interval 7.7 to 17.7, 5 seeds)" in text
     assert "chosen by test accuracy of other seeds on these test images" in text
 
 
+@pytest.mark.slow
 def test_a_contact_sheet_without_training(tmp_path: Path) -> None:
     """Samples are drawn before anything is trained, and nothing is if so asked."""
     found = is_same_class.run(config(tmp_path, samples_only=True))
@@ -308,10 +305,10 @@ def test_a_contact_sheet_without_training(tmp_path: Path) -> None:
 
 def test_what_samples_show(tmp_path: Path) -> None:
     """Label 1 before label 0, three of each, grey between 0 and 1."""
-    options = is_same_class._network_study.resolve(config(tmp_path), is_same_class.PRESETS)
+    options = is_same_class.study.resolve(config(tmp_path), is_same_class.PRESETS)
     point = points_of(options, (4,), options.canvases)[0]
     task = is_same_class.build(point, options)
-    pixels, labels = _network_samples._first(task)
+    pixels, labels = contact_sheet._first(task)
     assert labels.tolist() == [1, 1, 1, 0, 0, 0]
     assert pixels.shape == (6, 8, 20)
     assert (pixels.min(), pixels.max()) == (0, 1)
@@ -320,7 +317,7 @@ def test_what_samples_show(tmp_path: Path) -> None:
 
 def test_validation_images_are_in_no_training_pair(tmp_path: Path) -> None:
     """A fifth of the training images is kept for choosing the coefficient."""
-    options = is_same_class._network_study.resolve(
+    options = is_same_class.study.resolve(
         config(tmp_path, validation_size=40), is_same_class.PRESETS
     )
     task = is_same_class.build(points_of(options, (4,), options.canvases)[0], options)
@@ -382,15 +379,16 @@ def test_fewer_epochs_in_an_old_folder_are_refused(tmp_path: Path) -> None:
         is_same_class.run(config(tmp_path))
 
 
+@pytest.mark.slow
 def test_an_end_without_its_state_is_computed_again(tmp_path: Path) -> None:
     """Killed after the last records and before the last checkpoint."""
-    options = is_same_class._network_study.resolve(
+    options = is_same_class.study.resolve(
         config(tmp_path, coefficients=(0.0,), epochs=40), is_same_class.PRESETS
     )
     (point,) = points_of(options, (4,), options.canvases)
     words = point, options, is_same_class.build, tmp_path, Silent()
     for enough in (lambda: True, lambda: False):
-        _network_training.train(*words, enough)
+        training.train(*words, enough)
         if enough():
             shutil.copytree(tmp_path / "checkpoints", tmp_path / "early")
     path = tmp_path / f"{point.name}.nc"
@@ -400,7 +398,7 @@ def test_an_end_without_its_state_is_computed_again(tmp_path: Path) -> None:
     shutil.move(tmp_path / "early", tmp_path / "checkpoints")
     htf.save_results(path, whole[["train_accuracy", "fit_loss", "penalty", "unseen",
                                   "epochs", "perfect", "failed"]])  # fmt: skip
-    _network_training.train(*words, lambda: False)
+    training.train(*words, lambda: False)
     again = htf.load_results(path)
     for name in whole.data_vars:
         np.testing.assert_array_equal(whole[name], again[name])
@@ -424,7 +422,7 @@ def test_a_canvas_is_filled_with_contents() -> None:
     """Curves over distance would otherwise swap empty background for empty background."""
     x = np.zeros((4, 32, 64, 1), np.float32)
     x[:, 12:20, 4:12] = np.arange(1, 5)[:, None, None, None]
-    filled = np.asarray(_network_measures.fill(jnp.asarray(x), locality.Patch(12, 4, 8, 8)))
+    filled = np.asarray(measures.fill(jnp.asarray(x), locality.Patch(12, 4, 8, 8)))
     assert filled.shape == x.shape
     assert filled.all()
     assert len(np.unique(filled[0])) == 4

@@ -79,6 +79,7 @@ def assert_identical(a: Any, b: Any) -> None:
         np.testing.assert_array_equal(x, y)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("coefficient", "batch_norm"), [(0.0, "reference"), (0.7, "reference"), (0.7, "frozen")]
 )
@@ -142,6 +143,7 @@ def test_every_epoch_sees_every_example_once() -> None:
     assert len({tuple(order) for order in orders}) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sgd", "accumulated"])
 def test_resumed_from_disk_equals_unbroken(name: str, tmp_path: Any) -> None:
     """State and records, bit for bit, also between the updates of accumulated batches."""
@@ -165,6 +167,7 @@ def test_resumed_from_disk_equals_unbroken(name: str, tmp_path: Any) -> None:
     assert_identical(htf.join([first, second]), one)
 
 
+@pytest.mark.slow
 def test_stops_after_more_perfect_epochs_than_patience() -> None:
     """The rule counts epochs in a row; then nothing moves, momentum or not."""
     images = examples().images
@@ -202,6 +205,7 @@ def test_a_loss_that_is_not_finite_stops_training() -> None:
         assert bool(jnp.all(jnp.isfinite(x)))
 
 
+@pytest.mark.slow
 def test_other_data_and_coefficients_retrace_nothing() -> None:
     """Nor do other places of the patches; leaving the regularizer out does."""
     traces = []
@@ -221,6 +225,7 @@ def test_other_data_and_coefficients_retrace_nothing() -> None:
     assert counts[0] == counts[1] < counts[2]
 
 
+@pytest.mark.slow
 def test_gradient_norm_has_the_gradient_of_its_definition() -> None:
     """Two-stage against grad of grad, through batch statistics."""
     params, statistics = start()
@@ -297,6 +302,7 @@ def test_second_derivatives_of_a_training_loss(batch_norm: Any) -> None:
     close(jax.jvp(jax.grad(value), (weights,), (along,))[1], bent, 1e-7)
 
 
+@pytest.mark.slow
 def test_evaluation_is_a_mean_over_all_examples() -> None:
     """Whatever the batch size; the change is the mean over its batches."""
     params, statistics = start()
@@ -321,6 +327,7 @@ def test_evaluation_is_a_mean_over_all_examples() -> None:
     np.testing.assert_allclose(found, np.mean(each), rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_k_logits_are_trained_by_softmax() -> None:
     """With two logits the difference is the one logit's problem."""
 
@@ -373,6 +380,7 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path: Any) -> None:
     assert_identical(htf.load_state(tmp_path / "state", like=states[0]), states[0])
 
 
+@pytest.mark.slow
 def test_joined_and_selected_examples() -> None:
     """Numbers fall where they belong; what is not there is refused."""
     a, b = examples(4), examples(6)

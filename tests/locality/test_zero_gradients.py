@@ -47,6 +47,7 @@ def change(form: Any, net: Any, scale: Any) -> jax.Array:
 FORMS = [locality.input_gradient_change, locality.training_gradient_change]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("net", [outside_p, constant])
 def test_what_does_not_see_the_patch_reads_one(form: Any, net: Any) -> None:
@@ -126,6 +127,7 @@ def test_training_records_the_share() -> None:
     np.testing.assert_array_equal(trajectory.observed["penalty"], [np.nan, 1.0, 1.0])
 
 
+@pytest.mark.slow
 def test_measures_of_blind_networks() -> None:
     """`mean_change` and the curve over distances read one, and the curve counts."""
 

@@ -12,6 +12,7 @@ from jax.flatten_util import ravel_pytree
 
 import htfjax as htf
 from tests import helpers
+from tests.marks import slow_unless
 
 TREE, DIMS = htf.perfect(4), (3,) * 4
 INDICES = helpers.random_indices(DIMS, 30)
@@ -104,6 +105,7 @@ def test_its_data_are_traced() -> None:
     assert len(traces) == 1
 
 
+@pytest.mark.slow
 def test_flow_by_the_loss_s_own_gradient() -> None:
     options: dict[str, Any] = {"times": [0.0, 0.5, 1.0], "rtol": 1e-6, "atol": 0.0}
     found = htf.gradient_flow(START, Own(0.5), stop_loss=1e-6, **options)
@@ -156,7 +158,7 @@ def run(loss: Any, optimizer: Any, start: Any = None, **options: Any) -> htf.Tra
         )[1]
 
 
-@pytest.mark.parametrize("name", [*SEARCHES, "polyak"])
+@pytest.mark.parametrize("name", slow_unless([*SEARCHES, "polyak"], ("lbfgs",)))
 def test_line_searches_and_polyak_steps(name: str) -> None:
     """The same for a function, a sum, and with something carried."""
     optimizer = SEARCHES.get(name, optax.polyak_sgd())
@@ -176,6 +178,7 @@ def test_line_searches_and_polyak_steps(name: str) -> None:
     helpers.assert_close(found.losses[:-1], wanted.losses[:-1], rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_a_line_search_sees_the_batch_of_its_step() -> None:
     """With a key: a Python loop of one step does the same."""
     batches, optimizer = htf.minibatch_loss(completion(), 10), SEARCHES["backtracking"]
@@ -215,6 +218,7 @@ def test_a_line_search_that_the_loss_cannot_serve(name: str) -> None:
 # Sums and multiples
 
 
+@pytest.mark.slow
 def test_a_sum_is_the_sum() -> None:
     """Value, gradient and second derivatives, with weights of any kind."""
     population = htf.population_loss(factors(seed=5))
@@ -265,7 +269,7 @@ def test_keys_reach_the_terms_that_have_one() -> None:
         total(start)
 
 
-@pytest.mark.parametrize("std", [0.5, 0.05])
+@pytest.mark.parametrize("std", [pytest.param(0.5, marks=pytest.mark.slow), 0.05])
 def test_the_gradient_of_a_sum_with_a_scaled_term(std: float) -> None:
     """One power of two for both: cosine one with the true gradient, in float32."""
     start, loss = factors(std, np.float32), completion()
@@ -288,6 +292,7 @@ def test_the_gradient_of_a_sum_with_a_scaled_term(std: float) -> None:
     assert 0.5 <= float(jnp.max(jnp.abs(ravel_pytree(gradient)[0]))) < 1
 
 
+@pytest.mark.slow
 def test_scaled_terms_far_below_what_the_dtype_holds() -> None:
     """Order 16 at std 1e-2, in float32: two scaled terms, and one that is zero there."""
     tree, f32 = htf.perfect(16), np.float32
@@ -310,6 +315,7 @@ def test_scaled_terms_far_below_what_the_dtype_holds() -> None:
     assert not any(np.any(g) for g in jax.tree.leaves(nothing.gradient))
 
 
+@pytest.mark.slow
 def test_scaled_minibatches_and_ensembles_of_sums() -> None:
     """The batch of a key; descent by direction; lanes under vmap are single runs."""
     batches, start = htf.minibatch_loss(completion(), 7), factors()
@@ -367,6 +373,7 @@ def test_derivatives_of_a_scaled_loss_are_refused(loss: Any, differentiate: Any)
         differentiate(loss)(factors())
 
 
+@pytest.mark.slow
 def test_a_scaled_loss_has_a_value_everywhere() -> None:
     """Under jit, vmap and beside what is differentiated."""
     start = factors()

@@ -43,6 +43,7 @@ def assert_identical(a: Any, b: Any) -> None:
         np.testing.assert_array_equal(x, y)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
 @pytest.mark.parametrize(
     ("record_every", "lengths"),
@@ -141,6 +142,7 @@ def test_descent_is_the_obvious_loop() -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "optimizer",
     [
@@ -162,6 +164,7 @@ def test_any_optax_optimizer(optimizer: Any) -> None:
     np.testing.assert_allclose(one.losses, two.losses, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_minibatches_resume_exactly() -> None:
     """Step t sees fold_in(key, t) wherever chunks begin; batches differ between steps."""
     start, loss = problem()
@@ -194,6 +197,7 @@ def test_more_steps_than_are_counted() -> None:
         htf.descend(start, loss, optax.sgd(0.1), num_steps=2**32, record_every=2**32)
 
 
+@pytest.mark.slow
 def test_minibatch_is_without_replacement_and_unbiased() -> None:
     """All of them is the whole loss; the mean over keys is, too."""
     start, loss = problem()
@@ -334,6 +338,7 @@ def test_carried_in_chunks_equals_one_scan(lengths: list[int]) -> None:
     assert len(traces) == len(lengths)  # one per program, each with its own length
 
 
+@pytest.mark.slow
 def test_carrying_nothing_changes_nothing() -> None:
     """The same numbers as without it, also through a line search."""
     start, loss = problem()
@@ -379,6 +384,7 @@ def test_carried_must_keep_its_looks() -> None:
             )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_vmap_over_starts_and_over_data() -> None:
     """Lanes equal single runs; a stack of losses is a loss."""
     problems = [problem(seed) for seed in range(3)]
@@ -397,6 +403,7 @@ def test_vmap_over_starts_and_over_data() -> None:
         np.testing.assert_allclose(lanes.times[lane], single.times, rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_derivative_through_a_short_descent() -> None:
     """Forward and reverse mode agree with finite differences."""
     start, loss = problem()

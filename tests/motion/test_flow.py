@@ -64,6 +64,7 @@ def test_small_norms_of_half_precision():
 # Exact solutions
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("solver", "rtol"),
     [("stabilized", 1e-4), ("stabilized", 1e-7), ("explicit", 1e-10), ("implicit", 1e-8)],
@@ -92,6 +93,7 @@ def test_a_bowl_is_followed_within_the_tolerance(solver, rtol, interpolate):
     assert bool(found.report.reached.all())
 
 
+@pytest.mark.slow
 def test_the_stabilized_method_is_of_order_two_and_spares_evaluations():
     """A tenth of the tolerance, a tenth of the error; stiffness costs stages, not steps."""
 
@@ -111,6 +113,7 @@ def test_the_stabilized_method_is_of_order_two_and_spares_evaluations():
     assert cheap < 0.05 * dear
 
 
+@pytest.mark.slow
 def test_clocks_agree():
     """The arc clock ends where the time clock's length says, at the same time."""
     options: dict[str, Any] = {"rtol": 1e-9, "atol": 0.0, "observe": lambda x: x}
@@ -139,6 +142,7 @@ def cube_loss(factors):
     return 0.5 * jnp.sum(jnp.square(htf.end_tensor(factors) - jnp.asarray(CUBE)))
 
 
+@pytest.mark.slow
 def test_rescaled_time_is_time_over_its_unit():
     """Three matrices: the unit is 1 / RMS weight; starts of two scales line up."""
     losses: list[np.ndarray] = []
@@ -168,6 +172,7 @@ def aligned(tree, dims, scale, direction):
     return htf.Factors(tree=tree, weights=tuple(weights))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("clock", ["time", "arc", "rescaled"])
 @pytest.mark.parametrize("nested", [(0, 1, 2), ((0, 1), (2, 3)), (((0, 1), 2), 3)])
 def test_f10_closed_form(nested, clock):
@@ -219,6 +224,7 @@ def learning(widths=6, scale=0.5, seed=2):
     return start, loss
 
 
+@pytest.mark.slow
 def test_growth_law_holds_on_every_interval_of_a_learning_flow():
     """Theorem, F1, F3, F4: sigma(t2) - sigma(t1) is the law's integral to 1e-6."""
     start, loss = learning()
@@ -262,6 +268,7 @@ def test_growth_law_holds_on_every_interval_of_a_learning_flow():
         np.testing.assert_allclose(other, squares[0], rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_drift_measures_the_tolerance():
     start, loss = learning()
     drifts = [
@@ -275,6 +282,7 @@ def test_drift_measures_the_tolerance():
     assert 1e-8 < drifts[1] < 0.3 * drifts[0] < 0.1
 
 
+@pytest.mark.slow
 def test_f8_weight_decay_drives_to_balance():
     """F8: with a gradient lambda w added, norm gaps decay as exp(-2 lambda t)."""
     factors, decay = helpers.random_factors("flat3", (2, 2, 2), (2,)), 0.3
@@ -299,6 +307,7 @@ def test_f8_weight_decay_drives_to_balance():
 # Events, failures, transforms
 
 
+@pytest.mark.slow
 def test_events_end_the_flow_and_repeat_its_last_state():
     times = np.linspace(0.0, 5.0, 51)
     options: dict[str, Any] = {"times": times, "rtol": 1e-5, "atol": 0.0}
@@ -317,6 +326,7 @@ def test_events_end_the_flow_and_repeat_its_last_state():
     assert float(flat.times[-1]) > float(low.times[-1])
 
 
+@pytest.mark.slow
 def test_failures_are_recorded_with_the_last_good_state():
     few = htf.gradient_flow(
         START, bowl, times=[1.0, 2.0], rtol=1e-8, atol=0.0, max_steps=5
@@ -338,6 +348,7 @@ def test_failures_are_recorded_with_the_last_good_state():
     assert float(blown.times[-1]) < 1.1 or not np.all(np.isfinite(end))
 
 
+@pytest.mark.slow
 def test_fixed_nodes_do_not_move():
     factors = dataclasses.replace(
         helpers.random_factors("flat3", (2,) * 3, (2,)), fixed=(1,)
@@ -347,6 +358,7 @@ def test_fixed_nodes_do_not_move():
     assert not np.allclose(final.weights[0], factors.weights[0])
 
 
+@pytest.mark.slow
 def test_any_pytree_any_observation_in_float32():
     params = {"a": jnp.ones((2,), np.float32), "b": (jnp.zeros((), np.float32),)}
 
@@ -371,6 +383,7 @@ def test_any_pytree_any_observation_in_float32():
     np.testing.assert_allclose(found.report.integrals, expected, atol=2e-3)
 
 
+@pytest.mark.slow
 def test_grouped_factors_flow_like_factors():
     start, loss = learning(widths=3)
     options: dict[str, Any] = {"times": [0.5], "rtol": 1e-9, "atol": 0.0, "clock": "arc"}
@@ -381,6 +394,7 @@ def test_grouped_factors_flow_like_factors():
     assert float(found.report.drift[-1]) < 1e-8
 
 
+@pytest.mark.slow
 def test_vmap_over_starts_and_jit_over_data():
     def end(x):
         return htf.gradient_flow(x, bowl, times=[0.5], rtol=1e-6, atol=0.0)[0]
@@ -391,6 +405,7 @@ def test_vmap_over_starts_and_jit_over_data():
     np.testing.assert_allclose(jax.jit(end)(START), end(START), rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_new_data_of_one_shape_compile_nothing():
     start, loss = learning(widths=2)
     runs, seen = [], []
@@ -407,6 +422,7 @@ def test_new_data_of_one_shape_compile_nothing():
     assert seen[0] == seen[1] > 0
 
 
+@pytest.mark.slow
 def test_any_diffrax_solver_serves():
     final, found = htf.gradient_flow(
         START, bowl, times=[1.0], rtol=1e-7, atol=0.0, solver=diffrax.Tsit5()
@@ -462,6 +478,7 @@ def test_float32_resolves_less():
         )
 
 
+@pytest.mark.slow
 def test_the_arc_clock_moves_where_squares_of_the_gradient_underflow() -> None:
     """A bowl of curvature 1e-26 in float32: a length of 0.25 takes 5e24 of time."""
     curvature = jnp.float32(1e-26)

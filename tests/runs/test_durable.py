@@ -375,7 +375,7 @@ def test_chosen_quantities_only(tmp_path: Path) -> None:
     assert "gap" not in data
 
 
-@pytest.mark.parametrize("batching", ["vmap", 2])
+@pytest.mark.parametrize("batching", ["vmap", pytest.param(2, marks=pytest.mark.slow)])
 def test_vectorized_lanes(tmp_path: Path, whole: Path, batching: str | int) -> None:
     """Close to single runs, and resumed bit for bit."""
     toy.finish(tmp_path / "one", batching=batching)
@@ -387,6 +387,7 @@ def test_vectorized_lanes(tmp_path: Path, whole: Path, batching: str | int) -> N
     )
 
 
+@pytest.mark.slow
 def test_random_losses_keep_their_keys(tmp_path: Path) -> None:
     """A lane with a key equals its single run."""
     toy.finish(tmp_path, toy.grid(), build=noisy_lane)

@@ -320,6 +320,7 @@ def test_only_shapes_and_structure_make_programs(axes: Any, count: int) -> None:
     assert sum(len(p.runs) for p in found) == len(grid.runs())
 
 
+@pytest.mark.slow
 def test_a_lane_is_the_run_that_it_says() -> None:
     """Start, target and observations from the same keys by the public functions."""
     lane = htf.runs.make_lane(htf.runs.completion_lane, SMALL, 3)

@@ -17,6 +17,7 @@ import htfjax as htf
 from tests.runs import toy
 from tests.runs.test_durable import assert_same
 
+pytestmark = pytest.mark.slow
 REPOSITORY = Path(__file__).parents[2]
 
 
@@ -85,7 +86,6 @@ def test_killed_twice(tmp_path: Path) -> None:
     kill_and_count(tmp_path, 2, 30, 40)
 
 
-@pytest.mark.slow
 def test_killed_twenty_times(tmp_path: Path) -> None:
     kill_and_count(tmp_path, 20, 400, 60)
 

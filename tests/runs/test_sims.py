@@ -16,7 +16,9 @@ import pytest
 import xarray as xr
 
 import htfjax as htf
-from sims import _ensembles, _models, _rises, phase_diagram, rank_statistics, status
+from sims import phase_diagram, rank_statistics, status
+from sims.common import ensembles, models, rises
+from tests.marks import slow_unless
 
 mpl.use("Agg")
 REPOSITORY = Path(__file__).parents[2]
@@ -58,8 +60,8 @@ def test_rank_statistics_writes_everything(finished: Path) -> None:
 
 
 def test_a_run_of_the_ensemble_is_the_run_by_itself(finished: Path) -> None:
-    setting = _models.Model(model="mf", widths=8, init_scale=30.0)
-    lane = htf.runs.make_lane(_models.model_lane, setting, 2)
+    setting = models.Model(model="mf", widths=8, init_scale=30.0)
+    lane = htf.runs.make_lane(models.model_lane, setting, 2)
     _, trajectory = htf.continue_descent(
         lane.state, lane.loss, lane.optimizer, num_steps=200, record_every=20,
         observe=lane.observe,
@@ -68,6 +70,7 @@ def test_a_run_of_the_ensemble_is_the_run_by_itself(finished: Path) -> None:
     np.testing.assert_array_equal(run.loss, trajectory.losses)
 
 
+@pytest.mark.slow
 def test_status_reads_a_folder(finished: Path, tmp_path: Path) -> None:
     """Finished, at work, dead, not there."""
     found = status.read(finished)
@@ -114,7 +117,7 @@ def test_presets_and_starts(tmp_path: Path) -> None:
     assert rank_statistics.resolve(quick).widths == 16
     given = rank_statistics.Config(out=tmp_path, quick=True, init_std=0.1)
     assert rank_statistics.resolve(given).init_scales == (1.0,)
-    assert float(_models.completion(_models.Model(init_std=0.1)).init_std) == 0.1
+    assert float(models.completion(models.Model(init_std=0.1)).init_std) == 0.1
 
 
 def synthetic(rises: list[float], width: float) -> xr.Dataset:
@@ -138,7 +141,7 @@ def synthetic(rises: list[float], width: float) -> xr.Dataset:
 
 def test_rises_of_known_curves() -> None:
     """Rises 200 and 300 steps apart, width 80 steps from 10 to 90 %."""
-    found = _rises.rises(synthetic([50, 250, 550], 100.0))
+    found = rises.rises(synthetic([50, 250, 550], 100.0))
     np.testing.assert_allclose(found.half_rise[0], [100, 300, 600])
     np.testing.assert_allclose(found.width[0], [80, 80, 80])
     assert int(found.final_rank[0]) == 3
@@ -157,7 +160,7 @@ def test_what_never_rose_is_no_rise() -> None:
     """A dead run: all values stay where they began."""
     data = synthetic([50, 250, 550], 100.0)
     data["singular_value"] = data.singular_value * 0 + 1e-9
-    found = _rises.rises(data)
+    found = rises.rises(data)
     assert int(found.final_rank[0]) == 0
     assert np.isnan(found.index_of_increment[0])
 
@@ -166,7 +169,7 @@ def test_known_targets_are_what_runs_rise_to() -> None:
     """The last rise is cut short: its own last value would pass for the end of it."""
     data = synthetic([50, 250, 950], 100.0)
     finals = np.ones((1, 3))
-    own, known = _rises.rises(data), _rises.rises(data, finals)
+    own, known = rises.rises(data), rises.rises(data, finals)
     assert float(own.half_rise[0, 2]) < 980
     assert np.isnan(known.half_rise[0, 2])
     np.testing.assert_allclose(known.index_of_increment[0], 200 / 80)
@@ -174,14 +177,15 @@ def test_known_targets_are_what_runs_rise_to() -> None:
 
 
 def test_rises_of_few_records_are_counted() -> None:
-    found = _rises.rises(synthetic([50, 250, 550], 30.0))
+    found = rises.rises(synthetic([50, 250, 550], 30.0))
     assert int(found.coarse[0]) == 3
     assert np.isnan(found.index_of_increment[0])
 
 
+@pytest.mark.slow
 def test_targets_of_runs_are_those_of_the_lanes() -> None:
-    setting = _models.Model(model="mf", target_rank=3, widths=2, observed=5)
-    values = _models.target_singular_values(setting, 4, 6)
+    setting = models.Model(model="mf", target_rank=3, widths=2, observed=5)
+    values = models.target_singular_values(setting, 4, 6)
     assert np.count_nonzero(values) == 3
     np.testing.assert_allclose(np.linalg.norm(values), 64.0, rtol=1e-6)
 
@@ -191,15 +195,15 @@ def test_interval_covers_the_median() -> None:
     rng = np.random.default_rng(0)
     missed = 0
     for _ in range(200):
-        found = _rises.interval(rng.normal(3.0, 1.0, 40))
+        found = rises.interval(rng.normal(3.0, 1.0, 40))
         assert found is not None
         missed += not found["low"] <= 3.0 <= found["high"]
     assert 1 <= missed <= 16
-    assert _rises.interval(np.array([np.nan])) is None
+    assert rises.interval(np.array([np.nan])) is None
 
 
 def test_few_runs_bound_no_median() -> None:
-    found = _rises.interval(np.array([1.0, 2.0, 3.0, np.nan]))
+    found = rises.interval(np.array([1.0, 2.0, 3.0, np.nan]))
     assert found == {"median": 2.0, "low": None, "high": None, "runs": 3, "dropped": 1}
 
 
@@ -216,20 +220,20 @@ def test_the_index_does_not_depend_on_how_often_one_records(tmp_path: Path) -> N
     found = []
     for every in (1, 2, 4):
         part = data.isel(step=slice(None, None, every))
-        index = _rises.interval(_rises.rises(part).index_of_increment.values.ravel())
+        index = rises.interval(rises.rises(part).index_of_increment.values.ravel())
         assert index is not None
         assert index["dropped"] == 0
         found.append(index["median"])
     assert max(found) < 1.05 * min(found)
 
 
-@pytest.mark.parametrize("model", _models.MODELS)
-@pytest.mark.parametrize("rank", [1, 3])
+@pytest.mark.parametrize("model", slow_unless(models.MODELS, ("tf",)))
+@pytest.mark.parametrize("rank", slow_unless([1, 3], (1,)))
 def test_degrees_of_freedom_are_the_rank_of_the_jacobian(model: str, rank: int) -> None:
     """Tangent space at random factors of the target's format."""
-    nested = (0, 1) if model == "mf" else _models.TREES[model]
+    nested = (0, 1) if model == "mf" else models.TREES[model]
     factors = htf.gaussian_factors(
-        jax.random.key(0), htf.ModeTree.from_nested(nested), _models.DIMS[model], rank, 1.0,
+        jax.random.key(0), htf.ModeTree.from_nested(nested), models.DIMS[model], rank, 1.0,
         root="trained" if model == "htf" else "ones",
     )  # fmt: skip
     slopes = jax.jacobian(lambda f: htf.end_tensor(f).ravel())(factors)
@@ -238,9 +242,10 @@ def test_degrees_of_freedom_are_the_rank_of_the_jacobian(model: str, rank: int) 
     )
     tolerance = 1e-9 * np.linalg.norm(matrix, 2)
     found = np.linalg.matrix_rank(matrix, tol=tolerance)
-    assert found == _models.degrees_of_freedom(model, rank)
+    assert found == models.degrees_of_freedom(model, rank)
 
 
+@pytest.mark.slow
 def test_phase_diagram(tmp_path: Path) -> None:
     """Cells observe what they say, share a program, and MF finds an easy target."""
     config = phase_diagram.Config(
@@ -254,13 +259,14 @@ def test_phase_diagram(tmp_path: Path) -> None:
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     assert len(manifest["programs"]) == 1
     lane = htf.runs.make_lane(
-        _models.cell_lane, _models.Cell(model="mf", target_rank=2, ratio=6.0), 0
+        models.cell_lane, models.Cell(model="mf", target_rank=2, ratio=6.0), 0
     )
     assert int(lane.observe.seen.sum()) == 1512
     assert rows[1]["relative_error"] < 0.02 < rows[0]["relative_error"]
     assert (tmp_path / "phase_diagram.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_interrupt_saves_and_the_same_command_goes_on(tmp_path: Path) -> None:
     """Ctrl-C ends after the chunk with status 130; SIGKILL later loses nothing either."""
     out = tmp_path / "run"
@@ -291,7 +297,7 @@ def test_headline_says_how_it_stands() -> None:
         wall_seconds=1.0, device_seconds=1.0, compile_seconds=0.0, changed=0, messages=(),
         state="running",
     )  # fmt: skip
-    said = _ensembles.headline(progress)
+    said = ensembles.headline(progress)
     for words in ("4 of 10", "3 active", "1 diverged", "1,234 steps/s", "1 h 1 min left"):
         assert words in said
 

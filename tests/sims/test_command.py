@@ -9,8 +9,8 @@ import pytest
 from rich.console import Console
 
 import htfjax as htf
-from sims._command import INTERRUPTED, _arguments, command
-from sims._errors import FolderError, RunError, SettingError
+from sims.common.command import INTERRUPTED, _arguments, command
+from sims.common.errors import FolderError, RunError, SettingError
 
 
 @dataclasses.dataclass(frozen=True)

@@ -37,8 +37,8 @@ from sims import (
     status,
     verify,
 )
-from sims._errors import SimError
-from sims._settings import Config
+from sims.common.errors import SimError
+from sims.common.settings import Config
 
 mpl.use("Agg")
 pytestmark = pytest.mark.durable

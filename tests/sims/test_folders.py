@@ -30,9 +30,10 @@ from sims import (
     status,
     verify,
 )
-from sims._errors import FolderError, RunError, SettingError
-from sims._folder import open_folder, write_json
-from sims._settings import Config
+from sims.common.errors import FolderError, RunError, SettingError
+from sims.common.folder import open_folder, write_json
+from sims.common.settings import Config
+from tests.marks import slow_unless
 
 mpl.use("Agg")
 REPOSITORY = Path(__file__).parents[2]
@@ -113,7 +114,9 @@ COMMANDS = {
 }
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize(
+    "name", slow_unless(COMMANDS, COMMANDS.keys() - {"incremental_rank"})
+)
 def test_a_folder_in_use_is_refused(tmp_path: Path, name: str) -> None:
     """By process and host, and nothing is computed or written."""
     with htf.runs.exclusive_lock(tmp_path / ".lock", "a test"):
@@ -215,6 +218,7 @@ def test_lost_records_or_states_are_computed_anew_with_a_message(
     assert_same_results(run_folder, finished)
 
 
+@pytest.mark.slow
 def test_records_older_than_their_state_are_computed_anew(
     run_folder: Path, tmp_path: Path, no_figures: None, capsys: pytest.CaptureFixture
 ) -> None:
@@ -229,6 +233,7 @@ def test_records_older_than_their_state_are_computed_anew(
     assert_same_results(run_folder, tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_files_of_another_run_are_refused(
     run_folder: Path, tmp_path: Path, no_figures: None
 ) -> None:
@@ -269,6 +274,7 @@ def test_summary_and_figures_come_back(finished: Path, run_folder: Path) -> None
     assert json.loads((run_folder / "summary.json").read_text())["htf"]["steps"] == 100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["summary.json", "dynamics.png", "htf.nc"])
 def test_folders_of_the_user_are_left_alone(tmp_path: Path, name: str) -> None:
     mine = tmp_path / name / "mine.txt"
@@ -305,6 +311,7 @@ def test_numbers_that_are_not_finite_are_null(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.slow
 def test_a_refused_command_leaves_no_config(tmp_path: Path) -> None:
     """So that the corrected command may use the folder."""
     wrong = [
@@ -416,6 +423,7 @@ incremental_rank.run(small(Path("OUT"), num_steps=200))
 """
 
 
+@pytest.mark.slow
 def test_a_resume_on_another_cpu_set_keeps_every_number(
     tmp_path: Path, no_figures: None
 ) -> None:

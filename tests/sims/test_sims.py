@@ -18,9 +18,12 @@ import pytest
 
 import htfjax as htf
 from sims import __main__ as listing
-from sims import _drive, _figures, incremental_rank, plot
-from sims._errors import FolderError, SettingError
-from sims._settings import Config, resolve
+from sims import incremental_rank, plot
+from sims.common import drive
+from sims.common.errors import FolderError, SettingError
+from sims.common.settings import Config, resolve
+from sims.figures import dynamics
+from tests.marks import slow_unless
 
 mpl.use("Agg")
 REPOSITORY = Path(__file__).parents[2]
@@ -56,6 +59,7 @@ def ordinary_promotion() -> Any:
         yield
 
 
+@pytest.mark.slow
 def test_all_panels_write_everything(tmp_path: Path) -> None:
     """Results, config, summary and figures of a run of three panels."""
     config = Config(out=tmp_path / "run", num_steps=50, record_every=25)
@@ -76,6 +80,7 @@ def test_all_panels_write_everything(tmp_path: Path) -> None:
     assert 0 <= summary["mf"]["eps_phase_share"] < 1.0
 
 
+@pytest.mark.slow
 def test_summary_is_what_the_factors_say(tmp_path: Path, no_figures: None) -> None:
     """Final values of the records, recomputed from the checkpointed factors."""
     config = small(tmp_path, dtype="float64")
@@ -109,6 +114,7 @@ def _state_like(setting: Any) -> htf.DescentState:
     return htf.start_descent(start, htf.group_rmsprop(1e-2))
 
 
+@pytest.mark.slow
 def test_extending_equals_one_run(tmp_path: Path, no_figures: None) -> None:
     """`--num-steps` on a finished folder goes on bit for bit."""
     incremental_rank.run(small(tmp_path / "one", num_steps=600))
@@ -119,6 +125,7 @@ def test_extending_equals_one_run(tmp_path: Path, no_figures: None) -> None:
         np.testing.assert_array_equal(one[name].values, two[name].values, str(name))
 
 
+@pytest.mark.slow
 def test_minibatches_and_surplus_records_resume(tmp_path: Path, no_figures: None) -> None:
     """A kill between saving records and saving the state leaves surplus records."""
     options: dict[str, Any] = {"batch_size": 20, "penalty": "huber", "schedule": "cosine"}
@@ -145,6 +152,7 @@ def test_converged_run_is_not_continued(tmp_path: Path, no_figures: None) -> Non
     assert again["htf"]["steps"] == 200
 
 
+@pytest.mark.slow
 def test_divergence_is_reported(tmp_path: Path) -> None:
     """A run that blows up stops with what it has, and is drawn."""
     config = small(tmp_path, optimizer="sgd", learning_rate=1e3, num_steps=1000)
@@ -154,16 +162,21 @@ def test_divergence_is_reported(tmp_path: Path) -> None:
     assert (tmp_path / "dynamics.png").exists()
 
 
+LONG_OPTIONS: list[dict[str, Any]] = [
+    {"panel": "mf", "task": "matrix_sensing", "mode_dims": (3, 4), "init": "identity"},
+    {"panel": "mf", "tree": "(((0,),), 1)", "init": "balanced", "observed": 9},
+    {"order": 5, "tree": "caterpillar", "target_tree": "flat", "track_nodes": (5, 8)},
+]
+
+
 @pytest.mark.parametrize(
     "changes",
     [
         {"task": "sensing", "dtype": "float64"},
-        {"panel": "mf", "task": "matrix_sensing", "mode_dims": (3, 4), "init": "identity"},
-        {"panel": "mf", "tree": "(((0,),), 1)", "init": "balanced", "observed": 9},
         {"panel": "tf", "order": 4, "symmetric": True, "root": "trained"},
-        {"order": 5, "tree": "caterpillar", "target_tree": "flat", "track_nodes": (5, 8)},
         {"tree": "((0, 2), (1, 3))", "track_modes": ("0,2", "0", "1,2"), "penalty": "l1"},
         {"schedule": "exponential", "optimizer": "sgd", "momentum": 0.5},
+        *slow_unless(LONG_OPTIONS, fast=()),
     ],
     ids=str,
 )
@@ -183,7 +196,7 @@ def test_every_option_runs(
 
 def test_symmetric_target_is_symmetric(tmp_path: Path) -> None:
     """Swapping two modes of a symmetric CP target changes nothing."""
-    from sims._problem import make_target
+    from sims.common.problem import make_target
 
     config = small(tmp_path, panel="tf", order=3, symmetric=True)
     target = make_target(jax.random.key(0), config, resolve(config, "tf"), np.float64)
@@ -210,6 +223,7 @@ def save_arrays(path: Path, arrays: dict[str, Any]) -> None:
     np.savez(path, **arrays)
 
 
+@pytest.mark.slow
 def test_own_observations_replace_the_target(tmp_path: Path, no_figures: None) -> None:
     """Entries with a test split, and rank-one measurements without."""
     file = observed_entries(tmp_path / "entries.npz")
@@ -296,6 +310,7 @@ def test_bad_options(tmp_path: Path, changes: dict[str, Any], words: list[str]) 
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_folder_of_another_run_is_refused(tmp_path: Path, no_figures: None) -> None:
     """The fields that differ are named with both values."""
     incremental_rank.run(small(tmp_path))
@@ -310,7 +325,9 @@ def test_folder_that_cannot_be_written(tmp_path: Path) -> None:
         incremental_rank.run(small(tmp_path / "file" / "run"))
 
 
-@pytest.mark.parametrize("part", ["htf.nc", "config.json"])
+@pytest.mark.parametrize(
+    "part", [pytest.param("htf.nc", marks=pytest.mark.slow), "config.json"]
+)
 def test_truncated_files_are_named(tmp_path: Path, part: str, no_figures: None) -> None:
     """Never read as data, never overwritten."""
     incremental_rank.run(small(tmp_path))
@@ -320,6 +337,7 @@ def test_truncated_files_are_named(tmp_path: Path, part: str, no_figures: None) 
         incremental_rank.run(small(tmp_path, num_steps=200))
 
 
+@pytest.mark.slow
 def test_plot_redraws_without_computing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_figures: None
 ) -> None:
@@ -340,7 +358,7 @@ def test_dynamics_figure_shows_what_was_recorded(tmp_path: Path, no_figures: Non
     """Lines are the largest final components; axes are labelled."""
     incremental_rank.run(small(tmp_path))
     run = htf.load_results(tmp_path)
-    figure = _figures.dynamics([run], _figures.View(top=3, marks=True))
+    figure = dynamics.dynamics([run], dynamics.View(top=3, marks=True))
     ax = figure.axes[0]
     drawn = sorted(line.get_ydata()[-1] for line in ax.lines if len(line.get_ydata()) == 21)
     wanted = np.sort(run.local_component_norm[0, -1, 1].values)[-3:]
@@ -376,6 +394,7 @@ def test_command_line_errors_are_one_line(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_interrupt_saves_and_the_same_command_goes_on(tmp_path: Path) -> None:
     """Ctrl-C ends after the current chunk with status 130; nothing is lost."""
     out = tmp_path / "run"
@@ -418,7 +437,7 @@ def test_plot_says_what_a_folder_of_many_runs_is(tmp_path: Path) -> None:
 
 def test_compile_time_within_compile_time_counts_once() -> None:
     """Events of jax come as they end, inner ones first."""
-    seconds = _drive._Seconds(None)
+    seconds = drive._Seconds(None)
     with seconds.measured():
         time.sleep(0.2)
         for duration in (0.05, 0.1):  # the first lies within the second

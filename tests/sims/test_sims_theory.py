@@ -13,7 +13,7 @@ from sims import (
     mode_tree_shape,
     verify,
 )
-from sims._errors import SettingError
+from sims.common.errors import SettingError
 
 QUICK = (
     "A1",
@@ -33,6 +33,7 @@ QUICK = (
 )
 
 
+@pytest.mark.slow
 def test_laws_pass_on_a_tree_of_the_user():
     rows = verify.run(verify.Config(tree=("((0, 2), 1)",), only=QUICK))
     assert [row["law"] for row in rows] == list(QUICK)

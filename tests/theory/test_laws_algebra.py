@@ -13,8 +13,11 @@ import pytest
 
 import htfjax as htf
 from tests import helpers, reference
+from tests.marks import slow_unless
 
-every_case = pytest.mark.parametrize(("name", "root"), helpers.CASES)
+every_case = pytest.mark.parametrize(
+    ("name", "root"), slow_unless(helpers.CASES, helpers.FAST)
+)
 
 
 def assert_same_tensor(left: htf.Factors, right: htf.Factors) -> None:
@@ -220,6 +223,7 @@ def test_a9_chain_is_a_deep_linear_map():
     helpers.assert_close(htf.end_tensor(factors), w0 @ w2 @ w1.T)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "root"), [("binary4", "trained"), ("chain2", "ones")])
 def test_a10_mean_squared_norm_of_gaussian_factors(name, root):
     """A10: E ||W||^2 = std^(2|T|) prod D prod R; 4 standard errors of 20,000 draws."""
@@ -285,7 +289,7 @@ def test_a11_universality(name):
 SCALE = {htf.gaussian_factors: "std", htf.balanced_factors: "scale"}
 
 
-@every_case
+@pytest.mark.parametrize(("name", "root"), slow_unless(helpers.CASES, helpers.FAST[:4]))
 def test_a12_number_of_parameters(name, root):
     """A12: sum D_n R_parent + sum R_v R_parent + R_root; both initializations agree."""
     nested = helpers.TREES[name]

@@ -14,10 +14,13 @@ import pytest
 
 import htfjax as htf
 from tests import helpers, reference
+from tests.marks import slow_unless
 
 CASES = [(name, "trained") for name in ("order1_deep", "flat3", "chain_between", "mixed5")]
 CASES += [(name, "ones") for name in ("chain2", "flat3", "mixed5")]
-some_cases = pytest.mark.parametrize(("name", "root"), CASES)
+some_cases = pytest.mark.parametrize(
+    ("name", "root"), slow_unless(CASES, [*helpers.FAST, ("flat3", "ones")])
+)
 
 
 def wave_data(dims: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
@@ -208,7 +211,10 @@ F2_CASES = [
 ]
 
 
-@pytest.mark.parametrize(("name", "root", "optimizer", "batch"), F2_CASES)
+@pytest.mark.parametrize(
+    ("name", "root", "optimizer", "batch"),
+    slow_unless(F2_CASES, [case for case in F2_CASES if case[0] == "mixed5"]),
+)
 def test_f2_and_f3_discrete_conservation(name, root, optimizer, batch):
     """F2, F3: a step eta changes norm gaps by exactly eta^2 times the gradient's gaps."""
     changes, squares, steps = descend_and_look(name, root, optimizer, batch, 3)
@@ -244,8 +250,11 @@ def assert_balanced(factors: htf.Factors, scale: float) -> None:
         helpers.assert_close(np.sum(np.asarray(sigma) ** (2 / count)), square)
 
 
-@pytest.mark.parametrize("root", helpers.ROOTS)
-@pytest.mark.parametrize("name", ["order1", "matrix", "flat3", "leaf_at_root", "mixed5"])
+@pytest.mark.parametrize("root", slow_unless(helpers.ROOTS, ("ones",)))
+@pytest.mark.parametrize(
+    "name",
+    slow_unless(["order1", "matrix", "flat3", "leaf_at_root", "mixed5"], ("leaf_at_root",)),
+)
 def test_f4_balanced_factors(name, root):
     """F3, F4: unbalancedness zero, one Frobenius norm, sum_r sigma^(2/L) = norm^2."""
     assert_balanced(start(name, root, balanced=True), SCALE)
@@ -263,6 +272,7 @@ def chain_gaps(factors: htf.Factors) -> list[float]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("root", helpers.ROOTS)
 @pytest.mark.parametrize("name", helpers.CHAINS)
 def test_f4_chains_are_matrix_balanced(name, root):
@@ -277,6 +287,7 @@ def test_f4_chains_are_matrix_balanced(name, root):
     helpers.assert_close(found, max(chain_gaps(loose)))
 
 
+@pytest.mark.slow
 def test_f4_balanced_factors_are_random_and_scale():
     """F12: other keys give other norms; `scale` multiplies, zero included."""
     tree, dims, widths = htf.perfect(4), (2, 3, 4, 2), (3, 2, 4)

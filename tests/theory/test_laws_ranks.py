@@ -12,8 +12,11 @@ import htfjax as htf
 from htfjax.factors.stacks import alike
 from htfjax.instruments import gram
 from tests import helpers, reference
+from tests.marks import slow_unless
 
-every_case = pytest.mark.parametrize(("name", "root"), helpers.CASES)
+every_case = pytest.mark.parametrize(
+    ("name", "root"), slow_unless(helpers.CASES, helpers.FAST)
+)
 
 RANK_TOLERANCE = 1e-9
 
@@ -81,6 +84,7 @@ def len_of(name: str) -> int:
     return htf.ModeTree.from_nested(helpers.TREES[name]).order
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["leaf_at_root", "binary4"])
 def test_d1_both_sides_of_a_cut_have_one_spectrum(name):
     """D1: rank [W; I] = rank [W; I^c], and so all singular values."""
@@ -92,7 +96,7 @@ def test_d1_both_sides_of_a_cut_have_one_spectrum(name):
         helpers.assert_close(one, other)
 
 
-@pytest.mark.parametrize("root", helpers.ROOTS)
+@pytest.mark.parametrize("root", slow_unless(helpers.ROOTS, ("ones",)))
 @pytest.mark.parametrize("name", ["binary4", "caterpillar4"])
 def test_d1_children_of_a_binary_root_share_their_rank(name, root):
     """D1: the hierarchical ranks of the two children of the root coincide."""
@@ -116,7 +120,7 @@ def test_d2_matricization_is_phi_w_psi(name, root):
         helpers.assert_close(found, parts[0] @ matrices[v] @ parts[1].T, size=size)
 
 
-@every_case
+@pytest.mark.parametrize(("name", "root"), slow_unless(helpers.CASES, helpers.FAST[:4]))
 def test_d2_gram_matrices(name, root):
     """D2: Phi^T Phi and E^T E with E = Psi W^T, up to what components share out.
 
@@ -138,8 +142,13 @@ def test_d2_gram_matrices(name, root):
         helpers.assert_close(found, (below.T @ below) * (around.T @ around))
 
 
-@pytest.mark.parametrize("root", helpers.ROOTS)
-@pytest.mark.parametrize("name", ["chain2", "flat3", "chain_between", "mixed5"])
+@pytest.mark.parametrize(
+    ("name", "root"),
+    slow_unless(
+        itertools.product(("chain2", "flat3", "chain_between", "mixed5"), helpers.ROOTS),
+        helpers.FAST,
+    ),
+)
 def test_d3_rank_bounds(name, root):
     """D3: ranks are bounded by matrix ranks, live components and both sizes."""
     factors = helpers.random_factors(name, root=root)
@@ -161,6 +170,7 @@ def test_d3_rank_bounds(name, root):
         assert 1 <= int(found) <= min(sizes)
 
 
+@pytest.mark.slow
 def test_d3_no_more_components_no_more_rank():
     """D3: keeping k components at a node of a wide tree gives exactly rank k there."""
     factors = helpers.random_factors("binary4", (4, 4, 4, 4), (5, 6, 7))
@@ -175,6 +185,7 @@ def test_d3_no_more_components_no_more_rank():
         assert int(ranks[2]) == 4
 
 
+@pytest.mark.slow
 def test_d5_tree_nodes_have_low_rank_other_cuts_do_not():
     """D5: order 4, D = 8, R = 5: rank 5 at {0, 1} and the leaves, 25 at {0, 2}."""
     factors = helpers.random_factors("binary4", (8,) * 4, (5,) * 3)

@@ -11,10 +11,13 @@ import pytest
 
 import htfjax as htf
 from tests import helpers, reference
+from tests.marks import slow_unless
 
 CASES = [("order1_deep", "trained"), ("flat3", "ones"), ("chain_between", "trained")]
 CASES += [("mixed5", "trained"), ("mixed5", "ones"), ("leaf_at_root", "trained")]
-some_cases = pytest.mark.parametrize(("name", "root"), CASES)
+some_cases = pytest.mark.parametrize(
+    ("name", "root"), slow_unless(CASES, [("flat3", "ones"), *CASES[3:5]])
+)
 
 
 def wave_data(shape):
@@ -81,6 +84,7 @@ def test_forces_are_inner_products_with_directions(name, root):
         helpers.assert_close(found[v], expected, size=np.max(np.abs(expected)) + 1)
 
 
+@pytest.mark.slow
 def test_fixed_nodes_keep_their_size_in_directions():
     """Trained vectors only are normalized, so that W = sum sigma_r C_r holds still."""
     free = helpers.random_factors("mixed5")
@@ -95,6 +99,7 @@ def test_fixed_nodes_keep_their_size_in_directions():
         helpers.assert_close(law[v], rates[v], rtol=1e-11)
 
 
+@pytest.mark.slow
 def test_a_zero_vector_has_no_direction():
     """C = 0, forces, laws and all their derivatives are zero or finite, never NaN."""
     factors = with_zero_vector(helpers.random_factors("leaf_at_root"), 3, 1)
@@ -129,7 +134,7 @@ def with_zero_vector(factors, v, r):
 # Growth
 
 
-@some_cases
+@pytest.mark.parametrize(("name", "root"), slow_unless(CASES, [("flat3", "ones")]))
 def test_exact_growth_is_the_rate(name, root):
     """F5: gamma sigma^2 sum ||w||^-2 equals the derivative along the flow."""
     factors = helpers.random_factors(name, root=root)
@@ -138,7 +143,7 @@ def test_exact_growth_is_the_rate(name, root):
         helpers.assert_close(law[v], rate, rtol=1e-11)
 
 
-@some_cases
+@pytest.mark.parametrize(("name", "root"), slow_unless(CASES, [("flat3", "ones")]))
 def test_balanced_growth_is_the_rate_of_balanced_factors(name, root):
     nested = helpers.TREES[name]
     factors = htf.balanced_factors(
@@ -160,6 +165,7 @@ def test_balanced_growth_is_the_rate_of_balanced_factors(name, root):
 BOUND_TREES = ("flat3", "leaf_at_root", "matrix", "chain2")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BOUND_TREES)
 def test_unbalanced_bounds_hold_in_random_cases(name):
     """F6: 2,500 random factors a tree, scales of vectors spread over two decades."""
@@ -317,6 +323,7 @@ def test_drift_measures_what_moved():
         htf.theory.drift(factors, helpers.random_factors("caterpillar4"))
 
 
+@pytest.mark.slow
 @some_cases
 def test_homogeneity_and_normalize(name, root):
     """A2: W(a theta) = a^|T| W(theta), whatever the size."""
@@ -335,6 +342,7 @@ def test_homogeneity_and_normalize(name, root):
     helpers.assert_close(norms(jnp.array([0.0, 2.0])), np.array([0.0, 4.0]))
 
 
+@pytest.mark.slow
 def test_normalize_where_the_tensor_underflows():
     factors = jax.tree.map(lambda w: 1e-80 * w, helpers.random_factors("mixed5"))
     assert not np.any(np.asarray(htf.end_tensor(factors)))
@@ -362,6 +370,7 @@ def htf_size(factors):
     return reference.scale(*helpers.plain(factors))
 
 
+@pytest.mark.slow
 def test_shared_weights_conserve_their_own_quantity():
     """F9: <S_{l-1}[:, r], dphi> = P <S_l[r, :], dphi>, by the chain rule alone."""
     tree = htf.square_patches(4, 2)

@@ -1,4 +1,4 @@
-"""Drives one descent to its end: chunks, stopping, saving, resuming, progress."""
+"""Driver of one descent: chunks, stopping, saving, resuming, progress."""
 
 import contextlib
 import dataclasses
@@ -13,7 +13,8 @@ import rich.progress
 import xarray as xr
 
 import htfjax as htf
-from sims._errors import RunError
+
+from .errors import RunError
 
 SUFFIX = ".nc"
 SECONDS_BETWEEN_LINES = 20.0

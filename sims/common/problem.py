@@ -11,8 +11,9 @@ import numpy as np
 import optax
 
 import htfjax as htf
-from sims._errors import SettingError
-from sims._settings import Config, Setting
+
+from .errors import SettingError
+from .settings import Config, Setting
 
 
 @dataclasses.dataclass(frozen=True)

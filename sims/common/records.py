@@ -1,4 +1,4 @@
-"""What a rank-dynamics run records, as labelled arrays and as a summary."""
+"""Records of a rank-dynamics run, as labelled arrays and as a summary."""
 
 import functools
 import math
@@ -11,9 +11,10 @@ import numpy as np
 import xarray as xr
 
 import htfjax as htf
-from sims._figures import spell
-from sims._problem import Problem
-from sims._settings import Config, Setting
+
+from ..figures.dynamics import spell
+from .problem import Problem
+from .settings import Config, Setting
 
 
 def make_observe(

@@ -1,4 +1,4 @@
-"""Runs a grid with one progress display, Ctrl-C and a word about what to do next."""
+"""Driver of a grid of runs, with one progress display and Ctrl-C."""
 
 import contextlib
 import math
@@ -12,8 +12,9 @@ import rich.console
 import rich.progress
 
 import htfjax as htf
-from sims._drive import SECONDS_BETWEEN_LINES
-from sims._folder import locked_folder, refuse_lost
+
+from .drive import SECONDS_BETWEEN_LINES
+from .folder import locked_folder, refuse_lost
 
 
 def on_all_cores(run: Callable[[Any], Any]) -> Callable[[Any], Any]:

@@ -8,9 +8,9 @@ import numpy as np
 import xarray as xr
 from scipy import stats
 
-from sims._drive import SUFFIX, read_records
-from sims._network_options import AXES, Point
-from sims._network_training import label_of
+from ..common.drive import SUFFIX, read_records
+from .options import AXES, Point
+from .training import label_of
 
 # Test examples are the same for every seed, so new seeds do not undo a choice made on them.
 UNCHOSEN = (

@@ -14,11 +14,12 @@ import xarray as xr
 
 import htfjax as htf
 from htfjax import locality
-from sims import _network_measures
-from sims._drive import SUFFIX, Job, checkpoint_of, drive, read_records
-from sims._errors import SettingError
-from sims._folder import run_label
-from sims._network_options import MAY_DIFFER, Point
+
+from ..common.drive import SUFFIX, Job, checkpoint_of, drive, read_records
+from ..common.errors import SettingError
+from ..common.folder import run_label
+from . import measures
+from .options import MAY_DIFFER, Point
 
 EPOCHS_PER_CHUNK = 10  # of small networks; a large one saves and listens every epoch
 FINISHED = ("converged", "capped", "diverged")
@@ -47,9 +48,7 @@ def is_finished(point: Point, config: Any, folder: Path) -> bool:
     status = found.attrs["status"]
     if "test_accuracy" not in found or status not in FINISHED:
         return False
-    if is_measured(point, config, status) and not _network_measures.exists(
-        folder, point.name
-    ):
+    if is_measured(point, config, status) and not measures.exists(folder, point.name):
         return False
     return status != "capped" or int(found.attrs["epochs_asked"]) >= config.epochs
 
@@ -88,7 +87,7 @@ def train(
     """Trains one network to its end, from its last checkpoint if there is one.
 
     Returns:
-      The status, as in `_drive`.
+      The status, as in `common.drive`.
 
     Raises:
       ValueError: the task cannot be built, or the checkpoint is of another network.
@@ -168,8 +167,8 @@ def _train(
     htf.save_results(folder / f"{point.name}{SUFFIX}", dataset)
     if is_measured(point, config, outcome.status):
         both = {"before": (params, statistics), "after": (weights, course.statistics)}
-        label = _network_measures.label(label_of(point, config))
-        _network_measures.save(folder, point.name, label, network, both, task, for_measures)
+        label = measures.label(label_of(point, config))
+        measures.save(folder, point.name, label, network, both, task, for_measures)
     return outcome.status
 
 

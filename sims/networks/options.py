@@ -1,4 +1,4 @@
-"""What the simulations of trained networks have in common: options, arms, points."""
+"""Options of the studies of trained networks, with their arms and points."""
 
 import dataclasses
 import itertools
@@ -6,8 +6,8 @@ import math
 from pathlib import Path
 from typing import Any, Literal
 
-from sims._errors import SettingError
-from sims._settings import flag
+from ..common.errors import SettingError
+from ..common.settings import flag
 
 NetworkName = Literal["strided", "residual", "tiny", "resnet18", "resnet34", "resnet50"]
 

@@ -1,4 +1,4 @@
-"""The completion problem that the theory's simulations share, and their small parts."""
+"""Completion problem of the theory's simulations, and their small parts."""
 
 import dataclasses
 from typing import Any
@@ -7,8 +7,9 @@ import jax
 import numpy as np
 
 import htfjax as htf
-from sims._errors import SettingError
-from sims._figures import save as save_figure
+
+from ..figures.dynamics import save as save_figure
+from .errors import SettingError
 
 # Distinguishable in grey: dark to light, with a line style each.
 STYLES = ("-", "--", "-.", ":")

@@ -10,8 +10,9 @@ import numpy as np
 import optax
 
 import htfjax as htf
-from sims import _oracle
-from sims._laws import (
+
+from . import oracle
+from .register import (
     Case,
     balanced,
     built,
@@ -33,8 +34,8 @@ def _library_gradient(factors: htf.Factors) -> list[np.ndarray]:
 
 
 def _oracle_gradient(case: Case, weights: list[np.ndarray]) -> list[np.ndarray]:
-    slope = wave_slope(_oracle.end_tensor(case.children, weights))
-    return _oracle.gradients(case.children, weights, slope)
+    slope = wave_slope(oracle.end_tensor(case.children, weights))
+    return oracle.gradients(case.children, weights, slope)
 
 
 @law("E1", "d phi / d W_v = Phi_v^T [grad L; v] Psi_v")
@@ -50,11 +51,11 @@ def component_gradients(case: Case) -> float:
     own = [np.asarray(w) for w in case.factors.weights]
     gamma, worst = forces(case, weights), 0.0
     for v, push in gamma.items():
-        sigma = _oracle.sigma(case.children, weights, v)
+        sigma = oracle.sigma(case.children, weights, v)
         for r in range(len(sigma)):
             pairs = zip(
-                _oracle.vectors(case.children, own, v, r),
-                _oracle.vectors(case.children, grads, v, r),
+                oracle.vectors(case.children, own, v, r),
+                oracle.vectors(case.children, grads, v, r),
                 strict=True,
             )
             found = [w @ g for w, g in pairs]
@@ -65,7 +66,7 @@ def component_gradients(case: Case) -> float:
 
 @law("E3", "<W_v, d phi/d W_v> = <grad L, W> for every node")
 def euler(case: Case) -> float:
-    tensor = _oracle.end_tensor(case.children, case.right())
+    tensor = oracle.end_tensor(case.children, case.right())
     expected = np.sum(wave_slope(tensor) * tensor)
     size = np.sum(np.abs(wave_slope(tensor) * tensor))
     found = [
@@ -81,14 +82,14 @@ def end_tensor_flow(case: Case) -> float:
     velocity = jax.tree.map(jnp.negative, grads)
     found = jax.jvp(htf.end_tensor, (case.factors,), (velocity,))[1]
     weights = case.right()
-    slope = wave_slope(_oracle.end_tensor(case.children, weights))
+    slope = wave_slope(oracle.end_tensor(case.children, weights))
     order = case.tree.order
     expected, descent = np.zeros(slope.shape), 0.0
     for v in range(case.tree.num_nodes):
         rows = list(case.tree.modes[v])
-        left = _oracle.inside(case.children, weights, v)
-        right = _oracle.outside(case.children, weights, v)
-        inner = left.T @ _oracle.unfold(slope, rows) @ right
+        left = oracle.inside(case.children, weights, v)
+        right = oracle.outside(case.children, weights, v)
+        inner = left.T @ oracle.unfold(slope, rows) @ right
         descent -= np.sum(inner**2)
         axes = rows + [n for n in range(order) if n not in rows]
         part = (left @ inner @ right.T).reshape([slope.shape[n] for n in axes])
@@ -105,7 +106,7 @@ def order_at_zero(case: Case) -> float:
     # The limit: the gradient of the linear part <grad L(0), W>.
     weights = case.right()
     slope = wave_slope(np.zeros(htf.mode_dims(case.factors)))
-    limit = _oracle.gradients(case.children, weights, slope)
+    limit = oracle.gradients(case.children, weights, slope)
     found = math.sqrt(sum(np.sum(g**2) for g in left)) / small**power
     return gap(found, math.sqrt(sum(np.sum(g**2) for g in limit)))
 
@@ -119,7 +120,7 @@ def conservation(case: Case) -> float:
     grads = _library_gradient(case.factors)
     own = [np.asarray(w) for w in case.factors.weights]
     for v, push in gamma.items():
-        expected = 2 * _oracle.sigma(case.children, weights, v) * push
+        expected = 2 * oracle.sigma(case.children, weights, v) * push
         size = float(np.max(np.abs(expected)))
         worst = max(worst, gap(moved[v], np.zeros(moved[v].shape), size))
         found = -2 * np.sum(own[v] * grads[v], axis=1)
@@ -195,7 +196,7 @@ def balanced_norms(case: Case) -> float:
     worst = gap([np.sum(w**2) for w in weights], np.full(len(weights), common))
     for v in case.tree.interior:
         length = len(case.children[v]) + 1
-        powers = np.sum(_oracle.sigma(case.children, weights, v) ** (2 / length))
+        powers = np.sum(oracle.sigma(case.children, weights, v) ** (2 / length))
         worst = max(worst, gap(powers, common))
     return worst
 
@@ -206,10 +207,10 @@ def growth(case: Case) -> float:
     for factors, is_balanced in ((case.factors, False), (balanced(case), True)):
         weights, found = case.right(factors), _rates(factors)
         for v, push in forces(case, weights).items():
-            sigma = _oracle.sigma(case.children, weights, v)
+            sigma = oracle.sigma(case.children, weights, v)
             length = len(case.children[v]) + 1
             inverse = [
-                sum(1 / (w @ w) for w in _oracle.vectors(case.children, weights, v, r))
+                sum(1 / (w @ w) for w in oracle.vectors(case.children, weights, v, r))
                 for r in range(len(sigma))
             ]
             expected = push * sigma**2 * np.array(inverse)
@@ -229,11 +230,11 @@ def unbalanced_bounds(case: Case) -> float:
     eps = 0.0
     for v in case.tree.interior:
         for r in range(len(weights[v])):
-            squares = [w @ w for w in _oracle.vectors(case.children, weights, v, r)]
+            squares = [w @ w for w in oracle.vectors(case.children, weights, v, r)]
             eps = max(eps, max(squares) - min(squares))
     found = _rates(case.factors)
     for v, push in forces(case, weights).items():
-        sigma, length = _oracle.sigma(case.children, weights, v), len(case.children[v]) + 1
+        sigma, length = oracle.sigma(case.children, weights, v), len(case.children[v]) + 1
         wide = sigma ** (2 / length) + eps
         ends = np.stack(
             [push * length * sigma**2 / wide, push * length * wide ** (length - 1)]
@@ -257,7 +258,7 @@ def zeros(case: Case) -> float:
         right[v] = right[v] + 0.1
         for c in case.children[v]:
             right[c] = right[c] + 0.1
-    still = _oracle.sigma(case.children, right, v)[0]
+    still = oracle.sigma(case.children, right, v)[0]
     one = list(case.factors.weights)
     one[v] = one[v].at[0].set(0.0)
     leaves = float(jnp.abs(_rates(built(case.factors, one))[v][0]))
@@ -360,6 +361,6 @@ def balanced_start(case: Case) -> float:
     worst = float(gap(norms, np.full(len(norms), 0.36)))
     for v in case.tree.interior:
         for r in range(len(weights[v])):
-            squares = [w @ w for w in _oracle.vectors(case.children, weights, v, r)]
+            squares = [w @ w for w in oracle.vectors(case.children, weights, v, r)]
             worst = max(worst, float(max(squares) - min(squares)) / 0.36)
     return worst

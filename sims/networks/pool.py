@@ -1,4 +1,4 @@
-"""Many training runs: one after another here, or side by side in processes."""
+"""Pool of training runs: one after another here, or side by side in processes."""
 
 import contextlib
 import multiprocessing
@@ -17,11 +17,12 @@ import rich.console
 import rich.progress
 
 import htfjax as htf
-from sims import _network_training
-from sims._drive import SECONDS_BETWEEN_LINES
-from sims._ensembles import spell_seconds
-from sims._errors import RunError, SimError
-from sims._network_options import Point, cost
+
+from ..common.drive import SECONDS_BETWEEN_LINES
+from ..common.ensembles import spell_seconds
+from ..common.errors import RunError, SimError
+from . import training
+from .options import Point, cost
 
 STOP = {getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1")
         if hasattr(signal, name)}  # fmt: skip
@@ -55,7 +56,7 @@ def run_all(points: list[Point], config: Any, build: Callable, folder: Path) -> 
       RunError: a run failed; the others are saved.
     """
     folder.mkdir(exist_ok=True)
-    left = [p for p in points if not _network_training.is_finished(p, config, folder)]
+    left = [p for p in points if not training.is_finished(p, config, folder)]
     board = _Board(points, left, config)
     for point in points:
         if point not in left:
@@ -72,7 +73,7 @@ def run_all(points: list[Point], config: Any, build: Callable, folder: Path) -> 
 def _say_if_it_cannot_go_on(point: Point, config: Any, folder: Path, console: Any) -> None:
     """A finished run needs its checkpoint only when more epochs are asked for."""
     try:
-        _network_training.check_checkpoint(point, config, folder)
+        training.check_checkpoint(point, config, folder)
     except (OSError, ValueError) as error:
         text = (
             f"{point.name}: {error}; the run is finished, and only more epochs need it: "
@@ -88,9 +89,7 @@ def _here(
     for number, point in enumerate(left):
         relay = _Relay(number, board.hear)
         try:
-            status = _network_training.train(
-                point, config, build, folder, relay, interrupted
-            )
+            status = training.train(point, config, build, folder, relay, interrupted)
         except (SimError, ValueError, OSError) as error:
             raise RunError(f"{point.name}: {error}") from error
         board.hear(("status", number, status))
@@ -175,7 +174,7 @@ def _work(
             break
         number, point = job
         try:
-            status = _network_training.train(
+            status = training.train(
                 point, config, build, folder, _Relay(number, said.put), stop.is_set
             )
         except (SimError, ValueError, OSError) as error:

@@ -6,7 +6,8 @@ import numpy as np
 
 import htfjax as htf
 from htfjax import locality
-from sims._laws import Case, gap, law
+
+from .register import Case, gap, law
 
 LEFT = locality.Patch(0, 0, 2, 2)
 RIGHT = locality.Patch(0, 2, 2, 2)

@@ -14,7 +14,8 @@ from typing import Any
 import jax
 
 import htfjax as htf
-from sims._errors import FolderError, SimError
+
+from .errors import FolderError, SimError
 
 CONFIG, LOCK = "config.json", ".lock"
 # What an earlier run wrote, or a user; config.json says whose it is.

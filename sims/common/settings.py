@@ -1,4 +1,4 @@
-"""What a user asks of a rank-dynamics run, and what it means for each panel."""
+"""Options of a rank-dynamics run, and the setting of each panel that follows."""
 
 import ast
 import dataclasses
@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import htfjax as htf
-from sims._errors import SettingError
+
+from .errors import SettingError
 
 Task = Literal["completion", "sensing", "matrix_sensing"]
 PANELS = ("mf", "tf", "htf")

@@ -1,4 +1,4 @@
-"""How local networks are before and after training: curves and spectra."""
+"""Locality measures of networks before and after training: curves and spectra."""
 
 import functools
 from pathlib import Path
@@ -11,7 +11,8 @@ import xarray as xr
 
 import htfjax as htf
 from htfjax import locality
-from sims._drive import SUFFIX
+
+from ..common.drive import SUFFIX
 
 FOLDER = "measures"
 IMAGES = 64

@@ -1,4 +1,4 @@
-"""The frame that both simulations of trained networks hang in."""
+"""Studies of trained networks: runs of all points, results, summary and figures."""
 
 import dataclasses
 from collections.abc import Callable
@@ -10,13 +10,16 @@ from rich.console import Console
 from rich.table import Table
 
 import htfjax as htf
-from sims import _network_figures, _network_measures, _network_results, _network_samples
-from sims._command import INTERRUPTED
-from sims._drive import SUFFIX, read_records
-from sims._errors import FolderError, SettingError
-from sims._figures import save
-from sims._folder import CONFIG, open_folder, read_config, read_entry, write_json
-from sims._network_options import (
+
+from ..common.command import INTERRUPTED
+from ..common.drive import SUFFIX, read_records
+from ..common.errors import FolderError, SettingError
+from ..common.folder import CONFIG, open_folder, read_config, read_entry, write_json
+from ..figures.contact_sheet import sheet
+from ..figures.dynamics import save
+from ..figures.networks import courses, locality_measures
+from . import measures, results
+from .options import (
     AXES,
     MAY_DIFFER,
     arms_of,
@@ -24,8 +27,8 @@ from sims._network_options import (
     points_of,
     with_preset,
 )
-from sims._network_pool import run_all
-from sims._network_training import label_of
+from .pool import run_all
+from .training import label_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,18 +82,18 @@ def _train_all(points: list, config: Any, study: Study, folder: Path) -> dict[st
     runs = folder / "runs"
     done = run_all(points, config, study.build, runs)
     arms = [arm.label for arm in arms_of(config)]
-    data = _network_results.collect(points, runs, study.axis, arms, config)
+    data = results.collect(points, runs, study.axis, arms, config)
     htf.save_results(folder / f"results{SUFFIX}", data)
-    summary = _network_results.summarize(data, study.axis, config)
+    summary = results.summarize(data, study.axis, config)
     summary |= study.extra()
     summary |= {"state": "finished" if done else "interrupted", "preset": config.preset}
     write_json(folder / "summary.json", summary)
     save(study.figure(data, study.axis), folder, study.axis)
-    save(_network_figures.courses(data, study.axis), folder, "training")
+    save(courses(data, study.axis), folder, "training")
     ordered = sorted(points, key=lambda p: arms.index(p.arm.label))
-    measured = measures(ordered, runs, config)
+    measured = read_measures(ordered, runs, config)
     if measured:
-        save(_network_figures.locality_measures(measured, study.axis), folder, "locality")
+        save(locality_measures(measured, study.axis), folder, "locality")
     return summary
 
 
@@ -140,10 +143,10 @@ def _samples(points: list, config: Any, study: Study) -> Any:
         value: study.build(dataclasses.replace(one, value=value), config)
         for value in study.values
     }
-    return _network_samples.sheet(tasks, study.axis, study.words)
+    return sheet(tasks, study.axis, study.words)
 
 
-def measures(points: list, runs: Path, config: Any) -> dict[Any, xr.Dataset]:
+def read_measures(points: list, runs: Path, config: Any) -> dict[Any, xr.Dataset]:
     """What `--measure` left of each run.
 
     Raises:
@@ -151,8 +154,8 @@ def measures(points: list, runs: Path, config: Any) -> dict[Any, xr.Dataset]:
     """
     found = {}
     for point in points:
-        path = runs / _network_measures.FOLDER / f"{point.name}{SUFFIX}"
-        label = _network_measures.label(label_of(point, config))
+        path = runs / measures.FOLDER / f"{point.name}{SUFFIX}"
+        label = measures.label(label_of(point, config))
         dataset = read_records(path, label)
         if dataset is not None:
             found[point] = dataset

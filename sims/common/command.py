@@ -11,7 +11,10 @@ import tyro
 from rich.console import Console
 
 import htfjax as htf
-from sims._errors import SimError
+
+from .errors import SimError
+
+PACKAGE = __name__.removesuffix(".common.command")  # `sims` in a clone
 
 WIDTH = 140  # of tables where the output is no terminal
 INTERRUPTED = 130
@@ -26,7 +29,7 @@ def command(
     """Reads the options, runs, reports.
 
     Args:
-      name: of the module in `sims`.
+      name: of the command's module.
       options: dataclass of the options; its docstring is the help text.
       run: options -> what came out.
       report: (what came out, options, console) -> exit code; None is 0, `INTERRUPTED`
@@ -36,7 +39,7 @@ def command(
       The exit code: 2 after an error, 130 after Ctrl-C, 143 after SIGTERM or SIGUSR1,
       each with a message of one line.
     """
-    asked = tyro.cli(options, prog=f"python -m sims.{name}", args=_arguments())
+    asked = tyro.cli(options, prog=f"python -m {PACKAGE}.{name}", args=_arguments())
     console = Console(markup=False)
     if not console.is_terminal:
         console = Console(width=WIDTH, markup=False)

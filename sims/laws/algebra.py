@@ -9,25 +9,24 @@ import jax.numpy as jnp
 import numpy as np
 
 import htfjax as htf
-from sims import _oracle
-from sims._laws import Case, balanced, built, excess, gap, law, spoil
+
+from . import oracle
+from .register import Case, balanced, built, excess, gap, law, spoil
 
 
 @law("A1", "W[i] = sum over all r of the product of all matrices")
 def closed_form(case: Case) -> float:
-    return gap(
-        htf.end_tensor(case.factors), _oracle.end_tensor(case.children, case.right())
-    )
+    return gap(htf.end_tensor(case.factors), oracle.end_tensor(case.children, case.right()))
 
 
 @law("A2", "W(a theta) = a^|T| W(theta); sigma(a theta) = a^L sigma(theta)")
 def homogeneity(case: Case) -> float:
     scaled, weights = jax.tree.map(lambda w: 1.3 * w, case.factors), case.right()
     power = 1.3 ** htf.theory.degree(case.factors)
-    worst = gap(htf.end_tensor(scaled), power * _oracle.end_tensor(case.children, weights))
+    worst = gap(htf.end_tensor(scaled), power * oracle.end_tensor(case.children, weights))
     for v, found in htf.local_component_norms(scaled).items():
         length = len(case.children[v]) + 1
-        expected = 1.3**length * _oracle.sigma(case.children, weights, v)
+        expected = 1.3**length * oracle.sigma(case.children, weights, v)
         worst = max(worst, gap(found, expected))
     return worst
 
@@ -39,10 +38,10 @@ def rescaling(case: Case) -> float:
         count = len(case.children[v])
         scales = [-2.0, *[1.0] * (count - 1), -0.5]
         changed = htf.theory.rescale_component(case.factors, v, 0, scales)
-        expected = _oracle.end_tensor(case.children, weights)
+        expected = oracle.end_tensor(case.children, weights)
         worst = max(worst, gap(htf.end_tensor(changed), expected))
         norms = htf.local_component_norms(changed)[v]
-        worst = max(worst, gap(norms, _oracle.sigma(case.children, weights, v)))
+        worst = max(worst, gap(norms, oracle.sigma(case.children, weights, v)))
     return worst
 
 
@@ -56,10 +55,10 @@ def permutation(case: Case) -> float:
         for c in case.children[v]:
             weights[c] = weights[c][:, order]
         changed = built(case.factors, weights)
-        expected = _oracle.end_tensor(case.children, right)
+        expected = oracle.end_tensor(case.children, right)
         worst = max(worst, gap(htf.end_tensor(changed), expected))
         norms = htf.local_component_norms(changed)[v]
-        worst = max(worst, gap(norms, _oracle.sigma(case.children, right, v)[order]))
+        worst = max(worst, gap(norms, oracle.sigma(case.children, right, v)[order]))
     return worst
 
 
@@ -68,12 +67,12 @@ def components_add_up(case: Case) -> float:
     worst, weights = 0.0, case.right()
     tensor = htf.end_tensor(case.factors)
     for v in case.tree.interior:
-        sigma = _oracle.sigma(case.children, weights, v)
+        sigma = oracle.sigma(case.children, weights, v)
         parts = [
-            s * _oracle.direction(case.children, weights, v, r) for r, s in enumerate(sigma)
+            s * oracle.direction(case.children, weights, v, r) for r, s in enumerate(sigma)
         ]
         found = htf.theory.direction_tensors(case.factors, v)
-        own = [_oracle.direction(case.children, weights, v, r) for r in range(len(sigma))]
+        own = [oracle.direction(case.children, weights, v, r) for r in range(len(sigma))]
         worst = max(worst, gap(tensor, sum(parts)), gap(found, np.stack(own)))
     return worst
 
@@ -81,7 +80,7 @@ def components_add_up(case: Case) -> float:
 @law("A6", "W_n <- A_n W_n multiplies mode n; orthogonal A_n keep sigma")
 def mode_products(case: Case) -> float:
     weights, right = list(case.factors.weights), case.right()
-    expected = _oracle.end_tensor(case.children, right)
+    expected = oracle.end_tensor(case.children, right)
     for n in range(case.tree.order):
         turn = np.linalg.qr(case.rng.standard_normal((len(right[n]),) * 2))[0]
         weights[n] = turn @ np.asarray(weights[n])
@@ -89,7 +88,7 @@ def mode_products(case: Case) -> float:
     changed = built(case.factors, weights)
     worst = gap(htf.end_tensor(changed), expected)
     for v, norms in htf.local_component_norms(changed).items():
-        worst = max(worst, gap(norms, _oracle.sigma(case.children, right, v)))
+        worst = max(worst, gap(norms, oracle.sigma(case.children, right, v)))
     return worst
 
 
@@ -130,7 +129,7 @@ def edge_contraction(case: Case) -> float | None:
     del kids[node], weights[node]
     tree = tuple(tuple(c - (c > node) for c in row) for row in kids)
     matrices = [np.asarray(w) for w in weights]
-    return gap(left, _oracle.end_tensor(tree, spoil(matrices) if case.broken else matrices))
+    return gap(left, oracle.end_tensor(tree, spoil(matrices) if case.broken else matrices))
 
 
 @law("A9", "a one-child node multiplies its child's matrix")
@@ -156,7 +155,7 @@ def chains(case: Case) -> float:
     deep = htf.Factors(tree=tree, weights=tuple(map(jnp.asarray, weights)))
     product = list(right)
     product[0] = right[0] if case.broken else first @ second
-    expected = _oracle.end_tensor(case.children, product)
+    expected = oracle.end_tensor(case.children, product)
     return max(
         gap(htf.end_tensor(deep), expected),
         gap(htf.end_tensor(htf.collapse_chains(deep)), expected),
@@ -251,12 +250,10 @@ def rank_one(case: Case) -> float:
     thin = balanced(case, 1.0, widths=1)
     worst = 0.0
     for v in range(case.tree.root):
-        tensor = _oracle.end_tensor(case.children, case.right(thin))
+        tensor = oracle.end_tensor(case.children, case.right(thin))
         if case.broken:
             tensor = tensor + case.rng.standard_normal(tensor.shape)
-        s = np.linalg.svd(
-            _oracle.unfold(tensor, list(case.tree.modes[v])), compute_uv=False
-        )
+        s = np.linalg.svd(oracle.unfold(tensor, list(case.tree.modes[v])), compute_uv=False)
         worst = max(worst, float(np.sum(s[1:]) / s[0]))
         worst = max(worst, gap(htf.singular_values(thin, v)[0], s[0]))
     return worst

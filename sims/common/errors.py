@@ -1,4 +1,4 @@
-"""What is told to the user of a command in one line, without a traceback."""
+"""Errors that a command reports in one line, without a traceback."""
 
 
 class SimError(Exception):

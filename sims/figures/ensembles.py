@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from sims._figures import PAPER_MARKS, TITLES
+from .dynamics import PAPER_MARKS, TITLES
 
 STYLES = {"mf": ("-", "o"), "tf": ("--", "s"), "htf": (":", "^")}
 CLOCK_LABELS = {
@@ -21,7 +21,7 @@ CLOCK_LABELS = {
 def rank_statistics(
     data: xr.Dataset, found: xr.Dataset, summary: dict[str, Any]
 ) -> dict[str, Any]:
-    """The figures of `sims.rank_statistics`: name -> figure."""
+    """The figures of `rank_statistics`: name -> figure."""
     rank = int(summary["target_rank"])
     return {
         "bands": bands(data, found, rank, marks=bool(summary["paper"])),

@@ -7,8 +7,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
 
-from sims._network_options import AXES
-from sims._network_results import t_interval
+from ..networks.options import AXES
+from ..networks.results import t_interval
 
 MARKERS = "osD^vPX*<>"
 

@@ -1,4 +1,4 @@
-"""A law, a case to try it on, and the register of all laws."""
+"""Register of all laws, and the case that a law is checked on."""
 
 import dataclasses
 from collections.abc import Callable
@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import htfjax as htf
-from sims import _oracle
+
+from . import oracle
 
 # What is broken by `--break`: this leaf's matrix, on the right-hand side only.
 BROKEN = 0
@@ -140,13 +141,13 @@ def wave_slope(tensor: np.ndarray) -> np.ndarray:
 def forces(case: Case, weights: list[np.ndarray]) -> dict[int, np.ndarray]:
     """gamma_r = <-grad L(W), C_r> by definition."""
     tree = case.children
-    slope = wave_slope(_oracle.end_tensor(tree, weights))
+    slope = wave_slope(oracle.end_tensor(tree, weights))
     return {
         v: np.array(
             [
-                -np.sum(slope * _oracle.direction(tree, weights, v, r))
+                -np.sum(slope * oracle.direction(tree, weights, v, r))
                 for r in range(len(weights[v]))
             ]
         )
-        for v in _oracle.interior(tree)
+        for v in oracle.interior(tree)
     }

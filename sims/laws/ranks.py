@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 import htfjax as htf
-from sims import _oracle
-from sims._laws import Case, excess, gap, law, random_case
+
+from . import oracle
+from .register import Case, excess, gap, law, random_case
 
 RANK = 1e-9  # singular values below this times the largest are zero
 
@@ -27,7 +28,7 @@ def _cuts(case: Case) -> list[tuple[int, ...]]:
 @law("C1", "f(x) = <W, x_0 (x) ... (x) x_{N-1}>; one-hot inputs read entries")
 def function_view(case: Case) -> float:
     dims = htf.mode_dims(case.factors)
-    tensor = _oracle.end_tensor(case.children, case.right())
+    tensor = oracle.end_tensor(case.children, case.right())
     inputs = [case.rng.standard_normal((4, d)) for d in dims]
     expected = []
     for b in range(4):
@@ -43,7 +44,7 @@ def function_view(case: Case) -> float:
 @law("C2", "f on m points a side has rank min(m, rank [W; I])", 0.0)
 def separation_rank(case: Case) -> float:
     dims, points, worst = htf.mode_dims(case.factors), 3, 0.0
-    tensor = _oracle.end_tensor(case.children, case.right())
+    tensor = oracle.end_tensor(case.children, case.right())
     row, column = (x.ravel() for x in np.indices((points, points)))
     sides = [[case.rng.standard_normal((points, d)) + s for d in dims] for s in (0, 1)]
     for rows in _cuts(case)[:6]:
@@ -52,7 +53,7 @@ def separation_rank(case: Case) -> float:
             for n in range(len(dims))
         ]
         grid = np.asarray(htf.sense(case.factors, inputs)).reshape(points, points)
-        rank = _rank(_oracle.unfold(tensor, list(rows)))
+        rank = _rank(oracle.unfold(tensor, list(rows)))
         rank = 0 if case.broken else rank
         worst = max(worst, gap(_rank(grid), min(points, rank)))
     return worst
@@ -60,10 +61,10 @@ def separation_rank(case: Case) -> float:
 
 @law("D1", "[W; I] and [W; rest] have the same singular values", 1e-11)
 def two_sides(case: Case) -> float:
-    tensor, worst = _oracle.end_tensor(case.children, case.right()), 0.0
+    tensor, worst = oracle.end_tensor(case.children, case.right()), 0.0
     for rows in _cuts(case)[:6]:
         rest = [n for n in range(case.tree.order) if n not in rows]
-        s = np.linalg.svd(_oracle.unfold(tensor, rest), compute_uv=False)
+        s = np.linalg.svd(oracle.unfold(tensor, rest), compute_uv=False)
         found = np.asarray(htf.singular_values(case.factors, rows))
         s = np.pad(s, (0, max(0, len(found) - len(s))))[: len(found)]
         worst = max(worst, gap(found, s))
@@ -76,8 +77,8 @@ def matricization(case: Case) -> float:
     tensor = htf.end_tensor(case.factors)
     for v in range(case.tree.num_nodes):
         found = htf.matricize(tensor, case.tree.modes[v])
-        left = _oracle.inside(case.children, weights, v)
-        right = _oracle.outside(case.children, weights, v)
+        left = oracle.inside(case.children, weights, v)
+        right = oracle.outside(case.children, weights, v)
         worst = max(worst, gap(found, left @ weights[v] @ right.T))
     return worst
 
@@ -90,9 +91,9 @@ def node_ranks(case: Case) -> float:
     for v in range(case.tree.root):
         matrix = np.asarray(htf.matricize(tensor, case.tree.modes[v]))
         limits = [_rank(weights[v]), *matrix.shape]
-        for u in (v, _oracle.parent(case.children, v)):
+        for u in (v, oracle.parent(case.children, v)):
             if case.children[u]:
-                limits.append(int(np.sum(_oracle.sigma(case.children, weights, u) > 0)))
+                limits.append(int(np.sum(oracle.sigma(case.children, weights, u) > 0)))
         worst = max(worst, excess(_rank(matrix), min(limits)))
         worst = max(worst, 0.0 if case.broken else gap(int(bounds[v]), min(limits)))
     return worst
@@ -102,8 +103,8 @@ def node_ranks(case: Case) -> float:
 def cuts(case: Case) -> float:
     tensor, worst = np.asarray(htf.end_tensor(case.factors)), 0.0
     for rows in _cuts(case)[:12]:
-        bound = _oracle.min_cut(case.children, case.right(), list(rows))
-        matrix = _oracle.unfold(tensor, list(rows))
+        bound = oracle.min_cut(case.children, case.right(), list(rows))
+        matrix = oracle.unfold(tensor, list(rows))
         if case.broken:  # shapes alone enter the bound: no weights can break it
             matrix, bound = matrix + case.rng.standard_normal(matrix.shape), bound - 1
         worst = max(worst, excess(_rank(matrix), bound))
@@ -132,7 +133,7 @@ def truncation(case: Case) -> float:
     total = 0.0
     for v in case.tree.interior:
         low = htf.theory.truncate(case.factors, {v: 1})
-        sigma = np.sort(_oracle.sigma(case.children, weights, v))[::-1]
+        sigma = np.sort(oracle.sigma(case.children, weights, v))[::-1]
         near = (v, *case.children[v])
         bound = sum(sigma[1:]) * math.prod(n for u, n in enumerate(norms) if u not in near)
         total += bound
@@ -150,9 +151,9 @@ def truncation(case: Case) -> float:
 
 @law("D7", "1 <= effective rank <= rank, equal for equal values, scale invariant")
 def effective_rank(case: Case) -> float:
-    tensor, worst = _oracle.end_tensor(case.children, case.right()), 0.0
+    tensor, worst = oracle.end_tensor(case.children, case.right()), 0.0
     for v in range(case.tree.root):
-        matrix = _oracle.unfold(tensor, list(case.tree.modes[v]))
+        matrix = oracle.unfold(tensor, list(case.tree.modes[v]))
         s = np.linalg.svd(matrix, compute_uv=False)
         s = s[s > RANK * s[0]]
         p = s / s.sum()

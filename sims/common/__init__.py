@@ -1,0 +1,1 @@
+"""Parts shared by the commands: command line, folders, driving, problems, records."""

@@ -1,0 +1,1 @@
+"""Laws of the theory, each checked against a right-hand side by definition."""

@@ -1,0 +1,1 @@
+"""Studies of trained networks: options, training, pool, measures, results."""
