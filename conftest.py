@@ -30,8 +30,8 @@ MOST_MAPS = 56_000
 # Docstrings carry no marks: long examples whose functions tests cover, of whole modules or
 # of one name.
 SLOW_EXAMPLES = (
-    "htfjax.ensemble.lanes",
-    "htfjax.ensemble.run",
+    "htfjax.runs.engine",
+    "htfjax.runs.lanes",
     "htfjax.instruments.local_components.component_contributions",
     "htfjax.instruments.spectra.spectra",
     "htfjax.instruments.spectra.spectrum",

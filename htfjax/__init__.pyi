@@ -101,7 +101,7 @@ from .runs.checkpoints import check_state as check_state
 from .runs.checkpoints import load_state as load_state
 from .runs.checkpoints import save_state as save_state
 from .runs.results import load_results as load_results
-from .runs.results import save_results as save_results
+from .runs.netcdf import save_results as save_results
 
 from . import losses as losses
 from . import theory as theory

@@ -44,8 +44,8 @@ HEAVY = (
 HOMES = {
     "diffrax": ("motion",),
     "flax": ("locality",),
-    "h5netcdf": ("runs.results",),
-    "h5py": ("runs.results",),
+    "h5netcdf": ("runs.netcdf",),
+    "h5py": ("runs.netcdf",),
     "matplotlib": ("instruments.drawing",),
     "orbax": ("runs.checkpoints",),
     "xarray": ("runs",),

@@ -45,12 +45,13 @@ def run_block(
       width: lanes vectorized together.
       journal: of the folder, folded.
     """
-    files = BlockFiles(session, program, number, folder.runs_digest(runs), journal)
+    files = BlockFiles(session, program, number, runs, journal)
     info = journal["blocks"].get((program.name, number))
     lost = files.lost(range(files.count)) if session.journal else {}
-    if agreed(info is not None and not lost and _finished(info, session.until_step)):
+    said = files.said_of_checkpoint() if session.journal else ()
+    whole = not lost and not (said and session.keep_states)
+    if agreed(info is not None and whole and _finished(info, session.until_step)):
         assert info is not None
-        said = files.said_of_checkpoint() if session.journal else ()
         yield Chunk(_stops_of(info), np.array([]), 0, 0.0, said, 0)
         return
     lanes = [make_lane(session.build, setting_of(session.grid, r), r[-1]) for r in runs]

@@ -1,5 +1,7 @@
 """Files of a block: chunks of records that the journal lists, and the checkpoint."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -9,9 +11,9 @@ from htfjax._digests import file_digest
 from htfjax._types import JsonObject
 from htfjax.motion.stopping import Stops
 from htfjax.runs import folder, store
-from htfjax.runs.checkpoint import check_checkpoint, load_checkpoint, save_checkpoint
+from htfjax.runs.checkpoint import load_checkpoint, read_arrays, save_checkpoint
 from htfjax.runs.journal import JOURNAL
-from htfjax.runs.programs import Program
+from htfjax.runs.programs import Program, RunKey
 from htfjax.runs.session import Session
 
 
@@ -36,22 +38,21 @@ class BlockFiles:
     """
 
     def __init__(
-        self, session: Session, program: Program, number: int, runs: str,
+        self, session: Session, program: Program, number: int, runs: list[RunKey],
         journal: JsonObject,
     ) -> None:  # fmt: skip
         name = program.name
         self.session, self.out = session, session.out
-        self.program, self.number, self.runs = program, number, runs
+        self.program, self.number = program, number
+        self.runs = folder.runs_digest(runs)
         self.count = journal["chunks"].get((name, number), 0)
         head = f"{store.RECORDS}/{name}/"
         self.known: dict[str, str] = {
             path: seal for path, seal in journal["files"].items()
             if path.startswith(head) and block_of(path) == number
         }  # fmt: skip
-        self.checkpoint = self.out / "checkpoints" / f"{name}-{number:04d}.npz"
-        self.owner = {
-            "folder": session.identity, "program": name, "block": number, "runs": runs,
-        }  # fmt: skip
+        self.checkpoint = checkpoint_of(self.out, program, number)
+        self.owner = owner_of(session.identity, program, number, runs)
         self.saved, self.changed, self.again = 0, 0, False
         self.arrays: dict[str, zarr.Array] = {}
 
@@ -90,7 +91,7 @@ class BlockFiles:
     def said_of_checkpoint(self) -> tuple[str, ...]:
         """Problems of the checkpoint of a finished block, which nothing needs now."""
         try:
-            check_checkpoint(self.checkpoint, self.owner)
+            read_arrays(self.checkpoint, self.owner)
         except ValueError as error:
             return (
                 f"{error}; its runs are finished, and only more steps need it: restore it "
@@ -147,6 +148,21 @@ class BlockFiles:
             path = store.metadata_of(self.program.name, name)
             if file_digest(self.out / path) != self.session.metadata[path]:
                 raise FileNotFoundError(f"{self.out / path}")
+
+
+def checkpoint_of(out: Path, program: Program, number: int) -> Path:
+    """Where the states of a block are kept."""
+    return out / "checkpoints" / f"{program.name}-{number:04d}.npz"
+
+
+def owner_of(
+    identity: str, program: Program, number: int, runs: Sequence[Sequence[int]]
+) -> JsonObject:
+    """What a checkpoint belongs to."""
+    return {
+        "folder": identity, "program": program.name, "block": number,
+        "runs": folder.runs_digest(runs),
+    }  # fmt: skip
 
 
 def block_of(path: str) -> int:

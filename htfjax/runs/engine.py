@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 from collections.abc import Callable, Generator, Iterator, Sequence
-from pathlib import Path
 
 from jax.sharding import Mesh
 
@@ -39,6 +38,7 @@ def run(
     memory_bytes: int | None = None,
     mesh: Mesh | None = None,
     checkpoint_seconds: float = 60.0,
+    keep_states: bool = False,
     interrupted: Callable[[], bool] | None = None,
 ) -> Generator[Progress, None, None]:
     """Runs every descent of a grid to step `until_step` or until it stops, into a folder.
@@ -66,6 +66,8 @@ def run(
       memory_bytes: what lanes may take; by default half of what is free.
       mesh: from `lane_mesh`; by default all devices of all processes.
       checkpoint_seconds: time between checkpoints: what a kill can cost.
+      keep_states: whether finished runs need their last states, for `load_states`: where
+        one is lost, the runs are computed again.
       interrupted: asked after every chunk; True saves and ends. For several processes.
 
     Yields:
@@ -102,56 +104,51 @@ def run(
     if interrupted is not None:
         _checks.function("interrupted", interrupted)
     _checks.real("checkpoint_seconds", checkpoint_seconds, least=0, infinite=True)
+    keep_states = _checks.flag("keep_states", keep_states)
     sizes = Sizes(
         check_batching(batching),
         _checks.at_least("max_lanes", max_lanes, 1),
         None if memory_bytes is None else _checks.at_least("memory_bytes", memory_bytes, 1),
     )
     lanes = batch.lane_mesh(None if mesh is None else list(mesh.devices.flat))
-    work = _work(
-        grid, path, build, options, sizes, lanes, float(checkpoint_seconds), interrupted
-    )
-    return closed_at_exit(work)
+    asked = Session(
+        out=path, grid=grid, build=build, mesh=lanes, keep_states=keep_states,
+        checkpoint_seconds=float(checkpoint_seconds), until_step=options["until_step"],
+        **{name: options[name] for name in COMPARED},
+    )  # fmt: skip
+    return closed_at_exit(_work(asked, options, sizes, interrupted))
 
 
 def _work(
-    grid: Grid, out: Path, build: Build, options: JsonObject, sizes: Sizes,
-    mesh: Mesh, checkpoint_seconds: float, interrupted: Callable[[], bool] | None,
+    asked: Session, options: JsonObject, sizes: Sizes,
+    interrupted: Callable[[], bool] | None,
 ) -> Generator[Progress, None, None]:  # fmt: skip
     """Block after block, each chunk told of; locked from the first to the last."""
     with contextlib.ExitStack() as stack:
         if process_zero():
-            stack.enter_context(folder.locked(out))
-        clock = stack.enter_context(Clock.running())
-        opened = open_folder(grid, out, build, options, sizes, mesh, process_zero())
-        session = _session(grid, out, build, options, mesh, checkpoint_seconds, opened)
+            stack.enter_context(folder.locked(asked.out))
+        clock = stack.enter_context(Clock.running(asked.out))
+        opened = open_folder(asked, options, sizes, process_zero())
+        session = dataclasses.replace(
+            asked, identity=folder.identity_of(opened.manifest),
+            metadata=opened.manifest["metadata"], journal=opened.journal,
+        )  # fmt: skip
         folded = view.fold(opened.lines)
-        tally = Tally(len(grid.runs()), options["until_step"], clock, opened.messages)
-        for program, number, runs, width in _blocks(grid, opened):
+        count = len(asked.grid.runs())
+        tally = Tally(count, asked.until_step, clock, opened.messages)
+        for program, number, runs, width in _blocks(asked.grid, opened):
             chunks = run_block(session, program, number, runs, width, folded)
             with contextlib.closing(chunks):
                 for chunk in chunks:
                     tally.add((program.name, number), chunk)
-                    yield _told(session, tally.progress("running"))
+                    yield _told(session, tally, "running")
                     if any_process(interrupted is not None and interrupted()):
                         chunks.close()
-                        yield _told(session, tally.progress("interrupted"))
+                        yield _told(session, tally, "interrupted")
                         return
-        last = _told(session, tally.progress("finished"))
+        last = _told(session, tally, "finished")
         wait_for_all("finished")
         yield last
-
-
-def _session(
-    grid: Grid, out: Path, build: Build, options: JsonObject, mesh: Mesh,
-    checkpoint_seconds: float, opened: Opened,
-) -> Session:  # fmt: skip
-    chosen = {name: options[name] for name in ("until_step", *COMPARED)}
-    return Session(
-        out=out, grid=grid, build=build, mesh=mesh, checkpoint_seconds=checkpoint_seconds,
-        identity=folder.identity_of(opened.manifest), metadata=opened.manifest["metadata"],
-        journal=opened.journal, **chosen,
-    )  # fmt: skip
 
 
 def _blocks(grid: Grid, opened: Opened) -> Iterator[tuple[Program, int, list[RunKey], int]]:
@@ -162,12 +159,12 @@ def _blocks(grid: Grid, opened: Opened) -> Iterator[tuple[Program, int, list[Run
                 yield program, number, [tuple(key) for key in runs], entry["width"]
 
 
-def _told(session: Session, progress: Progress) -> Progress:
+def _told(session: Session, tally: Tally, state: str) -> Progress:
     """Progress that stands in `status.json` too."""
-    journal = session.journal
+    journal, progress = session.journal, tally.progress(state)
     if journal is not None:
         with folder.named_errors(session.out):
             journal.check_present()
-            values = dataclasses.asdict(progress)
+            values = dataclasses.asdict(progress) | tally.clock.in_all()
             folder.write_status(session.out, values, journal.lines)
     return progress

@@ -9,19 +9,21 @@ from jax.sharding import Mesh
 from htfjax._types import JsonObject
 from htfjax.runs import folder
 from htfjax.runs.grid import Grid
-from htfjax.runs.lanes import Build
+from htfjax.runs.lanes import Build, Untraced
 from htfjax.runs.memory import free_memory
 from htfjax.runs.options import COMPARED, Sizes
 from htfjax.runs.programs import Program, RunKey, block_size, choose_width
+from htfjax.runs.session import Session
 
 # No run's seed: only tells generators apart.
 PROBE = 0
 
 
 def fresh(
-    grid: Grid, build: Build, options: JsonObject, sizes: Sizes, mesh: Mesh,
-    programs: list[Program],
-) -> JsonObject:  # fmt: skip
+    asked: Session, options: JsonObject, sizes: Sizes, programs: list[Program]
+) -> JsonObject:
+    """The manifest of a folder that is begun."""
+    grid, build, mesh = asked.grid, asked.build, asked.mesh
     records = options["chunk_steps"] // options["record_every"]
     memory = sizes.memory_bytes or free_memory(mesh)
     found = [_entry(program, sizes, mesh, records, memory) for program in programs]
@@ -62,13 +64,15 @@ def _entry(
 
 
 def _coords(programs: list[Program]) -> dict[str, list]:
-    """Labels of axes; where programs disagree, positions stay numbers."""
+    """Labels, each with its axis; where programs disagree, positions stay numbers."""
     coords: dict[str, list] = {}
     for program in programs:
+        dims = dict(program.shapes.dims)
         for name, values in program.shapes.coords:
-            if coords.setdefault(name, list(values)) != list(values):
+            found = [*dims.get(name, (name,)), list(values)]
+            if coords.setdefault(name, found) != found:
                 coords[name] = []
-    return {name: values for name, values in coords.items() if values}
+    return {name: found for name, found in coords.items() if found}
 
 
 def extended(
@@ -96,8 +100,9 @@ def check_same(
     differ += folder.differences(found[bits], _draws(), bits)
     if differ:
         raise ValueError(
-            f"`out={out}` holds another grid: {'; '.join(differ)}. Choose another folder, "
-            "or repeat what was asked first (only `seeds` and `until_step` may grow)."
+            f"`out={out}` holds another grid: {'; '.join(differ)}. Choose another "
+            f"folder, or repeat what was asked first, see {folder.MANIFEST} (only `seeds` "
+            "and `until_step` may grow)."
         )
     here = folder.versions()
     other = [
@@ -110,6 +115,17 @@ def check_same(
             f"`out={out}` has checkpoints made by {', '.join(other)}; numbers would not "
             "go on exactly. Install those versions, or choose another folder."
         )
+
+
+def check_grid(found: JsonObject, grid: Grid, out: Path) -> None:
+    """Checks that a folder is of this grid, whatever its seeds.
+
+    Raises:
+      ValueError: with the fields that differ.
+    """
+    differ = folder.differences(found["grid"], grid.to_json())
+    if differ:
+        raise ValueError(f"`out={out}` holds another grid: {'; '.join(differ)}.")
 
 
 def check_watch(programs: list[Program], watch: str) -> None:
@@ -142,6 +158,8 @@ def _shapes(program: Program) -> JsonObject:
 
 def _name(build: Build) -> str:
     """Name of a builder, without its module: that of a script has several names."""
+    if isinstance(build, Untraced):
+        build = build.build
     return getattr(build, "__qualname__", type(build).__qualname__)
 
 

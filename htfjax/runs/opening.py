@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jax.sharding import Mesh
 
 from htfjax._digests import file_digest, text_digest
 from htfjax._types import JsonObject
@@ -12,10 +11,9 @@ from htfjax.runs import folder, store, view
 from htfjax.runs import manifest as manifests
 from htfjax.runs.grid import Grid
 from htfjax.runs.journal import JOURNAL, Journal, read_journal
-from htfjax.runs.lanes import Build
 from htfjax.runs.options import Sizes
 from htfjax.runs.programs import Program, programs_of
-from htfjax.runs.session import any_process
+from htfjax.runs.session import Session, any_process
 
 
 class Opened(NamedTuple):
@@ -28,10 +26,7 @@ class Opened(NamedTuple):
     messages: list[str]  # of damage
 
 
-def open_folder(
-    grid: Grid, out: Path, build: Build, options: JsonObject, sizes: Sizes,
-    mesh: Mesh, primary: bool,
-) -> Opened:  # fmt: skip
+def open_folder(asked: Session, options: JsonObject, sizes: Sizes, primary: bool) -> Opened:
     """The folder as it is asked for, fresh or extended, and what it lists.
 
     Process 0 makes it; if it cannot, the others do not wait for it.
@@ -39,24 +34,23 @@ def open_folder(
     opened, error = None, None
     if primary:
         try:
-            opened = _prepare(grid, out, build, options, sizes, mesh)
+            opened = _prepare(asked, options, sizes)
         except Exception as problem:
             error = problem
     if any_process(error is not None):
-        raise error or RuntimeError(f"`out={out}`: process 0 ended with an error")
+        raise error or RuntimeError(f"`out={asked.out}`: process 0 ended with an error")
     if opened is not None:
         return opened
-    manifest = folder.read_manifest(out)
+    manifest = folder.read_manifest(asked.out)
     assert manifest is not None
-    programs = programs_of(grid, build, options["record"])
-    lines = read_journal(out / JOURNAL, folder.identity_of(manifest)).lines
+    programs = programs_of(asked.grid, asked.build, options["record"])
+    lines = read_journal(asked.out / JOURNAL, folder.identity_of(manifest)).lines
     return Opened(manifest, programs, lines, None, [])
 
 
-def _prepare(
-    grid: Grid, out: Path, build: Build, options: JsonObject, sizes: Sizes, mesh: Mesh
-) -> Opened:
+def _prepare(asked: Session, options: JsonObject, sizes: Sizes) -> Opened:
     """Manifest, journal and metadata of the folder, made, extended or mended."""
+    grid, out, build = asked.grid, asked.out, asked.build
     found = folder.read_manifest(out)
     if found is None:
         _check_unused(out)
@@ -65,7 +59,7 @@ def _prepare(
     programs = programs_of(grid, build, options["record"])
     manifests.check_watch(programs, options["watch"])
     if found is None:
-        manifest = manifests.fresh(grid, build, options, sizes, mesh, programs)
+        manifest = manifests.fresh(asked, options, sizes, programs)
     else:
         manifests.check_programs(found, programs, out)
         manifest = manifests.extended(found, grid, options, programs)

@@ -19,7 +19,8 @@ class Session:
     """Settings that all blocks share.
 
     Attributes:
-      identity: of the folder.
+      keep_states: whether finished runs need their checkpoints.
+      identity: of the folder, once it is open.
       metadata: files of the store beside its chunks -> digests.
       journal: None where another process writes.
     """
@@ -35,9 +36,10 @@ class Session:
     tolerance: float | None
     patience: int
     checkpoint_seconds: float
-    identity: str
-    metadata: dict[str, str]
-    journal: Journal | None
+    keep_states: bool
+    identity: str = ""
+    metadata: dict[str, str] = dataclasses.field(default_factory=dict)
+    journal: Journal | None = None
 
     @property
     def chunk_records(self) -> int:

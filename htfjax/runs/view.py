@@ -12,14 +12,17 @@ from xarray.core import indexing
 
 from htfjax._digests import file_digest
 from htfjax._types import JsonObject
+from htfjax.runs.final import with_final
 from htfjax.runs.folder import (
     MANIFEST,
     identity_of,
     lines_written,
     read_manifest,
+    read_status,
     runs_digest,
 )
 from htfjax.runs.journal import JOURNAL, read_journal
+from htfjax.runs.labels import attributes
 from htfjax.runs.status import RUN, run_status
 from htfjax.runs.store import RECORDS, chunk_file, metadata_of
 
@@ -66,18 +69,28 @@ def open_records(folder: Path, group: str | None = None) -> xr.Dataset:
         if known:
             lazy = _Records(folder, manifest, folded, name, arrays, places.where)
             dims = (*places.dims, "step", *known[0].metadata.dimension_names[2:])
-            variables[name] = xr.Variable(dims, indexing.LazilyIndexedArray(lazy))
+            values = indexing.LazilyIndexedArray(lazy)
+            variables[name] = xr.Variable(dims, values, attributes(name))
+    known_dims = {dim for variable in variables.values() for dim in variable.dims}
     coords = _coords(manifest, places, folded)
-    for name, values in manifest.get("coords", {}).items():
-        if any(name in v.dims for v in variables.values()):
-            coords[name] = (name, list(values))
-    attributes = {
+    for name, (dim, values) in manifest["coords"].items():
+        if dim in known_dims:
+            coords[name] = xr.Variable(dim, list(values), attributes(name))
+    dataset = xr.Dataset(variables, coords, _attributes(folder, manifest))
+    reached = int(dataset.steps.max()) // manifest["record_every"]
+    return with_final(folder, dataset.isel(step=slice(0, reached + 1)))
+
+
+def _attributes(folder: Path, manifest: JsonObject) -> dict[str, Any]:
+    return {
         "htfjax_format": manifest["format"],
+        "identity": identity_of(manifest),
         "batching": manifest["batching"],
         "lanes_limited_by_memory": int(manifest["lanes_limited_by_memory"]),
         "setting": str(manifest["grid"]["setting"]),
+        "wall_seconds": read_status(folder, "wall_seconds_in_all"),
+        "compile_seconds": read_status(folder, "compile_seconds_in_all"),
     }
-    return xr.Dataset(variables, coords, attributes)
 
 
 class _Places:
@@ -132,8 +145,9 @@ def _coords(manifest: JsonObject, places: _Places, folded: JsonObject) -> dict[s
     axes = manifest["grid"]["axes"]
     coords: dict[str, Any] = {name: _labels(name, v) for name, v in axes.items()}
     steps = np.arange(manifest["until_step"] // every + 1) * every
-    coords |= {"seed": list(manifest["seeds"]), "step": steps}
-    return coords | {k: (dims, v) for k, v in ({"status": status} | info).items()}
+    coords |= {"seed": ("seed", list(manifest["seeds"])), "step": ("step", steps)}
+    coords |= {k: (dims, v) for k, v in ({"status": status} | info).items()}
+    return {k: xr.Variable(d, v, attributes(k)) for k, (d, v) in coords.items()}
 
 
 def _read_folded(folder: Path, manifest: JsonObject) -> JsonObject:
