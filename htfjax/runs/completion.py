@@ -19,13 +19,17 @@ from htfjax.instruments.ranks import matricize
 from htfjax.losses.loss import completion_loss
 from htfjax.losses.penalty import PENALTIES, Penalty
 from htfjax.losses.sampling import random_indices
-from htfjax.motion.descent import start_descent
+from htfjax.motion.descent import DescentState, start_descent
 from htfjax.motion.group_rms import group_rmsprop
 from htfjax.runs.lanes import Lane
 from htfjax.trees.mode_tree import ModeTree
 
 # A record contracts the dense end tensor; 2**20 numbers take some milliseconds.
 LARGEST_TENSOR = 2**20
+DIMS = (
+    ("singular_value", ("modes", "index")),
+    ("local_component_norm", ("node", "component")),
+)
 DType = Literal["float32", "float64"]
 
 
@@ -149,14 +153,9 @@ def completion_lane(setting: Completion, key: Key[Array, ""]) -> Lane:
     loss = completion_loss(
         tree, dims, indices, values, penalty=setting.penalty, threshold=setting.threshold
     )
-    state = start_descent(start, OPTIMIZER)
-    hyper = {
-        name: jnp.asarray(getattr(setting, name), dtype)
-        for name in ("learning_rate", "decay", "eps")
-    }
     nodes = tuple(dict.fromkeys((tree.interior[0], tree.root)))
     return Lane(
-        state=state._replace(opt_state=state.opt_state._replace(hyperparams=hyper)),
+        state=_started(start, setting),
         loss=loss,
         observe=CompletionRecords(
             target=target,
@@ -167,15 +166,22 @@ def completion_lane(setting: Completion, key: Key[Array, ""]) -> Lane:
         ),
         key=None,
         optimizer=OPTIMIZER,
-        dims=(
-            ("singular_value", ("modes", "index")),
-            ("local_component_norm", ("node", "component")),
-        ),
+        dims=DIMS,
         coords=(
             ("modes", tuple(_spell(modes) for modes in setting.track_modes)),
             ("node", tuple(_spell(tree.modes[k]) for k in nodes)),
         ),
     )
+
+
+def _started(start: Factors, setting: Completion) -> DescentState:
+    """A start whose optimizer has the numbers of the setting in its state."""
+    state = start_descent(start, OPTIMIZER)
+    hyper = {
+        name: jnp.asarray(getattr(setting, name), setting.dtype)
+        for name in ("learning_rate", "decay", "eps")
+    }
+    return state._replace(opt_state=state.opt_state._replace(hyperparams=hyper))
 
 
 @jax.tree_util.register_dataclass

@@ -35,7 +35,8 @@ class Lane:
       key: for random losses, as in `continue_descent`.
       optimizer: the transformation, the same object for all lanes of one kind.
       dims: names of the axes of observed arrays, pairs such as ("norm", ("component",)).
-      coords: labels along such axes, pairs such as ("modes", ("0,1", "0,2")).
+      coords: labels along such axes, texts or numbers, pairs such as
+        ("modes", ("0,1", "0,2")); of a name that `dims` lists, along that axis.
 
     Example: see `make_lane`.
     """
@@ -78,8 +79,38 @@ def make_lane(build: Build, setting: Setting, seed: int) -> Lane:
     """
     check_build(build)
     setting, seed = check_setting("setting", setting), check_seed("seed", seed)
+    key = jax.random.key(seed)
+    if isinstance(build, Untraced):
+        return build(setting, key)
     static, numbers = _split(setting)
-    return _builder(build, static)(numbers, jax.random.key(seed))
+    return _builder(build, static)(numbers, key)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Untraced:
+    """A builder that is called as it is, once per run."""
+
+    build: Build
+
+    def __call__(self, setting: Setting, key: jax.Array) -> Lane:
+        return _checked(self.build(setting, key))
+
+
+def untraced(build: Build) -> Build:
+    """A builder for `run` that jax does not trace: it may read files and use NumPy.
+
+    Raises:
+      TypeError: it cannot be called with a setting and a key.
+
+    Example:
+      >>> import htfjax as htf
+      >>> build = htf.runs.untraced(htf.runs.completion_lane)
+      >>> setting = htf.runs.Completion(mode_dims=3, widths=4, observed=30)
+      >>> int(htf.runs.make_lane(build, setting, 0).state.step)
+      0
+    """
+    check_build(build)
+    return Untraced(build)
 
 
 def check_build(build: Build) -> None:
@@ -99,8 +130,11 @@ def check_build(build: Build) -> None:
         return
 
 
-def lane_shapes(build: Build, setting: Setting) -> Lane:
+def lane_shapes(build: Build, setting: Setting, seed: int) -> Lane:
     """The lane of a setting with shapes in place of arrays."""
+    if isinstance(build, Untraced):
+        lane = make_lane(build, setting, seed)
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), lane)
     static, numbers = _split(setting)
     key = jax.eval_shape(jax.random.key, 0)
     return jax.eval_shape(_builder(build, static), numbers, key)
@@ -127,26 +161,26 @@ def _checked(lane: object) -> Lane:
     if lane.key is not None:
         _checks.key("build.key", lane.key)
     _checks.optimizer("build.optimizer", lane.optimizer)
-    _check_pairs("build.dims", lane.dims)
-    _check_pairs("build.coords", lane.coords)
+    _check_pairs("build.dims", lane.dims, str)
+    _check_pairs("build.coords", lane.coords, str | int | float)
     return lane
 
 
-def _check_pairs(name: str, pairs: object) -> None:
+def _check_pairs(name: str, pairs: object, kind: Any) -> None:
     """Names, each with some words."""
-    if not isinstance(pairs, tuple) or not all(map(_is_pair, pairs)):
+    if not isinstance(pairs, tuple) or not all(_is_pair(pair, kind) for pair in pairs):
         raise TypeError(
             f"`{name}` must be pairs of a name and a tuple of texts such as "
             f"(('norm', ('component',)),), got {_checks.spell(pairs)}."
         )
 
 
-def _is_pair(pair: object) -> bool:
+def _is_pair(pair: object, kind: Any) -> bool:
     if not isinstance(pair, tuple) or len(pair) != 2:
         return False
     name, words = pair
-    texts = isinstance(words, tuple) and all(isinstance(word, str) for word in words)
-    return isinstance(name, str) and texts
+    right = isinstance(words, tuple) and all(isinstance(word, kind) for word in words)
+    return isinstance(name, str) and right
 
 
 @functools.lru_cache(maxsize=512)

@@ -49,7 +49,7 @@ def programs_of(grid: Grid, build: Build, record: Sequence[str] | None) -> list[
             if name not in grid.array_axes
         )  # fmt: skip
         if fixed not in shapes:
-            shapes[fixed] = lane_shapes(build, setting)
+            shapes[fixed] = lane_shapes(build, setting, run.seed)
         lane = shapes[fixed]
         avals = [(x.shape, x.dtype) for x in jax.tree.leaves(lane)]
         kind = (jax.tree.structure(lane), avals)

@@ -157,7 +157,7 @@ MISTAKES = [
         "`widths=(3, 3, 3, 3, 3, 3)` 6 interior node (3)",
     ),
     ("plan_batch", lambda: plan(batch=-1), ValueError, "`batch=-1` at least 0"),
-    ("plan_tree", lambda: plan(tree=(0, 1)), TypeError, "`tree` ModeTree"),
+    ("plan_tree", lambda: plan(tree=4), TypeError, "`tree` ModeTree"),
     ("plan_distinct", lambda: plan(distinct=(1, 2)), ValueError, "`distinct` 2 counts 7"),
     ("plan_masked", lambda: plan(masked=1), TypeError, "`masked` True or False"),
     ("plan_rates", lambda: plan(rates=1e9), TypeError, "`rates` Rates platform_rates"),

@@ -46,10 +46,16 @@ MISTAKES = [
         "`key` (2,) vmap",
     ),
     (
-        "start_nested",
-        lambda: start(key(), ((0, 1), (2, 3)), 3, 2, 1.0),
-        TypeError,
-        "`tree` ModeTree ((0, 1), (2, 3)) from_nested",
+        "start_tree",
+        lambda: start(key(), ((0, 1), (2, 2)), 3, 2, 1.0),
+        ValueError,
+        "`tree=((0, 1), (2, 2))` [2]",
+    ),
+    (
+        "start_text",
+        lambda: start(key(), "(0, 1), (2", 3, 2, 1.0),
+        ValueError,
+        "`tree='(0, 1), (2'` ((0, 1), (2, 3))",
     ),
     (
         "dim_zero",

@@ -88,6 +88,12 @@ TREE_CALLS = {
         },
         read_tree,
     ),
+    "as_tree": Call(
+        htf.as_tree,
+        lambda: {"tree": TREE, "name": "tree"},
+        {"tree": TREES, "name": ANY},
+        read_tree,
+    ),
     "caterpillar": of_values(htf.caterpillar, order=(4, whole(1))),
     "flat": of_values(htf.flat, order=(3, whole(1))),
     "interleaved": of_values(htf.interleaved, order=(5, whole(1))),

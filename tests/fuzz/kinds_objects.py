@@ -143,10 +143,15 @@ TREES = Kind(
     (
         *STRANGE,
         WORD,
-        Wrong("nested", lambda t: t.nested),
-        Wrong("spelled", lambda t: str(t.nested)),
+        Wrong("hole", always((0, ()))),
+        Wrong("part", lambda t: str(t.nested)[:-1]),
         Wrong("factors", lambda t: factors()),
         Wrong("one", always(3)),
+    ),
+    (
+        Form("nested", lambda t: t.nested),
+        Form("lists", lambda t: list(t.nested)),
+        Form("spelled", lambda t: str(t.nested)),
     ),
 )
 KEY = Kind(

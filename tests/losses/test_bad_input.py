@@ -31,7 +31,7 @@ MISTAKES = [
     # Losses
     (
         "loss_tree",
-        lambda: completion(tree=((0, 1), (2, 3))),
+        lambda: completion(tree=4),
         TypeError,
         "`tree` ModeTree from_nested",
     ),

@@ -13,7 +13,8 @@ import pandas as pd
 import pytest
 
 import htfjax as htf
-from htfjax.runs import batch, programs, stopping
+from htfjax.motion import stopping
+from htfjax.runs import batch, programs
 from htfjax.runs.view import _outer
 from tests.runs import toy
 
