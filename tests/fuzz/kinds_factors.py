@@ -11,10 +11,13 @@ import htfjax as htf
 from tests.fuzz.calls import Call, Form, Kind, always
 from tests.fuzz.kinds import STRANGE, WORD, choice, number, positive_wholes, whole, wrongs
 from tests.fuzz.kinds_objects import (
+    ANY,
     FACTORS,
     GROUPED,
     PLAIN,
     START,
+    TREE,
+    TREES,
     deep,
     factors,
     of_factors,
