@@ -79,7 +79,7 @@ def pays(x: jax.Array, kernel: jax.Array, padding: int) -> bool:
     )
 
 
-def convolve_minimally(
+def convolve_by_winograd(
     x: jax.Array, kernel: jax.Array, *, padding: int, precision: Precision
 ) -> jax.Array:
     """Convolution of (B, H, W, C) with (O, 3, 3, C), of stride one and padding below 3."""
@@ -261,7 +261,7 @@ def _transposed(matrix: Matrix) -> Matrix:
 
 
 _convolve = bilinear(
-    "convolution_by_minimal_filtering",
+    "convolution_by_winograd",
     _products,
     _shape,
     (_to_image, _to_kernel),
