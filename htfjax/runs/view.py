@@ -82,12 +82,13 @@ def open_records(folder: Path, group: str | None = None) -> xr.Dataset:
 
 
 def _attributes(folder: Path, manifest: JsonObject) -> dict[str, Any]:
-    return {
+    """What is true of all runs: their setting, and how they were run."""
+    fields = manifest["grid"].items()
+    return {name: v for name, v in fields if isinstance(v, str | int | float)} | {
         "htfjax_format": manifest["format"],
         "identity": identity_of(manifest),
         "batching": manifest["batching"],
         "lanes_limited_by_memory": int(manifest["lanes_limited_by_memory"]),
-        "setting": str(manifest["grid"]["setting"]),
         "wall_seconds": read_status(folder, "wall_seconds_in_all"),
         "compile_seconds": read_status(folder, "compile_seconds_in_all"),
     }

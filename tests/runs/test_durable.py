@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray as xr
@@ -408,3 +409,23 @@ def noisy_lane(setting: toy.Toy, key: jax.Array) -> Any:
     lane = toy.toy_lane(setting, key)
     loss = jax.tree_util.Partial(noisy_distance, *lane.loss.args)
     return dataclasses.replace(lane, loss=loss, key=jax.random.fold_in(key, 7))
+
+
+def wild_lane(setting: toy.Toy, key: jax.Array) -> Any:
+    """A lane whose steps are too long from the first on."""
+    lane = toy.toy_lane(setting, key)
+    return dataclasses.replace(lane, loss=jax.tree_util.Partial(too_steep))
+
+
+def too_steep(x: jax.Array) -> jax.Array:
+    """Infinite wherever a lane starts."""
+    return jnp.sum(jnp.exp(jnp.square(x + 1e3)))
+
+
+def test_chunks_of_runs_that_have_all_diverged(tmp_path: Path) -> None:
+    """Nothing but NaN is recorded, and is read as such."""
+    progress = toy.finish(tmp_path, toy.grid(1), build=wild_lane)
+    assert progress.failed == progress.runs
+    data = htf.load_results(tmp_path).load()
+    assert set(data.status.values.ravel()) == {"diverged"}
+    assert not np.isfinite(data.loss).any()
