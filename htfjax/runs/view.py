@@ -123,6 +123,8 @@ def _coords(manifest: JsonObject, places: _Places, folded: JsonObject) -> dict[s
     """Labels of the axes, and how every run stands."""
     every, dims = manifest["record_every"], places.dims
     status = np.full(places.sizes, RUN[0], f"<U{max(map(len, RUN))}")
+    for place in manifest["failed"]:
+        status[tuple(place)] = "failed"
     info = {
         "steps": np.zeros(places.sizes, np.int32),
         "stop_step": np.full(places.sizes, -1, np.int32),
