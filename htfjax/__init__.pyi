@@ -5,6 +5,7 @@ The table from which `htfjax/__init__.py` takes its imports, at first use, and `
 """
 
 from .trees.mode_tree import ModeTree as ModeTree
+from .trees.mode_tree import as_tree as as_tree
 from .trees.builders import caterpillar as caterpillar
 from .trees.builders import flat as flat
 from .trees.builders import interleaved as interleaved

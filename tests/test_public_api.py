@@ -66,6 +66,7 @@ LATER: set[str] = set()
 # Beyond the contract.
 EXTRAS = {
     "Carrying",
+    "as_tree",
     "check_state",
     "FlowReport",
     "GroupedFactors",

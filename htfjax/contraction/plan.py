@@ -17,7 +17,7 @@ from htfjax import _checks
 from htfjax._platforms import PLATFORMS, Platform, check_platform, default_platform
 from htfjax._types import Dims
 from htfjax.contraction.rates import ADVICE, SHIPPED, Rates
-from htfjax.trees.mode_tree import ModeTree
+from htfjax.trees.mode_tree import ModeTree, TreeLike, as_tree
 
 NodeRoute = Literal["table", "dedup", "rows"]
 RootRoute = Literal["gather", "dense", "masked"]
@@ -134,7 +134,7 @@ class Plan:
 
 
 def contraction_plan(
-    tree: ModeTree,
+    tree: TreeLike,
     mode_dims: Dims,
     widths: Dims,
     batch: int,
@@ -180,7 +180,7 @@ def contraction_plan(
       >>> plan.routes[4], plan.root
       ('table', 'dense')
     """
-    _checks.tree(tree)
+    tree = as_tree(tree)
     dims = _checks.mode_dims(tree.order, mode_dims)
     sizes = _checks.node_widths(tree, widths)
     batch = _checks.at_least("batch", batch, 0)

@@ -21,7 +21,7 @@ from htfjax import _checks
 from htfjax._types import Array, ArrayLike, Dims, DTypeLike, Key
 from htfjax.factors.factors import Factors
 from htfjax.factors.gaussian import Root, weight_shapes
-from htfjax.trees.mode_tree import ModeTree
+from htfjax.trees.mode_tree import ModeTree, TreeLike, as_tree
 
 SINKHORN_ROUNDS = 2000
 Shapes = Sequence[Any]  # of `weight_shapes`; None only for a root of ones
@@ -29,7 +29,7 @@ Shapes = Sequence[Any]  # of `weight_shapes`; None only for a root of ones
 
 def balanced_factors(
     key: Key[Array, ""],
-    tree: ModeTree,
+    tree: TreeLike,
     mode_dims: Dims,
     widths: Dims,
     scale: ArrayLike,
@@ -63,6 +63,7 @@ def balanced_factors(
       True
     """
     _checks.key("key", key)
+    tree = as_tree(tree)
     shapes = weight_shapes(tree, mode_dims, widths, root)
     dtype = _checks.float_dtype("dtype", dtype)
     scale = _checks.scalar("scale", scale, dtype, least=0)

@@ -8,14 +8,14 @@ import jax.numpy as jnp
 from htfjax import _checks
 from htfjax._types import Array, ArrayLike, Dims, DTypeLike, Key
 from htfjax.factors.factors import Factors
-from htfjax.trees.mode_tree import ModeTree
+from htfjax.trees.mode_tree import ModeTree, TreeLike, as_tree
 
 Root = Literal["trained", "ones"]
 
 
 def gaussian_factors(
     key: Key[Array, ""],
-    tree: ModeTree,
+    tree: TreeLike,
     mode_dims: Dims,
     widths: Dims,
     std: ArrayLike,
@@ -30,7 +30,7 @@ def gaussian_factors(
 
     Args:
       key: typed random key.
-      tree: mode tree.
+      tree: mode tree, nested modes or their text.
       mode_dims: D_n for every mode, or one int for all.
       widths: number of local components: one int, one per interior node (ascending id)
         or one per height (lowest first).
@@ -54,6 +54,7 @@ def gaussian_factors(
       ((5, 3), (3, 1))
     """
     _checks.key("key", key)
+    tree = as_tree(tree)
     shapes = weight_shapes(tree, mode_dims, widths, root)
     dtype = _checks.float_dtype("dtype", dtype)
     std = _checks.scalar("std", std, dtype, least=0)
@@ -69,7 +70,7 @@ def gaussian_factors(
 
 
 def identity_factors(
-    tree: ModeTree,
+    tree: TreeLike,
     mode_dims: Dims,
     widths: Dims,
     scale: ArrayLike,
@@ -93,6 +94,7 @@ def identity_factors(
       >>> bool(abs(htf.end_tensor(deep)[0, 0] - 1e-3) < 1e-9)
       True
     """
+    tree = as_tree(tree)
     shapes = weight_shapes(tree, mode_dims, widths, root)
     dtype = _checks.float_dtype("dtype", dtype)
     scale = _checks.scalar("scale", scale, dtype, least=0)
@@ -111,7 +113,6 @@ def weight_shapes(
     tree: ModeTree, mode_dims: Dims, widths: Dims, root: Root
 ) -> list[tuple[int, int] | None]:
     """Shape (R_k, R_parent(k)) of every weight matrix, None for a root of ones."""
-    _checks.tree(tree)
     _checks.one_of("root", root, get_args(Root))
     rows = [*_checks.mode_dims(tree.order, mode_dims), *_checks.node_widths(tree, widths)]
     shapes: list[tuple[int, int] | None] = [

@@ -8,10 +8,10 @@ from matplotlib.axes import Axes
 from htfjax import _checks
 from htfjax.factors.factors import AnyFactors
 from htfjax.factors.layout import layout_of
-from htfjax.trees.mode_tree import ModeTree
+from htfjax.trees.mode_tree import ModeTree, TreeLike, as_tree
 
 
-def draw_tree(drawn: ModeTree | AnyFactors, *, ax: Axes | None = None) -> Axes:
+def draw_tree(drawn: TreeLike | AnyFactors, *, ax: Axes | None = None) -> Axes:
     """Draws a tree on matplotlib axes.
 
     Leaves stand at the bottom, labelled with their mode; interior nodes carry their id.
@@ -34,13 +34,15 @@ def draw_tree(drawn: ModeTree | AnyFactors, *, ax: Axes | None = None) -> Axes:
       >>> len(htf.draw_tree(htf.perfect(4)).texts)
       7
     """
-    advice = "factors on a tree will do too"
-    _checks.instance("drawn", drawn, (ModeTree, *get_args(AnyFactors)), advice)
+    trees = (ModeTree, tuple, list, str)
+    advice = "a tree, nested modes or their text will do, and factors on a tree"
+    _checks.instance("drawn", drawn, (*trees, *get_args(AnyFactors)), advice)
     if ax is not None:
         _checks.instance("ax", ax, Axes, "`matplotlib.pyplot.subplots` makes some")
-    held = not isinstance(drawn, ModeTree)
-    tree, fixed = (drawn.tree, drawn.fixed) if held else (drawn, ())
-    labels = _edge_labels(drawn) if held else {}
+    if isinstance(drawn, ModeTree | tuple | list | str):
+        tree, fixed, labels = as_tree(drawn, name="drawn"), (), {}
+    else:
+        tree, fixed, labels = drawn.tree, drawn.fixed, _edge_labels(drawn)
     if ax is None:
         size = (max(4.0, 0.9 * tree.order), 1.0 + 1.1 * tree.height[tree.root])
         _, ax = plt.subplots(figsize=size, layout="constrained")

@@ -25,7 +25,7 @@ from htfjax.factors.stacks import Stacks, opened
 from htfjax.losses.measurements import Dense, Entries, Measurement, Planning, RankOne
 from htfjax.losses.penalty import Penalty, check_data, mean_penalty, pointwise, working
 from htfjax.losses.sums import Summable
-from htfjax.trees.mode_tree import ModeTree
+from htfjax.trees.mode_tree import TreeLike
 
 
 @jax.tree_util.register_dataclass
@@ -162,7 +162,7 @@ def observation_loss(
 
 
 def completion_loss(
-    tree: ModeTree,
+    tree: TreeLike,
     mode_dims: Dims,
     indices: Numbers,
     targets: Numbers,
@@ -180,7 +180,7 @@ def completion_loss(
     Repeated indices are allowed: each repetition counts, as in a mean over samples.
 
     Args:
-      tree: mode tree of the factors the loss is for.
+      tree: mode tree of the factors the loss is for, nested modes or their text.
       mode_dims: D_n for every mode, or one int for all.
       indices: (B, N) integers.
       targets: (B,) floats; half precision is read as float32.
@@ -214,7 +214,8 @@ def completion_loss(
     """
     entries = Entries.at(tree, mode_dims, indices, plan=plan, platform=platform)
     targets, threshold = check_data(targets, entries.indices.shape[0], penalty, threshold)
-    dense = dense_targets(tree, entries.mode_dims, entries.indices, targets, penalty)
+    tree, dims = entries.tree, entries.mode_dims
+    dense = dense_targets(tree, dims, entries.indices, targets, penalty)
     return ObservationLoss(entries, targets, threshold, dense, penalty)
 
 

@@ -24,7 +24,7 @@ from htfjax.contraction.rates import ADVICE
 from htfjax.contraction.sensing import check_vectors, sensed
 from htfjax.factors.layout import Layout
 from htfjax.factors.stacks import Stacks
-from htfjax.trees.mode_tree import ModeTree
+from htfjax.trees.mode_tree import ModeTree, TreeLike, as_tree
 
 Planning = Literal["auto", "exact"]  # how a plan for entries is found
 
@@ -78,7 +78,7 @@ class Entries:
     @classmethod
     def at(
         cls,
-        tree: ModeTree,
+        tree: TreeLike,
         mode_dims: Dims,
         indices: Numbers,
         *,
@@ -89,7 +89,7 @@ class Entries:
 
         Args, raises: as `completion_loss`.
         """
-        _checks.tree(tree)
+        tree = as_tree(tree)
         dims = _checks.mode_dims(tree.order, mode_dims)
         named = None if platform is None else check_platform(platform, ADVICE)
         checked = check_indices(indices, dims)

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 from htfjax import _checks
 from htfjax._types import Array, Float, Numbers
 from htfjax.factors.factors import Factors
-from htfjax.trees.mode_tree import ModeTree
+from htfjax.trees.mode_tree import ModeTree, TreeLike, as_tree
 
 
-def to_factors(tree: ModeTree, matrices: Sequence[Numbers | None]) -> Factors:
+def to_factors(tree: TreeLike, matrices: Sequence[Numbers | None]) -> Factors:
     """Factors all of whose nodes of height l carry matrices[l].
 
     Sharing is a constraint W_u = W_v within a level, so a shared matrix moves with the
@@ -39,13 +39,14 @@ def to_factors(tree: ModeTree, matrices: Sequence[Numbers | None]) -> Factors:
       >>> htf.end_tensor(htf.theory.to_factors(htf.perfect(4), shared)).shape
       (3, 3, 3, 3)
     """
+    tree = as_tree(tree)
     levels = _levels(tree, matrices)
     weights = tuple(levels[tree.height[k]] for k in range(tree.num_nodes))
     return Factors(tree=tree, weights=weights)
 
 
 def shared_conserved_quantities(
-    tree: ModeTree, matrices: Sequence[Numbers | None]
+    tree: TreeLike, matrices: Sequence[Numbers | None]
 ) -> dict[int, Float[Array, "R_l"]]:
     """||S_{l-1}[:, r]||^2 - P ||S_l[r, :]||^2, constant along the flow of shared weights.
 
@@ -69,6 +70,7 @@ def shared_conserved_quantities(
       >>> htf.theory.shared_conserved_quantities(htf.perfect(4), shared)[2].tolist()
       [0.0, 0.0, 0.0, 0.0]
     """
+    tree = as_tree(tree)
     levels = _levels(tree, matrices)
     differences = {}
     for l in range(1, len(levels)):
@@ -88,7 +90,6 @@ def shared_conserved_quantities(
 
 def _levels(tree: ModeTree, matrices: object) -> list[Any]:
     """One checked matrix per height, the root's None if it is fixed to ones."""
-    _checks.tree(tree)
     uneven = [
         k for k in tree.interior if len({tree.height[c] for c in tree.children[k]}) > 1
     ]

@@ -4,13 +4,14 @@ Nothing here touches an array: a mode tree is a static, hashable value, so it ma
 static argument of a jitted function and a static field of a pytree.
 """
 
+import ast
 import collections
 import dataclasses
 import functools
 import operator
 import sys
 from collections.abc import Sequence
-from typing import Any, TypeGuard
+from typing import Any, TypeAlias, TypeGuard
 
 from htfjax._integers import at_least, spell
 
@@ -171,6 +172,60 @@ class ModeTree:
             below = indent + ("    " if last else beside)
             stack.extend((c, below) for c in reversed(self.children[k]))
         return "\n".join(lines)
+
+
+# What stands for a tree: itself, nested modes such as ((0, 1), (2, 3)), or their text.
+TreeLike: TypeAlias = ModeTree | tuple | list | str
+
+
+def as_tree(tree: TreeLike, *, name: str = "tree") -> ModeTree:
+    """The mode tree that is meant by a tree, by nested modes or by their text.
+
+    Args:
+      tree: a `ModeTree`, nested tuples of modes, or text such as "((0, 1), (2, 3))".
+      name: of the argument, for errors.
+
+    Raises:
+      TypeError: none of them. ValueError: text of another kind, and modes as in
+        `ModeTree.from_nested`.
+
+    Example:
+      >>> as_tree("((0, 2), (1, 3))") == as_tree(((0, 2), (1, 3)))
+      True
+    """
+    if isinstance(tree, ModeTree):
+        return tree
+    if not (isinstance(tree, str) or _holds_nodes(tree)):
+        raise TypeError(
+            f"`{name}` must be a ModeTree, nested modes such as ((0, 1), (2, 3)) or their "
+            f"text, got {spell(tree)}; `ModeTree.from_nested` makes a tree."
+        )
+    try:
+        nested = ast.literal_eval(tree) if isinstance(tree, str) else tree
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
+        raise ValueError(
+            f"`{name}={spell(tree)}` is not the text of nested modes such as "
+            "'((0, 1), (2, 3))'."
+        ) from error
+    try:
+        return ModeTree.from_nested(nested)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"`{name}={spell(tree)}`: {error}") from error
+
+
+def without_chains(tree: ModeTree) -> ModeTree:
+    """The tree with every one-child node left out; a leaf under the root stays.
+
+    Example:
+      >>> without_chains(ModeTree.from_nested(((((0, 1),), (2,)),))).nested
+      ((0, 1), 2)
+    """
+    nested: list[Any] = list(range(tree.order))
+    for k in tree.interior:
+        kids = tuple(nested[c] for c in tree.children[k])
+        bare_leaf = k == tree.root and isinstance(kids[0], int)
+        nested.append(kids[0] if len(kids) == 1 and not bare_leaf else kids)
+    return ModeTree.from_nested(nested[tree.root])
 
 
 def _strokes() -> tuple[str, str, str]:

@@ -16,7 +16,7 @@ import pandas as pd
 
 import htfjax as htf
 from htfjax import runs
-from tests.fuzz import kinds, kinds_files
+from tests.fuzz import kinds, kinds_factors, kinds_files, kinds_objects
 from tests.fuzz.calls import Call, Form, Kind, Wrong, always
 from tests.fuzz.kinds import wrongs
 
@@ -231,7 +231,7 @@ DATA = {
     "top": 2,
     "dtype": "float32",
 }
-SIZES = kinds.DIM_LIST
+SIZES = kinds_objects.DIM_LIST
 DECAY = kinds.number(0).but(wrong=wrongs(("one", always(1.0))))
 MODE_SETS = Kind(
     "mode sets",
@@ -254,22 +254,22 @@ MODE_SETS = Kind(
     (Form("lists", lambda v: [list(m) for m in v]),),
 )
 COMPLETION = {
-    "tree": kinds.TREE_CALLS["ModeTree.from_nested"].kinds["nested"],
+    "tree": kinds_factors.TREE_CALLS["ModeTree.from_nested"].kinds["nested"],
     "mode_dims": SIZES,
     "widths": SIZES,
-    "root": kinds.ROOT,
+    "root": kinds_objects.ROOT,
     "init_std": kinds.number(0),
     "target_rank": kinds.whole(1),
     "target_norm": kinds.number(0, strict=True),
     "observed": kinds.whole(1).but(wrong=wrongs(("high", always(13)))),
-    "penalty": kinds.PENALTY,
+    "penalty": kinds_objects.PENALTY,
     "threshold": kinds.number(0, strict=True),
     "learning_rate": kinds.number(0),
     "decay": DECAY,
     "eps": kinds.number(0),
     "track_modes": MODE_SETS,
     "top": kinds.whole(1),
-    "dtype": dataclasses.replace(kinds.DTYPE, right=()).but(
+    "dtype": dataclasses.replace(kinds_objects.DTYPE, right=()).but(
         wrong=wrongs(("half", always("float16")))
     ),
 }
@@ -319,10 +319,10 @@ RECORD = Kind(
 NAMES = Kind("names", (kinds.WORD, *wrongs(("one", always(1)), ("flat", always(("a",))))))
 LANE = {
     "state": Kind("state", (kinds.NONE, kinds.OBJECT, kinds.WORD, Wrong("x", always(1)))),
-    "loss": kinds.FUNCTION.but(without="object"),
-    "observe": kinds.FUNCTION.or_none().but(without="object"),
+    "loss": kinds_objects.FUNCTION.but(without="object"),
+    "observe": kinds_objects.FUNCTION.or_none().but(without="object"),
     "key": Kind("key", (kinds.OBJECT, kinds.WORD, Wrong("zero", always(0)))),
-    "optimizer": kinds.OPTIMIZER.but(without="dict pair object"),
+    "optimizer": kinds_objects.OPTIMIZER.but(without="dict pair object"),
     "dims": NAMES,
     "coords": NAMES,
 }
@@ -363,7 +363,7 @@ CALLS: dict[str, Call] = {
                     )
                 ),
             ),
-            "seed": kinds.ANY,
+            "seed": kinds_objects.ANY,
         },
     ),
     "runs.Grid.setting": Call(
@@ -386,7 +386,7 @@ CALLS: dict[str, Call] = {
         runs.completion_lane,
         lambda: {
             "setting": runs.Completion(**DATA),
-            "key": kinds.key(),
+            "key": kinds_objects.key(),
         },
         {
             "setting": Kind(
@@ -394,7 +394,7 @@ CALLS: dict[str, Call] = {
                 (*kinds.STRANGE, kinds.WORD, *wrongs(("toy", lambda _: Toy()),
                                                      ("class", type))),
             ),
-            "key": kinds.KEY,
+            "key": kinds_objects.KEY,
         },
         lambda lane: lane.state.params,
     ),
@@ -464,7 +464,7 @@ CALLS: dict[str, Call] = {
             "mesh": Kind("mesh", (kinds.OBJECT, kinds.WORD, *wrongs(
                 ("one", always(1)), ("devices", lambda _: jax.devices())))),
             "checkpoint_seconds": kinds.number(0).but(without="infinite"),
-            "interrupted": kinds.FUNCTION.or_none(),
+            "interrupted": kinds_objects.FUNCTION.or_none(),
         },
         slow=True,
     ),

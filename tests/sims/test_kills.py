@@ -16,9 +16,11 @@ import pytest
 import xarray as xr
 
 import htfjax as htf
+from tests.sims.small import REPOSITORY
 
 pytestmark = pytest.mark.durable
-REPOSITORY = Path(__file__).parents[2]
+
+
 COMMANDS = {
     "incremental_rank": "--panel htf --mode-dims 3 --widths 4 --init-std 0.3 --observed 60 "
     "--target-ranks 2 --tolerance 0 --num-steps 10000 --record-every 10",

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import matplotlib as mpl
 import numpy as np
 import pytest
 
@@ -26,39 +25,9 @@ from sims.common.problem import make_problem
 from sims.common.settings import Config, resolve
 from sims.figures import dynamics
 from tests.marks import slow_unless
+from tests.sims.small import REPOSITORY, small
 
-mpl.use("Agg")
-REPOSITORY = Path(__file__).parents[2]
-
-SMALL: dict[str, Any] = {
-    "panel": "htf",
-    "mode_dims": (3,),
-    "widths": (4,),
-    "init_std": 0.3,
-    "observed": 60,
-    "target_ranks": (2,),
-    "num_steps": 100,
-    "record_every": 5,
-    "tolerance": 1e-12,
-}
-
-
-def small(out: Path, **changes: Any) -> Config:
-    """A run of the hierarchical panel that takes a second."""
-    return Config(out=out, **{**SMALL, **changes})
-
-
-@pytest.fixture
-def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Drawing takes longer than a small run."""
-    monkeypatch.setattr(incremental_rank, "draw", lambda folder, view: None)
-
-
-@pytest.fixture(autouse=True)
-def ordinary_promotion() -> Any:
-    """Simulations run as users run them; optax schedules mix ints and floats."""
-    with jax.numpy_dtype_promotion("standard"):
-        yield
+pytestmark = pytest.mark.usefixtures("ordinary_promotion")
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import pickle
 
+import jax
 import numpy as np
 import pytest
 
@@ -352,3 +353,38 @@ def test_text_of_a_wide_tree():
 def test_repr_rebuilds_the_tree():
     tree = htf.interleaved(5)
     assert eval(repr(tree), {"ModeTree": htf.ModeTree}) == tree
+
+
+@pytest.mark.parametrize(
+    "meant", [((0, 2), (1, 3)), [[0, 2], [1, 3]], "((0, 2), (1, 3))", "[(0,2),(1,3)]"]
+)
+def test_a_tree_may_be_nested_modes_or_their_text(meant):
+    """Wherever a tree is meant; all give what the tree itself gives."""
+    tree = htf.ModeTree.from_nested(((0, 2), (1, 3)))
+    assert htf.as_tree(meant) == htf.as_tree(tree) == tree
+    key, data = jax.random.key(0), (np.zeros((1, 4), int), [1.0])
+    assert htf.gaussian_factors(key, meant, 2, 3, 0.1).tree == tree
+    assert htf.balanced_factors(key, meant, 2, 3, 0.1).tree == tree
+    assert htf.identity_factors(meant, 2, 3, 0.1).tree == tree
+    assert htf.contraction_plan(meant, 2, 3, 5).tree == tree
+    factors = htf.gaussian_factors(key, tree, 2, 3, 0.1)
+    assert htf.completion_loss(meant, 2, *data)(factors) == (
+        htf.completion_loss(tree, 2, *data)(factors)
+    )
+    assert htf.losses.Entries.at(meant, 2, data[0]).tree == tree
+
+
+@pytest.mark.parametrize(
+    ("meant", "kind", "words"),
+    [
+        ("nonsense", ValueError, r"`tree='nonsense'` is not the text of nested modes"),
+        ("((0, 1), (2", ValueError, r"`tree='\(\(0, 1\), \(2'` is not the text"),
+        ("(" * 5000, ValueError, r"`tree=.*is not the text"),
+        ("3", TypeError, r"`tree='3'`: `nested` must be a tuple of modes, got 3"),
+        ((0, 0), ValueError, r"`tree=\(0, 0\)`: `nested` repeats the modes \[0\]"),
+        (3, TypeError, r"`tree` must be a ModeTree, nested modes .* got 3"),
+    ],
+)
+def test_what_is_no_tree_is_named(meant, kind, words):
+    with pytest.raises(kind, match=words):
+        htf.as_tree(meant)

@@ -18,7 +18,7 @@ from htfjax.factors.layout import layout_of
 from htfjax.factors.stacks import opened
 from htfjax.locality import inputs as _inputs
 from htfjax.theory.sharing import to_factors
-from htfjax.trees.mode_tree import ModeTree
+from htfjax.trees.mode_tree import TreeLike, as_tree
 
 Representation = Literal["identity", "one_hot", "linear", "relu"]
 REPRESENTATIONS = get_args(Representation)
@@ -72,7 +72,7 @@ class ConvAC(nnx.Module):
         patch: int | Sequence[int],
         *,
         representation: Representation = "identity",
-        tree: ModeTree | None = None,
+        tree: TreeLike | None = None,
         key: Key[Array, ""] | None = None,
         precision: Precision = "highest",
     ) -> None:
@@ -104,7 +104,7 @@ class ConvAC(nnx.Module):
             whole = to_factors(tree, given)  # pyright: ignore[reportArgumentType]
         layout_of(whole)
         _checks.precision("precision", precision)
-        if not shared and tree is not None and tree != whole.tree:
+        if not shared and tree is not None and as_tree(tree) != whole.tree:
             raise ValueError("`tree` is another one than that of `factors`.")
         _checks.one_of("representation", representation, REPRESENTATIONS)
         self.tree, self.fixed, self.shared = whole.tree, whole.fixed, shared

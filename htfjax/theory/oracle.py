@@ -1,7 +1,16 @@
-"""Slow NumPy oracle: every definition spelled out, nothing shared with the library.
+"""NumPy oracle: every definition spelled out in float64, nothing shared with the kernels.
 
-A tree is a tuple of children per node id (leaves 0..N-1 first, then interior nodes in
-post-order, the root last); weights are a list of matrices, None for a root of ones.
+The right-hand sides of the laws in `htfjax.theory.laws`, and what tests compare with; slow,
+and meant for small tensors. A tree is a tuple of children per node id, as
+`ModeTree.children` (leaves 0..N-1 first, the root last); weights are a list of matrices,
+None for a root of ones.
+
+Example:
+  >>> import numpy as np
+  >>> children = children_of((0, 1))
+  >>> weights = [np.eye(2), np.ones((3, 2)), np.full((2, 1), 5.0)]
+  >>> end_tensor(children, weights).tolist()
+  [[5.0, 5.0, 5.0], [5.0, 5.0, 5.0]]
 """
 
 import itertools
@@ -109,19 +118,14 @@ def end_tensor(children: Children, weights: Weights) -> np.ndarray:
     return intermediate(children, weights, len(children) - 1)[0]
 
 
-def end_tensor_closed_form(children: Children, weights: Weights) -> np.ndarray:
-    """One sum over all indices r_v at once, no recursion (law A1)."""
-    matrices, nodes, root = with_root(children, weights), interior(children), len(children)
-    order = len(children) - len(nodes)
-    total = np.zeros(dims_of(children, weights))
-    ranges = [range(matrices[v].shape[0]) for v in nodes]
-    for choice in itertools.product(*ranges):
-        r = dict(zip(nodes, choice, strict=True))
-        column = [0 if v == root - 1 else r[parent_of(children, v)] for v in range(root)]
-        weight = math.prod(matrices[v][r[v], column[v]] for v in nodes)
-        vectors = [(matrices[n][:, column[n]], (n,)) for n in range(order)]
-        total += weight * outer(vectors)
-    return total
+def closed_form(children: Children, weights: Weights) -> np.ndarray:
+    """The end tensor as one sum over all indices r_v at once, no recursion (law A1)."""
+    operands: list[Any] = []
+    for k, w in enumerate(with_root(children, weights)):
+        up = parent_of(children, k)
+        operands += [w[:, 0], [k]] if up is None else [w, [k, up]]
+    order = len(dims_of(children, weights))
+    return np.einsum(*operands, list(range(order)), optimize="greedy")
 
 
 def scale(children: Children, weights: Weights) -> float:
@@ -131,17 +135,10 @@ def scale(children: Children, weights: Weights) -> float:
 
 
 def matricize(tensor: np.ndarray, rows: Sequence[int]) -> np.ndarray:
-    """Entry by entry: row and column numbers count in C order."""
+    """The modes `rows` as rows, in their order; the others, ascending, as columns."""
     columns = [n for n in range(tensor.ndim) if n not in rows]
-    height, width = (math.prod(tensor.shape[n] for n in side) for side in (rows, columns))
-    matrix = np.full((height, width), np.nan)
-    for index in np.ndindex(*tensor.shape):
-        at = [0, 0]
-        for side, modes in enumerate((rows, columns)):
-            for n in modes:
-                at[side] = at[side] * tensor.shape[n] + index[n]
-        matrix[at[0], at[1]] = tensor[index]
-    return matrix
+    height = math.prod(tensor.shape[n] for n in rows)
+    return tensor.transpose(*rows, *columns).reshape(height, -1)
 
 
 def component(
@@ -189,6 +186,21 @@ def direction(children: Children, weights: Weights, v: int, r: int) -> np.ndarra
     return end_tensor(children, changed)
 
 
+def forces(
+    children: Children, weights: Weights, slope: np.ndarray
+) -> dict[int, np.ndarray]:
+    """gamma_r = <-slope, C_r> at every interior node, with slope = grad L(W)."""
+    return {
+        v: np.array(
+            [
+                -np.sum(slope * direction(children, weights, v, r))
+                for r in range(width_of(children, weights, v))
+            ]
+        )
+        for v in interior(children)
+    }
+
+
 def phi(children: Children, weights: Weights, v: int) -> np.ndarray:
     """(P_v, R_v): what the tree below v offers each row of its matrix."""
     if not children[v]:
@@ -211,6 +223,26 @@ def weight_gradients(
         @ psi(children, weights, v)
         for v in range(len(children))
     ]
+
+
+def min_cut(children: Children, weights: Weights, rows: Sequence[int]) -> int:
+    """Least product of the sizes of indices that part `rows` from the other modes.
+
+    Tries every way in which the index r_v of an interior node is inside, outside or cut;
+    legs are where `rows` says, or cut.
+    """
+    nodes, widths = interior(children), [len(w) for w in with_root(children, weights)]
+    best = math.prod(widths[n] for n in rows)
+    for choice in itertools.product("ioc", repeat=len(nodes)):
+        place = dict(zip(nodes, choice, strict=True))
+        above = {c: place[v] for v in nodes for c in children[v]}
+        if any({place[v], above.get(v)} == {"i", "o"} for v in nodes):
+            continue
+        cost = math.prod(widths[v] for v in nodes if place[v] == "c")
+        for n in range(len(dims_of(children, weights))):
+            cost *= 1 if above[n] in ("i" if n in rows else "o", "c") else widths[n]
+        best = min(best, cost)
+    return best
 
 
 def _around(children: Children, weights: Weights, v: int) -> list[np.ndarray]:

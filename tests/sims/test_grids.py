@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import matplotlib as mpl
 import numpy as np
 import pytest
 import xarray as xr
@@ -19,20 +18,15 @@ import htfjax as htf
 from sims import phase_diagram, rank_statistics, status
 from sims.common import ensembles, models, rises
 from tests.marks import slow_unless
+from tests.sims.small import REPOSITORY
 
-mpl.use("Agg")
-REPOSITORY = Path(__file__).parents[2]
+pytestmark = pytest.mark.usefixtures("ordinary_promotion")
+
+
 TINY: dict[str, Any] = {
     "models": ("mf",), "num_seeds": 3, "widths": 8, "init_scales": (1.0, 30.0),
     "num_steps": 200, "record_every": 20,
 }  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def ordinary_promotion() -> Any:
-    """Simulations run as users run them."""
-    with jax.numpy_dtype_promotion("standard"):
-        yield
 
 
 @pytest.fixture(scope="module")

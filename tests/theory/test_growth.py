@@ -1,4 +1,4 @@
-"""Laws E1-E3, E5, F2-F5, F7: gradients, what descent conserves, how components grow."""
+"""Conservation under optimizers, balance of chains, growth at zero and when shared."""
 
 import functools
 import itertools
@@ -13,46 +13,14 @@ import optax
 import pytest
 
 import htfjax as htf
-from tests import helpers, reference
+from htfjax.theory import oracle
+from htfjax.theory.laws import wave, wave_slope
+from tests import helpers
 from tests.marks import slow_unless
 
-CASES = [(name, "trained") for name in ("order1_deep", "flat3", "chain_between", "mixed5")]
-CASES += [(name, "ones") for name in ("chain2", "flat3", "mixed5")]
-some_cases = pytest.mark.parametrize(
-    ("name", "root"), slow_unless(CASES, [*helpers.FAST, ("flat3", "ones")])
-)
-
-
-def wave_data(dims: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(11)
-    return rng.standard_normal(tuple(dims)), rng.standard_normal(tuple(dims))
-
-
-def wave(tensor: jax.Array) -> jax.Array:
-    """A smooth loss on tensors whose gradient vanishes nowhere special."""
-    heights, shifts = map(jnp.asarray, wave_data(tensor.shape))
-    return jnp.sum(heights * jnp.sin(tensor + shifts))
-
-
-def wave_slope(tensor: np.ndarray) -> np.ndarray:
-    """The gradient of `wave`, by hand."""
-    heights, shifts = wave_data(tensor.shape)
-    return heights * np.cos(tensor + shifts)
-
-
-def wave_of(factors: htf.Factors) -> jax.Array:
-    return wave(htf.end_tensor(factors))
-
-
-# Jitted once, so that cases of one shape share a program.
-wave_gradient = jax.jit(jax.grad(wave_of))
-wave_rates = jax.jit(lambda factors: htf.growth_rates(factors, wave_of))
-
-
-def start(name: str, root: str, *, balanced: bool = False) -> htf.Factors:
-    if not balanced:
-        return helpers.random_factors(name, root=root)
-    return balanced_start(name, root, helpers.default_widths(helpers.TREES[name]))
+SCALE = 0.7
+wave_gradient = jax.jit(jax.grad(wave))
+wave_rates = jax.jit(lambda factors: htf.growth_rates(factors, wave))
 
 
 @functools.cache
@@ -61,85 +29,6 @@ def balanced_start(name: str, root: Any, widths: tuple[int, ...]) -> htf.Factors
     tree, dims = htf.ModeTree.from_nested(nested), helpers.default_dims(nested)
     key = jax.random.key(2)
     return htf.balanced_factors(key, tree, dims, widths, SCALE, root=root)
-
-
-SCALE = 0.7
-
-
-@functools.cache
-def gradients(name: str, root: str) -> list[Any]:
-    return helpers.plain(wave_gradient(start(name, root)))[1]
-
-
-def gamma(factors: htf.Factors, v: int, r: int) -> float:
-    """<-grad L(W), C_r^(v)>, all by the oracle."""
-    children, weights = helpers.plain(factors)
-    slope = wave_slope(reference.end_tensor(children, weights))
-    return -float(np.sum(slope * reference.direction(children, weights, v, r)))
-
-
-# E: gradients
-
-
-@some_cases
-def test_e1_gradients_of_the_matrices(name, root):
-    """E1: d phi / d W_v = Phi_v^T [grad L; v] Psi_v."""
-    children, weights = helpers.plain(start(name, root))
-    slope = wave_slope(reference.end_tensor(children, weights))
-    expected = reference.weight_gradients(children, weights, slope)
-    for found, wanted in zip(gradients(name, root), expected, strict=True):
-        if found is not None:
-            helpers.assert_close(found, wanted)
-
-
-@some_cases
-def test_e2_every_vector_of_a_component_sees_the_same(name, root):
-    """E2: <w, d phi/d w> = sigma_r <grad L, C_r> for each vector w of LC(v, r)."""
-    factors = start(name, root)
-    children, weights = helpers.plain(factors)
-    size = sum(np.sum(np.abs(w * g)) for w, g in pairs(weights, gradients(name, root)))
-    for v, sigma in htf.local_component_norms(factors).items():
-        for r in range(sigma.size):
-            vectors = reference.component(children, weights, v, r)
-            slopes = reference.component(children, gradients(name, root), v, r)
-            expected = -float(sigma[r]) * gamma(factors, v, r)
-            for w, dw in zip(vectors, slopes, strict=True):
-                helpers.assert_close(w @ dw, expected, size=float(size))
-
-
-@some_cases
-def test_e3_euler_identity(name, root):
-    """E3: <W_v, d phi/d W_v> = <grad L, W> for every node."""
-    children, weights = helpers.plain(start(name, root))
-    tensor = reference.end_tensor(children, weights)
-    expected = np.sum(wave_slope(tensor) * tensor)
-    size = float(np.sum(np.abs(wave_slope(tensor) * tensor)))
-    matched = pairs(weights, gradients(name, root))
-    assert len(matched) == len(children) - (root == "ones")
-    for weight, gradient in matched:
-        helpers.assert_close(np.sum(weight * gradient), expected, size=10 * size)
-
-
-def pairs(weights: Sequence[Any], others: Sequence[Any]) -> list[tuple]:
-    both = zip(weights, others, strict=True)
-    return [(w, g) for w, g in both if w is not None]
-
-
-@some_cases
-def test_e5_order_of_the_critical_point_at_zero(name, root):
-    """E5: ||grad phi(a theta)|| / a^(|T|-1) tends to a nonzero number as a -> 0."""
-    factors = start(name, root)
-    count = len(jax.tree.leaves(factors))
-
-    def length(a: float) -> float:
-        scaled = [None if w is None else a * w for w in helpers.plain(factors)[1]]
-        grads = jax.tree.leaves(wave_gradient(helpers.rebuilt(factors, scaled)))
-        return math.sqrt(sum(float(np.sum(np.asarray(g) ** 2)) for g in grads))
-
-    near, nearer, zero = length(1e-3), length(1e-4), length(0.0)
-    assert nearer > 0
-    assert near / nearer == pytest.approx(10.0 ** (count - 1), rel=1e-2)
-    assert zero == 0 or count == 1
 
 
 # F2, F3: what a step conserves
@@ -165,12 +54,12 @@ def step_sizes(optimizer: str, grads: list[list[Any]]) -> list[float]:
     return steps
 
 
-def gaps(children: reference.Children, weights: Sequence[Any]) -> np.ndarray:
+def gaps(children: oracle.Children, weights: Sequence[Any]) -> np.ndarray:
     """||w||^2 - ||w'||^2 for all pairs within components, ||W_u||^2 - ||W_v||^2 (F3)."""
     found = []
-    for v in reference.interior(children):
-        for r in range(reference.width_of(children, weights, v)):
-            squares = [w @ w for w in reference.component(children, weights, v, r)]
+    for v in oracle.interior(children):
+        for r in range(oracle.width_of(children, weights, v)):
+            squares = [w @ w for w in oracle.component(children, weights, v, r)]
             found += [a - b for a, b in itertools.combinations(squares, 2)]
     squares = [np.sum(w**2) for w in weights if w is not None]
     return np.array(found + [a - b for a, b in itertools.combinations(squares, 2)])
@@ -188,7 +77,7 @@ def descend_and_look(
     key = None if batch is None else jax.random.key(5)
     slope = jax.jit(jax.grad(used))
     state = htf.start_descent(factors, OPTIMIZERS[optimizer])
-    children, changes, grads = reference.children_of(factors.tree.nested), [], []
+    children, changes, grads = oracle.children_of(factors.tree.nested), [], []
     for t in range(num_steps):
         drawn = () if key is None else (jax.random.fold_in(key, t),)
         before = helpers.plain(state.params)[1]
@@ -240,31 +129,21 @@ WIDE_AND_NARROW = (5, 1, 7, 2, 3)
 def assert_balanced(factors: htf.Factors, scale: float) -> None:
     children, weights = helpers.plain(factors)
     square = scale**2
-    assert reference.unbalancedness(children, weights) <= 1e-12 * square
+    assert oracle.unbalancedness(children, weights) <= 1e-12 * square
     assert float(htf.unbalancedness(factors)) <= 1e-12 * square
     for weight in weights:  # F3: equal gaps, here zero
         if weight is not None:
             helpers.assert_close(np.linalg.norm(weight), scale)
     for v, sigma in htf.local_component_norms(factors).items():
-        count = len(reference.component(children, weights, v, 0))
+        count = len(oracle.component(children, weights, v, 0))
         helpers.assert_close(np.sum(np.asarray(sigma) ** (2 / count)), square)
-
-
-@pytest.mark.parametrize("root", slow_unless(helpers.ROOTS, ("ones",)))
-@pytest.mark.parametrize(
-    "name",
-    slow_unless(["order1", "matrix", "flat3", "leaf_at_root", "mixed5"], ("leaf_at_root",)),
-)
-def test_f4_balanced_factors(name, root):
-    """F3, F4: unbalancedness zero, one Frobenius norm, sum_r sigma^(2/L) = norm^2."""
-    assert_balanced(start(name, root, balanced=True), SCALE)
 
 
 def chain_gaps(factors: htf.Factors) -> list[float]:
     """||W_c^T W_c - W_v W_v^T|| at one-child nodes, W_a^T W_a - W_b^T W_b at a bend."""
     children, weights = helpers.plain(factors)
     found = []
-    for v in reference.interior(children):
+    for v in oracle.interior(children):
         grams = [weights[c].T @ weights[c] for c in children[v]]
         grams += [] if weights[v] is None else [weights[v] @ weights[v].T]
         if len(grams) == 2:
@@ -311,33 +190,6 @@ def rates(factors: htf.Factors) -> dict[int, np.ndarray]:
     return {v: np.asarray(rate) for v, rate in wave_rates(factors).items()}
 
 
-@some_cases
-def test_f5_growth_rates_in_general(name, root):
-    """F5: d sigma/dt = gamma sigma^2 sum_w ||w||^-2, balanced or not."""
-    factors = start(name, root)
-    children, weights = helpers.plain(factors)
-    for v, found in rates(factors).items():
-        expected = []
-        for r, sigma in enumerate(reference.sigma(children, weights, v)):
-            squares = [w @ w for w in reference.component(children, weights, v, r)]
-            expected.append(gamma(factors, v, r) * sigma**2 * sum(1 / s for s in squares))
-        helpers.assert_close(found, expected, rtol=1e-11)
-
-
-@some_cases
-def test_f5_growth_rates_of_balanced_factors(name, root):
-    """Theorem: d sigma/dt = sigma^(2-2/L) L <-grad L, C> under zero unbalancedness."""
-    factors = start(name, root, balanced=True)
-    children, weights = helpers.plain(factors)
-    for v, found in rates(factors).items():
-        expected = []
-        for r, sigma in enumerate(reference.sigma(children, weights, v)):
-            length = len(reference.component(children, weights, v, r))
-            power = sigma ** (2 - 2 / length)
-            expected.append(power * length * gamma(factors, v, r))
-        helpers.assert_close(found, expected, rtol=1e-11)
-
-
 def flowed(factors: htf.Factors, time: float) -> list[Any]:
     """Matrices after one Euler step of gradient flow."""
     grads = helpers.plain(wave_gradient(factors))[1]
@@ -362,14 +214,14 @@ F7_CASES = [("mixed5", "trained", 5), ("mixed5", "trained", 7), ("flat3", "ones"
 @pytest.mark.parametrize(("name", "root", "v"), F7_CASES)
 def test_f7_one_zero_vector_leaves_zero(name, root, v):
     """F7: with one zero vector the rate is the one-sided difference of sigma."""
-    factors = with_zeros(start(name, root), v, 1, 1)
+    factors = with_zeros(helpers.random_factors(name, root=root), v, 1, 1)
     found = rates(factors)
     assert all(np.all(np.isfinite(rate)) for rate in found.values())
     assert float(htf.local_component_norms(factors)[v][1]) == 0
     quotient = []
     for h in (1e-5, 5e-6):
         moved = flowed(factors, h)
-        quotient.append(reference.sigma(factors.tree.children, moved, v)[1] / h)
+        quotient.append(oracle.sigma(factors.tree.children, moved, v)[1] / h)
     expected = 2 * quotient[1] - quotient[0]  # the error of first order cancels
     assert expected > 1e-3
     assert found[v][1] == pytest.approx(expected, rel=1e-7)
@@ -378,7 +230,7 @@ def test_f7_one_zero_vector_leaves_zero(name, root, v):
 def zero_vectors(factors: htf.Factors, moved: list[Any], v: int) -> list[np.ndarray]:
     """What becomes of the vectors of LC(v, 1) that were zero."""
     children, weights = helpers.plain(factors)
-    before, after = (reference.component(children, ws, v, 1) for ws in (weights, moved))
+    before, after = (oracle.component(children, ws, v, 1) for ws in (weights, moved))
     return [w for old, w in zip(before, after, strict=True) if not np.any(old)]
 
 
@@ -386,7 +238,7 @@ def zero_vectors(factors: htf.Factors, moved: list[Any], v: int) -> list[np.ndar
 @pytest.mark.parametrize("count", [2, "all"])
 def test_f7_more_zero_vectors_stay(name, root, v, count):
     """F7: two or more zero vectors give rate zero and stay exactly zero."""
-    factors = start(name, root)
+    factors = helpers.random_factors(name, root=root)
     kids = factors.tree.children[v]
     total = len(kids) + (factors.weights[v] is not None)
     factors = with_zeros(factors, v, 1, total if count == "all" else count)
@@ -400,7 +252,7 @@ def test_f7_more_zero_vectors_stay(name, root, v, count):
 
 def test_f7_all_zero_factors_have_finite_rates():
     """F7: at theta = 0 every rate is zero, not NaN."""
-    factors = jax.tree.map(jnp.zeros_like, start("mixed5", "trained"))
+    factors = jax.tree.map(jnp.zeros_like, helpers.random_factors("mixed5"))
     for rate in rates(factors).values():
         np.testing.assert_array_equal(rate, np.zeros(rate.shape))
 
@@ -421,20 +273,18 @@ def test_growth_rates_of_shared_weights():
     rng = np.random.default_rng(8)
     shapes = {"leaf": (3, 2), "inner": (2, 4), "top": (4, 1)}
     params = {k: jnp.asarray(rng.standard_normal(shape)) for k, shape in shapes.items()}
-    found = jax.jit(lambda p: htf.growth_rates(p, lambda q: wave_of(share(q)), share))(
-        params
-    )
+    found = jax.jit(lambda p: htf.growth_rates(p, lambda q: wave(share(q)), share))(params)
 
     children, weights = helpers.plain(share(params))
-    slope = wave_slope(reference.end_tensor(children, weights))
-    apart = reference.weight_gradients(children, weights, slope)
+    slope = wave_slope(oracle.end_tensor(children, weights))
+    apart = oracle.weight_gradients(children, weights, slope)
     leaf, inner = sum(apart[:4]), sum(apart[4:6])
     velocity = [-np.asarray(g) for g in [leaf] * 4 + [inner] * 2 + [apart[6]]]
     for v, sigma in htf.local_component_norms(share(params)).items():
         expected = []
         for r in range(sigma.size):
-            vectors = reference.component(children, weights, v, r)
-            speeds = reference.component(children, velocity, v, r)
+            vectors = oracle.component(children, weights, v, r)
+            speeds = oracle.component(children, velocity, v, r)
             growth = [w @ s / (w @ w) for w, s in zip(vectors, speeds, strict=True)]
             expected.append(float(sigma[r]) * sum(growth))
         helpers.assert_close(found[v], expected, rtol=1e-11)
@@ -442,19 +292,19 @@ def test_growth_rates_of_shared_weights():
 
 def test_growth_rates_count_trained_vectors_only():
     """Fixed nodes neither move nor count, as if their vectors had norm one."""
-    free = start("mixed5", "trained")
+    free = helpers.random_factors("mixed5")
     factors = htf.Factors(tree=free.tree, weights=free.weights, fixed=(0, 6))
     children, weights = helpers.plain(factors)
-    slope = wave_slope(reference.end_tensor(children, weights))
-    grads = reference.weight_gradients(children, weights, slope)
+    slope = wave_slope(oracle.end_tensor(children, weights))
+    grads = oracle.weight_gradients(children, weights, slope)
     found = rates(factors)
-    for v in reference.interior(children):
-        sigma = reference.sigma(children, weights, v, factors.fixed)
+    for v in oracle.interior(children):
+        sigma = oracle.sigma(children, weights, v, factors.fixed)
         helpers.assert_close(htf.local_component_norms(factors)[v], sigma)
         expected = []
         for r in range(sigma.size):
-            vectors = reference.component(children, weights, v, r, factors.fixed)
-            slopes = reference.component(children, grads, v, r, factors.fixed)
+            vectors = oracle.component(children, weights, v, r, factors.fixed)
+            slopes = oracle.component(children, grads, v, r, factors.fixed)
             growth = [w @ g / (w @ w) for w, g in zip(vectors, slopes, strict=True)]
             expected.append(-sigma[r] * sum(growth))
         helpers.assert_close(found[v], expected, rtol=1e-11)

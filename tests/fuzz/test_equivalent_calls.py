@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 import htfjax as htf
-from tests.fuzz.kinds import CALLS
+from tests.fuzz.names import CORE_CALLS
 from tests.fuzz.outcomes import same
 
 DATA = [
@@ -58,7 +58,7 @@ DATA = [
 
 @pytest.mark.parametrize(("name", "parameter"), DATA)
 def test_forms(name, parameter):
-    call = CALLS[name]
+    call = CORE_CALLS[name]
     value, canonical = call.arguments()[parameter], call()
     forms = call.kinds[parameter].equal
     assert len(forms) > 1
