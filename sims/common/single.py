@@ -67,7 +67,9 @@ def drive(job: Job, out: Path, progress: Any, checkpoint_seconds: float) -> Outc
         ):  # fmt: skip
             progress.update(task, completed=last.steps)
             for message in last.messages:
-                progress.console.print(f"{job.name}: {message}", highlight=False)
+                progress.console.print(
+                    f"{job.name}: {message}", soft_wrap=True, highlight=False
+                )
             if time.monotonic() - said > wait:
                 said = time.monotonic()
                 _say(job, out, progress, task, last.steps)
