@@ -53,7 +53,8 @@ def run(
       grid: what to run.
       out: folder; one process, and one thread, at a time.
       until_step, record_every: as in `descend_in_chunks`, for every run.
-      build: makes a lane of a setting and a key.
+      build: makes a lane of a setting and a key. A setting for which it raises is named
+        in the messages, and the others run.
       chunk_steps: steps between looks at the stopping rule, a multiple of `record_every`;
         about 500 by default.
       record: quantities to record beside the loss and norms of the steps; all by default.
@@ -134,7 +135,7 @@ def _work(
             metadata=opened.manifest["metadata"], journal=opened.journal,
         )  # fmt: skip
         folded = view.fold(opened.lines)
-        count = len(asked.grid.runs())
+        count = sum(len(program.runs) for program in opened.programs)
         tally = Tally(count, asked.until_step, clock, opened.messages)
         for program, number, runs, width in _blocks(asked.grid, opened):
             chunks = run_block(session, program, number, runs, width, folded)

@@ -12,7 +12,7 @@ from htfjax.runs import manifest as manifests
 from htfjax.runs.grid import Grid
 from htfjax.runs.journal import JOURNAL, Journal, read_journal
 from htfjax.runs.options import Sizes
-from htfjax.runs.programs import Program, programs_of
+from htfjax.runs.programs import Failures, Program, programs_of
 from htfjax.runs.session import Session, any_process
 
 
@@ -43,7 +43,7 @@ def open_folder(asked: Session, options: JsonObject, sizes: Sizes, primary: bool
         return opened
     manifest = folder.read_manifest(asked.out)
     assert manifest is not None
-    programs = programs_of(asked.grid, asked.build, options["record"])
+    programs = programs_of(asked.grid, asked.build, options["record"], {})
     lines = read_journal(asked.out / JOURNAL, folder.identity_of(manifest)).lines
     return Opened(manifest, programs, lines, None, [])
 
@@ -56,7 +56,8 @@ def _prepare(asked: Session, options: JsonObject, sizes: Sizes) -> Opened:
         _check_unused(out)
     else:
         manifests.check_same(found, grid, build, options, out)
-    programs = programs_of(grid, build, options["record"])
+    failures: Failures = {}
+    programs = programs_of(grid, build, options["record"], failures)
     manifests.check_watch(programs, options["watch"])
     if found is None:
         manifest = manifests.fresh(asked, options, sizes, programs)
@@ -65,7 +66,8 @@ def _prepare(asked: Session, options: JsonObject, sizes: Sizes) -> Opened:
         manifest = manifests.extended(found, grid, options, programs)
     files = _metadata(grid, manifest, programs)
     digests = {path: text_digest(content) for path, content in files.items()}
-    manifest = manifest | {"metadata": digests}
+    failed = [list(place) for place in failures]
+    manifest = manifest | {"metadata": digests, "failed": failed}
     with folder.named_errors(out):
         journal, lines, messages = _open_journal(out, found, manifest)
         if found is not None and (lines or messages):  # else a kill came first
@@ -73,7 +75,14 @@ def _prepare(asked: Session, options: JsonObject, sizes: Sizes) -> Opened:
         # In this order a kill leaves either nothing, or a manifest that says what to mend.
         folder.write_manifest(out, manifest)
         store.write_metadata(out, files, digests)
+    messages += [_spell_failure(grid, place, e) for place, e in failures.items()]
     return Opened(manifest, programs, lines, journal, messages)
+
+
+def _spell_failure(grid: Grid, place: tuple[int, ...], error: Exception) -> str:
+    point = {name: v[i] for (name, v), i in zip(grid.axes, place, strict=True)}
+    what = f"{type(error).__name__}: {error}"
+    return f"`build` fails for {point}, whose runs are left out: {what}"
 
 
 def _check_unused(out: Path) -> None:

@@ -45,7 +45,7 @@ def load_states(out: PathLike, grid: Grid, build: Build) -> dict[Run, DescentSta
     if found is None:
         raise FileNotFoundError(f"no runs in {path}")
     manifest.check_grid(found, grid, path)
-    programs = programs_of(grid, build, found["asked"])
+    programs = programs_of(grid, build, found["asked"], {})
     manifest.check_programs(found, programs, path)
     identity, states = folder.identity_of(found), {}
     for program, entry in zip(programs, found["programs"], strict=True):

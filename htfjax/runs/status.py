@@ -1,7 +1,8 @@
 """Status words: of a run, and of the session that works on a folder.
 
 A run is `pending` until its first chunk and `running` until it ends: `converged` or
-`diverged` by the stopping rule, `capped` at the step that was asked for. A session is
+`diverged` by the stopping rule, `capped` at the step that was asked for; `failed` is one
+that `build` did not make. A session is
 `running` until it is `finished` or was `interrupted`, saved in both cases.
 """
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from htfjax.motion.stopping import CAUSES
 
-RUN = ("pending", "running", "capped", "converged", "diverged")
+RUN = ("pending", "running", "capped", "converged", "diverged", "failed")
 SESSION = ("running", "interrupted", "finished")
 
 

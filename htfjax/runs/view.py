@@ -82,12 +82,13 @@ def open_records(folder: Path, group: str | None = None) -> xr.Dataset:
 
 
 def _attributes(folder: Path, manifest: JsonObject) -> dict[str, Any]:
-    return {
+    """What is true of all runs: their setting, and how they were run."""
+    fields = manifest["grid"].items()
+    return {name: v for name, v in fields if isinstance(v, str | int | float)} | {
         "htfjax_format": manifest["format"],
         "identity": identity_of(manifest),
         "batching": manifest["batching"],
         "lanes_limited_by_memory": int(manifest["lanes_limited_by_memory"]),
-        "setting": str(manifest["grid"]["setting"]),
         "wall_seconds": read_status(folder, "wall_seconds_in_all"),
         "compile_seconds": read_status(folder, "compile_seconds_in_all"),
     }
@@ -122,6 +123,8 @@ def _coords(manifest: JsonObject, places: _Places, folded: JsonObject) -> dict[s
     """Labels of the axes, and how every run stands."""
     every, dims = manifest["record_every"], places.dims
     status = np.full(places.sizes, RUN[0], f"<U{max(map(len, RUN))}")
+    for place in manifest["failed"]:
+        status[tuple(place)] = "failed"
     info = {
         "steps": np.zeros(places.sizes, np.int32),
         "stop_step": np.full(places.sizes, -1, np.int32),

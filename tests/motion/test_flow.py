@@ -282,6 +282,9 @@ def test_drift_measures_the_tolerance():
     assert 1e-8 < drifts[1] < 0.3 * drifts[0] < 0.1
 
 
+# Events, failures, transforms
+
+
 @pytest.mark.slow
 def test_events_end_the_flow_and_repeat_its_last_state():
     times = np.linspace(0.0, 5.0, 51)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -26,7 +27,7 @@ from sims import (
     status,
     verify,
 )
-from sims.common.errors import FolderError, RunError, SettingError
+from sims.common.errors import FolderError, SettingError
 from sims.common.folder import write_json
 from sims.common.settings import Config
 from tests.marks import slow_unless
@@ -172,24 +173,23 @@ def test_results_without_their_config_are_refused(run_folder: Path) -> None:
     (run_folder / "config.json").unlink()
     with pytest.raises(FolderError, match=r"config\.json is missing.*htf"):
         incremental_rank.run(small(run_folder))
-    assert (run_folder / "htf.nc").exists()
+    assert (run_folder / "htf").exists()
 
 
 # Lost and foreign files
 
 
-@pytest.mark.parametrize("part", ["htf.nc", "checkpoints"])
+@pytest.mark.parametrize("part", ["results.zarr", "checkpoints"])
 def test_lost_records_or_states_are_computed_anew_with_a_message(
     run_folder: Path, finished: Path, part: str, no_figures: None,
     capsys: pytest.CaptureFixture,
 ) -> None:  # fmt: skip
-    if part == "checkpoints":
-        shutil.rmtree(run_folder / part)
-    else:
-        (run_folder / part).unlink()
+    shutil.rmtree(run_folder / "htf" / part)
     incremental_rank.run(small(run_folder))
     said = " ".join(capsys.readouterr().err.split())
-    assert "is missing; computed anew from step 0" in said
+    assert re.search(
+        rf"{part}.* is missing.* is computed (anew|again from its start)", said
+    )
     assert_same_results(run_folder, finished)
 
 
@@ -198,40 +198,47 @@ def test_records_older_than_their_state_are_computed_anew(
     run_folder: Path, tmp_path: Path, no_figures: None, capsys: pytest.CaptureFixture
 ) -> None:
     """A copy from a backup; it would leave a gap."""
-    old = (run_folder / "htf.nc").read_bytes()
+    journal = run_folder / "htf" / "journal.jsonl"
+    old = journal.read_bytes()
     incremental_rank.run(small(run_folder, num_steps=600))
-    (run_folder / "htf.nc").write_bytes(old)
+    journal.write_bytes(old)
     incremental_rank.run(small(run_folder, num_steps=600))
     said = " ".join(capsys.readouterr().err.split())
-    assert "does not reach step 600" in said
+    assert "journal.jsonl has lost" in said
     incremental_rank.run(small(tmp_path / "whole", num_steps=600))
     assert_same_results(run_folder, tmp_path / "whole")
 
 
 @pytest.mark.slow
 def test_files_of_another_run_are_refused(
-    run_folder: Path, tmp_path: Path, no_figures: None
-) -> None:
-    """Records and checkpoint of another seed, in turn."""
+    run_folder: Path, finished: Path, tmp_path: Path, no_figures: None,
+    capsys: pytest.CaptureFixture,
+) -> None:  # fmt: skip
+    """Manifest and journal of another seed, in turn; its state is named and passed over."""
     other = tmp_path / "other"
     incremental_rank.run(small(other, seed=1))
-    records = (run_folder / "htf.nc").read_bytes()
-    shutil.copy(other / "htf.nc", run_folder / "htf.nc")
-    with pytest.raises(RunError, match=r"htf\.nc holds records of another run"):
-        incremental_rank.run(small(run_folder))
-    (run_folder / "htf.nc").write_bytes(records)
-    shutil.rmtree(run_folder / "checkpoints")
-    shutil.copytree(other / "checkpoints", run_folder / "checkpoints")
-    with pytest.raises(ValueError, match=r"the checkpoint of another run.*; restore"):
-        incremental_rank.run(small(run_folder))
+    for name in ("manifest.json", "journal.jsonl"):
+        own = (run_folder / "htf" / name).read_bytes()
+        shutil.copy(other / "htf" / name, run_folder / "htf" / name)
+        with pytest.raises(ValueError, match=r"another (grid|folder).*manifest\.json"):
+            incremental_rank.run(small(run_folder))
+        (run_folder / "htf" / name).write_bytes(own)
+    shutil.rmtree(run_folder / "htf" / "checkpoints")
+    shutil.copytree(other / "htf" / "checkpoints", run_folder / "htf" / "checkpoints")
+    capsys.readouterr()
+    incremental_rank.run(small(run_folder))
+    said = " ".join(capsys.readouterr().err.split())
+    assert "belongs to another block or folder" in said
+    assert_same_results(run_folder, finished)
 
 
 @pytest.mark.slow
 def test_records_of_another_panel_are_refused(tmp_path: Path, no_figures: None) -> None:
     config = Config(out=tmp_path, num_steps=25, record_every=25)
     incremental_rank.run(config)
-    shutil.copy(tmp_path / "mf.nc", tmp_path / "tf.nc")
-    with pytest.raises(RunError, match=r"tf\.nc holds records of another run \('mf "):
+    shutil.rmtree(tmp_path / "tf")
+    shutil.copytree(tmp_path / "mf", tmp_path / "tf")
+    with pytest.raises(ValueError, match=r"tf` holds another grid: .*`panel` was 'mf'"):
         incremental_rank.run(config)
 
 
