@@ -27,7 +27,7 @@ from sims import (
     status,
     verify,
 )
-from sims.common.errors import FolderError, RunError, SettingError
+from sims.common.errors import FolderError, SettingError
 from sims.common.folder import write_json
 from sims.common.settings import Config
 from tests.marks import slow_unless
