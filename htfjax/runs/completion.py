@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import jax
@@ -16,13 +16,13 @@ from htfjax.factors.factors import Factors
 from htfjax.factors.gaussian import Root, gaussian_factors, weight_shapes
 from htfjax.instruments.local_components import local_component_norms, unbalancedness
 from htfjax.instruments.ranks import matricize
-from htfjax.losses.loss import completion_loss
-from htfjax.losses.penalty import PENALTIES, Penalty
+from htfjax.losses.loss import completion_loss, residuals
+from htfjax.losses.penalty import PENALTIES, Penalty, penalize
 from htfjax.losses.sampling import random_indices
 from htfjax.motion.descent import DescentState, start_descent
 from htfjax.motion.group_rms import group_rmsprop
 from htfjax.runs.lanes import Lane
-from htfjax.trees.mode_tree import ModeTree
+from htfjax.trees.mode_tree import ModeTree, TreeLike, as_tree, without_chains
 
 # A record contracts the dense end tensor; 2**20 numbers take some milliseconds.
 LARGEST_TENSOR = 2**20
@@ -41,7 +41,9 @@ class Completion:
     widths 64, std 0.03, a rank-5 target of norm 64, 2048 of 4096 entries observed.
 
     Attributes:
-      tree: nested modes of the model, and of the target with one-child nodes left out.
+      tree: of the model: a `ModeTree`, nested modes or their text; kept as nested modes.
+      target_tree: of the target, likewise; by default the model's with one-child nodes left
+        out.
       mode_dims: D_n, one number or one per mode.
       widths: local components, one number, one per interior node or one per height.
       root: "trained" or "ones".
@@ -63,7 +65,7 @@ class Completion:
       0.03
     """
 
-    tree: tuple = ((0, 1), (2, 3))
+    tree: TreeLike = ((0, 1), (2, 3))
     mode_dims: int | tuple[int, ...] = 8
     widths: int | tuple[int, ...] = 64
     root: Root = "trained"
@@ -79,13 +81,19 @@ class Completion:
     track_modes: tuple[tuple[int, ...], ...] = ((0, 1),)
     top: int = 10
     dtype: DType = "float32"
+    target_tree: TreeLike | None = None
 
     def __post_init__(self) -> None:
-        nested = _tuples(self.tree)
-        try:
-            tree = ModeTree.from_nested(nested)
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"`tree={_checks.spell(self.tree)}`: {error}") from error
+        tree = as_tree(self.tree)
+        target = without_chains(tree)
+        if self.target_tree is not None:
+            target = as_tree(self.target_tree, name="target_tree")
+            object.__setattr__(self, "target_tree", target.nested)
+        if target.order != tree.order:
+            raise ValueError(
+                f"`target_tree={_checks.spell(self.target_tree)}` has {target.order} "
+                f"modes, `tree` has {tree.order}."
+            )
         dims = _checks.mode_dims(tree.order, self.mode_dims)
         weight_shapes(tree, dims, self.widths, self.root)
         for name in ("init_std", "learning_rate", "decay", "eps", "target_norm",
@@ -104,7 +112,7 @@ class Completion:
                 f"`observed={self.observed}` is more than the {math.prod(dims)} entries of "
                 f"a tensor with mode dimensions {dims}."
             )
-        object.__setattr__(self, "tree", nested)
+        object.__setattr__(self, "tree", tree.nested)
         object.__setattr__(self, "mode_dims", _whole(self.mode_dims))
         object.__setattr__(self, "widths", _whole(self.widths))
         modes = tuple(_modes(m, tree.order) for m in _sets(self.track_modes))
@@ -114,19 +122,26 @@ class Completion:
         object.__setattr__(self, "dtype", str(dtype))
 
 
-def completion_lane(setting: Completion, key: Key[Array, ""]) -> Lane:
+def completion_lane(
+    setting: Completion, key: Key[Array, ""], data: Mapping[str, Any] | None = None
+) -> Lane:
     """Target, observations, start and optimizer of one run, from one key.
 
     Recorded quantities: train_mse, test_mse (unobserved entries only), relative_error,
     singular_value (modes, index), unbalancedness, local_component_norm (node, component).
+    Of data of one's own the target is not known, so that there is no relative_error, and
+    test_mse only with `test_indices`.
 
     Args:
       setting: what to run; its float fields may be traced.
       key: typed key.
+      data: `indices` (B, N) and `values` (B,) that were observed, to be told apart by
+        `test_indices` and `test_values` if there are; by default drawn.
 
     Raises:
       ValueError: more observations than entries, a tensor too large to be recorded
-        from, and what `gaussian_factors` and `completion_loss` refuse.
+        from, data without indices or values, and what `gaussian_factors` and
+        `completion_loss` refuse.
 
     Source: arXiv:2201.11729, tensor completion experiments.
 
@@ -134,7 +149,7 @@ def completion_lane(setting: Completion, key: Key[Array, ""]) -> Lane:
     """
     _checks.instance("setting", setting, Completion, "htfjax.runs.Completion makes one")
     _checks.key("key", key)
-    tree = ModeTree.from_nested(setting.tree)
+    tree = as_tree(setting.tree)
     dims = _checks.mode_dims(tree.order, setting.mode_dims)
     size, dtype = math.prod(dims), jnp.dtype(setting.dtype)
     if size > LARGEST_TENSOR:
@@ -143,27 +158,22 @@ def completion_lane(setting: Completion, key: Key[Array, ""]) -> Lane:
             f"dense tensor, which may have up to {LARGEST_TENSOR}."
         )
     keys = jax.random.split(key, 3)
-    target = _target(keys[0], setting, dims)
-    indices = random_indices(keys[1], dims, setting.observed)
-    values = target[tuple(indices.T)]
     start = gaussian_factors(
         keys[2], tree, dims, setting.widths, setting.init_std,
         root=setting.root, dtype=dtype,
     )  # fmt: skip
-    loss = completion_loss(
-        tree, dims, indices, values, penalty=setting.penalty, threshold=setting.threshold
-    )
     nodes = tuple(dict.fromkeys((tree.interior[0], tree.root)))
+    looks = (setting.track_modes, setting.top, nodes)
+    if data is None:
+        loss, target, seen = _drawn(keys[0], keys[1], setting, tree, dims)
+        observe: Any = CompletionRecords(*looks, target, seen)
+    else:
+        loss, test = _given(data, setting, tree, dims)
+        observe = DataRecords(*looks, loss, test)
     return Lane(
         state=_started(start, setting),
         loss=loss,
-        observe=CompletionRecords(
-            target=target,
-            seen=jnp.zeros(dims, bool).at[tuple(indices.T)].set(True),
-            modes=setting.track_modes,
-            top=setting.top,
-            nodes=nodes,
-        ),
+        observe=observe,
         key=None,
         optimizer=OPTIMIZER,
         dims=DIMS,
@@ -171,6 +181,44 @@ def completion_lane(setting: Completion, key: Key[Array, ""]) -> Lane:
             ("modes", tuple(_spell(modes) for modes in setting.track_modes)),
             ("node", tuple(_spell(tree.modes[k]) for k in nodes)),
         ),
+    )
+
+
+def _drawn(
+    for_target: jax.Array, for_entries: jax.Array, setting: Completion, tree: ModeTree,
+    dims: tuple[int, ...],
+) -> tuple[Any, jax.Array, jax.Array]:  # fmt: skip
+    """The loss on random entries of a random target, the target, and where it was seen."""
+    target = _target(for_target, setting, dims)
+    indices = random_indices(for_entries, dims, setting.observed)
+    loss = _loss(setting, tree, dims, indices, target[tuple(indices.T)])
+    seen = jnp.zeros(dims, bool).at[tuple(indices.T)].set(True)
+    return loss, target, seen
+
+
+def _given(
+    data: Mapping[str, Any], setting: Completion, tree: ModeTree, dims: tuple[int, ...]
+) -> tuple[Any, Any]:
+    """The loss on given entries, and on those for testing, None without."""
+    known = {"indices", "values", "test_indices", "test_values"}
+    missing = {"indices", "values"} - set(data)
+    if missing or set(data) - known or len(data) % 2:
+        raise ValueError(
+            f"`data` holds {sorted(data)}; give `indices` and `values`, and for testing "
+            "`test_indices` and `test_values`."
+        )
+    loss = _loss(setting, tree, dims, data["indices"], data["values"])
+    test = None
+    if "test_indices" in data:
+        test = _loss(setting, tree, dims, data["test_indices"], data["test_values"])
+    return loss, test
+
+
+def _loss(
+    setting: Completion, tree: ModeTree, dims: tuple[int, ...], indices: Any, values: Any
+) -> Any:
+    return completion_loss(
+        tree, dims, indices, values, penalty=setting.penalty, threshold=setting.threshold
     )
 
 
@@ -186,14 +234,35 @@ def _started(start: Factors, setting: Completion) -> DescentState:
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
-class CompletionRecords:
+class Looks:
+    """What is read off the factors whatever they are to fit."""
+
+    modes: tuple[tuple[int, ...], ...] = dataclasses.field(metadata={"static": True})
+    top: int = dataclasses.field(metadata={"static": True})
+    nodes: tuple[int, ...] = dataclasses.field(metadata={"static": True})
+
+    def structure(self, factors: Factors, tensor: jax.Array) -> dict[str, jax.Array]:
+        """Singular values, unbalancedness and norms of local components."""
+        norms = local_component_norms(factors)
+        width = max(norms[k].shape[0] for k in self.nodes)
+        spectra = [
+            jnp.linalg.svd(matricize(tensor, modes), compute_uv=False)
+            for modes in self.modes
+        ]
+        return {
+            "singular_value": jnp.stack([_pad(s, self.top) for s in spectra]),
+            "unbalancedness": unbalancedness(factors),
+            "local_component_norm": jnp.stack([_pad(norms[k], width) for k in self.nodes]),
+        }
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class CompletionRecords(Looks):
     """Quantities of the factors at every record; made by `completion_lane`."""
 
     target: jax.Array  # (D_0, ..., D_{N-1})
     seen: jax.Array  # the same shape, True where observed
-    modes: tuple[tuple[int, ...], ...] = dataclasses.field(metadata={"static": True})
-    top: int = dataclasses.field(metadata={"static": True})
-    nodes: tuple[int, ...] = dataclasses.field(metadata={"static": True})
 
     def __call__(self, factors: Factors) -> dict[str, jax.Array]:
         """The quantities of the factors."""
@@ -202,26 +271,29 @@ class CompletionRecords:
         inside = self.seen.astype(squares.dtype)
         count = jnp.sum(inside)
         rest = jnp.maximum(squares.size - count, 1)
-        norms = local_component_norms(factors)
-        width = max(norms[k].shape[0] for k in self.nodes)
-        spectra = [
-            jnp.linalg.svd(matricize(tensor, modes), compute_uv=False)
-            for modes in self.modes
-        ]
         return {
             "train_mse": jnp.sum(squares * inside) / count,
             "test_mse": jnp.sum(squares * (1 - inside)) / rest,
             "relative_error": jnp.sqrt(jnp.sum(squares))
             / jnp.linalg.norm(self.target.ravel()),
-            "singular_value": jnp.stack([_pad(s, self.top) for s in spectra]),
-            "unbalancedness": unbalancedness(factors),
-            "local_component_norm": jnp.stack([_pad(norms[k], width) for k in self.nodes]),
+            **self.structure(factors, tensor),
         }
 
 
-def _tuples(nested: Any) -> Any:
-    """Lists as tuples, so that a setting can be hashed."""
-    return tuple(map(_tuples, nested)) if isinstance(nested, list | tuple) else nested
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class DataRecords(Looks):
+    """Quantities of the factors where only data are known, not their target."""
+
+    loss: Any
+    test: Any  # None without
+
+    def __call__(self, factors: Factors) -> dict[str, jax.Array]:
+        """The quantities of the factors."""
+        seen = {"train_mse": penalize(residuals(self.loss, factors))}
+        if self.test is not None:
+            seen["test_mse"] = penalize(residuals(self.test, factors))
+        return seen | self.structure(factors, end_tensor(factors))
 
 
 def _whole(sizes: Any) -> int | tuple[int, ...]:
@@ -258,7 +330,9 @@ OPTIMIZER = optax.inject_hyperparams(group_rmsprop)(
 
 def _target(key: jax.Array, setting: Completion, dims: tuple[int, ...]) -> jax.Array:
     """A dense Gaussian factorization of the target rank, scaled to its norm."""
-    tree = ModeTree.from_nested(_without_chains(setting.tree))
+    tree = without_chains(as_tree(setting.tree))
+    if setting.target_tree is not None:
+        tree = as_tree(setting.target_tree)
     factors = gaussian_factors(
         key, tree, dims, setting.target_rank, 1.0,
         root=setting.root, dtype=jnp.dtype(setting.dtype),
@@ -266,15 +340,6 @@ def _target(key: jax.Array, setting: Completion, dims: tuple[int, ...]) -> jax.A
     tensor = end_tensor(factors)
     norm = jnp.asarray(setting.target_norm, tensor.dtype)
     return tensor * (norm / jnp.linalg.norm(tensor.ravel()))
-
-
-def _without_chains(nested: Any, top: bool = True) -> Any:
-    """Nested modes with every one-child node left out, save a root over one mode."""
-    if isinstance(nested, int):
-        return nested
-    kids = tuple(_without_chains(child, False) for child in nested)
-    bare = top and isinstance(kids[0], int)
-    return kids[0] if len(kids) == 1 and not bare else kids
 
 
 def _pad(values: jax.Array, length: int) -> jax.Array:

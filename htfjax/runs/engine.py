@@ -95,7 +95,7 @@ def run(
     """
     advice = "make one of a setting, seeds and axes"
     _checks.instance("grid", grid, Grid, advice)
-    check_build(build)
+    check_build(build, grid.data)
     path = _files.absolute("out", out)
     options = checked_options(
         until_step, record_every, chunk_steps, record, tolerance, patience, watch
