@@ -1,9 +1,7 @@
-"""Completion of a random low-rank target, the usual run of an ensemble."""
+"""Lanes of completion, the usual run of an ensemble, and what they record."""
 
 import dataclasses
 import math
-from collections.abc import Sequence
-from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -13,101 +11,15 @@ from htfjax import _checks
 from htfjax._types import Array, Key
 from htfjax.contraction.end_tensor import end_tensor
 from htfjax.factors.factors import Factors
-from htfjax.factors.gaussian import Root, gaussian_factors, weight_shapes
 from htfjax.instruments.local_components import local_component_norms, unbalancedness
 from htfjax.instruments.ranks import matricize
-from htfjax.losses.loss import completion_loss
-from htfjax.losses.penalty import PENALTIES, Penalty
-from htfjax.losses.sampling import random_indices
 from htfjax.motion.descent import start_descent
 from htfjax.motion.group_rms import group_rmsprop
+from htfjax.problems import Completion
 from htfjax.runs.lanes import Lane
-from htfjax.trees.mode_tree import ModeTree
 
 # A record contracts the dense end tensor; 2**20 numbers take some milliseconds.
 LARGEST_TENSOR = 2**20
-DType = Literal["float32", "float64"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Completion:
-    """Completion of a random target by gradient descent from a small Gaussian start.
-
-    By default the lively small version of the paper's hierarchical run: order 4, D = 8,
-    widths 64, std 0.03, a rank-5 target of norm 64, 2048 of 4096 entries observed.
-
-    Attributes:
-      tree: nested modes of the model, and of the target with one-child nodes left out.
-      mode_dims: D_n, one number or one per mode.
-      widths: local components, one number, one per interior node or one per height.
-      root: "trained" or "ones".
-      init_std: standard deviation of the start.
-      target_rank: all widths of the target.
-      target_norm: Frobenius norm of the target.
-      observed: number of observed entries, none twice.
-      penalty, threshold: as in `completion_loss`.
-      learning_rate, decay, eps: of GroupRMSprop.
-      track_modes: mode sets whose singular values are recorded.
-      top: number of singular values recorded.
-      dtype: "float32" or "float64" (float64 needs jax's x64 mode).
-
-    Raises:
-      TypeError, ValueError: a field of the wrong kind or out of range.
-
-    Example:
-      >>> Completion(widths=16).init_std
-      0.03
-    """
-
-    tree: tuple = ((0, 1), (2, 3))
-    mode_dims: int | tuple[int, ...] = 8
-    widths: int | tuple[int, ...] = 64
-    root: Root = "trained"
-    init_std: float = 3e-2
-    target_rank: int = 5
-    target_norm: float = 64.0
-    observed: int = 2048
-    penalty: Penalty = "l2"
-    threshold: float = 1.0
-    learning_rate: float = 1e-2
-    decay: float = 0.99
-    eps: float = 1e-6
-    track_modes: tuple[tuple[int, ...], ...] = ((0, 1),)
-    top: int = 10
-    dtype: DType = "float32"
-
-    def __post_init__(self) -> None:
-        nested = _tuples(self.tree)
-        try:
-            tree = ModeTree.from_nested(nested)
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"`tree={_checks.spell(self.tree)}`: {error}") from error
-        dims = _checks.mode_dims(tree.order, self.mode_dims)
-        weight_shapes(tree, dims, self.widths, self.root)
-        for name in ("init_std", "learning_rate", "decay", "eps", "target_norm",
-                     "threshold"):  # fmt: skip
-            number = getattr(self, name)
-            _checks.positive(name, number, strict=name in ("target_norm", "threshold"))
-            if _checks.concrete(number):  # not when an ensemble traces a lane
-                object.__setattr__(self, name, float(number))
-        if _checks.concrete(self.decay) and self.decay >= 1:
-            raise ValueError(f"`decay={self.decay}` must be below 1.")
-        _checks.one_of("penalty", self.penalty, PENALTIES)
-        for name in ("target_rank", "observed", "top"):
-            object.__setattr__(self, name, _checks.at_least(name, getattr(self, name), 1))
-        if self.observed > math.prod(dims):
-            raise ValueError(
-                f"`observed={self.observed}` is more than the {math.prod(dims)} entries of "
-                f"a tensor with mode dimensions {dims}."
-            )
-        object.__setattr__(self, "tree", nested)
-        object.__setattr__(self, "mode_dims", _whole(self.mode_dims))
-        object.__setattr__(self, "widths", _whole(self.widths))
-        modes = tuple(_modes(m, tree.order) for m in _sets(self.track_modes))
-        object.__setattr__(self, "track_modes", modes)
-        dtype = _checks.float_dtype("dtype", self.dtype)
-        _checks.one_of("dtype", str(dtype), get_args(DType))
-        object.__setattr__(self, "dtype", str(dtype))
 
 
 def completion_lane(setting: Completion, key: Key[Array, ""]) -> Lane:
@@ -128,27 +40,16 @@ def completion_lane(setting: Completion, key: Key[Array, ""]) -> Lane:
 
     Example: see `make_lane`.
     """
-    _checks.instance("setting", setting, Completion, "htfjax.runs.Completion makes one")
+    _checks.instance("setting", setting, Completion, "htfjax.problems.Completion makes one")
     _checks.key("key", key)
-    tree = ModeTree.from_nested(setting.tree)
-    dims = _checks.mode_dims(tree.order, setting.mode_dims)
-    size, dtype = math.prod(dims), jnp.dtype(setting.dtype)
+    tree, dims, dtype = setting.mode_tree, setting.dims, jnp.dtype(setting.dtype)
+    size = math.prod(dims)
     if size > LARGEST_TENSOR:
         raise ValueError(
             f"`mode_dims={dims}` make a tensor of {size} entries; records are read off the "
             f"dense tensor, which may have up to {LARGEST_TENSOR}."
         )
-    keys = jax.random.split(key, 3)
-    target = _target(keys[0], setting, dims)
-    indices = random_indices(keys[1], dims, setting.observed)
-    values = target[tuple(indices.T)]
-    start = gaussian_factors(
-        keys[2], tree, dims, setting.widths, setting.init_std,
-        root=setting.root, dtype=dtype,
-    )  # fmt: skip
-    loss = completion_loss(
-        tree, dims, indices, values, penalty=setting.penalty, threshold=setting.threshold
-    )
+    target, indices, loss, start = setting.make(*jax.random.split(key, 3))
     state = start_descent(start, OPTIMIZER)
     hyper = {
         name: jnp.asarray(getattr(setting, name), dtype)
@@ -213,62 +114,10 @@ class CompletionRecords:
         }
 
 
-def _tuples(nested: Any) -> Any:
-    """Lists as tuples, so that a setting can be hashed."""
-    return tuple(map(_tuples, nested)) if isinstance(nested, list | tuple) else nested
-
-
-def _whole(sizes: Any) -> int | tuple[int, ...]:
-    """Sizes that were checked, as Python's numbers."""
-    sizes = _checks.as_sequence(sizes)
-    return tuple(map(int, sizes)) if isinstance(sizes, Sequence) else int(sizes)
-
-
-def _sets(modes: object) -> Sequence[Any]:
-    if not isinstance(modes, Sequence) or isinstance(modes, str) or not len(modes):
-        raise TypeError(
-            "`track_modes` must be sets of modes such as ((0, 1),), got "
-            f"{_checks.spell(modes)}."
-        )
-    return modes
-
-
-def _modes(modes: object, order: int) -> tuple[int, ...]:
-    """Some, but not all of the modes of a tensor."""
-    listed = _sets(_checks.as_sequence(modes))
-    found = tuple(_checks.at_least("track_modes", mode, 0) for mode in listed)
-    if max(found) >= order or len(set(found)) != len(found) or len(found) >= order:
-        raise ValueError(
-            f"`track_modes`: {found} must be some of the modes 0 to {order - 1}, each once."
-        )
-    return found
-
-
 # GroupRMSprop with its numbers in the state: one object for all runs of all threads.
 OPTIMIZER = optax.inject_hyperparams(group_rmsprop)(
     learning_rate=1e-2, decay=0.99, eps=1e-6
 )
-
-
-def _target(key: jax.Array, setting: Completion, dims: tuple[int, ...]) -> jax.Array:
-    """A dense Gaussian factorization of the target rank, scaled to its norm."""
-    tree = ModeTree.from_nested(_without_chains(setting.tree))
-    factors = gaussian_factors(
-        key, tree, dims, setting.target_rank, 1.0,
-        root=setting.root, dtype=jnp.dtype(setting.dtype),
-    )  # fmt: skip
-    tensor = end_tensor(factors)
-    norm = jnp.asarray(setting.target_norm, tensor.dtype)
-    return tensor * (norm / jnp.linalg.norm(tensor.ravel()))
-
-
-def _without_chains(nested: Any, top: bool = True) -> Any:
-    """Nested modes with every one-child node left out, save a root over one mode."""
-    if isinstance(nested, int):
-        return nested
-    kids = tuple(_without_chains(child, False) for child in nested)
-    bare = top and isinstance(kids[0], int)
-    return kids[0] if len(kids) == 1 and not bare else kids
 
 
 def _pad(values: jax.Array, length: int) -> jax.Array:

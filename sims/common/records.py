@@ -89,9 +89,9 @@ def to_dataset(piece: htf.Trajectory, *, config: Config, setting: Setting) -> xr
             "node": list(nodes),
             "component": np.arange(width),
             "width": ("node", [x.shape[1] for x in norms]),
-            "node_modes": ("node", [spell(setting.tree.modes[k]) for k in nodes]),
+            "node_modes": ("node", [spell(setting.mode_tree.modes[k]) for k in nodes]),
         },
-        attrs={"panel": setting.panel, "tree": repr(setting.tree.nested)},
+        attrs={"panel": setting.panel, "tree": repr(setting.tree)},
     )
 
 

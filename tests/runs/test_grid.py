@@ -17,7 +17,7 @@ from htfjax.runs import batch, programs, stopping
 from htfjax.runs.view import _outer
 from tests.runs import toy
 
-Completion, Grid = htf.runs.Completion, htf.runs.Grid
+Completion, Grid = htf.problems.Completion, htf.runs.Grid
 SETTING = Completion()
 LANE: Any = htf.runs.completion_lane
 
@@ -226,9 +226,6 @@ def test_settings_check_themselves() -> None:
     assert float(made.state.opt_state.hyperparams["learning_rate"]) == 0.25
 
 
-@pytest.mark.xfail(
-    strict=True, reason="settled with the experiments' definition: a separate target_tree"
-)
 def test_an_axis_of_trees_leaves_the_target_alone() -> None:
     """Models of two trees are compared on one target, and trees may be spelled as text."""
     lanes = [
