@@ -321,15 +321,9 @@ LISTED = [
     ),
     Form(
         "KEPT", "contraction/evaluate.py",
-        "Many narrow rows are read again backwards, not kept",
+        "Many rows are read again backwards, not kept",
         _patched((evaluate, "KEPT", 2**62)),
-        ("ms", "MB"), _completion(8, 64, 16384),
-    ),
-    Form(
-        "WIDE", "contraction/evaluate.py",
-        "Wide rows are kept: read again they would be fused into a slow scatter",
-        _patched((evaluate, "WIDE", 2**62)),
-        ("ms",), _completion(8, 128, 16384),
+        ("ms", "MB"), _completion(16, 64, 16384),
     ),
     Form(
         "_gathered", "contraction/evaluate.py",

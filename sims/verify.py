@@ -1,8 +1,8 @@
 """Do all laws of the theory hold, on these trees and on yours?
 
 Expected: every law passes. Left and right side of a law come from different code, the
-library's and a NumPy transcription of the definition; `--break LAW` makes the right side false,
-mostly by another matrix at one leaf, and the law must fail.
+library's and a NumPy transcription of the definition; `--break LAW` makes the right side
+false, mostly by another matrix at one leaf, and the law must fail.
 """
 
 import dataclasses

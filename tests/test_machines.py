@@ -21,7 +21,7 @@ tree = htf.perfect(4)
 factors = htf.gaussian_factors(jax.random.key(0), tree, 3, 2, 0.5)
 loss = htf.completion_loss(tree, 3, [[0, 1, 2, 0], [1, 1, 1, 1]], [1.0, 2.0])
 assert loss(factors) > 0
-setting = htf.runs.Completion(mode_dims=2, widths=2, observed=8, target_rank=1)
+setting = htf.problems.Completion(mode_dims=2, widths=2, observed=8, target_rank=1)
 grid = htf.runs.Grid(setting, seeds=range(2))
 for progress in htf.runs.run(grid, sys.argv[1], until_step=4, record_every=2):
     pass

@@ -15,7 +15,7 @@ import pytest
 import htfjax as htf
 
 ROOT = Path(__file__).parent.parent
-MODULES = ("locality", "losses", "runs", "theory")
+MODULES = ("locality", "losses", "problems", "runs", "theory")
 
 # Names and leading parameters that scripts outside this repository already call. A star
 # begins what is given by keyword.
@@ -196,6 +196,7 @@ BY_POSITION = {
     "singular_values": "method",
     "square_patches": "patch",
     "unbalancedness": "kind",
+    "runs.completion_lane": "data",
     "runs.lane_mesh": "devices",
     "locality.pathfinder_examples": "rows",
     "locality.residual_net": "widths",

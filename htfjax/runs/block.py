@@ -54,7 +54,8 @@ def run_block(
         assert info is not None
         yield Chunk(_stops_of(info), np.array([]), 0, 0.0, said, 0)
         return
-    lanes = [make_lane(session.build, setting_of(session.grid, r), r[-1]) for r in runs]
+    grid, build = session.grid, session.build
+    lanes = [make_lane(build, setting_of(grid, r), r[-1], data=grid.data) for r in runs]
     slots = batch.padded_count(len(runs), width, session.mesh)
     stacked = batch.stack(lanes, slots)
     del lanes

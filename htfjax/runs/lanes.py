@@ -4,7 +4,7 @@ import copy
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -50,10 +50,12 @@ class Lane:
     coords: tuple = dataclasses.field(default=(), metadata={"static": True})
 
 
-Build = Callable[[Setting, jax.Array], Lane]
+# (setting, key), and the grid's data where it has some, -> Lane
+Build = Callable[..., Lane]
+Data = Mapping[str, Any] | None
 
 
-def make_lane(build: Build, setting: Setting, seed: int) -> Lane:
+def make_lane(build: Build, setting: Setting, seed: int, *, data: Data = None) -> Lane:
     """The run of a setting and a seed, as an ensemble makes it.
 
     A lane of an ensemble equals, bit for bit, this lane run by `continue_descent`.
@@ -64,6 +66,7 @@ def make_lane(build: Build, setting: Setting, seed: int) -> Lane:
         inside one program.
       setting: a frozen dataclass.
       seed: becomes the key.
+      data: of the grid, a third argument of `build` if it is not None.
 
     Raises:
       TypeError: `build` returns something else, a setting that is not a frozen dataclass,
@@ -72,18 +75,18 @@ def make_lane(build: Build, setting: Setting, seed: int) -> Lane:
 
     Example:
       >>> import htfjax as htf
-      >>> setting = htf.runs.Completion(mode_dims=3, widths=4, observed=30)
+      >>> setting = htf.problems.Completion(mode_dims=3, widths=4, observed=30)
       >>> lane = htf.runs.make_lane(htf.runs.completion_lane, setting, 0)
       >>> isinstance(lane, Lane), lane.state.params.weights[0].shape
       (True, (3, 4))
     """
-    check_build(build)
+    more = check_build(build, data)
     setting, seed = check_setting("setting", setting), check_seed("seed", seed)
     key = jax.random.key(seed)
     if isinstance(build, Untraced):
-        return build(setting, key)
+        return build(setting, key, *more)
     static, numbers = _split(setting)
-    return _builder(build, static)(numbers, key)
+    return _builder(build, static)(numbers, key, *more)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -92,8 +95,8 @@ class Untraced:
 
     build: Build
 
-    def __call__(self, setting: Setting, key: jax.Array) -> Lane:
-        return _checked(self.build(setting, key))
+    def __call__(self, setting: Setting, key: jax.Array, *data: Data) -> Lane:
+        return _checked(self.build(setting, key, *data))
 
 
 def untraced(build: Build) -> Build:
@@ -113,31 +116,37 @@ def untraced(build: Build) -> Build:
     return Untraced(build)
 
 
-def check_build(build: Build) -> None:
-    """Checks that a builder can be called with a setting and a key.
+def check_build(build: Build, data: Data = None) -> tuple[Data, ...]:
+    """Checks that a builder can be called with a setting and a key, and with data.
+
+    Returns:
+      What it gets beyond setting and key.
 
     Raises:
       TypeError: it cannot.
     """
     _checks.function("build", build)
+    more, also = ((), "") if data is None else ((data,), ", and data")
     try:
-        inspect.signature(build).bind(None, None)
+        inspect.signature(build).bind(None, None, *more)
     except TypeError as error:
         raise TypeError(
-            f"`build={_checks.spell(build)}` must take a setting and a key: {error}."
+            f"`build={_checks.spell(build)}` must take a setting and a key{also}: {error}."
         ) from error
     except ValueError:  # it has no signature to look at
-        return
+        pass
+    return more
 
 
-def lane_shapes(build: Build, setting: Setting, seed: int) -> Lane:
+def lane_shapes(build: Build, setting: Setting, seed: int, data: Data = None) -> Lane:
     """The lane of a setting with shapes in place of arrays."""
     if isinstance(build, Untraced):
-        lane = make_lane(build, setting, seed)
+        lane = make_lane(build, setting, seed, data=data)
         return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), lane)
     static, numbers = _split(setting)
     key = jax.eval_shape(jax.random.key, 0)
-    return jax.eval_shape(_builder(build, static), numbers, key)
+    more = check_build(build, data)
+    return jax.eval_shape(_builder(build, static), numbers, key, *more)
 
 
 def _split(setting: Setting) -> tuple[Setting, dict[str, float]]:
@@ -185,8 +194,8 @@ def _is_pair(pair: object, kind: Any) -> bool:
 
 @functools.lru_cache(maxsize=512)
 def _builder(build: Build, static: Setting) -> Callable[..., Lane]:
-    def make(numbers: dict[str, float], key: jax.Array) -> Lane:
-        return _checked(build(dataclasses.replace(static, **numbers), key))
+    def make(numbers: dict[str, float], key: jax.Array, *data: Data) -> Lane:
+        return _checked(build(dataclasses.replace(static, **numbers), key, *data))
 
     return jax.jit(make)
 

@@ -58,7 +58,7 @@ def programs_of(
         key = _key(grid, run)
         if fixed not in shapes and key[:-1] not in errors:
             try:
-                shapes[fixed] = lane_shapes(build, grid.setting(run), run.seed)
+                shapes[fixed] = lane_shapes(build, grid.setting(run), run.seed, grid.data)
             except Exception as error:
                 if failures is None:
                     raise

@@ -39,7 +39,7 @@ def load_states(out: PathLike, grid: Grid, build: Build) -> dict[Run, DescentSta
       [4]
     """
     _checks.instance("grid", grid, Grid, "make one of a setting, seeds and axes")
-    check_build(build)
+    check_build(build, grid.data)
     path = _files.absolute("out", out)
     found = folder.read_manifest(path)
     if found is None:
