@@ -30,8 +30,6 @@ MOST_MAPS = 56_000
 # Docstrings carry no marks: long examples whose functions tests cover, of whole modules or
 # of one name.
 SLOW_EXAMPLES = (
-    "htfjax.ensemble.lanes",
-    "htfjax.ensemble.run",
     "htfjax.instruments.local_components.component_contributions",
     "htfjax.instruments.spectra.spectra",
     "htfjax.instruments.spectra.spectrum",
@@ -45,6 +43,8 @@ SLOW_EXAMPLES = (
     "htfjax.losses.scaled",
     "htfjax.motion.flow",
     "htfjax.motion.flow_report",
+    "htfjax.runs.engine",
+    "htfjax.runs.lanes",
 )
 
 

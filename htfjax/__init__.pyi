@@ -82,10 +82,10 @@ from .losses.scaled import scaled_value_and_grad as scaled_value_and_grad
 
 from .motion.group_rms import group_rmsprop as group_rmsprop
 from .motion.group_rms import scale_by_group_rms as scale_by_group_rms
-from .motion.trajectory import Stop as Stop
 from .motion.trajectory import Trajectory as Trajectory
-from .motion.trajectory import find_stop as find_stop
 from .motion.trajectory import join as join
+from .motion.stopping import Stop as Stop
+from .motion.stopping import find_stop as find_stop
 from .motion.rises import RiseTimes as RiseTimes
 from .motion.rises import crossings as crossings
 from .motion.rises import incrementality as incrementality
@@ -102,7 +102,7 @@ from .runs.checkpoints import check_state as check_state
 from .runs.checkpoints import load_state as load_state
 from .runs.checkpoints import save_state as save_state
 from .runs.results import load_results as load_results
-from .runs.results import save_results as save_results
+from .runs.netcdf import save_results as save_results
 
 from . import losses as losses
 from . import theory as theory

@@ -193,8 +193,16 @@ class Completion:
         tensor = _checks.floating("target", target)
         _checks.shape("target", tensor, self.dims, "the mode dimensions")
         rows = check_indices(indices, self.dims)
+        return self.loss_of(rows, tensor[tuple(rows.T)])
+
+    def loss_of(self, indices: Numbers, values: Numbers) -> ObservationLoss:
+        """The loss on some entries, given their values.
+
+        Raises:
+          TypeError, ValueError: as `completion_loss`.
+        """
         return completion_loss(
-            self.mode_tree, self.dims, rows, tensor[tuple(rows.T)],
+            self.mode_tree, self.dims, indices, values,
             penalty=self.penalty, threshold=self.threshold,
         )  # fmt: skip
 

@@ -5,7 +5,7 @@ norms of a CP tensor factorization and local component norms of a hierarchical t
 factorization leave zero one after another, until the target's numerical rank is reached.
 """
 
-import functools
+import dataclasses
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ import htfjax as htf
 
 from .common import records
 from .common.command import INTERRUPTED, command
-from .common.drive import Job, drive, progress_display
+from .common.drive import progress_display
 from .common.folder import open_folder, run_label, write_json
 from .common.problem import Problem, make_problem
 from .common.settings import (
@@ -30,6 +30,7 @@ from .common.settings import (
     chosen_panels,
     resolve,
 )
+from .common.single import Job, drive
 from .figures import dynamics
 from .figures.files import save_figure
 
@@ -71,10 +72,12 @@ def _drive_all(
     summary: dict[str, Any] = {}
     with progress_display() as progress:
         for job, setting, problem in zip(jobs, settings, problems, strict=True):
-            outcome = drive(job, folder, progress, config.checkpoint_seconds)
-            dataset = records.finish(outcome.dataset, outcome.state.params, setting)
-            htf.save_results(folder / f"{job.name}.nc", dataset)
-            summary[job.name] = records.summarize(dataset, outcome.state, config, problem)
+            out = folder / job.name
+            outcome = drive(job, out, progress, config.checkpoint_seconds)
+            final = records.contributions(outcome.state.params, setting)
+            htf.runs.save_final(out, outcome.dataset, final)
+            outcome = dataclasses.replace(outcome, dataset=outcome.dataset.assign(final))
+            summary[job.name] = records.summarize(outcome, config, problem)
             if outcome.status == "interrupted":
                 break
     return summary
@@ -88,7 +91,8 @@ def draw(folder: Path, view: dynamics.View) -> None:
 
 def load_runs(folder: Path) -> dict[str, xr.Dataset]:
     """The saved panels of a folder, in the paper's order."""
-    names = [name for name in ("mf", "tf", "htf") if (folder / f"{name}.nc").exists()]
+    panels = ("mf", "tf", "htf")
+    names = [name for name in panels if (folder / name / "manifest.json").exists()]
     return {name: htf.load_results(folder, name) for name in names}
 
 
@@ -127,19 +131,18 @@ def main() -> int:
 
 
 def _job(config: Config, setting: Setting, problem: Problem) -> Job:
+    label = run_label(setting.panel, config, MAY_DIFFER)
     return Job(
         name=setting.panel,
-        label=run_label(setting.panel, config, MAY_DIFFER),
-        start=problem.start,
-        loss=problem.step_loss,
-        optimizer=problem.optimizer,
+        setting=records.Asked(setting.panel, repr(setting.tree), label),
+        seed=config.seed,
+        lane=records.make_lane(config, setting, problem),
         num_steps=config.num_steps,
         record_every=config.record_every,
         chunk_steps=RECORDS_PER_CHUNK * config.record_every,
-        observe=records.make_observe(config, setting, problem),
-        key=problem.key,
-        to_dataset=functools.partial(records.to_dataset, config=config, setting=setting),
-        find_stop=functools.partial(records.find_stop, config=config),
+        tolerance=config.tolerance,
+        patience=config.patience,
+        watch="train_mse",  # whatever the loss
         headline=records.headline,
     )
 

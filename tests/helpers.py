@@ -11,7 +11,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 import htfjax as htf
-from tests import reference
+from htfjax.theory import oracle
 
 TREES: dict[str, Any] = {
     "order1": (0,),
@@ -65,13 +65,13 @@ def random_factors(
     """Standard normal matrices on a tree spelled by nested tuples (or named)."""
     nested = TREES.get(nested, nested) if isinstance(nested, str) else nested
     rng = np.random.default_rng(seed)
-    children = reference.children_of(nested)
+    children = oracle.children_of(nested)
     dims = default_dims(nested) if dims is None else dims
     widths = default_widths(nested) if widths is None else widths
     rows, last = [*dims, *widths], len(children) - 1
     weights: list[Any] = []
     for v in range(len(children)):
-        parent = reference.parent_of(children, v)
+        parent = oracle.parent_of(children, v)
         columns = 1 if parent is None else rows[parent]
         weights.append(jnp.asarray(rng.standard_normal((rows[v], columns)), dtype))
     if root == "ones":
@@ -79,10 +79,10 @@ def random_factors(
     return htf.Factors(tree=htf.ModeTree.from_nested(nested), weights=tuple(weights))
 
 
-def plain(factors: htf.Factors) -> tuple[reference.Children, list[Any]]:
+def plain(factors: htf.Factors) -> tuple[oracle.Children, list[Any]]:
     """The factors as the oracle takes them; the numbering is the oracle's own."""
     weights = [None if w is None else np.array(w, np.float64) for w in factors.weights]
-    return reference.children_of(factors.tree.nested), weights
+    return oracle.children_of(factors.tree.nested), weights
 
 
 def rebuilt(factors: htf.Factors, weights: Sequence[Any]) -> htf.Factors:
@@ -155,9 +155,9 @@ def nested_trees(draw: Any, max_order: int = 8) -> tuple:
 def factors(draw: Any, max_entries: int = 200) -> htf.Factors:
     """Random factors: dims and widths from {1, 2, 3}, trained or ones roots."""
     nested = draw(nested_trees())
-    children = reference.children_of(nested)
+    children = oracle.children_of(nested)
     small = st.sampled_from((1, 2, 3))
-    widths = [draw(small) for _ in reference.interior(children)]
+    widths = [draw(small) for _ in oracle.interior(children)]
     dims: list[int] = []
     for _ in range(len(children) - len(widths)):
         dim = draw(small)

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 
 import htfjax as htf
-from tests import helpers, reference
+from htfjax.theory import oracle
+from tests import helpers
 
 many = settings(max_examples=30, deadline=None, derandomize=True)
 few = settings(max_examples=14, deadline=None, derandomize=True)
@@ -21,15 +22,15 @@ fewer = settings(max_examples=10, deadline=None, derandomize=True)
 @given(helpers.nested_trees())
 def test_nodes_are_numbered_as_the_contract_says(nested):
     """Leaf of mode n is n, interior nodes in left-to-right post-order, root last."""
-    tree, children = htf.ModeTree.from_nested(nested), reference.children_of(nested)
+    tree, children = htf.ModeTree.from_nested(nested), oracle.children_of(nested)
     nodes = range(len(children))
     assert tree.children == children
-    assert tree.order == len(children) - len(reference.interior(children))
+    assert tree.order == len(children) - len(oracle.interior(children))
     assert tree.root == len(children) - 1
-    assert list(tree.interior) == reference.interior(children)
-    assert list(tree.parent) == [reference.parent_of(children, v) for v in nodes]
-    assert list(tree.modes) == [reference.modes_of(children, v) for v in nodes]
-    assert list(tree.height) == [reference.height_of(children, v) for v in nodes]
+    assert list(tree.interior) == oracle.interior(children)
+    assert list(tree.parent) == [oracle.parent_of(children, v) for v in nodes]
+    assert list(tree.modes) == [oracle.modes_of(children, v) for v in nodes]
+    assert list(tree.height) == [oracle.height_of(children, v) for v in nodes]
 
 
 @many
@@ -52,8 +53,8 @@ def test_values_equal_the_oracle(factors):
     indices = helpers.all_indices(htf.mode_dims(factors))
     read = jax.jit(functools.partial(all_readings, indices=indices))
     tensor, *lists = read(factors)
-    expected = reference.end_tensor(children, weights)
-    size = reference.scale(children, weights)
+    expected = oracle.end_tensor(children, weights)
+    size = oracle.scale(children, weights)
     helpers.assert_close(tensor, expected, size=size)
     for values in lists:
         helpers.assert_close(values, expected.reshape(-1), size=size)
@@ -78,10 +79,10 @@ def test_local_components_equal_the_oracle(factors):
     """Norms of every interior node, and the largest gap inside a component."""
     children, weights = helpers.plain(factors)
     norms, gap = jax.jit(norms_and_gap)(factors)
-    assert sorted(norms) == reference.interior(children)
+    assert sorted(norms) == oracle.interior(children)
     for v in norms:
-        helpers.assert_close(norms[v], reference.sigma(children, weights, v))
-    expected = reference.unbalancedness(children, weights)
+        helpers.assert_close(norms[v], oracle.sigma(children, weights, v))
+    expected = oracle.unbalancedness(children, weights)
     size = max(float(np.sum(w**2)) for w in weights if w is not None)
     helpers.assert_close(gap, expected, size=size)
 
@@ -96,14 +97,14 @@ def norms_and_gap(factors: htf.Factors) -> tuple:
 def test_singular_values_of_every_node(factors):
     """NumPy's values, as many as the contract says, and nothing but noise beyond."""
     children, weights = helpers.plain(factors)
-    tensor = reference.end_tensor(children, weights)
-    size = reference.scale(children, weights) * math.sqrt(tensor.size)
+    tensor = oracle.end_tensor(children, weights)
+    size = oracle.scale(children, weights) * math.sqrt(tensor.size)
     spectra = jax.jit(all_spectra)(factors)
     for v in range(len(children)):
-        matrix = reference.matricize(tensor, reference.modes_of(children, v))
-        parent = reference.parent_of(children, v)
-        around = 1 if parent is None else reference.width_of(children, weights, parent)
-        length = min(*matrix.shape, reference.width_of(children, weights, v), around)
+        matrix = oracle.matricize(tensor, oracle.modes_of(children, v))
+        parent = oracle.parent_of(children, v)
+        around = 1 if parent is None else oracle.width_of(children, weights, parent)
+        length = min(*matrix.shape, oracle.width_of(children, weights, v), around)
         expected = np.linalg.svd(matrix, compute_uv=False)
         assert spectra[v].shape == (length,)
         helpers.assert_close(spectra[v], expected[:length], size=size)
@@ -118,8 +119,8 @@ def all_spectra(factors: htf.Factors) -> list[jax.Array]:
 def test_matricize_and_singular_values_of_any_modes(rows):
     """Rows need not belong to a node and count in the order given."""
     factors = helpers.random_factors("mixed5")
-    tensor = reference.end_tensor(*helpers.plain(factors))
-    matrix = reference.matricize(tensor, rows)
+    tensor = oracle.end_tensor(*helpers.plain(factors))
+    matrix = oracle.matricize(tensor, rows)
     np.testing.assert_array_equal(htf.matricize(jnp.asarray(tensor), rows), matrix)
     expected = np.linalg.svd(matrix, compute_uv=False)
     helpers.assert_close(htf.singular_values(factors, rows), expected)

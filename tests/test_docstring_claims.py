@@ -1,9 +1,12 @@
 """Claims of docstrings that are theorems: asserted where nothing else does."""
 
+import pkgutil
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import conftest
 import htfjax as htf
 from tests import helpers
 
@@ -80,3 +83,9 @@ def test_drift_of_scalar_steps_over_long_runs():
         drifts.append(float(htf.theory.drift(factors, final)))
     assert drifts[0] / drifts[1] == pytest.approx(2.0, rel=0.1)
     assert drifts[2] < drifts[1]
+
+
+def test_slow_examples_exist() -> None:
+    """Nothing that was moved or renamed is still listed."""
+    for name in conftest.SLOW_EXAMPLES:
+        assert pkgutil.resolve_name(name)

@@ -45,8 +45,8 @@ HEAVY = (
 HOMES = {
     "diffrax": ("motion",),
     "flax": ("locality",),
-    "h5netcdf": ("runs.results",),
-    "h5py": ("runs.results",),
+    "h5netcdf": ("runs.netcdf",),
+    "h5py": ("runs.netcdf",),
     "matplotlib": ("instruments.drawing",),
     "orbax": ("runs.checkpoints",),
     "xarray": ("runs",),
@@ -340,3 +340,16 @@ def test_the_two_kinds_of_factors_meet_where_they_are_opened(path):
     for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
             assert not names <= set(ast.unparse(node).split(" | ")), f"line {node.lineno}"
+
+
+MOST_LINES = 40
+
+
+@pytest.mark.parametrize("path", files("htfjax/runs"), ids=where)
+def test_functions_of_the_engine_are_short(path):
+    """What a function does, without its signature and docstring, fits on a screen."""
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            body = node.body[ast.get_docstring(node) is not None :] or node.body
+            length = (body[-1].end_lineno or 0) - body[0].lineno + 1
+            assert length <= MOST_LINES, f"{node.name} has {length} lines"

@@ -196,6 +196,7 @@ BY_POSITION = {
     "singular_values": "method",
     "square_patches": "patch",
     "unbalancedness": "kind",
+    "runs.completion_lane": "data",
     "runs.lane_mesh": "devices",
     "locality.pathfinder_examples": "rows",
     "locality.residual_net": "widths",

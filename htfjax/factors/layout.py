@@ -191,9 +191,9 @@ def _layout(
     return Layout(tree, widths, dtype, fixed, has_root, groups or alone, groups is not None)
 
 
-@functools.lru_cache(maxsize=256)
 def regrouped(layout: Layout, groups: Groups | None) -> Layout:
     """The layout of the same factors in jax's arrays: of `groups`, or plain for None."""
+    # Not cached: `layout.dtype` follows the x64 switch of the moment.
     return _layout(
         layout.tree, layout.widths, layout.dtype, layout.fixed, layout.has_root, groups
     )

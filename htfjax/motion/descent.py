@@ -296,7 +296,7 @@ def _run(
         # differently in programs of other numbers of runs or devices, on which the last
         # digits of records must not depend.
         params, arrays = lax.optimization_barrier((params, arrays))
-        return lax.optimization_barrier(rebuild_observe(arrays)(given(params)))
+        return rebuild_observe(arrays)(given(params))
 
     @jax.jit
     def evaluate(params: Carrying, arrays: list, key: jax.Array | None) -> tuple:

@@ -1,16 +1,15 @@
-"""Trajectory of a descent or a flow: its records, and the stopping rule."""
+"""Trajectory of a descent or a flow: its records."""
 
 import dataclasses
 import itertools
 from collections.abc import Sequence
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from htfjax import _checks
-from htfjax._types import Numbers
 from htfjax.motion.flow_report import FlowReport
 
 Observed = TypeVar("Observed")
@@ -87,16 +86,6 @@ class Trajectory(Generic[Observed, Report]):
         return jnp.isfinite(self.losses)
 
 
-class Stop(NamedTuple):
-    """Why and at which record a run ends.
-
-    Example: see `find_stop`.
-    """
-
-    reason: str  # "converged" or "diverged"
-    record: int
-
-
 def join(pieces: Sequence[Trajectory[Observed, None]]) -> Trajectory[Observed, None]:
     """Trajectories of consecutive chunks as one; equals that of an unbroken run.
 
@@ -157,50 +146,6 @@ def _check_piece(name: str, piece: Trajectory) -> None:
                 f"`{name}.observed` has an array of shape {np.shape(leaf)} for "
                 f"{len(steps)} records."
             )
-
-
-def find_stop(
-    losses: Numbers, tolerance: float, patience: int, *, divergence: float = 1e4
-) -> Stop | None:
-    """The first record at which a run should end, None if it should go on.
-
-    Converged: the loss was below `tolerance` at more than `patience` records in a row.
-    Diverged: the loss is not finite, or above `divergence` times the first one (if that
-    is not zero).
-
-    Args:
-      losses: (K,) at least one.
-      tolerance: zero or more.
-      patience: records, zero or more.
-      divergence: above zero; infinite for none.
-
-    Raises:
-      TypeError: not real numbers, a `patience` that is not an integer.
-      ValueError: losses of another shape, numbers below their least.
-
-    Example:
-      >>> find_stop(np.array([1.0, 0.01, 0.01, 0.01]), tolerance=0.1, patience=2)
-      Stop(reason='converged', record=3)
-    """
-    values = _checks.seen("losses", losses)
-    _checks.shape("losses", values, (None,), "(K,)")
-    if not values.size:
-        raise ValueError("`losses` is empty: nothing was recorded.")
-    _checks.positive("tolerance", tolerance)
-    patience = _checks.at_least("patience", patience, 0)
-    _checks.real("divergence", divergence, least=0, strict=True, infinite=True)
-    tolerance, divergence = float(tolerance), float(divergence)
-    with np.errstate(invalid="ignore"):
-        wild = ~np.isfinite(values) | (values > divergence * values[0]) & (values[0] > 0)
-        below = values < tolerance
-    in_a_row = 0
-    for record, (is_wild, is_below) in enumerate(zip(wild, below, strict=True)):
-        if is_wild:
-            return Stop("diverged", record)
-        in_a_row = in_a_row + 1 if is_below else 0
-        if in_a_row > patience:
-            return Stop("converged", record)
-    return None
 
 
 def _running_sum(increments: jax.Array) -> jax.Array:

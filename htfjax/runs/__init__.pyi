@@ -11,16 +11,19 @@ from .files import json_digest as json_digest
 from .files import read_npz as read_npz
 from .files import read_sealed as read_sealed
 from .files import write_sealed as write_sealed
+from .final import save_final as save_final
 from .folder import is_locked as is_locked
 from .grid import Grid as Grid
 from .grid import Run as Run
 from .lanes import Lane as Lane
 from .lanes import make_lane as make_lane
+from .lanes import untraced as untraced
 from .locks import exclusive_lock as exclusive_lock
 from .locks import lock_holder as lock_holder
 from .progress import Progress as Progress
 from .signals import StopSignals as StopSignals
 from .signals import stop_requested as stop_requested
 from .signals import stop_signals as stop_signals
+from .states import load_states as load_states
 
 __all__: list[str]

@@ -58,15 +58,15 @@ def load_checkpoint(path: Path, owner: JsonObject, like: Tree) -> Tree | None:
     return jax.tree.unflatten(treedef, found)
 
 
-def check_checkpoint(path: Path, owner: JsonObject) -> None:
-    """Looks whether every byte that `save_checkpoint` wrote is there.
+def read_arrays(path: Path, owner: JsonObject) -> list[np.ndarray]:
+    """All that `save_checkpoint` wrote, as a list of leaves.
 
     Raises:
       ValueError: it is missing or damaged, or of something else; the error names it.
     """
     if not path.exists():
         raise ValueError(f"the checkpoint {path} is missing")
-    _arrays(path, owner)
+    return _arrays(path, owner)
 
 
 def _arrays(path: Path, owner: JsonObject) -> list[np.ndarray]:

@@ -10,17 +10,15 @@ from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 
-import jax
-
 from htfjax import _digests, _files
 from htfjax._types import JsonObject, PathLike
 from htfjax.runs import locks
 
-FORMAT = 2
+FORMAT = 3
 MANIFEST, STATUS, LOCK = "manifest.json", "status.json", "lock"
 PACKAGES = ("htfjax", "jax", "jaxlib", "numpy", "optax", "zarr")
 # What more seeds or steps add to; everything else of a manifest is fixed.
-GROWING = ("seeds", "until_step", "metadata")
+GROWING = ("seeds", "until_step", "metadata", "failed")
 
 
 def versions() -> dict[str, str]:
@@ -118,7 +116,7 @@ def runs_digest(runs: Sequence[Sequence[int]]) -> str:
 
 
 def write_status(folder: Path, values: JsonObject, lines: int) -> None:
-    """Writes the progress of the ensemble, its process, and the length of the journal."""
+    """Writes the progress of the runs, the process, and the length of the journal."""
     _digests.write_sealed(
         folder / STATUS,
         values
@@ -127,12 +125,17 @@ def write_status(folder: Path, values: JsonObject, lines: int) -> None:
     )
 
 
-def lines_written(folder: Path) -> int:
-    """Lines of the journal that the status knows of; 0 where it is missing or damaged."""
+def read_status(folder: Path, name: str) -> float:
+    """A number of the status; 0 where it is missing or damaged."""
     try:
-        return int(_digests.read_sealed(folder / STATUS).get("journal_lines", 0))
+        return float(_digests.read_sealed(folder / STATUS).get(name, 0))
     except (OSError, ValueError, TypeError):
-        return 0
+        return 0.0
+
+
+def lines_written(folder: Path) -> int:
+    """Lines of the journal that the status knows of."""
+    return int(read_status(folder, "journal_lines"))
 
 
 def list_files(paths: Sequence[Path], most: int = 3) -> str:
@@ -178,8 +181,3 @@ def named_errors(folder: Path) -> Iterator[None]:
                 f"({error}); put it back and run the same command again"
             ) from None
         raise
-
-
-def process_zero() -> bool:
-    """Whether this process writes."""
-    return jax.process_index() == 0

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from htfjax import _checks
+from htfjax._digests import text_digest
 from htfjax._types import JsonObject
 from htfjax.trees.mode_tree import ModeTree
 
@@ -42,6 +43,8 @@ class Grid:
       seeds: whole numbers from 0 to 2**32 - 1, each once; a list, range or array.
       axes: pairs of a field of `base` and its values (a list, tuple or array); a mapping
         is accepted too.
+      data: arrays by name, the same for all runs, which `build` gets as its third
+        argument: observations of one's own, for example. None: it gets none.
 
     Raises:
       TypeError: `base` is not a frozen dataclass, seeds that are not whole numbers, a field
@@ -60,8 +63,10 @@ class Grid:
     base: Setting
     seeds: Sequence[int]
     axes: Any = ()
+    data: Mapping[str, Any] | None = dataclasses.field(default=None, compare=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "data", _check_data(self.data))
         base = check_setting("base", self.base)
         object.__setattr__(self, "base", base)
         object.__setattr__(self, "seeds", _check_seeds(self.seeds))
@@ -112,12 +117,25 @@ class Grid:
             for f in dataclasses.fields(self.base)
             if f.name not in self.names
         }
-        return json.loads(
-            json.dumps(
-                {"setting": type(self.base).__name__, **fields, "axes": dict(self.axes)},
-                default=_describe,
-            )
+        named = {"setting": type(self.base).__name__, **fields, "axes": dict(self.axes)}
+        if self.data is not None:
+            named["data"] = {name: _digest(x) for name, x in self.data.items()}
+        return json.loads(json.dumps(named, default=_describe))
+
+
+def _check_data(data: object) -> dict[str, Any] | None:
+    if data is None:
+        return None
+    if not isinstance(data, Mapping) or not all(isinstance(n, str) for n in data):
+        raise TypeError(
+            f"`data` must be arrays by name such as {{'values': y}}, got "
+            f"{_checks.spell(data)}."
         )
+    return {name: _checks.array(f"data.{name}", x) for name, x in data.items()}
+
+
+def _digest(x: np.ndarray) -> str:
+    return text_digest(f"{x.dtype}{x.shape}".encode() + np.ascontiguousarray(x).tobytes())
 
 
 def float_fields(base: Setting) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ import copy
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -35,7 +35,8 @@ class Lane:
       key: for random losses, as in `continue_descent`.
       optimizer: the transformation, the same object for all lanes of one kind.
       dims: names of the axes of observed arrays, pairs such as ("norm", ("component",)).
-      coords: labels along such axes, pairs such as ("modes", ("0,1", "0,2")).
+      coords: labels along such axes, texts or numbers, pairs such as
+        ("modes", ("0,1", "0,2")); of a name that `dims` lists, along that axis.
 
     Example: see `make_lane`.
     """
@@ -49,10 +50,12 @@ class Lane:
     coords: tuple = dataclasses.field(default=(), metadata={"static": True})
 
 
-Build = Callable[[Setting, jax.Array], Lane]
+# (setting, key), and the grid's data where it has some, -> Lane
+Build = Callable[..., Lane]
+Data = Mapping[str, Any] | None
 
 
-def make_lane(build: Build, setting: Setting, seed: int) -> Lane:
+def make_lane(build: Build, setting: Setting, seed: int, *, data: Data = None) -> Lane:
     """The run of a setting and a seed, as an ensemble makes it.
 
     A lane of an ensemble equals, bit for bit, this lane run by `continue_descent`.
@@ -63,6 +66,7 @@ def make_lane(build: Build, setting: Setting, seed: int) -> Lane:
         inside one program.
       setting: a frozen dataclass.
       seed: becomes the key.
+      data: of the grid, a third argument of `build` if it is not None.
 
     Raises:
       TypeError: `build` returns something else, a setting that is not a frozen dataclass,
@@ -76,34 +80,73 @@ def make_lane(build: Build, setting: Setting, seed: int) -> Lane:
       >>> isinstance(lane, Lane), lane.state.params.weights[0].shape
       (True, (3, 4))
     """
-    check_build(build)
+    more = check_build(build, data)
     setting, seed = check_setting("setting", setting), check_seed("seed", seed)
+    key = jax.random.key(seed)
+    if isinstance(build, Untraced):
+        return build(setting, key, *more)
     static, numbers = _split(setting)
-    return _builder(build, static)(numbers, jax.random.key(seed))
+    return _builder(build, static)(numbers, key, *more)
 
 
-def check_build(build: Build) -> None:
-    """Checks that a builder can be called with a setting and a key.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Untraced:
+    """A builder that is called as it is, once per run."""
+
+    build: Build
+
+    def __call__(self, setting: Setting, key: jax.Array, *data: Data) -> Lane:
+        return _checked(self.build(setting, key, *data))
+
+
+def untraced(build: Build) -> Build:
+    """A builder for `run` that jax does not trace: it may read files and use NumPy.
+
+    Raises:
+      TypeError: it cannot be called with a setting and a key.
+
+    Example:
+      >>> import htfjax as htf
+      >>> build = htf.runs.untraced(htf.runs.completion_lane)
+      >>> setting = htf.runs.Completion(mode_dims=3, widths=4, observed=30)
+      >>> int(htf.runs.make_lane(build, setting, 0).state.step)
+      0
+    """
+    check_build(build)
+    return Untraced(build)
+
+
+def check_build(build: Build, data: Data = None) -> tuple[Data, ...]:
+    """Checks that a builder can be called with a setting and a key, and with data.
+
+    Returns:
+      What it gets beyond setting and key.
 
     Raises:
       TypeError: it cannot.
     """
     _checks.function("build", build)
+    more, also = ((), "") if data is None else ((data,), ", and data")
     try:
-        inspect.signature(build).bind(None, None)
+        inspect.signature(build).bind(None, None, *more)
     except TypeError as error:
         raise TypeError(
-            f"`build={_checks.spell(build)}` must take a setting and a key: {error}."
+            f"`build={_checks.spell(build)}` must take a setting and a key{also}: {error}."
         ) from error
     except ValueError:  # it has no signature to look at
-        return
+        pass
+    return more
 
 
-def lane_shapes(build: Build, setting: Setting) -> Lane:
+def lane_shapes(build: Build, setting: Setting, seed: int, data: Data = None) -> Lane:
     """The lane of a setting with shapes in place of arrays."""
+    if isinstance(build, Untraced):
+        lane = make_lane(build, setting, seed, data=data)
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), lane)
     static, numbers = _split(setting)
     key = jax.eval_shape(jax.random.key, 0)
-    return jax.eval_shape(_builder(build, static), numbers, key)
+    more = check_build(build, data)
+    return jax.eval_shape(_builder(build, static), numbers, key, *more)
 
 
 def _split(setting: Setting) -> tuple[Setting, dict[str, float]]:
@@ -127,32 +170,32 @@ def _checked(lane: object) -> Lane:
     if lane.key is not None:
         _checks.key("build.key", lane.key)
     _checks.optimizer("build.optimizer", lane.optimizer)
-    _check_pairs("build.dims", lane.dims)
-    _check_pairs("build.coords", lane.coords)
+    _check_pairs("build.dims", lane.dims, str)
+    _check_pairs("build.coords", lane.coords, str | int | float)
     return lane
 
 
-def _check_pairs(name: str, pairs: object) -> None:
+def _check_pairs(name: str, pairs: object, kind: Any) -> None:
     """Names, each with some words."""
-    if not isinstance(pairs, tuple) or not all(map(_is_pair, pairs)):
+    if not isinstance(pairs, tuple) or not all(_is_pair(pair, kind) for pair in pairs):
         raise TypeError(
             f"`{name}` must be pairs of a name and a tuple of texts such as "
             f"(('norm', ('component',)),), got {_checks.spell(pairs)}."
         )
 
 
-def _is_pair(pair: object) -> bool:
+def _is_pair(pair: object, kind: Any) -> bool:
     if not isinstance(pair, tuple) or len(pair) != 2:
         return False
     name, words = pair
-    texts = isinstance(words, tuple) and all(isinstance(word, str) for word in words)
-    return isinstance(name, str) and texts
+    right = isinstance(words, tuple) and all(isinstance(word, kind) for word in words)
+    return isinstance(name, str) and right
 
 
 @functools.lru_cache(maxsize=512)
 def _builder(build: Build, static: Setting) -> Callable[..., Lane]:
-    def make(numbers: dict[str, float], key: jax.Array) -> Lane:
-        return _checked(build(dataclasses.replace(static, **numbers), key))
+    def make(numbers: dict[str, float], key: jax.Array, *data: Data) -> Lane:
+        return _checked(build(dataclasses.replace(static, **numbers), key, *data))
 
     return jax.jit(make)
 

@@ -131,8 +131,8 @@ def _refuse_foreign(path: Path) -> None:
         ours = False
     if not ours:
         raise ValueError(
-            f"{path} is needed to say who works here, and is not ours; move it away, or "
-            "choose another folder. Nothing was touched."
+            f"{path} is needed to say who works here, and is not ours; move it away, "
+            "restore it from a copy, or choose another folder. Nothing was touched."
         )
 
 

@@ -9,11 +9,13 @@ import numpy as np
 from jax.sharding import Mesh
 
 from htfjax._types import PyTree
-from htfjax.runs.grid import Grid, Setting
+from htfjax.runs.grid import Grid, Run, Setting
 from htfjax.runs.lanes import SCALARS, Build, Lane, advance_lane, lane_shapes
 from htfjax.runs.store import Quantities
 
 RunKey = tuple[int, ...]  # place on every axis, then the seed
+Kind = tuple[tuple, Lane, list[RunKey]]  # structure and shapes, a lane, its runs
+Failures = dict[tuple[int, ...], Exception]  # place on every axis -> what `build` raised
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,37 +35,60 @@ class Program:
     quantities: Quantities
 
 
-def programs_of(grid: Grid, build: Build, record: Sequence[str] | None) -> list[Program]:
+def programs_of(
+    grid: Grid, build: Build, record: Sequence[str] | None, failures: Failures | None = None
+) -> list[Program]:
     """Groups the runs of a grid by the structure and shapes of their lanes.
+
+    Args:
+      failures: takes what `build` raised for settings that it does not make; by default
+        the first error is raised. It is raised too where no setting can be made.
 
     Raises:
       ValueError: a quantity to record that a lane does not have.
     """
-    kinds: list[tuple[tuple, Lane, list[RunKey]]] = []
+    kinds: list[Kind] = []
     shapes: dict[tuple, Lane] = {}
-    values = [list(v) for _, v in grid.axes]
+    errors: Failures = {} if failures is None else failures
     for run in grid.runs():
-        setting = grid.setting(run)
         fixed = tuple(
             v for name, v in zip(grid.names, run.point, strict=True)
             if name not in grid.array_axes
         )  # fmt: skip
-        if fixed not in shapes:
-            shapes[fixed] = lane_shapes(build, setting)
-        lane = shapes[fixed]
-        avals = [(x.shape, x.dtype) for x in jax.tree.leaves(lane)]
-        kind = (jax.tree.structure(lane), avals)
-        key = (*(v.index(x) for v, x in zip(values, run.point, strict=True)), run.seed)
-        for known, _, runs in kinds:
-            if known == kind:
-                runs.append(key)
-                break
-        else:
-            kinds.append((kind, lane, [key]))
+        key = _key(grid, run)
+        if fixed not in shapes and key[:-1] not in errors:
+            try:
+                shapes[fixed] = lane_shapes(build, grid.setting(run), run.seed, grid.data)
+            except Exception as error:
+                if failures is None:
+                    raise
+                errors[key[:-1]] = error
+        if fixed in shapes:
+            _sort_in(kinds, shapes[fixed], key)
+    if not kinds:
+        raise next(iter(errors.values()))
     return [
         Program(f"p{i:03d}", tuple(runs), lane, _quantities(lane, record))
         for i, (_, lane, runs) in enumerate(kinds)
     ]
+
+
+def _key(grid: Grid, run: Run) -> RunKey:
+    places = zip(grid.axes, run.point, strict=True)
+    return (*(list(values).index(x) for (_, values), x in places), run.seed)
+
+
+def _sort_in(
+    kinds: list[tuple[tuple, Lane, list[RunKey]]], lane: Lane, key: RunKey
+) -> None:
+    """Adds a run to those of its kind."""
+    avals = [(x.shape, x.dtype) for x in jax.tree.leaves(lane)]
+    kind = (jax.tree.structure(lane), avals)
+    for known, _, runs in kinds:
+        if known == kind:
+            runs.append(key)
+            return
+    kinds.append((kind, lane, [key]))
 
 
 def _quantities(lane: Lane, record: Sequence[str] | None) -> Quantities:

@@ -4,12 +4,16 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import jax
 import numpy as np
 
 from htfjax.runs.block import Chunk
+from htfjax.runs.folder import read_status
+from htfjax.runs.status import ended
 
+IN_ALL = ("wall_seconds_in_all", "compile_seconds_in_all")
 CHANGED = (
     "numbers computed again differ from those on disk: `build` or the machine is another "
     "one than before"
@@ -56,19 +60,40 @@ class Progress:
 
 
 class Clock:
-    """Wall, device and compile seconds of a session."""
+    """Wall, device and compile seconds of a session, and of those before it."""
 
-    def __init__(self) -> None:
+    def __init__(self, out: Path) -> None:
         self.begun, self.compile, self.device = time.monotonic(), 0.0, 0.0
+        self.before = {
+            n: read_status(out, n)
+            for n in ("wall_seconds_in_all", "compile_seconds_in_all")
+        }
+
+    @property
+    def wall(self) -> float:
+        """Seconds since the session began."""
+        return time.monotonic() - self.begun
+
+    def in_all(self) -> dict[str, float]:
+        """Wall and compile seconds of all sessions."""
+        now = dict(zip(IN_ALL, (self.wall, self.compile), strict=True))
+        return {name: self.before[name] + seconds for name, seconds in now.items()}
 
     @classmethod
     @contextlib.contextmanager
-    def running(cls) -> Iterator["Clock"]:
-        clock = cls()
+    def running(cls, out: Path) -> Iterator["Clock"]:
+        clock, spans = cls(out), list[tuple[float, float]]()
 
         def listen(event: str, duration_secs: float, **_: object) -> None:
-            if event.startswith("/jax/core/compile"):
-                clock.compile += duration_secs
+            """Events come as they end, inner ones first: what they share counts once."""
+            if not event.startswith("/jax/core/compile"):
+                return
+            end = time.monotonic()
+            begin = end - duration_secs
+            while spans and spans[-1][0] >= begin:
+                spans.pop()
+            spans.append((max(begin, spans[-1][1]) if spans else begin, end))
+            clock.compile = sum(last - first for first, last in spans)
 
         jax.monitoring.register_event_duration_secs_listener(listen)
         try:
@@ -102,17 +127,17 @@ class Tally:
         done = active = failed = steps = left = 0
         for chunk in self.blocks.values():
             stops = chunk.stops
-            ended = (stops.cause > 0) | (stops.end >= self.until_step)
-            done += int(ended.sum())
+            over = ended(stops.cause, stops.end, self.until_step)
+            done += int(over.sum())
             failed += int((stops.cause == 2).sum())
             steps += int(stops.end.sum())
-            left += int((self.until_step - stops.end)[~ended].sum())
+            left += int((self.until_step - stops.end)[~over].sum())
             if chunk is self.latest and state == "running":
-                active = int((~ended).sum())
+                active = int((~over).sum())
         seen = sum(len(chunk.stops.cause) for chunk in self.blocks.values())
         left += (self.runs - seen) * self.until_step
         messages, self.messages = self.messages, ()
-        wall = time.monotonic() - self.clock.begun
+        wall = self.clock.wall
         rate = self.made / wall if wall > 0 else 0.0
         losses = None
         if self.latest is not None and np.isfinite(self.latest.losses).any():

@@ -1,69 +1,27 @@
-"""Labelled results on disk: xarray datasets in netCDF-4 files with checksums."""
+"""Results on disk, of any command: folders of runs and netCDF files, as one dataset."""
 
-import hashlib
-import io
 from pathlib import Path
-from typing import Any
 
-import h5netcdf
-import h5py
 import numpy as np
 import xarray as xr
-from xarray.backends import H5NetCDFStore
 
 from htfjax import _checks, _files
 from htfjax._types import PathLike
 from htfjax.runs import view
-
-FORMAT = 1
-SUFFIX = ".nc"
-SEAL = b"htfjax sha256 digest of all before:"
-# Deflate gives at most 1032 bytes for one.
-RATIO, SLACK = 1032, 1024
-
-
-def save_results(path: PathLike, dataset: xr.Dataset) -> None:
-    """Writes a dataset to one netCDF-4 file, replacing it only when all is written.
-
-    The file ends with a SHA-256 digest of all before it, which other readers of netCDF
-    pass over; `load_results` checks it before it lets HDF5 at the file.
-
-    Raises:
-      TypeError: not a dataset. ValueError: the folder of `path` does not exist.
-
-    Example:
-      >>> import htfjax as htf, xarray as xr, tempfile, os
-      >>> path = os.path.join(tempfile.mkdtemp(), "run.nc")
-      >>> htf.save_results(path, xr.Dataset({"loss": ("step", [1.0, 0.5])}))
-      >>> htf.load_results(path).loss.values.tolist()
-      [1.0, 0.5]
-    """
-    _checks.instance("dataset", dataset, xr.Dataset, "xarray.Dataset makes one of arrays")
-    encoding: dict[str, dict[str, Any]] = {
-        str(name): {"zlib": True, "complevel": 1}
-        for name, variable in dataset.variables.items()
-        if variable.ndim and np.issubdtype(variable.dtype, np.number)
-    }
-    labelled = dataset.assign_attrs(htfjax_format=FORMAT)
-    # Made in memory: HDF5 that meets a full disk ends the process with a fault.
-    buffer = io.BytesIO()
-    with h5netcdf.File(buffer, "w") as netcdf:
-        labelled.dump_to_store(H5NetCDFStore(netcdf), encoding=encoding)
-    content = buffer.getvalue()
-    with _files.atomic_write(path) as temporary:
-        temporary.write_bytes(content + SEAL + hashlib.sha256(content).digest())
+from htfjax.runs.netcdf import SUFFIX, read_dataset
 
 
 def load_results(path: PathLike, group: str | None = None) -> xr.Dataset:
     """Reads the results of a run.
 
     Dimensions are named (seed, step, node, component, ...). Sizes that differ between
-    nodes or panels are padded with NaN beside a `width` coordinate. Of an ensemble only
-    what is used is read, when it is used.
+    nodes or panels are padded with NaN beside a `width` coordinate. Of runs only what is
+    used is read, when it is used. A node is labelled by its modes, such as "0,1"; arrays
+    have `long_name` and `units`.
 
     Args:
-      path: a results file, or a folder that holds some.
-      group: which file of a folder, by its name without ending (a panel, for example).
+      path: a folder of runs, a results file, or a folder that holds some of either.
+      group: which of several, by its name without ending (a panel, for example).
         By default all of them: a single one as it is, several along a new dimension
         `panel`.
 
@@ -86,8 +44,7 @@ def load_results(path: PathLike, group: str | None = None) -> xr.Dataset:
         if group is not None:
             raise FileNotFoundError(f"{path} is one file and has no `group={group}`")
         return _read(path)
-    files = {file.stem: file for file in sorted(path.glob(f"*{SUFFIX}"))}
-    files = {name: file for name, file in files.items() if not name.startswith(".")}
+    files = _parts(path)
     if not files:
         raise FileNotFoundError(f"no results at {given}")
     if group is not None:
@@ -115,58 +72,12 @@ def _with_coordinates(dataset: xr.Dataset) -> xr.Dataset:
     return dataset.assign_coords({dim: np.arange(dataset.sizes[dim]) for dim in bare})
 
 
-def _unsealed(path: Path) -> bytes:
-    """The content before the digest.
-
-    Raises:
-      ValueError: it does not fit the digest.
-    """
-    content = path.read_bytes()
-    end = len(content) - len(SEAL) - hashlib.sha256().digest_size
-    if end < 0 or content[end : end + len(SEAL)] != SEAL:
-        raise ValueError("its end is missing")
-    if hashlib.sha256(content[:end]).digest() != content[end + len(SEAL) :]:
-        raise ValueError("its digest does not fit")
-    return content[:end]
-
-
-def _refuse_outside(group: h5py.Group) -> None:
-    """All that is read must lie in the file itself, whoever sealed it.
-
-    Raises:
-      ValueError: data in another file, or sizes without data.
-    """
-    for name in group:
-        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-            raise ValueError(f"{name} is a link to somewhere else")
-        entry = group[name]
-        if isinstance(entry, h5py.Group):
-            _refuse_outside(entry)
-        elif isinstance(entry, h5py.Dataset):
-            if entry.external or entry.is_virtual:
-                raise ValueError(f"the values of {name} lie in another file")
-            label = entry.attrs.get("NAME", b"")
-            bare = isinstance(label, bytes) and label.startswith(b"This is a netCDF dim")
-            stored = entry.id.get_storage_size()
-            if not bare and entry.nbytes > RATIO * stored + SLACK:
-                raise ValueError(f"{name} states {entry.nbytes} bytes and takes {stored}")
+def _parts(folder: Path) -> dict[str, Path]:
+    """Results files, and folders of runs, by name."""
+    inside = [p for p in sorted(folder.glob("*")) if not p.name.startswith(".")]
+    files = {p.stem: p for p in inside if p.suffix == SUFFIX}
+    return files | {p.name: p for p in inside if p.is_dir() and view.is_ensemble(p)}
 
 
 def _read(path: Path) -> xr.Dataset:
-    try:
-        content = _unsealed(path)
-        with h5py.File(io.BytesIO(content)) as file:
-            _refuse_outside(file)
-        dataset = xr.load_dataset(io.BytesIO(content), engine="h5netcdf")
-        version = int(dataset.attrs["htfjax_format"])
-    except Exception as error:  # HDF5, netCDF and xarray each raise their own kinds
-        raise ValueError(
-            f"`path={path}` is damaged or holds no results ({error}); restore it from a "
-            "copy or delete it and run the same command again."
-        ) from error
-    if version > FORMAT:
-        raise ValueError(
-            f"`path={path}` has format {version}, this htfjax reads up to {FORMAT}; "
-            "upgrade htfjax."
-        )
-    return dataset
+    return view.open_records(path) if path.is_dir() else read_dataset(path)

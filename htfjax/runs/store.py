@@ -92,10 +92,12 @@ def open_array(folder: Path, program: str, name: str) -> zarr.Array:
     options: dict[str, Any] = {
         "store": str(folder / RECORDS / program / name), "mode": "r+", "zarr_format": 3,
     }  # fmt: skip
-    return _done(
-        lambda: zarr.open_array(**options),
-        lambda: _array(zarr.api.asynchronous.open_array(**options)),
-    )
+    # A chunk of NaN alone, of runs that have all diverged, is a file like the others.
+    with zarr.config.set({"array.write_empty_chunks": True}):
+        return _done(
+            lambda: zarr.open_array(**options),
+            lambda: _array(zarr.api.asynchronous.open_array(**options)),
+        )
 
 
 async def _array(opening: Awaitable[zarr.AsyncArray]) -> zarr.Array:

@@ -12,18 +12,21 @@ from xarray.core import indexing
 
 from htfjax._digests import file_digest
 from htfjax._types import JsonObject
+from htfjax.runs.final import with_final
 from htfjax.runs.folder import (
     MANIFEST,
     identity_of,
     lines_written,
     read_manifest,
+    read_status,
     runs_digest,
 )
 from htfjax.runs.journal import JOURNAL, read_journal
+from htfjax.runs.labels import attributes
+from htfjax.runs.status import RUN, run_status
 from htfjax.runs.store import RECORDS, chunk_file, metadata_of
 
 AGAIN = "run the same command again, which computes anew what is lost"
-STATUSES = ("pending", "running", "capped", "converged", "diverged")
 
 
 def is_ensemble(folder: Path) -> bool:
@@ -53,38 +56,9 @@ def open_records(folder: Path, group: str | None = None) -> xr.Dataset:
             "another folder."
         )
     folded = _read_folded(folder, manifest)
-    axes, seeds = manifest["grid"]["axes"], manifest["seeds"]
-    dims = (*axes, "seed")
-    sizes = (*(len(v) for v in axes.values()), len(seeds))
-    where = np.full((*sizes, 2), -1)
-    info = {
-        "status": np.zeros(sizes, np.int8),
-        "steps": np.zeros(sizes, np.int32),
-        "stop_step": np.full(sizes, -1, np.int32),
-        "slow_steps": np.full(sizes, -1, np.int32),
-    }
-    every, position = manifest["record_every"], {s: i for i, s in enumerate(seeds)}
-    for p, program in enumerate(manifest["programs"]):
-        for b, runs in enumerate(program["blocks"]):
-            place = (program["name"], b)
-            line = folded["blocks"].get(place)
-            # The record at the end of a chunk stands in the next one.
-            on_disk = folded["chunks"].get(place, 0) * manifest["chunk_steps"] - every
-            for lane, (*point, seed) in enumerate(runs):
-                at = (*point, position[seed])
-                where[at] = (p, b * program["block"] + lane)
-                if line is None:
-                    continue
-                cause, end = line["cause"][lane], min(line["end"][lane], on_disk)
-                capped = not cause and end >= manifest["until_step"]
-                info["status"][at] = 2 if capped else (1, 3, 4)[cause]
-                info["steps"][at] = end
-                info["stop_step"][at] = line["record"][lane] * every if cause else -1
-                if line.get("slow"):
-                    info["slow_steps"][at] = line["slow"][lane]
+    places = _Places(manifest)
     root = f"{RECORDS}/zarr.json"
     _check_file(folder, root, manifest["metadata"][root])
-    records = manifest["until_step"] // every + 1
     variables: dict[str, xr.Variable] = {}
     for name in manifest["record"]:
         arrays = [
@@ -92,27 +66,91 @@ def open_records(folder: Path, group: str | None = None) -> xr.Dataset:
             for program in manifest["programs"]
         ]
         known: list[Any] = [a for a in arrays if a is not None]
-        if not known:
-            continue
-        lazy = _Records(folder, manifest, folded, name, arrays, where, records)
-        extra = tuple(known[0].metadata.dimension_names[2:])
-        variables[name] = xr.Variable(
-            (*dims, "step", *extra), indexing.LazilyIndexedArray(lazy)
-        )
-    status = np.array(STATUSES)[info.pop("status")]
-    coords: dict[str, Any] = {name: _labels(name, v) for name, v in axes.items()}
-    coords |= {"seed": list(seeds), "step": np.arange(records) * every}
-    coords |= {"status": (dims, status)} | {k: (dims, v) for k, v in info.items()}
-    for name, values in manifest.get("coords", {}).items():
-        if any(name in v.dims for v in variables.values()):
-            coords[name] = (name, list(values))
-    attributes = {
+        if known:
+            lazy = _Records(folder, manifest, folded, name, arrays, places.where)
+            dims = (*places.dims, "step", *known[0].metadata.dimension_names[2:])
+            values = indexing.LazilyIndexedArray(lazy)
+            variables[name] = xr.Variable(dims, values, attributes(name))
+    known_dims = {dim for variable in variables.values() for dim in variable.dims}
+    coords = _coords(manifest, places, folded)
+    for name, (dim, values) in manifest["coords"].items():
+        if dim in known_dims:
+            coords[name] = xr.Variable(dim, list(values), attributes(name))
+    dataset = xr.Dataset(variables, coords, _attributes(folder, manifest))
+    reached = int(dataset.steps.max()) // manifest["record_every"]
+    return with_final(folder, dataset.isel(step=slice(0, reached + 1)))
+
+
+def _attributes(folder: Path, manifest: JsonObject) -> dict[str, Any]:
+    """What is true of all runs: their setting, and how they were run."""
+    fields = manifest["grid"].items()
+    return {name: v for name, v in fields if isinstance(v, str | int | float)} | {
         "htfjax_format": manifest["format"],
+        "identity": identity_of(manifest),
         "batching": manifest["batching"],
         "lanes_limited_by_memory": int(manifest["lanes_limited_by_memory"]),
-        "setting": str(manifest["grid"]["setting"]),
+        "wall_seconds": read_status(folder, "wall_seconds_in_all"),
+        "compile_seconds": read_status(folder, "compile_seconds_in_all"),
     }
-    return xr.Dataset(variables, coords, attributes)
+
+
+class _Places:
+    """Where in the store every run of a grid is.
+
+    Attributes:
+      dims, sizes: of the grid: its axes, then the seeds.
+      where: (*sizes, 2) program and row of each run.
+    """
+
+    def __init__(self, manifest: JsonObject) -> None:
+        axes, seeds = manifest["grid"]["axes"], manifest["seeds"]
+        self.dims = (*axes, "seed")
+        self.sizes = (*(len(v) for v in axes.values()), len(seeds))
+        self.where = np.full((*self.sizes, 2), -1)
+        self.position = {s: i for i, s in enumerate(seeds)}
+        for p, program in enumerate(manifest["programs"]):
+            for b, runs in enumerate(program["blocks"]):
+                for lane, at in self.lanes(runs):
+                    self.where[at] = (p, b * program["block"] + lane)
+
+    def lanes(self, runs: list) -> Iterator[tuple[int, tuple[int, ...]]]:
+        """Lanes of a block, and where they are in the grid."""
+        for lane, (*point, seed) in enumerate(runs):
+            yield lane, (*point, self.position[seed])
+
+
+def _coords(manifest: JsonObject, places: _Places, folded: JsonObject) -> dict[str, Any]:
+    """Labels of the axes, and how every run stands."""
+    every, dims = manifest["record_every"], places.dims
+    status = np.full(places.sizes, RUN[0], f"<U{max(map(len, RUN))}")
+    for place in manifest["failed"]:
+        status[tuple(place)] = "failed"
+    info = {
+        "steps": np.zeros(places.sizes, np.int32),
+        "stop_step": np.full(places.sizes, -1, np.int32),
+        "slow_steps": np.full(places.sizes, -1, np.int32),
+    }
+    for program in manifest["programs"]:
+        for b, runs in enumerate(program["blocks"]):
+            line = folded["blocks"].get((program["name"], b))
+            if line is None:
+                continue
+            # The record at the end of a chunk stands in the next one.
+            chunks = folded["chunks"].get((program["name"], b), 0)
+            on_disk = chunks * manifest["chunk_steps"] - every
+            for lane, at in places.lanes(runs):
+                cause, end = line["cause"][lane], min(line["end"][lane], on_disk)
+                status[at] = RUN[run_status(cause, end, manifest["until_step"])]
+                info["steps"][at] = end
+                info["stop_step"][at] = line["record"][lane] * every if cause else -1
+                if line.get("slow"):
+                    info["slow_steps"][at] = line["slow"][lane]
+    axes = manifest["grid"]["axes"]
+    coords: dict[str, Any] = {name: _labels(name, v) for name, v in axes.items()}
+    steps = np.arange(manifest["until_step"] // every + 1) * every
+    coords |= {"seed": ("seed", list(manifest["seeds"])), "step": ("step", steps)}
+    coords |= {k: (dims, v) for k, v in ({"status": status} | info).items()}
+    return {k: xr.Variable(d, v, attributes(k)) for k, (d, v) in coords.items()}
 
 
 def _read_folded(folder: Path, manifest: JsonObject) -> JsonObject:
@@ -193,13 +231,14 @@ class _Records(BackendArray):
 
     def __init__(
         self, folder: Path, manifest: JsonObject, folded: JsonObject, name: str,
-        arrays: list[zarr.Array | None], where: np.ndarray, records: int,
+        arrays: list[zarr.Array | None], where: np.ndarray,
     ) -> None:  # fmt: skip
         self.folder, self.manifest, self.name = folder, manifest, name
         self.files, self.chunks = folded["files"], folded["chunks"]
         self.arrays, self.where = arrays, where
         known = [a for a in arrays if a is not None]
         inside = tuple(np.max([a.shape[2:] for a in known], axis=0).astype(int).tolist())
+        records = manifest["until_step"] // manifest["record_every"] + 1
         self.shape = (*where.shape[:-1], records, *inside)
         self.dtype = np.result_type(*(a.dtype for a in known))
         self.checked: set[str] = set()

@@ -1,6 +1,8 @@
 # ruff: noqa: TID252
 """Public names of `htfjax.theory` and the modules that define them."""
 
+from . import laws as laws
+from . import oracle as oracle
 from .closed_forms import blow_up_time as blow_up_time
 from .closed_forms import constant_force_norm as constant_force_norm
 from .closed_forms import rank_one_blow_up_time as rank_one_blow_up_time

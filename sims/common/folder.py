@@ -19,7 +19,9 @@ from .errors import FolderError, SimError
 
 CONFIG, LOCK = "config.json", ".lock"
 # What an earlier run wrote, or a user; config.json says whose it is.
-RESULTS = ("*.nc", "checkpoints", "runs/*.nc", "summary.json", "*.png", "*.svg")
+RESULTS = (
+    "*/manifest.json", "*.nc", "checkpoints", "runs/*.nc", "summary.json", "*.png", "*.svg",
+)  # fmt: skip
 
 
 @contextlib.contextmanager
@@ -136,7 +138,8 @@ def refuse_lost(folder: Path, path: Path) -> None:
     left = [p for pattern in RESULTS for p in sorted(folder.glob(pattern))]
     if left:
         raise FolderError(
-            f"{path} is missing, so nothing says which run {left[0].name} is of; restore "
+            f"{path} is missing, so nothing says which run {left[0].relative_to(folder)} "
+            "is of; restore "
             "it from a copy, or choose another `--out`."
         )
 

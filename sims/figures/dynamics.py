@@ -71,7 +71,7 @@ def components_and_spectra(run: xr.Dataset, view: View) -> Any:
     for i, ax in enumerate(axes[0]):
         if i < len(nodes):
             values = _largest_components(run, i, view.top)
-            title = f"node {nodes[i]}, modes {{{run.node_modes.values[i]}}}"
+            title = f"node {run.node_id.values[i]}, modes {{{nodes[i]}}}"
             label = "local component norm"
         else:
             j = i - len(nodes)
@@ -146,7 +146,7 @@ def _headline(run: xr.Dataset, top: int) -> tuple[np.ndarray, str]:
     if run.attrs["panel"] == "mf":
         return run.singular_value.isel(seed=0, modes=0).values[:, :top], "singular value"
     node = run.sizes["node"] - 1
-    modes = run.node_modes.values[node]
+    modes = run.node.values[node]
     name = "component norm" if run.attrs["panel"] == "tf" else "local component norm"
     return _largest_components(run, node, top), f"{name}, root {{{modes}}}"
 
@@ -204,8 +204,9 @@ def _mark_paper(ax: Any, panel: str) -> None:
 
 
 def _say_status(ax: Any, run: xr.Dataset) -> None:
-    if run.attrs.get("status") != "converged":
-        said = {"capped": "not converged"}.get(run.attrs["status"], run.attrs["status"])
+    status = str(run.status.item())
+    if status != "converged":
+        said = {"capped": "not converged"}.get(status, status)
         ax.text(
             0.02, 0.97, said, transform=ax.transAxes, va="top", fontsize=9, style="italic"
         )

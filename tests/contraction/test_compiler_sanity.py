@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 import htfjax as htf
-from tests import helpers, reference
+from htfjax.theory import oracle
+from tests import helpers
 
 BATCH = 20_000  # the fault begins above 16,384
 WIDTHS = (3, 5, 6, 7)
@@ -50,8 +51,8 @@ def test_sense_on_many_samples(width):
     rows = [x @ w for x, w in zip(vectors, weights[:4], strict=True)]
     left, right = (rows[0] * rows[1]) @ weights[4], (rows[2] * rows[3]) @ weights[5]
     expected = ((left * right) @ weights[6])[:, 0]
-    tensor = reference.end_tensor(children, weights)
-    first = reference.outer([(x[0], (n,)) for n, x in enumerate(vectors)])
+    tensor = oracle.end_tensor(children, weights)
+    first = oracle.outer([(x[0], (n,)) for n, x in enumerate(vectors)])
     assert expected[0] == pytest.approx(np.sum(tensor * first), rel=1e-10)
     inputs = [jnp.asarray(x) for x in vectors]
     size = float(np.max(np.abs(expected)))

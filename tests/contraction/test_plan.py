@@ -12,7 +12,8 @@ import pytest
 import htfjax as htf
 from benchmarks import calibrate
 from htfjax.contraction.plan import ROOT_ROUTES
-from tests import helpers, reference
+from htfjax.theory import oracle
+from tests import helpers
 from tests.marks import slow_unless
 
 SLOW_GEMM = htf.Rates(flops=1e8, stream_bytes=1e11, gather_bytes=1e11, step_seconds=1e-9)
@@ -196,7 +197,7 @@ def test_masked_huber_needs_distinct_indices() -> None:
     chosen = dataclasses.replace(loss.measurement, plan=plan)
     masked = dataclasses.replace(loss, measurement=chosen)
     children, weights = helpers.plain(factors)
-    values = reference.end_tensor(children, weights)[tuple(single.T)]
+    values = oracle.end_tensor(children, weights)[tuple(single.T)]
     wanted = htf.penalize(jnp.asarray(values - targets[first]), penalty="huber")
     np.testing.assert_allclose(masked(factors), wanted, rtol=1e-12)
 

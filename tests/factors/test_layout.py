@@ -114,6 +114,7 @@ def test_stacks_have_the_dtype_that_jax_gave_them():
     factors = htf.Factors(
         tree=htf.perfect(4), weights=tuple(map(rng.normal, [0] * 7, [1] * 7, shapes))
     )
+    htf.group(factors)  # what is remembered of this call is of no use to the next
     with jax.enable_x64(False):
         grouped = htf.group(factors)
     assert layout_of(grouped).dtype == grouped.stacks[0].dtype == np.float32

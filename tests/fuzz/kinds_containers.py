@@ -16,7 +16,7 @@ import numpy as np
 
 import htfjax as htf
 from htfjax import locality
-from tests.fuzz import kinds, kinds_locality
+from tests.fuzz import kinds, kinds_locality, kinds_motion, kinds_objects
 from tests.fuzz.calls import Call, Form, Kind, Wrong, always
 from tests.fuzz.foreign import FOREIGN
 from tests.fuzz.kinds import wrongs
@@ -69,7 +69,7 @@ def of_container(
     def function(**given: Any) -> Any:
         return use(type(value())(**given))
 
-    held = {name: renamed(known.get(name, kinds.ANY)) for name in fields(value())}
+    held = {name: renamed(known.get(name, kinds_objects.ANY)) for name in fields(value())}
     return Call(function, lambda: fields(value()), held, slow=slow)
 
 
@@ -171,7 +171,11 @@ def spectrum() -> htf.Spectrum:
 
 def flow() -> Any:
     return htf.gradient_flow(
-        jnp.ones(2), kinds.total_square, times=np.array([0.0, 0.25]), rtol=0.125, atol=0.125
+        jnp.ones(2),
+        kinds_objects.total_square,
+        times=np.array([0.0, 0.25]),
+        rtol=0.125,
+        atol=0.125,
     )[1].report
 
 
@@ -187,7 +191,7 @@ ARRAY = numbers(
         ("missing", lambda v: np.full(np.shape(v), None)),
     )
 )
-STATE = kinds.STATE
+STATE = kinds_motion.STATE
 PIECE = {
     name: ARRAY
     for name in ("steps", "losses", "grad_norms", "step_lengths", "chords", "durations")
@@ -196,7 +200,12 @@ PIECE = {
 CALLS = {
     "rise_times": Call(
         htf.rise_times,
-        lambda: {"steps": STEPS, "values": kinds.RISES, "active": 0.125, "final": FINAL},
+        lambda: {
+            "steps": STEPS,
+            "values": kinds_motion.RISES,
+            "active": 0.125,
+            "final": FINAL,
+        },
         {
             "steps": kinds.reals().but(
                 wrong=wrongs(
@@ -236,19 +245,19 @@ CALLS = {
         rise, htf.incrementality, "rise", half_rise=ARRAY, width=ARRAY
     ),
     "Factors": of_container(
-        kinds.factors,
+        kinds_objects.factors,
         htf.squared_norm,
         "factors weights",
         weights=WEIGHTS,
-        tree=kinds.TREES,
+        tree=kinds_objects.TREES,
         fixed=FIXED,
     ),
     "GroupedFactors": of_container(
-        lambda: htf.group(kinds.factors()),
+        lambda: htf.group(kinds_objects.factors()),
         htf.squared_norm,
         "factors stacks groups weights",
         stacks=STACKS,
-        tree=kinds.TREES,
+        tree=kinds_objects.TREES,
         groups=GROUPS,
         fixed=FIXED,
     ),
@@ -261,14 +270,14 @@ CALLS = {
     ),
     "Carrying": of_container(
         lambda: htf.Carrying(trained=jnp.ones(2), carried=jnp.zeros(2)),
-        lambda params: htf.start_descent(params, kinds.SGD),
+        lambda params: htf.start_descent(params, kinds_objects.SGD),
         "params",
-        trained=kinds.PARAMS,
+        trained=kinds_objects.PARAMS,
         carried=Kind("carried", (kinds.OBJECT, kinds.WORD, Wrong("function", always(len)))),
     ),
     "Trajectory": of_container(
-        lambda: kinds.trajectory(2)[1],
-        lambda piece: htf.join([kinds.trajectory(2)[0], piece]),
+        lambda: kinds_motion.trajectory(2)[1],
+        lambda piece: htf.join([kinds_motion.trajectory(2)[0], piece]),
         "pieces",
         slow=True,
         **PIECE,
@@ -281,13 +290,17 @@ CALLS = {
         ending=kinds.whole(0).but(without="half", wrong=wrongs(("high", always(99)))),
     ),
     "DescentState": of_container(
-        kinds.state,
+        kinds_motion.state,
         lambda state: htf.continue_descent(
-            state, kinds.total_square, kinds.SGD, num_steps=2, record_every=1
+            state,
+            kinds_objects.total_square,
+            kinds_objects.SGD,
+            num_steps=2,
+            record_every=1,
         ),
         "state optimizer",
         slow=True,
-        params=kinds.PARAMS.but(without="empty"),
+        params=kinds_objects.PARAMS.but(without="empty"),
         opt_state=Kind("optimizer state", (kinds.OBJECT, kinds.WORD, kinds.NONE)),
         step=Kind(
             "step",

@@ -9,9 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+
+import htfjax as htf
 from htfjax import locality, runs
-from tests.fuzz import kinds, kinds_locality
-from tests.fuzz.calls import Call, Form, Kind, Wrong, always
+from tests.fuzz import kinds, kinds_locality, kinds_objects
+from tests.fuzz.calls import Call, Form, Kind, Unreadable, Wrong, always
 from tests.fuzz.kinds import wrongs
 
 __all__ = ["CALLS", "NO_BASE"]
@@ -20,7 +25,7 @@ PATH = dataclasses.replace(
     kinds.PATH,
     wrong=(
         *kinds.PATH.wrong,
-        kinds.Wrong("bytes", always(b"name")),
+        Wrong("bytes", always(b"name")),
         *wrongs(
             ("empty", always("")),
             ("null", always("a\0b")),
@@ -37,7 +42,7 @@ IS_FOLDER = Wrong("folder", lambda p: str(Path(p).parent))
 TEXT = Kind(
     "text",
     (*kinds.STRANGE, *wrongs(("one", always(1)), ("list", lambda v: [v]))),
-    (Form("numpy_str", lambda v: kinds.np.str_(v)),),
+    (Form("numpy_str", lambda v: np.str_(v)),),
 ).but(without="bytes")
 JSON = Kind(
     "JSON values",
@@ -49,15 +54,15 @@ JSON = Kind(
             ("list", always([1])),
             ("number", always(1.0)),
             ("nan", always({"a": float("nan")})),
-            ("inside", lambda _: {"a": kinds.Unreadable()}),
+            ("inside", lambda _: {"a": Unreadable()}),
             ("set", always({"a": {1}})),
-            ("array", lambda _: {"a": kinds.np.ones(2)}),
+            ("array", lambda _: {"a": np.ones(2)}),
             ("complex", always({"a": 1j})),
             ("bytes", always({"a": b"b"})),
             ("key", always({(1, 2): 3})),
             ("path", always({"a": Path("a")})),
-            ("date", always({"a": kinds.np.datetime64("2020-01-01")})),
-            ("whole", always({"a": kinds.np.int64(1)})),
+            ("date", always({"a": np.datetime64("2020-01-01")})),
+            ("whole", always({"a": np.int64(1)})),
         ),
     ),
 )
@@ -83,13 +88,17 @@ def damaged(path: Any) -> str:
 
 def archive() -> str:
     path = new_path("a.npz")
-    kinds.np.savez(path, a=kinds.np.ones(2))
+    np.savez(path, a=np.ones(2))
     return path
+
+
+def dataset() -> xr.Dataset:
+    return xr.Dataset({"loss": ("step", [1.0, 0.5])})
 
 
 def results() -> str:
     path = new_path("r.nc")
-    kinds.htf.save_results(path, kinds.dataset())
+    htf.save_results(path, dataset())
     return str(Path(path).parent)
 
 
@@ -105,7 +114,7 @@ def damaged_folder(path: Any) -> str:
 
 
 def weights() -> dict[str, Any]:
-    return {"w": kinds.jnp.ones(2)}
+    return {"w": jnp.ones(2)}
 
 
 def write(path: Any, name: str) -> str:
@@ -147,11 +156,11 @@ STATE = Kind(
             ("bytes", always(b"ab")),
             ("set", always({1})),
             ("masked", lambda s: kinds.masked(s["w"])),
-            ("objects", lambda s: {"w": kinds.np.full(2, None)}),
-            ("dates", lambda s: {"w": kinds.np.zeros(2, "datetime64[s]")}),
+            ("objects", lambda s: {"w": np.full(2, None)}),
+            ("dates", lambda s: {"w": np.zeros(2, "datetime64[s]")}),
         ),
     ),
-    (Form("numpy", kinds.to_numpy),),
+    (Form("numpy", kinds_objects.to_numpy),),
 )
 LIKE = Kind(
     "state",
@@ -161,7 +170,7 @@ LIKE = Kind(
         kinds.NONE,
         *wrongs(
             ("other", lambda s: {"v": s["w"]}),
-            ("longer", lambda s: {"w": kinds.jnp.ones(3)}),
+            ("longer", lambda s: {"w": jnp.ones(3)}),
             ("scalar", lambda s: {"w": 1.0}),
             ("more", lambda s: s | {"v": s["w"]}),
             ("array", lambda s: s["w"]),
@@ -182,13 +191,13 @@ CALLS: dict[str, Call] = {
     "runs.absolute": Call(
         runs.absolute,
         lambda: {"name": "path", "path": new_path("a")[1:]},
-        {"name": kinds.ANY, "path": PATH},
+        {"name": kinds_objects.ANY, "path": PATH},
         read=lambda path: path.name,
     ),
     "runs.atomic_write": Call(
         write,
         lambda: {"path": new_path("a.txt"), "name": "path"},
-        {"path": PATH.but(wrong=(NO_FOLDER, IS_FOLDER)), "name": kinds.ANY},
+        {"path": PATH.but(wrong=(NO_FOLDER, IS_FOLDER)), "name": kinds_objects.ANY},
     ),
     "runs.exclusive_lock": Call(
         lock,
@@ -255,22 +264,22 @@ CALLS: dict[str, Call] = {
     ),
     # Of the core
     "save_factors": Call(
-        kinds.htf.save_factors,
-        lambda: {"path": new_path("f.npz"), "factors": kinds.factors()},
+        htf.save_factors,
+        lambda: {"path": new_path("f.npz"), "factors": kinds_objects.factors()},
         {
             "path": PATH.but(wrong=(NO_FOLDER, IS_FOLDER)),
-            "factors": dataclasses.replace(kinds.FACTORS, equal=()),
+            "factors": dataclasses.replace(kinds_objects.FACTORS, equal=()),
         },
     ),
     "load_factors": Call(
-        kinds.htf.load_factors,
+        htf.load_factors,
         lambda: kinds.path_arguments(
-            "f.npz", lambda p: kinds.htf.save_factors(p, kinds.factors())
+            "f.npz", lambda p: htf.save_factors(p, kinds_objects.factors())
         ),
         {"path": READ_PATH.but(wrong=(Wrong("damaged", damaged),))},
     ),
     "save_state": Call(
-        kinds.htf.save_state,
+        htf.save_state,
         lambda: {"path": new_path("state"), "state": weights(), "label": "mine"},
         {
             "path": PATH.but(wrong=(NO_FOLDER, IS_FILE)),
@@ -280,10 +289,10 @@ CALLS: dict[str, Call] = {
         slow=True,
     ),
     "load_state": Call(
-        kinds.htf.load_state,
+        htf.load_state,
         lambda: {
             **kinds.path_arguments(
-                "state", lambda p: kinds.htf.save_state(p, weights(), label="mine")
+                "state", lambda p: htf.save_state(p, weights(), label="mine")
             ),
             "like": weights(),
             "cast": True,
@@ -299,10 +308,10 @@ CALLS: dict[str, Call] = {
         slow=True,
     ),
     "check_state": Call(
-        kinds.htf.check_state,
+        htf.check_state,
         lambda: {
             **kinds.path_arguments(
-                "state", lambda p: kinds.htf.save_state(p, weights(), label="mine")
+                "state", lambda p: htf.save_state(p, weights(), label="mine")
             ),
             "label": "mine",
         },
@@ -313,8 +322,8 @@ CALLS: dict[str, Call] = {
         slow=True,
     ),
     "save_results": Call(
-        kinds.htf.save_results,
-        lambda: {"path": new_path("r.nc"), "dataset": kinds.dataset()},
+        htf.save_results,
+        lambda: {"path": new_path("r.nc"), "dataset": dataset()},
         {
             "path": PATH.but(wrong=(NO_FOLDER, IS_FOLDER)),
             "dataset": Kind(
@@ -332,7 +341,7 @@ CALLS: dict[str, Call] = {
         },
     ),
     "load_results": Call(
-        kinds.htf.load_results,
+        htf.load_results,
         lambda: {"path": results(), "group": "r"},
         {
             "path": READ_PATH.but(wrong=(Wrong("damaged", damaged_results),)),
@@ -343,7 +352,7 @@ CALLS: dict[str, Call] = {
                     dataclasses.replace(kinds.WORD, kinds=(FileNotFoundError,)),
                     *wrongs(("one", always(1)), ("list", lambda v: [v])),
                 ),
-                (Form("numpy_str", lambda v: kinds.np.str_(v)),),
+                (Form("numpy_str", lambda v: np.str_(v)),),
             ).or_none(),
         },
     ),
@@ -399,14 +408,14 @@ CALLS: dict[str, Call] = {
         locality.stored_pathfinder,
         lambda: {
             "folder": new_path("drawn"),
-            "key": kinds.key(),
+            "key": kinds_objects.key(),
             "settings": kinds_locality.SETTINGS,
             "count": 2,
             "processes": 1,
         },
         {
             "folder": PATH,
-            "key": kinds.KEY,
+            "key": kinds_objects.KEY,
             "settings": Kind(
                 "settings", (*kinds.STRANGE, kinds.WORD, *wrongs(("one", always(1))))
             ),

@@ -16,7 +16,7 @@ import pandas as pd
 
 import htfjax as htf
 from htfjax import problems, runs
-from tests.fuzz import kinds, kinds_files
+from tests.fuzz import kinds, kinds_factors, kinds_files, kinds_objects
 from tests.fuzz.calls import Call, Form, Kind, Wrong, always
 from tests.fuzz.kinds import wrongs
 
@@ -234,8 +234,8 @@ DATA = {
     "dtype": "float32",
 }
 PROBLEM = problems.Completion(**DATA)
-SIZES = kinds.DIM_LIST
-NESTED = kinds.TREE_CALLS["ModeTree.from_nested"].kinds["nested"]
+SIZES = kinds_objects.DIM_LIST
+NESTED = kinds_factors.TREE_CALLS["ModeTree.from_nested"].kinds["nested"]
 KEYS = ("target_key", "observations_key", "start_key")
 DECAY = kinds.number(0).but(wrong=wrongs(("one", always(1.0))))
 MODE_SETS = Kind(
@@ -262,23 +262,21 @@ COMPLETION = {
     "tree": NESTED,
     "mode_dims": SIZES,
     "widths": SIZES,
-    "root": kinds.ROOT,
+    "root": kinds_objects.ROOT,
     "init_std": kinds.number(0),
-    "target_tree": kinds.TREE_CALLS["ModeTree.from_nested"]
-    .kinds["nested"]
-    .but(without="none"),
+    "target_tree": NESTED.but(without="none"),
     "target_rank": SIZES,
     "target_norm": kinds.number(0, strict=True),
     "symmetric": kinds.FLAG,
     "observed": kinds.whole(1).but(wrong=wrongs(("high", always(13)))),
-    "penalty": kinds.PENALTY,
+    "penalty": kinds_objects.PENALTY,
     "threshold": kinds.number(0, strict=True),
     "learning_rate": kinds.number(0),
     "decay": DECAY,
     "eps": kinds.number(0),
     "track_modes": MODE_SETS,
     "top": kinds.whole(1),
-    "dtype": dataclasses.replace(kinds.DTYPE, right=()).but(
+    "dtype": dataclasses.replace(kinds_objects.DTYPE, right=()).but(
         wrong=wrongs(("half", always("float16")))
     ),
 }
@@ -327,10 +325,10 @@ RECORD = Kind(
 NAMES = Kind("names", (kinds.WORD, *wrongs(("one", always(1)), ("flat", always(("a",))))))
 LANE = {
     "state": Kind("state", (kinds.NONE, kinds.OBJECT, kinds.WORD, Wrong("x", always(1)))),
-    "loss": kinds.FUNCTION.but(without="object"),
-    "observe": kinds.FUNCTION.or_none().but(without="object"),
+    "loss": kinds_objects.FUNCTION.but(without="object"),
+    "observe": kinds_objects.FUNCTION.or_none().but(without="object"),
     "key": Kind("key", (kinds.OBJECT, kinds.WORD, Wrong("zero", always(0)))),
-    "optimizer": kinds.OPTIMIZER.but(without="dict pair object"),
+    "optimizer": kinds_objects.OPTIMIZER.but(without="dict pair object"),
     "dims": NAMES,
     "coords": NAMES,
 }
@@ -349,20 +347,28 @@ CALLS: dict[str, Call] = {
     ),
     "problems.Completion.make": Call(
         PROBLEM.make,
-        lambda: dict(zip(KEYS, jax.random.split(kinds.key(), 3), strict=True)),
-        dict.fromkeys(KEYS, kinds.KEY),
+        lambda: dict(zip(KEYS, jax.random.split(kinds_objects.key(), 3), strict=True)),
+        dict.fromkeys(KEYS, kinds_objects.KEY),
         lambda problem: (problem.target, problem.indices, problem.start),
     ),
     **{
         f"problems.Completion.{name}": Call(
-            getattr(PROBLEM, name), lambda: {"key": kinds.key()}, {"key": kinds.KEY}
+            getattr(PROBLEM, name),
+            lambda: {"key": kinds_objects.key()},
+            {"key": kinds_objects.KEY},
         )
         for name in ("target", "target_factors", "indices", "start")
     },
     "problems.Completion.loss": Call(
         PROBLEM.loss,
-        lambda: {"target": np.ones((2, 3, 2)), "indices": kinds.POINTS},
+        lambda: {"target": np.ones((2, 3, 2)), "indices": kinds_objects.POINTS},
         {"target": kinds.reals(axes=3), "indices": kinds.INDICES},
+        lambda loss: (loss.targets, loss.measurement.indices),
+    ),
+    "problems.Completion.loss_of": Call(
+        PROBLEM.loss_of,
+        lambda: {"indices": kinds_objects.POINTS, "values": kinds_objects.TARGETS},
+        {"indices": kinds.INDICES, "values": kinds.reals(axes=1)},
         lambda loss: (loss.targets, loss.measurement.indices),
     ),
     "runs.Grid": Call(
@@ -392,7 +398,7 @@ CALLS: dict[str, Call] = {
                     )
                 ),
             ),
-            "seed": kinds.ANY,
+            "seed": kinds_objects.ANY,
         },
     ),
     "runs.Grid.setting": Call(
@@ -415,7 +421,7 @@ CALLS: dict[str, Call] = {
         runs.completion_lane,
         lambda: {
             "setting": PROBLEM,
-            "key": kinds.key(),
+            "key": kinds_objects.key(),
         },
         {
             "setting": Kind(
@@ -423,7 +429,7 @@ CALLS: dict[str, Call] = {
                 (*kinds.STRANGE, kinds.WORD, *wrongs(("toy", lambda _: Toy()),
                                                      ("class", type))),
             ),
-            "key": kinds.KEY,
+            "key": kinds_objects.KEY,
         },
         lambda lane: lane.state.params,
     ),
@@ -493,7 +499,7 @@ CALLS: dict[str, Call] = {
             "mesh": Kind("mesh", (kinds.OBJECT, kinds.WORD, *wrongs(
                 ("one", always(1)), ("devices", lambda _: jax.devices())))),
             "checkpoint_seconds": kinds.number(0).but(without="infinite"),
-            "interrupted": kinds.FUNCTION.or_none(),
+            "interrupted": kinds_objects.FUNCTION.or_none(),
         },
         slow=True,
     ),

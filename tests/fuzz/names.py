@@ -7,15 +7,15 @@ from typing import Any
 
 import htfjax as htf
 import htfjax.locality  # not imported by the package
-from tests.fuzz import (
-    kinds,
-    kinds_containers,
-    kinds_files,
-    kinds_locality,
-    kinds_runs,
-)
+from tests.fuzz import kinds_containers, kinds_files, kinds_locality, kinds_runs
+from tests.fuzz.kinds_contraction import CONTRACTION_CALLS
+from tests.fuzz.kinds_factors import FACTOR_CALLS, TREE_CALLS
+from tests.fuzz.kinds_instruments import DRAWING_CALLS, INSTRUMENT_CALLS
+from tests.fuzz.kinds_losses import LOSS_CALLS
+from tests.fuzz.kinds_motion import DESCENT_CALLS
+from tests.fuzz.kinds_theory import THEORY_CALLS
 
-__all__ = ["CALLS", "NOT_CALLED", "PUBLIC", "calls_of", "public_name"]
+__all__ = ["CALLS", "CORE_CALLS", "NOT_CALLED", "PUBLIC", "calls_of", "public_name"]
 
 MODULES = ("theory", "locality", "problems", "runs", "losses")
 
@@ -38,8 +38,18 @@ def _public() -> list[str]:
 
 PUBLIC = _public()
 
+CORE_CALLS: dict[str, Any] = (
+    TREE_CALLS
+    | FACTOR_CALLS
+    | CONTRACTION_CALLS
+    | LOSS_CALLS
+    | INSTRUMENT_CALLS
+    | DESCENT_CALLS
+    | DRAWING_CALLS
+    | THEORY_CALLS
+)
 CALLS: dict[str, Any] = (
-    kinds.CALLS
+    CORE_CALLS
     | {f"locality.{name}": call for name, call in kinds_locality.CALLS.items()}
     | kinds_containers.CALLS
     | kinds_containers.LOCALITY_CALLS

@@ -13,7 +13,8 @@ from jax.test_util import check_grads
 
 import htfjax as htf
 from htfjax.instruments import core_values
-from tests import helpers, reference
+from htfjax.theory import oracle
+from tests import helpers
 
 TREE_ROUTES = ("qr", "gram")
 CASES = [(name, root) for name, root in helpers.CASES if name != "order1_deep"]
@@ -22,10 +23,10 @@ CASES = [(name, root) for name, root in helpers.CASES if name != "order1_deep"]
 def wanted(factors):
     """NumPy's singular values of every node but the root."""
     children, weights = helpers.plain(factors)
-    tensor = reference.end_tensor(children, weights)
+    tensor = oracle.end_tensor(children, weights)
     return {
         v: np.linalg.svd(
-            reference.matricize(tensor, reference.modes_of(children, v)), compute_uv=False
+            oracle.matricize(tensor, oracle.modes_of(children, v)), compute_uv=False
         )
         for v in range(len(children) - 1)
     }
@@ -61,7 +62,7 @@ def test_every_route_finds_numpys_values(name, root, route):
 @given(helpers.factors(max_entries=100))
 def test_qr_on_any_tree(factors):
     expected = wanted(factors)
-    spread = reference.scale(*helpers.plain(factors))
+    spread = oracle.scale(*helpers.plain(factors))
     for v, (values, _, _) in htf.spectra(factors, method="qr").items():
         kept = values.shape[0]
         size = spread * math.sqrt(max(1, math.prod(htf.mode_dims(factors))))
@@ -274,12 +275,12 @@ def test_rank_bound_is_the_min_cut(name):
     """D4: never below the rank, equal to brute force over all sets of indices."""
     factors = helpers.random_factors(name)
     tree = factors.tree
-    tensor = reference.end_tensor(*helpers.plain(factors))
+    tensor = oracle.end_tensor(*helpers.plain(factors))
     for size in range(tree.order + 1):
         for modes in itertools.combinations(range(tree.order), size):
             bound = htf.rank_bound(factors, modes)
             assert bound == brute_force(factors, modes)
-            rank = np.linalg.matrix_rank(reference.matricize(tensor, modes), rtol=1e-10)
+            rank = np.linalg.matrix_rank(oracle.matricize(tensor, modes), rtol=1e-10)
             assert rank <= bound
             others = [m for m in range(tree.order) if m not in modes]
             assert htf.rank_bound(factors, others) == bound

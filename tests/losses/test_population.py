@@ -9,11 +9,12 @@ import pytest
 from jax.test_util import check_grads
 
 import htfjax as htf
-from tests import helpers, reference
+from htfjax.theory import oracle
+from tests import helpers
 
 
 def dense(factors):
-    return reference.end_tensor(*helpers.plain(factors))
+    return oracle.end_tensor(*helpers.plain(factors))
 
 
 def pair(name, root="trained"):

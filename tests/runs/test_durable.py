@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray as xr
@@ -408,3 +409,54 @@ def noisy_lane(setting: toy.Toy, key: jax.Array) -> Any:
     lane = toy.toy_lane(setting, key)
     loss = jax.tree_util.Partial(noisy_distance, *lane.loss.args)
     return dataclasses.replace(lane, loss=loss, key=jax.random.fold_in(key, 7))
+
+
+def wild_lane(setting: toy.Toy, key: jax.Array) -> Any:
+    """A lane whose steps are too long from the first on."""
+    lane = toy.toy_lane(setting, key)
+    return dataclasses.replace(lane, loss=jax.tree_util.Partial(too_steep))
+
+
+def too_steep(x: jax.Array) -> jax.Array:
+    """Infinite wherever a lane starts."""
+    return jnp.sum(jnp.exp(jnp.square(x + 1e3)))
+
+
+def test_chunks_of_runs_that_have_all_diverged(tmp_path: Path) -> None:
+    """Nothing but NaN is recorded, and is read as such."""
+    progress = toy.finish(tmp_path, toy.grid(1), build=wild_lane)
+    assert progress.failed == progress.runs
+    data = htf.load_results(tmp_path).load()
+    assert set(data.status.values.ravel()) == {"diverged"}
+    assert not np.isfinite(data.loss).any()
+
+
+def picky_lane(setting: toy.Toy, key: jax.Array) -> Any:
+    """A builder that does not make every setting."""
+    if setting.size == 4:
+        raise ValueError("four is too much")
+    return toy.toy_lane(setting, key)
+
+
+def test_a_setting_that_cannot_be_built_is_named_and_the_others_run(tmp_path: Path) -> None:
+    """Also when the folder is opened again, with more seeds."""
+    options: Any = toy.DEFAULTS | {"build": picky_lane}
+    for seeds, others in ((1, 2), (2, 4)):
+        chosen = toy.grid(seeds, size=(3, 4, 5))
+        runs = list(htf.runs.run(chosen, tmp_path, **options))
+        said = [message for progress in runs for message in progress.messages]
+        assert [m for m in said if "fails" in m] == [
+            "`build` fails for {'size': 4}, whose runs are left out: ValueError: four is "
+            "too much"
+        ]
+        assert (runs[-1].state, runs[-1].runs, runs[-1].done) == (
+            "finished",
+            others,
+            others,
+        )
+    data = htf.load_results(tmp_path)
+    assert data.status.values[:, 0].tolist() == ["capped", "failed", "capped"]
+    assert np.isfinite(data.loss.sel(size=[3, 5])).all()
+    assert data.loss.sel(size=4).isnull().all()
+    with pytest.raises(ValueError, match="four is too much"):
+        list(htf.runs.run(toy.grid(size=(4,)), tmp_path / "none", **options))

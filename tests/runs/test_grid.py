@@ -13,7 +13,8 @@ import pandas as pd
 import pytest
 
 import htfjax as htf
-from htfjax.runs import batch, programs, stopping
+from htfjax.motion import stopping
+from htfjax.runs import batch, programs
 from htfjax.runs.view import _outer
 from tests.runs import toy
 
@@ -425,3 +426,51 @@ def test_outer_indexing_is_numpys() -> None:
     values = np.arange(60).reshape(3, 4, 5)
     key = (np.array([2, 0]), slice(1, 3), 4)
     np.testing.assert_array_equal(_outer(values, key), values[[2, 0]][:, 1:3, 4])
+
+
+def test_a_tree_is_given_in_any_form_and_the_target_may_have_another() -> None:
+    """The same setting, hence the same lane; with a tree of its own another target."""
+    nested, text = ((0, 2), (1, 3)), "((0, 2), (1, 3))"
+    forms = [Completion(tree=tree) for tree in (nested, text, htf.as_tree(text))]
+    assert len(set(forms)) == 1
+    own: Any = {"mode_dims": 3, "widths": 4, "observed": 30, "target_rank": 2}
+    found = [
+        htf.runs.make_lane(LANE, Completion(target_tree=tree, **own), 0).observe.target
+        for tree in (None, ((0, 1), (2, 3)), text)
+    ]
+    np.testing.assert_array_equal(found[0], found[1])
+    ranks = [
+        [int(htf.numerical_rank(jnp.linalg.svd(htf.matricize(x, modes))[1], 1e-4))
+         for modes in ((0, 1), (0, 2))]
+        for x in found[1:]
+    ]  # fmt: skip
+    assert ranks == [[2, 4], [4, 2]]
+    with pytest.raises(ValueError, match=r"`target_tree=\(0, 1\)` has 2 modes, `tree`"):
+        Completion(target_tree=(0, 1))
+
+
+def test_a_grid_of_own_observations(tmp_path: Path) -> None:
+    """They are the same for all runs, and a folder knows them by their digest."""
+    rng = np.random.default_rng(0)
+    data = {
+        "indices": rng.integers(0, 3, (30, 4)), "values": rng.normal(size=30),
+        "test_indices": rng.integers(0, 3, (5, 4)), "test_values": rng.normal(size=5),
+    }  # fmt: skip
+    setting = Completion(mode_dims=3, widths=4, init_std=0.3, observed=30)
+    options: Any = {"until_step": 4, "record_every": 2}
+    grid = Grid(setting, range(2), data=data)
+    assert list(htf.runs.run(grid, tmp_path, **options))[-1].state == "finished"
+    found = htf.load_results(tmp_path)
+    assert "relative_error" not in found
+    lane = htf.runs.make_lane(LANE, setting, 1, data=data)
+    for name, part in (("train_mse", ""), ("test_mse", "test_")):
+        values = htf.entries(lane.state.params, data[f"{part}indices"])
+        wanted = np.mean(np.square(values - data[f"{part}values"].astype(np.float32)))
+        np.testing.assert_allclose(found[name].values[1, 0], wanted, rtol=1e-5)
+    other = Grid(setting, range(2), data=data | {"values": data["values"] + 1})
+    with pytest.raises(ValueError, match=r"holds another grid: `data\.values` was"):
+        list(htf.runs.run(other, tmp_path, **options))
+    with pytest.raises(ValueError, match=r"`data` holds \['indices'\]; give"):
+        htf.runs.make_lane(LANE, setting, 0, data={"indices": data["indices"]})
+    with pytest.raises(TypeError, match="`data` must be arrays by name"):
+        Grid(setting, range(2), data=[1.0])  # pyright: ignore[reportArgumentType]

@@ -16,7 +16,6 @@ from typing import Any
 from xml.etree import ElementTree
 
 import jax
-import matplotlib as mpl
 import numpy as np
 import pytest
 import xarray as xr
@@ -39,10 +38,11 @@ from sims import (
 )
 from sims.common.errors import SimError
 from sims.common.settings import Config
+from tests.sims.small import REPOSITORY
 
-mpl.use("Agg")
-pytestmark = pytest.mark.durable
-REPOSITORY = Path(__file__).parents[2]
+pytestmark = [pytest.mark.durable, pytest.mark.usefixtures("ordinary_promotion")]
+
+
 STUDY: dict[str, Any] = {
     "preset": "smoke", "workers": 1, "train_sizes": (64,), "test_size": 16,
     "coefficients": (0.0,), "measure": True,
@@ -157,13 +157,6 @@ ADVICE = re.compile(
 
 
 # Folders, each computed once
-
-
-@pytest.fixture(autouse=True)
-def ordinary_promotion() -> Iterator[None]:
-    """Commands run as users run them."""
-    with jax.numpy_dtype_promotion("standard"):
-        yield
 
 
 def remembered(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,22 +1,19 @@
-"""Folders of commands: locks, digests, lost and foreign files, and how commands end."""
+"""Folders of commands: locks, digests, lost and foreign files."""
 
 import json
 import os
+import re
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import jax
-import matplotlib as mpl
 import numpy as np
 import pytest
 
 import htfjax as htf
-from htfjax import locality
 from sims import (
     component_dynamics,
     flow_against_descent,
@@ -30,35 +27,13 @@ from sims import (
     status,
     verify,
 )
-from sims.common.errors import FolderError, RunError, SettingError
-from sims.common.folder import open_folder, write_json
+from sims.common.errors import FolderError, SettingError
+from sims.common.folder import write_json
 from sims.common.settings import Config
 from tests.marks import slow_unless
+from tests.sims.small import REPOSITORY, assert_same_results, small
 
-mpl.use("Agg")
-REPOSITORY = Path(__file__).parents[2]
-SMALL: dict[str, Any] = {
-    "panel": "htf", "mode_dims": (3,), "widths": (4,), "init_std": 0.3, "observed": 60,
-    "target_ranks": (2,), "num_steps": 100, "record_every": 5, "tolerance": 1e-12,
-}  # fmt: skip
-
-
-def small(out: Path, **changes: Any) -> Config:
-    """A run of the hierarchical panel that takes a second."""
-    return Config(out=out, **{**SMALL, **changes})
-
-
-@pytest.fixture(autouse=True)
-def ordinary_promotion() -> Any:
-    """Commands run as users run them."""
-    with jax.numpy_dtype_promotion("standard"):
-        yield
-
-
-@pytest.fixture
-def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Drawing takes longer than a small run."""
-    monkeypatch.setattr(incremental_rank, "draw", lambda folder, view: None)
+pytestmark = pytest.mark.usefixtures("ordinary_promotion")
 
 
 @pytest.fixture(scope="module")
@@ -78,13 +53,14 @@ def run_folder(finished: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(finished, tmp_path / "run"))
 
 
-def assert_same_results(one: Path, two: Path, but: str = "") -> None:
-    """Every array, bit for bit, but for one that tells the time."""
-    a, b = htf.load_results(one), htf.load_results(two)
-    assert set(a.variables) == set(b.variables)
-    for name, variable in a.variables.items():
-        if name != but:
-            np.testing.assert_array_equal(variable.values, b[name].values, str(name))
+def run_module(name: str, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    """A command in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", f"sims.{name}", *words], cwd=REPOSITORY, text=True,
+        capture_output=True, check=False, timeout=300,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY), "TF_CPP_MIN_LOG_LEVEL": "3"},
+        **options,
+    )  # fmt: skip
 
 
 # One command at a time
@@ -197,24 +173,23 @@ def test_results_without_their_config_are_refused(run_folder: Path) -> None:
     (run_folder / "config.json").unlink()
     with pytest.raises(FolderError, match=r"config\.json is missing.*htf"):
         incremental_rank.run(small(run_folder))
-    assert (run_folder / "htf.nc").exists()
+    assert (run_folder / "htf").exists()
 
 
 # Lost and foreign files
 
 
-@pytest.mark.parametrize("part", ["htf.nc", "checkpoints"])
+@pytest.mark.parametrize("part", ["results.zarr", "checkpoints"])
 def test_lost_records_or_states_are_computed_anew_with_a_message(
     run_folder: Path, finished: Path, part: str, no_figures: None,
     capsys: pytest.CaptureFixture,
 ) -> None:  # fmt: skip
-    if part == "checkpoints":
-        shutil.rmtree(run_folder / part)
-    else:
-        (run_folder / part).unlink()
+    shutil.rmtree(run_folder / "htf" / part)
     incremental_rank.run(small(run_folder))
     said = " ".join(capsys.readouterr().err.split())
-    assert "is missing; computed anew from step 0" in said
+    assert re.search(
+        rf"{part}.* is missing.* is computed (anew|again from its start)", said
+    )
     assert_same_results(run_folder, finished)
 
 
@@ -223,40 +198,47 @@ def test_records_older_than_their_state_are_computed_anew(
     run_folder: Path, tmp_path: Path, no_figures: None, capsys: pytest.CaptureFixture
 ) -> None:
     """A copy from a backup; it would leave a gap."""
-    old = (run_folder / "htf.nc").read_bytes()
+    journal = run_folder / "htf" / "journal.jsonl"
+    old = journal.read_bytes()
     incremental_rank.run(small(run_folder, num_steps=600))
-    (run_folder / "htf.nc").write_bytes(old)
+    journal.write_bytes(old)
     incremental_rank.run(small(run_folder, num_steps=600))
     said = " ".join(capsys.readouterr().err.split())
-    assert "does not reach step 600" in said
+    assert "journal.jsonl has lost" in said
     incremental_rank.run(small(tmp_path / "whole", num_steps=600))
     assert_same_results(run_folder, tmp_path / "whole")
 
 
 @pytest.mark.slow
 def test_files_of_another_run_are_refused(
-    run_folder: Path, tmp_path: Path, no_figures: None
-) -> None:
-    """Records and checkpoint of another seed, in turn."""
+    run_folder: Path, finished: Path, tmp_path: Path, no_figures: None,
+    capsys: pytest.CaptureFixture,
+) -> None:  # fmt: skip
+    """Manifest and journal of another seed, in turn; its state is named and passed over."""
     other = tmp_path / "other"
     incremental_rank.run(small(other, seed=1))
-    records = (run_folder / "htf.nc").read_bytes()
-    shutil.copy(other / "htf.nc", run_folder / "htf.nc")
-    with pytest.raises(RunError, match=r"htf\.nc holds records of another run"):
-        incremental_rank.run(small(run_folder))
-    (run_folder / "htf.nc").write_bytes(records)
-    shutil.rmtree(run_folder / "checkpoints")
-    shutil.copytree(other / "checkpoints", run_folder / "checkpoints")
-    with pytest.raises(ValueError, match=r"the checkpoint of another run.*; restore"):
-        incremental_rank.run(small(run_folder))
+    for name in ("manifest.json", "journal.jsonl"):
+        own = (run_folder / "htf" / name).read_bytes()
+        shutil.copy(other / "htf" / name, run_folder / "htf" / name)
+        with pytest.raises(ValueError, match=r"another (grid|folder).*manifest\.json"):
+            incremental_rank.run(small(run_folder))
+        (run_folder / "htf" / name).write_bytes(own)
+    shutil.rmtree(run_folder / "htf" / "checkpoints")
+    shutil.copytree(other / "htf" / "checkpoints", run_folder / "htf" / "checkpoints")
+    capsys.readouterr()
+    incremental_rank.run(small(run_folder))
+    said = " ".join(capsys.readouterr().err.split())
+    assert "belongs to another block or folder" in said
+    assert_same_results(run_folder, finished)
 
 
 @pytest.mark.slow
 def test_records_of_another_panel_are_refused(tmp_path: Path, no_figures: None) -> None:
     config = Config(out=tmp_path, num_steps=25, record_every=25)
     incremental_rank.run(config)
-    shutil.copy(tmp_path / "mf.nc", tmp_path / "tf.nc")
-    with pytest.raises(RunError, match=r"tf\.nc holds records of another run \('mf "):
+    shutil.rmtree(tmp_path / "tf")
+    shutil.copytree(tmp_path / "mf", tmp_path / "tf")
+    with pytest.raises(ValueError, match=r"tf` holds another grid: .*`panel` was 'mf'"):
         incremental_rank.run(config)
 
 
@@ -335,238 +317,6 @@ def test_a_checkpoint_folder_of_the_user_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises((FolderError, ValueError)):
         incremental_rank.run(small(tmp_path))
     assert mine.read_text() == "years of work"
-
-
-# Studies of networks
-
-
-@pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished study of two runs."""
-    out = tmp_path_factory.mktemp("study") / "run"
-    with jax.numpy_dtype_promotion("standard"):
-        is_same_class.run(study_config(out))
-    return out
-
-
-def study_config(out: Path) -> is_same_class.Config:
-    """Two runs of one epoch."""
-    return is_same_class.Config(
-        out=out, preset="smoke", distances=(4,), epochs=1, workers=1, train_sizes=(128,),
-        seeds=(0, 1), coefficients=(0.0,), measure=True,
-    )  # fmt: skip
-
-
-@pytest.fixture
-def study_folder(study: Path, tmp_path: Path) -> Path:
-    """A copy of the finished study."""
-    return Path(shutil.copytree(study, tmp_path / "run"))
-
-
-@pytest.mark.durable
-@pytest.mark.parametrize("part", ["runs/*.nc", "runs/measures/*.nc", "runs/checkpoints/*"])
-def test_removed_files_of_a_study_are_made_again(
-    study: Path, study_folder: Path, part: str, capsys: pytest.CaptureFixture
-) -> None:
-    lost = sorted(study_folder.glob(part))[0]
-    shutil.rmtree(lost) if lost.is_dir() else lost.unlink()
-    is_same_class.run(study_config(study_folder))
-    assert_same_results(study, study_folder, but="wall_seconds")
-    if part == "runs/*.nc":
-        assert "computed anew" in " ".join(capsys.readouterr().err.split())
-
-
-@pytest.mark.durable
-@pytest.mark.parametrize("part", ["runs/*.nc", "runs/measures/*_seed0.nc"])
-def test_swapped_files_of_a_study_are_refused(study_folder: Path, part: str) -> None:
-    target = sorted(study_folder.glob(part))[0]
-    other = next(p for p in sorted((study_folder / "runs").glob("*.nc")) if p != target)
-    shutil.copy(other, target)
-    with pytest.raises(RunError, match=f"{target.name} holds records of another run"):
-        is_same_class.run(study_config(study_folder))
-
-
-@pytest.mark.durable
-@pytest.mark.parametrize("part", ["images.json", "config.json"])
-def test_a_study_that_does_not_know_its_past_is_refused(
-    study_folder: Path, part: str
-) -> None:
-    (study_folder / part).unlink()
-    with pytest.raises(FolderError, match=f"{part} is missing"):
-        is_same_class.run(study_config(study_folder))
-
-
-def test_other_images_in_the_store_are_noticed(tmp_path: Path) -> None:
-    """Of the same settings and number, but another key, under the right name."""
-    settings = locality.paper_pathfinder(3)
-    mine, other = jax.random.split(jax.random.key(0), 2)
-    locality.stored_pathfinder(tmp_path / "mine", settings, 4, key=mine)
-    locality.stored_pathfinder(tmp_path / "other", settings, 4, key=other)
-    (path,), (foreign,) = (list((tmp_path / name).iterdir()) for name in ("mine", "other"))
-    shutil.copy(foreign, path)
-    with pytest.raises(ValueError, match="holds other images than its name says"):
-        locality.stored_pathfinder(tmp_path / "mine", settings, 4, key=mine)
-
-
-# Numbers that a resume must not change
-
-
-ON_ONE_CORE = """
-import os
-if hasattr(os, "sched_setaffinity"):
-    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-from pathlib import Path
-from sims import incremental_rank
-from tests.sims.test_folders import small
-incremental_rank.draw = lambda folder, view: None
-incremental_rank.run(small(Path("OUT"), num_steps=200))
-"""
-
-
-@pytest.mark.slow
-def test_a_resume_on_another_cpu_set_keeps_every_number(
-    tmp_path: Path, no_figures: None
-) -> None:
-    """Begun on one core, with another home and no caches; plans are the same."""
-    subprocess.run(
-        [sys.executable, "-c", ON_ONE_CORE.replace("OUT", str(tmp_path / "two"))],
-        cwd=REPOSITORY, check=True, timeout=300,
-        env=os.environ | {
-            "PYTHONPATH": str(REPOSITORY), "TF_CPP_MIN_LOG_LEVEL": "3",
-            "JAX_ENABLE_X64": "1", "HOME": str(tmp_path / "home"),
-            "XDG_CACHE_HOME": str(tmp_path / "cache"),
-        },
-    )  # fmt: skip
-    incremental_rank.run(small(tmp_path / "one", num_steps=200))
-    for name in ("one", "two"):
-        incremental_rank.run(small(tmp_path / name, num_steps=600))
-    assert_same_results(tmp_path / "one", tmp_path / "two")
-
-
-# How commands end
-
-
-def run_module(name: str, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:
-    """A command in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-m", f"sims.{name}", *words], cwd=REPOSITORY, text=True,
-        capture_output=True, check=False, timeout=300,
-        env=os.environ | {"PYTHONPATH": str(REPOSITORY), "TF_CPP_MIN_LOG_LEVEL": "3"},
-        **options,
-    )  # fmt: skip
-
-
-LIMITED = """
-import resource, runpy, sys
-sys.argv = ["x", *{words!r}]
-resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
-runpy.run_module("sims.incremental_rank", run_name="__main__")
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("limit", [2_000, 20_000])
-def test_a_full_disk_ends_a_command_with_one_line(tmp_path: Path, limit: int) -> None:
-    """Records or checkpoint do not fit; nothing comes after the message."""
-    pytest.importorskip("resource")
-    words = ["--out", str(tmp_path), "--panel", "htf", "--widths", "16", "--mode-dims",
-             "4", "--observed", "100", "--num-steps", "2000"]  # fmt: skip
-    done = subprocess.run(
-        [sys.executable, "-c", LIMITED.format(words=words, limit=limit)],
-        cwd=REPOSITORY, text=True, capture_output=True, timeout=300, check=False,
-        env=os.environ
-        | {"PYTHONPATH": str(REPOSITORY), "TF_CPP_MIN_LOG_LEVEL": "3"}
-        | {"JAX_ENABLE_COMPILATION_CACHE": "false"},
-    )  # fmt: skip
-    assert done.returncode == 2
-    lines = [line for line in done.stderr.splitlines() if "step" not in line]
-    assert len(lines) == 1, done.stderr
-    assert "the disk is full" in lines[0]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGUSR1"])
-def test_signals_end_a_theory_command_with_one_line(tmp_path: Path, name: str) -> None:
-    """The folder is as good as before; the same command starts again."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "sims.component_dynamics", "--out", str(tmp_path)],
-        cwd=REPOSITORY, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        env=os.environ | {"PYTHONPATH": str(REPOSITORY), "TF_CPP_MIN_LOG_LEVEL": "3"},
-    )  # fmt: skip
-    try:
-        while not (tmp_path / "config.json").exists():
-            assert process.poll() is None
-            time.sleep(0.02)
-        process.send_signal(getattr(signal, name))
-        _, said = process.communicate(timeout=200)
-    finally:
-        process.kill()
-    assert process.returncode == (130 if name == "SIGINT" else 143), said
-    assert said.splitlines() == [
-        "interrupted: the same command resumes from what was saved"
-    ]
-    config = component_dynamics.Config(out=tmp_path)
-    with open_folder(tmp_path, config, may_differ=()):
-        pass
-
-
-STUDY = ["--preset", "smoke", "--distances", "4", "--epochs", "2000", "--patience", "9999",
-         "--workers", "2", "--checkpoint-seconds", "0"]  # fmt: skip
-
-
-def started_study(out: Path) -> subprocess.Popen:
-    """A study with two workers, both at work."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "sims.is_same_class", "--out", str(out), *STUDY],
-        cwd=REPOSITORY, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-        start_new_session=True,
-        env=os.environ | {"PYTHONPATH": str(REPOSITORY), "TF_CPP_MIN_LOG_LEVEL": "3"},
-    )  # fmt: skip
-    end = time.monotonic() + 300
-    while len(list((out / "runs").glob("[!.]*.nc"))) < 2:
-        assert process.poll() is None
-        assert time.monotonic() < end
-        time.sleep(0.05)
-    return process
-
-
-@pytest.mark.durable
-def test_workers_do_not_outlive_a_killed_parent(tmp_path: Path) -> None:
-    """SIGKILL to the parent alone; its folder is free and quiet at once."""
-    psutil = pytest.importorskip("psutil")
-    process = started_study(tmp_path)
-    children = psutil.Process(process.pid).children(recursive=True)
-    assert len(children) >= 2
-    process.kill()
-    process.communicate()
-    _, alive = psutil.wait_procs(children, timeout=10)
-    assert alive == []
-    assert htf.runs.lock_holder(tmp_path / ".lock") is None
-
-
-@pytest.mark.durable
-@pytest.mark.parametrize("to_all", [False, True])
-def test_sigterm_to_a_study_saves_and_leaves_no_worker(
-    tmp_path: Path, to_all: bool
-) -> None:
-    """To the parent, or to every process as a batch system sends it."""
-    psutil = pytest.importorskip("psutil")
-    process = started_study(tmp_path)
-    children = psutil.Process(process.pid).children(recursive=True)
-    steps = {p.name: int(htf.load_results(p).step[-1])
-             for p in (tmp_path / "runs").glob("[!.]*.nc")}  # fmt: skip
-    if to_all:
-        os.killpg(process.pid, signal.SIGTERM)
-    else:
-        process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=200)
-    assert process.returncode == 143, said
-    assert "Traceback" not in said
-    _, alive = psutil.wait_procs(children, timeout=10)
-    assert alive == []
-    for name, step in steps.items():
-        assert int(htf.load_results(tmp_path / "runs" / name).step[-1]) >= step
-    assert json.loads((tmp_path / "summary.json").read_text())["state"] == "interrupted"
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", "null", '{"state": "finished"}', "[" * 9])

@@ -16,9 +16,11 @@ import pytest
 import xarray as xr
 
 import htfjax as htf
+from tests.sims.small import REPOSITORY
 
 pytestmark = pytest.mark.durable
-REPOSITORY = Path(__file__).parents[2]
+
+
 COMMANDS = {
     "incremental_rank": "--panel htf --mode-dims 3 --widths 4 --init-std 0.3 --observed 60 "
     "--target-ranks 2 --tolerance 0 --num-steps 10000 --record-every 10",
@@ -115,6 +117,7 @@ def steps_of(out: Path) -> int:
         if (out / "manifest.json").exists():
             return int(htf.load_results(out).steps.sum())
         files = [*(out / "runs").glob("[!.]*.nc"), *out.glob("[!.]*.nc")]
+        files += [path.parent for path in out.glob("*/manifest.json")]
         loaded = [htf.load_results(f) for f in files if f.name != "results.nc"]
         return sum(int(run.step[-1]) for run in loaded if isinstance(run, xr.Dataset))
     return 0

@@ -4,6 +4,7 @@ import dataclasses
 import importlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,51 +13,21 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import matplotlib as mpl
 import numpy as np
 import pytest
 
 import htfjax as htf
+from htfjax.runs.progress import Clock
 from sims import __main__ as listing
 from sims import incremental_rank, plot
-from sims.common import drive
 from sims.common.errors import FolderError, SettingError
+from sims.common.problem import make_problem
 from sims.common.settings import Config, resolve
 from sims.figures import dynamics
 from tests.marks import slow_unless
+from tests.sims.small import REPOSITORY, small
 
-mpl.use("Agg")
-REPOSITORY = Path(__file__).parents[2]
-
-SMALL: dict[str, Any] = {
-    "panel": "htf",
-    "mode_dims": (3,),
-    "widths": (4,),
-    "init_std": 0.3,
-    "observed": 60,
-    "target_ranks": (2,),
-    "num_steps": 100,
-    "record_every": 5,
-    "tolerance": 1e-12,
-}
-
-
-def small(out: Path, **changes: Any) -> Config:
-    """A run of the hierarchical panel that takes a second."""
-    return Config(out=out, **{**SMALL, **changes})
-
-
-@pytest.fixture
-def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Drawing takes longer than a small run."""
-    monkeypatch.setattr(incremental_rank, "draw", lambda folder, view: None)
-
-
-@pytest.fixture(autouse=True)
-def ordinary_promotion() -> Any:
-    """Simulations run as users run them; optax schedules mix ints and floats."""
-    with jax.numpy_dtype_promotion("standard"):
-        yield
+pytestmark = pytest.mark.usefixtures("ordinary_promotion")
 
 
 @pytest.mark.slow
@@ -66,7 +37,7 @@ def test_all_panels_write_everything(tmp_path: Path) -> None:
     summary = incremental_rank.run(config)
     assert list(summary) == ["mf", "tf", "htf"]
     written = {path.name for path in (tmp_path / "run").iterdir()}
-    assert {"config.json", "summary.json", "mf.nc", "tf.nc", "htf.nc"} <= written
+    assert {"config.json", "summary.json", "mf", "tf", "htf"} <= written
     for figure in ("dynamics", "errors", "htf_components_and_spectra"):
         assert {f"{figure}.png", f"{figure}.svg"} <= written
     assert json.loads((tmp_path / "run" / "summary.json").read_text()) == summary
@@ -75,7 +46,7 @@ def test_all_panels_write_everything(tmp_path: Path) -> None:
     htf_run = htf.load_results(tmp_path / "run", "htf")
     assert htf_run.sizes["component"] == 512
     assert htf_run.step.values.tolist() == [0, 25, 50]
-    assert htf_run.attrs["status"] == "capped"
+    assert htf_run.status.item() == "capped"
     assert summary["htf"]["eps_phase_share"] == 1.0  # the eps phase of THEORY 3.8
     assert 0 <= summary["mf"]["eps_phase_share"] < 1.0
 
@@ -87,16 +58,18 @@ def test_summary_is_what_the_factors_say(tmp_path: Path, no_figures: None) -> No
     summary = incremental_rank.run(config)["htf"]
     data = htf.load_results(tmp_path)
     setting = resolve(config, "htf")
-    factors = htf.load_state(
-        tmp_path / "checkpoints" / "htf", like=_state_like(setting)
-    ).params
+    job = incremental_rank._job(config, setting, make_problem(config, setting))
+    grid = htf.runs.Grid(job.setting, (job.seed,))
+    build = htf.runs.untraced(lambda setting, key: job.lane)
+    (state,) = htf.runs.load_states(tmp_path / "htf", grid, build).values()
+    factors = state.params
     values = htf.singular_values(factors, (0, 1))
     np.testing.assert_allclose(
         data.singular_value[0, -1, 0, :9].values, values, rtol=1e-9, atol=1e-12
     )
     assert np.all(np.isnan(data.singular_value[0, -1, 0, 9:]))
     norms = htf.local_component_norms(factors)
-    for i, node in enumerate(data.node.values):
+    for i, node in enumerate(data.node_id.values):
         found = data.local_component_norm[0, -1, i].values
         np.testing.assert_allclose(found, norms[int(node)], rtol=1e-9)
     share = htf.component_contributions(factors)[6] / np.linalg.norm(
@@ -105,13 +78,6 @@ def test_summary_is_what_the_factors_say(tmp_path: Path, no_figures: None) -> No
     np.testing.assert_allclose(data.contribution[0, 1].values, share, rtol=1e-9)
     assert summary["steps"] == 100
     assert summary["final"]["train_mse"] == float(data.train_mse[0, -1])
-
-
-def _state_like(setting: Any) -> htf.DescentState:
-    start = htf.gaussian_factors(
-        jax.random.key(0), setting.tree, setting.mode_dims, setting.widths, 1.0
-    )
-    return htf.start_descent(start, htf.group_rmsprop(1e-2))
 
 
 @pytest.mark.slow
@@ -131,11 +97,11 @@ def test_minibatches_and_surplus_records_resume(tmp_path: Path, no_figures: None
     options: dict[str, Any] = {"batch_size": 20, "penalty": "huber", "schedule": "cosine"}
     incremental_rank.run(small(tmp_path / "one", num_steps=600, **options))
     incremental_rank.run(small(tmp_path / "two", num_steps=300, **options))
-    early = tmp_path / "checkpoints"
-    (tmp_path / "two" / "checkpoints").rename(early)
-    incremental_rank.run(small(tmp_path / "three", num_steps=400, **options))
-    (tmp_path / "two" / "htf.nc").write_bytes((tmp_path / "three" / "htf.nc").read_bytes())
-    early.rename(tmp_path / "two" / "checkpoints")
+    late = tmp_path / "two" / "htf" / "checkpoints"
+    early = Path(shutil.copytree(late, tmp_path / "checkpoints"))
+    incremental_rank.run(small(tmp_path / "two", num_steps=400, **options))
+    shutil.rmtree(late)
+    early.rename(late)
     incremental_rank.run(small(tmp_path / "two", num_steps=600, **options))
     one, two = (htf.load_results(tmp_path / name) for name in ("one", "two"))
     np.testing.assert_array_equal(one.loss.values, two.loss.values)
@@ -189,7 +155,7 @@ def test_every_option_runs(
     data = htf.load_results(tmp_path)
     assert np.all(np.isfinite(data.train_mse))
     if config.track_nodes is not None:
-        assert tuple(data.node.values) == config.track_nodes
+        assert tuple(data.node_id.values) == config.track_nodes
     if config.track_modes is not None:
         assert tuple(data.modes.values) == config.track_modes
 
@@ -324,7 +290,7 @@ def test_folder_that_cannot_be_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "part", [pytest.param("htf.nc", marks=pytest.mark.slow), "config.json"]
+    "part", [pytest.param("htf/manifest.json", marks=pytest.mark.slow), "config.json"]
 )
 def test_truncated_files_are_named(tmp_path: Path, part: str, no_figures: None) -> None:
     """Never read as data, never overwritten."""
@@ -410,7 +376,7 @@ def test_interrupt_saves_and_the_same_command_goes_on(tmp_path: Path) -> None:
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment,
     ) as process:  # fmt: skip
         deadline = time.monotonic() + 120
-        while not (out / "checkpoints" / "htf").exists():
+        while not list(out.glob("htf/checkpoints/[!.]*.npz")):
             assert time.monotonic() < deadline
             assert process.poll() is None
             time.sleep(0.05)
@@ -433,14 +399,13 @@ def test_plot_says_what_a_folder_of_many_runs_is(tmp_path: Path) -> None:
         plot.run(plot.Options(folders=(tmp_path,)))
 
 
-def test_compile_time_within_compile_time_counts_once() -> None:
+def test_compile_time_within_compile_time_counts_once(tmp_path: Path) -> None:
     """Events of jax come as they end, inner ones first."""
-    seconds = drive._Seconds(None)
-    with seconds.measured():
+    with Clock.running(tmp_path) as clock:
         time.sleep(0.2)
         for duration in (0.05, 0.1):  # the first lies within the second
             jax.monitoring.record_event_duration_secs("/jax/core/compile/x", duration)
-    assert 0.09 < seconds.compile < 0.11
+    assert 0.09 < clock.compile < 0.11
 
 
 def _run_module(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:

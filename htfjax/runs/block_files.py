@@ -1,0 +1,175 @@
+"""Files of a block: chunks of records that the journal lists, and the checkpoint."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import zarr
+
+from htfjax._digests import file_digest
+from htfjax._types import JsonObject
+from htfjax.motion.stopping import Stops
+from htfjax.runs import folder, store
+from htfjax.runs.checkpoint import load_checkpoint, read_arrays, save_checkpoint
+from htfjax.runs.journal import JOURNAL
+from htfjax.runs.programs import Program, RunKey
+from htfjax.runs.session import Session
+
+
+class Snapshot(NamedTuple):
+    """State of a block on the host, as a checkpoint holds it."""
+
+    step: np.ndarray  # () int32
+    states: list[np.ndarray]  # leaves of the descent states, (lanes, ...)
+    buffer: dict[str, np.ndarray]  # (lanes, chunk records, ...) records of an open chunk
+    stops: Stops
+
+
+class BlockFiles:
+    """The files of a block.
+
+    Attributes:
+      count: chunks that the journal lists.
+      known: files of chunks -> digests.
+      saved: step of the checkpoint.
+      changed: files that a repeated chunk would have written differently.
+      again: whether chunks before the checkpoint are computed again.
+    """
+
+    def __init__(
+        self, session: Session, program: Program, number: int, runs: list[RunKey],
+        journal: JsonObject,
+    ) -> None:  # fmt: skip
+        name = program.name
+        self.session, self.out = session, session.out
+        self.program, self.number = program, number
+        self.runs = folder.runs_digest(runs)
+        self.count = journal["chunks"].get((name, number), 0)
+        head = f"{store.RECORDS}/{name}/"
+        self.known: dict[str, str] = {
+            path: seal for path, seal in journal["files"].items()
+            if path.startswith(head) and block_of(path) == number
+        }  # fmt: skip
+        self.checkpoint = checkpoint_of(self.out, program, number)
+        self.owner = owner_of(session.identity, program, number, runs)
+        self.saved, self.changed, self.again = 0, 0, False
+        self.arrays: dict[str, zarr.Array] = {}
+
+    def lost(self, chunks: range) -> dict[str, str]:
+        """Files of chunks that are not what the journal says -> what is wrong."""
+        found = {}
+        for chunk in chunks:
+            for name, (shape, _, _) in self.program.quantities.items():
+                path = store.chunk_file(
+                    self.program.name, name, self.number, chunk, len(shape)
+                )
+                wanted = self.known.get(path)
+                if wanted is None:
+                    found[path] = f"is not listed in {self.out / JOURNAL}"
+                    continue
+                digest = file_digest(self.out / path)
+                if digest != wanted:
+                    found[path] = "is missing" if digest == "missing" else "is damaged"
+        return found
+
+    def latest(self, start: Snapshot, at_least: int) -> tuple[Snapshot, list[str]]:
+        """The checkpoint, or the start; one that is of no use is named and passed over.
+
+        Args:
+          at_least: step of a checkpoint that the journal knows of.
+        """
+        again = "the block is computed again from its start"
+        try:
+            found = load_checkpoint(self.checkpoint, self.owner, start)
+        except ValueError as error:
+            return start, [f"{error}; {again}"]
+        if found is None and at_least:
+            return start, [f"the checkpoint {self.checkpoint} is missing; {again}"]
+        return (start if found is None else found), []
+
+    def said_of_checkpoint(self) -> tuple[str, ...]:
+        """Problems of the checkpoint of a finished block, which nothing needs now."""
+        try:
+            read_arrays(self.checkpoint, self.owner)
+        except ValueError as error:
+            return (
+                f"{error}; its runs are finished, and only more steps need it: restore it "
+                "from a copy, or those are computed again from their start",
+            )
+        return ()
+
+    def save(self, snapshot: Snapshot) -> None:
+        """Replaces the checkpoint by a later one."""
+        journal, step = self.session.journal, int(snapshot.step)
+        if journal is None or step <= self.saved:
+            return
+        with folder.named_errors(self.out):
+            journal.check_present()
+            self.checkpoint.parent.mkdir(exist_ok=True)
+            save_checkpoint(self.checkpoint, self.owner, snapshot)
+        self.saved = step
+
+    def write(
+        self, values: dict[str, np.ndarray], chunk: int, stops: Stops, more: JsonObject
+    ) -> None:
+        """Writes a chunk of records, and a line of the journal that lists its files."""
+        journal = self.session.journal
+        if journal is None:
+            return
+        with folder.named_errors(self.out):
+            journal.check_present()
+            self._check_metadata()
+            files, changed = store.write_chunk(
+                self.out, self.program.name, self._opened(), self.number, chunk, values,
+                self.known,
+            )  # fmt: skip
+            self.changed += changed
+            self.known |= files
+            line = {
+                "program": self.program.name, "block": self.number, "chunk": chunk,
+                "runs": self.runs, "files": files, "cause": stops.cause.tolist(),
+                "record": stops.record.tolist(), "end": stops.end.tolist(),
+                "flushed": False, "again": self.again, "saved": self.saved, **more,
+            }  # fmt: skip
+            journal.append(line)
+
+    def _opened(self) -> dict[str, zarr.Array]:
+        if not self.arrays:
+            self.arrays = {
+                name: store.open_array(self.out, self.program.name, name)
+                for name in self.program.quantities
+            }
+        return self.arrays
+
+    def _check_metadata(self) -> None:
+        """Checks the files that zarr reads; it would go on without them, silently."""
+        for name in self.program.quantities:
+            path = store.metadata_of(self.program.name, name)
+            if file_digest(self.out / path) != self.session.metadata[path]:
+                raise FileNotFoundError(f"{self.out / path}")
+
+
+def checkpoint_of(out: Path, program: Program, number: int) -> Path:
+    """Where the states of a block are kept."""
+    return out / "checkpoints" / f"{program.name}-{number:04d}.npz"
+
+
+def owner_of(
+    identity: str, program: Program, number: int, runs: Sequence[Sequence[int]]
+) -> JsonObject:
+    """What a checkpoint belongs to."""
+    return {
+        "folder": identity, "program": program.name, "block": number,
+        "runs": folder.runs_digest(runs),
+    }  # fmt: skip
+
+
+def block_of(path: str) -> int:
+    """Number of the block that a file of a chunk is of."""
+    return int(path.split("/c/")[1].split("/")[0])
+
+
+def chunk_of(path: str) -> int:
+    """Number of the chunk that a file is of."""
+    return int(path.split("/c/")[1].split("/")[1])

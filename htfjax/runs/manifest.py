@@ -1,0 +1,173 @@
+"""Manifest of a folder: what was asked, and which runs share a program and a block."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+from jax.sharding import Mesh
+
+from htfjax._types import JsonObject
+from htfjax.runs import folder
+from htfjax.runs.grid import Grid
+from htfjax.runs.lanes import Build, Untraced
+from htfjax.runs.memory import free_memory
+from htfjax.runs.options import COMPARED, Sizes
+from htfjax.runs.programs import Program, RunKey, block_size, choose_width
+from htfjax.runs.session import Session
+
+# No run's seed: only tells generators apart.
+PROBE = 0
+
+
+def fresh(
+    asked: Session, options: JsonObject, sizes: Sizes, programs: list[Program]
+) -> JsonObject:
+    """The manifest of a folder that is begun."""
+    grid, build, mesh = asked.grid, asked.build, asked.mesh
+    records = options["chunk_steps"] // options["record_every"]
+    memory = sizes.memory_bytes or free_memory(mesh)
+    found = [_entry(program, sizes, mesh, records, memory) for program in programs]
+    return {
+        "format": folder.FORMAT,
+        "grid": grid.to_json(),
+        "seeds": list(grid.seeds),
+        **options,
+        "record": list(dict.fromkeys(n for p in programs for n in p.quantities)),
+        "asked": options["record"],
+        "batching": sizes.batching if isinstance(sizes.batching, str) else "chunks",
+        "lanes_limited_by_memory": any(limited for _, limited in found),
+        "versions": folder.versions(),
+        "device": f"{mesh.devices.flat[0].platform} {mesh.devices.flat[0].device_kind}",
+        "build": _name(build),
+        "random bits of jax": _draws(),
+        "programs": [entry for entry, _ in found],
+        "coords": _coords(programs),
+    }
+
+
+def _entry(
+    program: Program, sizes: Sizes, mesh: Mesh, records: int, memory: int
+) -> tuple[JsonObject, bool]:
+    """A program's blocks, and whether memory holds fewer lanes than were asked for."""
+    width = choose_width(sizes.batching, program, mesh, sizes.max_lanes)
+    wished = min(sizes.max_lanes, len(program.runs))
+    size = block_size(program, records, width, wished, memory)
+    width = min(width, -(-size // mesh.size)) if size < wished else width
+    entry = {
+        "name": program.name,
+        "block": size,
+        "width": max(width, 1),
+        "arrays": _shapes(program),
+        "blocks": _blocks(program.runs, size),
+    }
+    return entry, size < wished
+
+
+def _coords(programs: list[Program]) -> dict[str, list]:
+    """Labels, each with its axis; where programs disagree, positions stay numbers."""
+    coords: dict[str, list] = {}
+    for program in programs:
+        dims = dict(program.shapes.dims)
+        for name, values in program.shapes.coords:
+            found = [*dims.get(name, (name,)), list(values)]
+            if coords.setdefault(name, found) != found:
+                coords[name] = []
+    return {name: found for name, found in coords.items() if found}
+
+
+def extended(
+    found: JsonObject, grid: Grid, options: JsonObject, programs: list[Program]
+) -> JsonObject:
+    """The manifest with more seeds and steps; what is there stays where it is."""
+    for entry, program in zip(found["programs"], programs, strict=True):
+        there = {tuple(key) for runs in entry["blocks"] for key in runs}
+        fresh = [key for key in program.runs if key not in there]
+        entry["blocks"] += _blocks(fresh, entry["block"])
+    seeds = list(dict.fromkeys((*found["seeds"], *grid.seeds)))
+    steps = max(found["until_step"], options["until_step"])
+    return found | {"seeds": seeds, "until_step": steps}
+
+
+def check_same(
+    found: JsonObject, grid: Grid, build: Build, options: JsonObject, out: Path
+) -> None:
+    differ = folder.differences(found["grid"], grid.to_json())
+    for name in COMPARED:
+        differ += folder.differences(found[name], options[name], name)
+    differ += folder.differences(found["asked"], options["record"], "record")
+    differ += folder.differences(found["build"], _name(build), "build")
+    bits = "random bits of jax"
+    differ += folder.differences(found[bits], _draws(), bits)
+    if differ:
+        raise ValueError(
+            f"`out={out}` holds another grid: {'; '.join(differ)}. Choose another "
+            f"folder, or repeat what was asked first, see {folder.MANIFEST} (only `seeds` "
+            "and `until_step` may grow)."
+        )
+    here = folder.versions()
+    other = [
+        f"{name} {version} (here {here.get(name)})"
+        for name, version in found["versions"].items()
+        if here.get(name) != version
+    ]
+    if other:
+        raise ValueError(
+            f"`out={out}` has checkpoints made by {', '.join(other)}; numbers would not "
+            "go on exactly. Install those versions, or choose another folder."
+        )
+
+
+def check_grid(found: JsonObject, grid: Grid, out: Path) -> None:
+    """Checks that a folder is of this grid, whatever its seeds.
+
+    Raises:
+      ValueError: with the fields that differ.
+    """
+    differ = folder.differences(found["grid"], grid.to_json())
+    if differ:
+        raise ValueError(f"`out={out}` holds another grid: {'; '.join(differ)}.")
+
+
+def check_watch(programs: list[Program], watch: str) -> None:
+    for program in programs:
+        if watch not in program.quantities or program.quantities[watch][0]:
+            plain = [n for n, (shape, _, _) in program.quantities.items() if not shape]
+            raise ValueError(f"`watch={watch!r}` is none of the recorded numbers {plain}.")
+
+
+def check_programs(found: JsonObject, programs: list[Program], out: Path) -> None:
+    """Checks that `build` still makes lanes of the same kind."""
+    before = [(entry["name"], entry["arrays"]) for entry in found["programs"]]
+    now = [(program.name, _shapes(program)) for program in programs]
+    if before != now:
+        raise ValueError(
+            f"`out={out}`: `build` makes other arrays than when the folder was begun; "
+            "choose another folder."
+        )
+
+
+def _shapes(program: Program) -> JsonObject:
+    """Shapes and dtypes of the states and records of a program, as JSON values."""
+    states = jax.tree.leaves(program.shapes.state)
+    records = program.quantities.items()
+    return {
+        "state": [f"{x.dtype}{list(x.shape)}" for x in states],
+        "records": {name: [kind, list(shape)] for name, (shape, kind, _) in records},
+    }
+
+
+def _name(build: Build) -> str:
+    """Name of a builder, without its module: that of a script has several names."""
+    if isinstance(build, Untraced):
+        build = build.build
+    return getattr(build, "__qualname__", type(build).__qualname__)
+
+
+def _draws() -> list[int]:
+    """Random bits that tell the kinds of generators apart which jax can be set to."""
+    return jax.random.bits(jax.random.key(PROBE), (4,), "uint32").tolist()
+
+
+def _blocks(runs: Sequence[RunKey], size: int) -> list[list[list[int]]]:
+    listed = [list(key) for key in runs]
+    return [listed[i : i + size] for i in range(0, len(listed), size)]

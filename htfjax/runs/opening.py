@@ -1,0 +1,163 @@
+"""Opening of a folder: manifest, journal and metadata, made, extended or mended."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from htfjax._digests import file_digest, text_digest
+from htfjax._types import JsonObject
+from htfjax.runs import folder, store, view
+from htfjax.runs import manifest as manifests
+from htfjax.runs.grid import Grid
+from htfjax.runs.journal import JOURNAL, Journal, read_journal
+from htfjax.runs.options import Sizes
+from htfjax.runs.programs import Failures, Program, programs_of
+from htfjax.runs.session import Session, any_process
+
+
+class Opened(NamedTuple):
+    """A folder that is ready to be worked in."""
+
+    manifest: JsonObject
+    programs: list[Program]
+    lines: list[JsonObject]  # of the journal
+    journal: Journal | None  # None where another process writes
+    messages: list[str]  # of damage
+
+
+def open_folder(asked: Session, options: JsonObject, sizes: Sizes, primary: bool) -> Opened:
+    """The folder as it is asked for, fresh or extended, and what it lists.
+
+    Process 0 makes it; if it cannot, the others do not wait for it.
+    """
+    opened, error = None, None
+    if primary:
+        try:
+            opened = _prepare(asked, options, sizes)
+        except Exception as problem:
+            error = problem
+    if any_process(error is not None):
+        raise error or RuntimeError(f"`out={asked.out}`: process 0 ended with an error")
+    if opened is not None:
+        return opened
+    manifest = folder.read_manifest(asked.out)
+    assert manifest is not None
+    programs = programs_of(asked.grid, asked.build, options["record"], {})
+    lines = read_journal(asked.out / JOURNAL, folder.identity_of(manifest)).lines
+    return Opened(manifest, programs, lines, None, [])
+
+
+def _prepare(asked: Session, options: JsonObject, sizes: Sizes) -> Opened:
+    """Manifest, journal and metadata of the folder, made, extended or mended."""
+    grid, out, build = asked.grid, asked.out, asked.build
+    found = folder.read_manifest(out)
+    if found is None:
+        _check_unused(out)
+    else:
+        manifests.check_same(found, grid, build, options, out)
+    failures: Failures = {}
+    programs = programs_of(grid, build, options["record"], failures)
+    manifests.check_watch(programs, options["watch"])
+    if found is None:
+        manifest = manifests.fresh(asked, options, sizes, programs)
+    else:
+        manifests.check_programs(found, programs, out)
+        manifest = manifests.extended(found, grid, options, programs)
+    files = _metadata(grid, manifest, programs)
+    digests = {path: text_digest(content) for path, content in files.items()}
+    failed = [list(place) for place in failures]
+    manifest = manifest | {"metadata": digests, "failed": failed}
+    with folder.named_errors(out):
+        journal, lines, messages = _open_journal(out, found, manifest)
+        if found is not None and (lines or messages):  # else a kill came first
+            messages += _lost_metadata(out, found["metadata"])
+        # In this order a kill leaves either nothing, or a manifest that says what to mend.
+        folder.write_manifest(out, manifest)
+        store.write_metadata(out, files, digests)
+    messages += [_spell_failure(grid, place, e) for place, e in failures.items()]
+    return Opened(manifest, programs, lines, journal, messages)
+
+
+def _spell_failure(grid: Grid, place: tuple[int, ...], error: Exception) -> str:
+    point = {name: v[i] for (name, v), i in zip(grid.axes, place, strict=True)}
+    what = f"{type(error).__name__}: {error}"
+    return f"`build` fails for {point}, whose runs are left out: {what}"
+
+
+def _check_unused(out: Path) -> None:
+    """Nothing of an ensemble may lie in a folder without manifest: whose would it be?"""
+    for name in (store.RECORDS, "checkpoints", "status.json", JOURNAL):
+        path = out / name
+        opened = name == JOURNAL and path.exists() and path.read_bytes().count(b"\n") < 2
+        if path.exists() and not opened:
+            raise ValueError(
+                f"`out={out}` holds {name}, but {folder.MANIFEST} is missing; restore that "
+                "from a copy, or choose another folder."
+            )
+
+
+def _open_journal(
+    out: Path, found: JsonObject | None, manifest: JsonObject
+) -> tuple[Journal, list[JsonObject], list[str]]:
+    """The journal, its lines, and what was lost of it; what is left is kept."""
+    path, identity = out / JOURNAL, folder.identity_of(manifest)
+    if found is None:
+        return Journal.create(path, identity), [], []
+    try:
+        reading = read_journal(path, identity, folder.lines_written(out))
+    except FileNotFoundError:
+        lost = f"{path} is missing: all that it listed is computed anew"
+        return Journal.create(path, identity), [], [lost]
+    if reading.foreign:
+        raise ValueError(
+            f"{path} belongs to another folder than {out / folder.MANIFEST}; put back the "
+            f"one that is right. Without {JOURNAL} everything would be computed anew."
+        )
+    lines = [line for line in reading.lines if view.fits(line, found)]
+    problems = list(reading.problems)
+    if len(lines) < len(reading.lines):
+        problems.append(f"{path} has lines that do not fit {out / folder.MANIFEST}")
+    if problems:
+        return Journal.create(path, identity, lines), lines, problems
+    return Journal.opened(path, identity, reading), lines, []
+
+
+def _lost_metadata(out: Path, digests: dict[str, str]) -> list[str]:
+    """Sentences about files beside the chunks that are missing or damaged."""
+    if not (out / store.RECORDS).is_dir():
+        return [f"{out / store.RECORDS} is missing and is computed anew"]
+    lost = [out / path for path, d in digests.items() if file_digest(out / path) != d]
+    if not lost:
+        return []
+    return [f"{folder.list_files(lost)}: damaged or missing, written anew"]
+
+
+def _metadata(
+    grid: Grid, manifest: JsonObject, programs: list[Program]
+) -> dict[str, bytes]:
+    """All files of the store but the chunks: file -> content."""
+    files = store.root_metadata()
+    every = manifest["record_every"]
+    records = manifest["until_step"] // every + 1
+    values = [list(v) for _, v in grid.axes]
+    for program, entry in zip(programs, manifest["programs"], strict=True):
+        size, blocks = entry["block"], entry["blocks"]
+        rows = (len(blocks) - 1) * size + len(blocks[-1])
+        places = {
+            b * size + i: k for b, runs in enumerate(blocks) for i, k in enumerate(runs)
+        }
+        seeds = np.array([places[r][-1] if r in places else -1 for r in range(rows)])
+        labels: store.Labels = {
+            "seed": ("run", seeds, {}),
+            "step": ("step", np.arange(records) * every, {}),
+        }
+        for a, (name, v) in enumerate(zip(grid.names, values, strict=True)):
+            at = [places[r][a] if r in places else -1 for r in range(rows)]
+            listed = {"values": [str(x) for x in v]}
+            labels[f"{name}_index"] = ("run", np.array(at), listed)
+        files |= store.program_metadata(
+            program.name, program.quantities, labels, rows=rows, records=records,
+            block=size, chunk=manifest["chunk_steps"] // every,
+        )  # fmt: skip
+    return files

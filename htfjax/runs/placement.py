@@ -1,0 +1,83 @@
+"""Placement of a block's lanes on devices, dealt anew as lanes stop."""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from htfjax.runs import batch
+from htfjax.runs.lanes import Lane
+from htfjax.runs.programs import Program
+from htfjax.runs.session import Session
+
+
+class Placement:
+    """States and data of all lanes in their slots: on the host until the first chunk.
+
+    Attributes:
+      count, slots, width: lanes, slots for them, lanes vectorized together.
+      order: (slots,) the lane that each slot holds.
+    """
+
+    def __init__(
+        self, session: Session, program: Program, states: list[np.ndarray], rest: Lane,
+        *, slots: int, width: int,
+    ) -> None:  # fmt: skip
+        self.session, self.names = session, tuple(program.quantities)
+        self.count, self.slots, self.width = len(states[0]), slots, width
+        self.order = np.arange(slots)
+        treedef = jax.tree.structure(program.shapes.state)
+        self.states: Any = jax.tree.unflatten(treedef, [_pad(x, slots) for x in states])
+        self.data: Any = rest
+        self.mask: Any = None  # None while all is on the host
+
+    def place(self, going: np.ndarray) -> None:
+        """Lanes that go on, dealt evenly to the devices where that shortens their work.
+
+        Args:
+          going: (count,) bool.
+        """
+        mesh, active = self.session.mesh, np.zeros(self.slots, bool)
+        active[: self.count] = going
+        wanted = batch.deal(active, self.width, mesh)
+        here = (self.states, self.data)
+        if self.mask is None:
+            arranged = jax.tree.map(lambda x: x[wanted], here)
+            self.states, self.data = batch.put(arranged, mesh)
+            self.order = wanted
+        elif self._longest(active, wanted) < self._longest(active, self.order):
+            move = np.argsort(self.order)[wanted]
+            self.states, self.data = batch.rearrange(here, move, mesh=mesh)
+            self.order = wanted
+        self.mask = batch.put(active[self.order], mesh)
+
+    def advance(self, num_steps: int) -> dict[str, np.ndarray]:
+        """A chunk of the lanes that go on: (count, records, ...) arrays by name."""
+        self.states, records = batch.advance(
+            self.states, self.data, self.mask, mesh=self.session.mesh, width=self.width,
+            names=self.names, num_steps=num_steps, record_every=self.session.record_every,
+        )  # fmt: skip
+        return {name: self._own(x) for name, x in batch.fetch(records).items()}
+
+    def to_host(self) -> list[np.ndarray]:
+        """Leaves of the states, lanes in their own order."""
+        return [self._own(x) for x in jax.tree.leaves(batch.fetch(self.states))]
+
+    def slow_steps(self) -> list[int] | None:
+        """Steps in the eps phase, which GroupRMSprop counts itself."""
+        counting = jax.tree.leaves(self.states, is_leaf=lambda x: hasattr(x, "slow_steps"))
+        found = [x.slow_steps for x in counting if hasattr(x, "slow_steps")]
+        return self._own(batch.fetch(found[0])).tolist() if found else None
+
+    def _own(self, x: np.ndarray) -> np.ndarray:
+        return x[np.argsort(self.order)[: self.count]]
+
+    def _longest(self, active: np.ndarray, order: np.ndarray) -> int:
+        """Work of the device that has most of it."""
+        devices = self.session.mesh.size
+        groups = active[order].reshape(devices, -1, self.width).any(axis=2)
+        return int(groups.sum(axis=1).max())
+
+
+def _pad(x: np.ndarray, slots: int) -> np.ndarray:
+    return np.concatenate([x, np.repeat(x[:1], slots - len(x), axis=0)])

@@ -1,0 +1,79 @@
+"""Session: the settings that all blocks of a folder share while a process works in it."""
+
+import dataclasses
+from pathlib import Path
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh
+
+from htfjax._types import PyTree
+from htfjax.runs.grid import Grid
+from htfjax.runs.journal import Journal
+from htfjax.runs.lanes import Build
+
+
+@dataclasses.dataclass(frozen=True)
+class Session:
+    """Settings that all blocks share.
+
+    Attributes:
+      keep_states: whether finished runs need their checkpoints.
+      identity: of the folder, once it is open.
+      metadata: files of the store beside its chunks -> digests.
+      journal: None where another process writes.
+    """
+
+    out: Path
+    grid: Grid
+    build: Build
+    mesh: Mesh
+    until_step: int
+    record_every: int
+    chunk_steps: int
+    watch: str
+    tolerance: float | None
+    patience: int
+    checkpoint_seconds: float
+    keep_states: bool
+    identity: str = ""
+    metadata: dict[str, str] = dataclasses.field(default_factory=dict)
+    journal: Journal | None = None
+
+    @property
+    def chunk_records(self) -> int:
+        """Records of a full chunk."""
+        return self.chunk_steps // self.record_every
+
+
+def process_zero() -> bool:
+    """Whether this process writes."""
+    return jax.process_index() == 0
+
+
+def agreed(value: int) -> int:
+    """The value of process 0."""
+    if jax.process_count() == 1:
+        return value
+    return multihost_utils.broadcast_one_to_all(np.asarray(value)).item()
+
+
+def shared(tree: PyTree) -> PyTree:
+    """Host arrays of process 0."""
+    if jax.process_count() == 1:
+        return tree
+    return jax.tree.map(np.asarray, multihost_utils.broadcast_one_to_all(tree))
+
+
+def any_process(value: bool) -> bool:
+    """Whether it is true of one of the processes."""
+    if jax.process_count() == 1:
+        return bool(value)
+    return bool(multihost_utils.process_allgather(np.asarray(value)).any())
+
+
+def wait_for_all(name: str) -> None:
+    """A barrier: all processes come to it before one goes on."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(name)

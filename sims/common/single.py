@@ -1,0 +1,90 @@
+"""Driver of one descent, a grid of one run: progress, signals, and what came of it."""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+import htfjax as htf
+
+from .drive import SECONDS_BETWEEN_LINES
+
+SECONDS_BETWEEN_NOTES = 1.0  # where there is a terminal; each reads records from the disk
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """One descent: what `htfjax.runs.run` needs, and how to read it."""
+
+    name: str
+    setting: Any  # a frozen dataclass that tells the folder from that of another run
+    seed: int
+    lane: Any
+    num_steps: int
+    record_every: int
+    chunk_steps: int
+    tolerance: float
+    patience: int
+    watch: str
+    headline: Callable[[xr.Dataset], str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """How a descent ended: "converged", "diverged", "capped" or "interrupted"."""
+
+    status: str
+    state: htf.DescentState
+    dataset: xr.Dataset
+
+
+def drive(job: Job, out: Path, progress: Any, checkpoint_seconds: float) -> Outcome:
+    """Runs a job to its end, or on from what its folder holds.
+
+    Args:
+      out: folder of the run.
+      progress: a rich display.
+      checkpoint_seconds: between checkpoints.
+
+    Raises:
+      ValueError: a file that is damaged, or of another run; it is named.
+      OSError: the folder cannot be written or is in use.
+    """
+    grid = htf.runs.Grid(job.setting, (job.seed,))
+    build = htf.runs.untraced(lambda setting, key: job.lane)
+    task = progress.add_task(job.name, total=job.num_steps, note="compiling")
+    wait = SECONDS_BETWEEN_LINES if progress.disable else SECONDS_BETWEEN_NOTES
+    last, said = None, time.monotonic()
+    with htf.runs.stop_requested() as requested:
+        for last in htf.runs.run(
+            grid, out, until_step=job.num_steps, record_every=job.record_every,
+            build=build, chunk_steps=job.chunk_steps, tolerance=job.tolerance,
+            patience=job.patience, watch=job.watch, keep_states=True,
+            checkpoint_seconds=checkpoint_seconds, interrupted=requested,
+        ):  # fmt: skip
+            progress.update(task, completed=last.steps)
+            for message in last.messages:
+                progress.console.print(
+                    f"{job.name}: {message}", soft_wrap=True, highlight=False
+                )
+            if time.monotonic() - said > wait:
+                said = time.monotonic()
+                _say(job, out, progress, task, last.steps)
+    dataset = htf.load_results(out).load()
+    (state,) = htf.runs.load_states(out, grid, build).values()
+    status = str(dataset.status.item())
+    if status == "running":
+        interrupted = last is not None and last.state == "interrupted"
+        status = "interrupted" if interrupted else "capped"
+    return Outcome(status, state, dataset)
+
+
+def _say(job: Job, out: Path, progress: Any, task: Any, steps: int) -> None:
+    note = job.headline(htf.load_results(out))
+    progress.update(task, note=note)
+    if progress.disable:
+        line = f"{job.name}: step {steps} of at most {job.num_steps}, {note}"
+        progress.console.print(line, highlight=False)
