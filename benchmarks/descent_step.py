@@ -24,12 +24,9 @@ FLOPS = 3 * (2 * 2 * 64 * 512 * 512 + 2 * 64 * 64 * 512)
 
 
 def problem() -> tuple[htf.Factors, Any]:
-    """The paper's start and observations (values do not matter for speed)."""
-    tree, keys = htf.perfect(4), jax.random.split(jax.random.key(0), 3)
-    start = htf.gaussian_factors(keys[0], tree, 8, 512, 1e-2, dtype=jnp.float32)
-    indices = htf.random_indices(keys[1], (8,) * 4, 2048)
-    targets = jax.random.normal(keys[2], (2048,), jnp.float32)
-    return start, htf.completion_loss(tree, 8, indices, targets)
+    """The paper's start and loss."""
+    made = htf.problems.paper("htf").make(*jax.random.split(jax.random.key(0), 3))
+    return made.start, made.loss
 
 
 def one_hot_loss(factors: htf.Factors, loss: Any) -> jax.Array:

@@ -18,7 +18,13 @@ import htfjax as htf
 
 from .common import rises
 from .common.command import INTERRUPTED, command
-from .common.ensembles import check_multiple, drive_grid, on_all_cores, seeds_from
+from .common.ensembles import (
+    check_multiple,
+    drive_grid,
+    on_all_cores,
+    seeds_from,
+    with_quick,
+)
 from .common.folder import write_json
 from .common.models import Cell, cell_lane, degrees_of_freedom, observed_entries
 from .figures import ensembles
@@ -78,34 +84,18 @@ def run(config: Config) -> dict[str, Any]:
       ValueError, TypeError, OSError: options that cannot be, or a folder that cannot be
         used; the message says why.
     """
-    plain = Config(out=config.out)
-    if config.quick:
-        changed = {
-            k: v for k, v in QUICK.items() if getattr(config, k) == getattr(plain, k)
-        }
-        config = dataclasses.replace(config, **changed)
+    config = with_quick(config, QUICK)
     check_multiple(config.num_steps, config.record_every)
     axes = {
         "model": config.models, "target_rank": config.target_ranks, "ratio": config.ratios,
     }  # fmt: skip
     base = Cell(widths=config.widths, init_scale=config.init_scale)
-    with drive_grid(
-        htf.runs.Grid(base, seeds_from(config.seed, config.num_seeds), axes),
-        config.out,
-        build=cell_lane,
-        until_step=config.num_steps,
-        record_every=config.record_every,
-        record=("relative_error", "test_mse", "singular_value"),
-        tolerance=config.tolerance,
-        patience=config.patience,
-        batching=config.batching,
-        checkpoint_seconds=config.checkpoint_seconds,
-    ) as last:
+    grid = htf.runs.Grid(base, seeds_from(config.seed, config.num_seeds), axes)
+    record = ("relative_error", "test_mse", "singular_value")
+    with drive_grid(grid, config, build=cell_lane, record=record) as last:
         data = htf.load_results(config.out)
         summary = {"rows": summarize(data), "state": last.state}
         write_json(config.out / "summary.json", summary)
-        options = dataclasses.asdict(config) | {"out": None}
-        htf.runs.write_sealed(config.out / "config.json", options)
         save_figure(ensembles.phase(data, summary), config.out, "phase_diagram")
     return summary
 

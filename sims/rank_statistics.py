@@ -20,7 +20,13 @@ import htfjax as htf
 
 from .common import rises
 from .common.command import INTERRUPTED, command
-from .common.ensembles import check_multiple, drive_grid, on_all_cores, seeds_from
+from .common.ensembles import (
+    check_multiple,
+    drive_grid,
+    on_all_cores,
+    seeds_from,
+    with_quick,
+)
 from .common.folder import write_json
 from .common.models import Model, model_lane, standard_std, target_singular_values
 from .figures import ensembles
@@ -87,25 +93,13 @@ def run(config: Config) -> dict[str, Any]:
     config = resolve(config)
     check_multiple(config.num_steps, config.record_every)
     grid = grid_of(config)
-    with drive_grid(
-        grid,
-        config.out,
-        build=model_lane,
-        until_step=config.num_steps,
-        record_every=config.record_every,
-        tolerance=config.tolerance,
-        patience=config.patience,
-        batching=config.batching,
-        checkpoint_seconds=config.checkpoint_seconds,
-    ) as last:
+    with drive_grid(grid, config, build=model_lane) as last:
         data = htf.load_results(config.out)
         found = rises.rises(
             data[["loss", "chord", "singular_value"]], target_values(data, config)
         )
         summary = summarize(data, found, config) | {"state": last.state}
         write_json(config.out / "summary.json", summary)
-        options = dataclasses.asdict(config) | {"out": None}
-        htf.runs.write_sealed(config.out / "config.json", options)
         figures = ensembles.rank_statistics(data, found, summary)
         for name, figure in figures.items():
             save_figure(figure, config.out, name)
@@ -114,14 +108,10 @@ def run(config: Config) -> dict[str, Any]:
 
 def resolve(config: Config) -> Config:
     """The preset put under what was asked."""
-    plain = Config(out=config.out)
-    if config.quick:
-        changed = {
-            k: v for k, v in QUICK.items() if getattr(config, k) == getattr(plain, k)
-        }
-        if config.init_std is not None:
-            changed.pop("init_scales", None)
-        config = dataclasses.replace(config, **changed)
+    preset = dict(QUICK)
+    if config.init_std is not None:
+        preset.pop("init_scales")
+    config = with_quick(config, preset)
     if config.init_scales is None:
         scales = (1.0,) if config.init_std is not None else default_scales()
         config = dataclasses.replace(config, init_scales=scales)

@@ -1,10 +1,10 @@
 """Driver of a grid of runs, with one progress display and Ctrl-C."""
 
 import contextlib
+import dataclasses
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -33,36 +33,45 @@ def on_all_cores(run: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return wide
 
 
+def with_quick(config: Any, preset: dict[str, Any]) -> Any:
+    """A preset under the options that were given, if `--quick` asks for it."""
+    plain = type(config)(out=config.out)
+    unchanged = {
+        name: value
+        for name, value in preset.items()
+        if getattr(config, name) == getattr(plain, name)
+    }
+    return dataclasses.replace(config, **unchanged) if config.quick else config
+
+
 @contextlib.contextmanager
-def drive_grid(grid: Any, out: Path, **options: Any) -> Iterator[Any]:
-    """Runs a grid into a folder until it is finished or a signal asks it to save and end.
+def drive_grid(grid: Any, config: Any, **options: Any) -> Iterator[Any]:
+    """Runs a grid into `config.out` until it is finished or a signal asks it to save.
 
     Other commands are kept out of the folder until the block ends, in which summary and
-    figures are written.
+    figures are written; beside them stands what was asked, in `config.json`.
 
     Yields:
       The last `Progress`.
     """
-    folder = htf.runs.absolute("--out", out)
+    folder = htf.runs.absolute("--out", config.out)
     refuse_lost(folder, folder / "manifest.json")
+    for name in ("record_every", "tolerance", "patience", "batching", "checkpoint_seconds"):
+        options[name] = getattr(config, name)
+    options["until_step"] = config.num_steps
     with htf.runs.stop_requested() as requested:
-        session = htf.runs.run(grid, out, interrupted=requested, **options)
-        with locked_folder(out), contextlib.closing(session):
-            yield _follow(session, len(grid.runs()))
+        session = htf.runs.run(grid, config.out, interrupted=requested, **options)
+        with locked_folder(config.out), contextlib.closing(session):
+            last = _follow(session, len(grid.runs()))
+            asked = dataclasses.asdict(config) | {"out": None}
+            htf.runs.write_sealed(config.out / "config.json", asked)
+            yield last
 
 
 def _follow(session: Any, runs: int) -> Any:
     """Shows the progress of a session to its end; the last one."""
-    console = rich.console.Console(stderr=True, markup=False)
-    display = rich.progress.Progress(
-        rich.progress.TextColumn("{task.description}"),
-        rich.progress.BarColumn(),
-        rich.progress.TaskProgressColumn(),
-        rich.progress.TimeElapsedColumn(),
-        rich.progress.TextColumn("{task.fields[note]}"),
-        console=console,
-        disable=not console.is_terminal,
-    )
+    display = runs_display()
+    console = display.console
     said = 0.0
     last = None
     with display:
@@ -78,6 +87,20 @@ def _follow(session: Any, runs: int) -> Any:
     if last is not None and last.state == "interrupted":
         console.print("interrupted and saved: the same command resumes from here")
     return last
+
+
+def runs_display() -> rich.progress.Progress:
+    """A bar of many runs, with a note; without a terminal, a plain line now and then."""
+    console = rich.console.Console(stderr=True, markup=False)
+    return rich.progress.Progress(
+        rich.progress.TextColumn("{task.description}"),
+        rich.progress.BarColumn(),
+        rich.progress.TaskProgressColumn(),
+        rich.progress.TimeElapsedColumn(),
+        rich.progress.TextColumn("{task.fields[note]}"),
+        console=console,
+        disable=not console.is_terminal,
+    )
 
 
 def headline(progress: Any) -> str:

@@ -1,6 +1,7 @@
 """The problem of a rank-dynamics run: target, observations, start and optimizer."""
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,10 @@ def _observe_target(
         matrices = htf.random_matrices(key, dims, count, dtype=target.dtype)
         values = jnp.einsum("bij,ij->b", matrices, target, precision="highest")
         return htf.matrix_sensing_loss(matrices, values, **options), None
+    if count > math.prod(dims):
+        raise SettingError(
+            f"`--observed {count}` is more than the {math.prod(dims)} entries."
+        )
     indices = setting.indices(key)
     rest = htf.unobserved_indices(indices, dims)
     unseen = dataclasses.replace(setting, penalty="l2")

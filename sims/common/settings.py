@@ -202,11 +202,6 @@ def resolve(config: Config, panel: Panel) -> Setting:
             "this simulation reads ranks off the dense tensor and takes up to "
             f"{LARGEST_TENSOR}."
         )
-    if config.task == "completion" and config.observations is None:
-        if config.observed > size:
-            raise SettingError(
-                f"`--observed {config.observed}` is more than the {size} entries."
-            )
     widths = config.widths if config.widths is not None else _paper_widths(paper, tree)
     ranks, target_tree = config.target_ranks, None
     if config.target_tree is not None:

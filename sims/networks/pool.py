@@ -13,13 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
-import rich.console
-import rich.progress
 
 import htfjax as htf
 
 from ..common.drive import SECONDS_BETWEEN_LINES
-from ..common.ensembles import spell_seconds
+from ..common.ensembles import runs_display, spell_seconds
 from ..common.errors import RunError, SimError
 from . import training
 from .options import Point, cost
@@ -57,7 +55,7 @@ def run_all(points: list[Point], config: Any, build: Callable, folder: Path) -> 
     """
     folder.mkdir(exist_ok=True)
     left = [p for p in points if not training.is_finished(p, config, folder)]
-    board = _Board(points, left, config)
+    board = _Board(points, left)
     for point in points:
         if point not in left:
             _say_if_it_cannot_go_on(point, config, folder, board.display.console)
@@ -219,26 +217,16 @@ class _Relay:
 class _Board:
     """One display of all runs, with time left from the pace so far."""
 
-    def __init__(self, points: list[Point], left: list[Point], config: Any) -> None:
+    def __init__(self, points: list[Point], left: list[Point]) -> None:
         self.points, self.left, self.errors = points, left, []
         self.shares = dict.fromkeys(range(len(left)), 0.0)
         self.at_first: dict[int, float] = {}
         self.done = len(points) - len(left)
         self.begun = self.spoke = time.monotonic()
-        console = rich.console.Console(stderr=True, markup=False)
-        self.display = rich.progress.Progress(
-            rich.progress.TextColumn("{task.description}"),
-            rich.progress.BarColumn(),
-            rich.progress.TaskProgressColumn(),
-            rich.progress.TimeElapsedColumn(),
-            rich.progress.TextColumn("{task.fields[note]}"),
-            console=console,
-            disable=not console.is_terminal,
-        )
+        self.display = runs_display()
         self.task = self.display.add_task(
             f"{len(points)} runs", total=1.0, note="compiling"
         )
-        del config
 
     def hear(self, message: tuple) -> None:
         """Takes in a message of a worker."""

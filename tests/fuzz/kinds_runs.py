@@ -367,10 +367,7 @@ CALLS: dict[str, Call] = {
     ),
     "problems.Completion.loss_of": Call(
         PROBLEM.loss_of,
-        lambda: {
-            "indices": kinds_objects.POINTS,
-            "values": np.ones(len(kinds_objects.POINTS)),
-        },
+        lambda: {"indices": kinds_objects.POINTS, "values": kinds_objects.TARGETS},
         {"indices": kinds.INDICES, "values": kinds.reals(axes=1)},
         lambda loss: (loss.targets, loss.measurement.indices),
     ),
