@@ -80,7 +80,7 @@ def _compute(config: Config, folder: Path) -> dict[str, Any]:
 def _problem(tree: htf.ModeTree, config: Config) -> Any:
     keys = jax.random.key(config.seed), jax.random.key(100 + config.seed)
     return completion(
-        keys, dim=4, observed=256, tree=tree, widths=config.widths,
+        keys, dim=4, observed=256, tree=tree, target_tree=tree, widths=config.widths,
         init_std=config.scale / np.sqrt(4 * config.widths), target_rank=config.rank,
         target_norm=10.0,
     )  # fmt: skip
