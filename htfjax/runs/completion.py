@@ -21,6 +21,7 @@ from htfjax.losses.penalty import PENALTIES, Penalty, penalize
 from htfjax.losses.sampling import random_indices
 from htfjax.motion.descent import DescentState, start_descent
 from htfjax.motion.group_rms import group_rmsprop
+from htfjax.runs.grid import check_data
 from htfjax.runs.lanes import Lane
 from htfjax.trees.mode_tree import ModeTree, TreeLike, as_tree, without_chains
 
@@ -164,6 +165,7 @@ def completion_lane(
     )  # fmt: skip
     nodes = tuple(dict.fromkeys((tree.interior[0], tree.root)))
     looks = (setting.track_modes, setting.top, nodes)
+    data = check_data(data)
     if data is None:
         loss, target, seen = _drawn(keys[0], keys[1], setting, tree, dims)
         observe: Any = CompletionRecords(*looks, target, seen)

@@ -39,6 +39,13 @@ def save_final(out: PathLike, results: xr.Dataset, final: xr.Dataset) -> None:
     folder = _files.absolute("out", out)
     for name, value in (("results", results), ("final", final)):
         _checks.instance(name, value, xr.Dataset, "xarray.Dataset makes one of arrays")
+    if "steps" not in results or "status" not in results:
+        raise ValueError(
+            f"`results={_checks.spell(results)}` are not of runs; give what "
+            "`load_results(out)` gave."
+        )
+    if not folder.is_dir():
+        raise ValueError(f"`out={folder}` does not exist; run a grid into it first.")
     save_results(folder / FINAL, final.assign_attrs({STAMP: _stamp(results)}))
 
 
