@@ -34,7 +34,10 @@ def read(folder: Path) -> dict[str, Any]:
     """
     path = folder / "status.json"
     if not path.exists():
-        raise FileNotFoundError(f"no ensemble in {folder}")
+        parts = sorted(folder.glob("*/status.json"), key=lambda p: p.stat().st_mtime)
+        if not parts:
+            raise FileNotFoundError(f"no ensemble in {folder}")
+        path, folder = parts[-1], parts[-1].parent  # the run that was at work last
     wanted = {f.name for f in dataclasses.fields(htf.runs.Progress)} | {"time", "pid"}
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
