@@ -13,7 +13,8 @@ from rich.console import Console
 import htfjax as htf
 
 from .common.command import command
-from .common.ensembles import headline, spell_seconds
+from .common.display import spell_seconds
+from .common.ensembles import headline
 
 
 @dataclasses.dataclass(frozen=True)

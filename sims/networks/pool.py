@@ -13,13 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
-import rich.console
-import rich.progress
 
 import htfjax as htf
 
-from ..common.drive import SECONDS_BETWEEN_LINES
-from ..common.ensembles import spell_seconds
+from ..common.display import SECONDS_BETWEEN_LINES, progress_display, spell_seconds
 from ..common.errors import RunError, SimError
 from . import training
 from .options import Point, cost
@@ -225,16 +222,7 @@ class _Board:
         self.at_first: dict[int, float] = {}
         self.done = len(points) - len(left)
         self.begun = self.spoke = time.monotonic()
-        console = rich.console.Console(stderr=True, markup=False)
-        self.display = rich.progress.Progress(
-            rich.progress.TextColumn("{task.description}"),
-            rich.progress.BarColumn(),
-            rich.progress.TaskProgressColumn(),
-            rich.progress.TimeElapsedColumn(),
-            rich.progress.TextColumn("{task.fields[note]}"),
-            console=console,
-            disable=not console.is_terminal,
-        )
+        self.display = progress_display()
         self.task = self.display.add_task(
             f"{len(points)} runs", total=1.0, note="compiling"
         )
