@@ -25,8 +25,8 @@ from htfjax.instruments import gram, qr_sweep, scaled_stacks
 from htfjax.locality.networks import layers, normalization
 from htfjax.locality.networks.convolution import (
     convolution,
-    minimal_filtering,
-    window_products,
+    im2col,
+    winograd,
 )
 from htfjax.locality.networks.convolution.bilinear import bilinear
 
@@ -137,7 +137,7 @@ def _derived_overlap_add(
     count, _, _, high, wide, channels = windows.shape
     image = jax.ShapeDtypeStruct((count, *sizes, channels), windows.dtype)
     gathered = jax.linear_transpose(
-        lambda x: window_products.window_rows(x, (high, wide), stride, padding), image
+        lambda x: im2col.window_rows(x, (high, wide), stride, padding), image
     )
     return gathered(windows.reshape(*windows.shape[:3], -1))[0]
 
@@ -145,7 +145,7 @@ def _derived_overlap_add(
 def _wide_on_the_left(cotangent: jax.Array, x: Any, kernel: Any, **options: Any) -> Any:
     shape = kernel.aval.shape
     size = {name: options[name] for name in ("stride", "padding")}
-    windows = window_products.window_rows(x, shape[1:3], **size)
+    windows = im2col.window_rows(x, shape[1:3], **size)
     rows, windows = cotangent.reshape(-1, shape[0]), windows.reshape(-1, windows.shape[3])
     sums = lax.dot_general(
         rows, windows, (((0,), (0,)), ((), ())), precision=options["precision"]
@@ -155,9 +155,9 @@ def _wide_on_the_left(cotangent: jax.Array, x: Any, kernel: Any, **options: Any)
 
 PLAIN_WINDOWS = bilinear(
     "convolution_by_windows, the wider matrix on the left",
-    window_products._products,
-    window_products._shape,
-    (window_products._to_image, _wide_on_the_left),
+    im2col._products,
+    im2col._shape,
+    (im2col._to_image, _wide_on_the_left),
     ("stride", "padding", "precision"),
 )
 
@@ -321,15 +321,9 @@ LISTED = [
     ),
     Form(
         "KEPT", "contraction/evaluate.py",
-        "Many narrow rows are read again backwards, not kept",
+        "Many rows are read again backwards, not kept",
         _patched((evaluate, "KEPT", 2**62)),
-        ("ms", "MB"), _completion(8, 64, 16384),
-    ),
-    Form(
-        "WIDE", "contraction/evaluate.py",
-        "Wide rows are kept: read again they would be fused into a slow scatter",
-        _patched((evaluate, "WIDE", 2**62)),
-        ("ms",), _completion(8, 128, 16384),
+        ("ms", "MB"), _completion(16, 64, 16384),
     ),
     Form(
         "_gathered", "contraction/evaluate.py",
@@ -367,29 +361,29 @@ LISTED = [
     ),
     Form(
         "_to_kernel/barrier",
-        CONVOLUTION + "window_products.py",
+        CONVOLUTION + "im2col.py",
         "Keeps XLA from moving a transpose into the product below",
-        _patched((window_products, "lax", NO_BARRIER)),
+        _patched((im2col, "lax", NO_BARRIER)),
         ("ms",),
         _convolved(64, 1, 64, 7, 2),
         barriers=1,
     ),
     Form(
         "_to_kernel/order",
-        CONVOLUTION + "window_products.py",
+        CONVOLUTION + "im2col.py",
         "Gradients of narrow kernels have the narrower matrix on the left",
-        _patched((window_products, "_multiply", PLAIN_WINDOWS)),
+        _patched((im2col, "_multiply", PLAIN_WINDOWS)),
         ("ms",),
         _convolved(64, 1, 64, 7, 2),
     ),
     Form(
-        "_after", CONVOLUTION + "minimal_filtering.py",
+        "_after", CONVOLUTION + "winograd.py",
         "Kernel gradients wait for their cotangents, so that no tiles are kept",
-        _patched((minimal_filtering, "_after", lambda x, cotangent: x)),
+        _patched((winograd, "_after", lambda x, cotangent: x)),
         ("MB", "ms"), _network,
     ),
     Form(
-        "pays", CONVOLUTION + "minimal_filtering.py",
+        "pays", CONVOLUTION + "winograd.py",
         "3 x 3 kernels by Winograd's algorithm, fewer products of matrices",
         _patched((convolution, "pays", lambda *_: False)),
         ("ms",), _network,
@@ -397,7 +391,7 @@ LISTED = [
     Form(
         "overlap_add", CONVOLUTION + "windows.py",
         "Cotangents of windows are added up phase by phase, without zeros between",
-        _patched((window_products, "overlap_add", _derived_overlap_add)),
+        _patched((im2col, "overlap_add", _derived_overlap_add)),
         ("ms",), _convolved(32, 64, 64, 3, 2),
     ),
     Form(

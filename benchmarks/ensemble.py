@@ -32,7 +32,7 @@ MANY = 10_000
 
 def single_rate(steps: int = STEPS) -> float:
     """Steps per second of one run, nothing recorded but its loss and norms."""
-    lane = htf.runs.make_lane(htf.runs.completion_lane, htf.runs.Completion(), 0)
+    lane = htf.runs.make_lane(htf.runs.completion_lane, htf.problems.Completion(), 0)
     best = float("inf")
     for _ in range(4):
         begun = time.perf_counter()
@@ -48,7 +48,7 @@ def single_rate(steps: int = STEPS) -> float:
 def ensemble(out: Path, runs: int, steps: int, batching: Any, record_every: int) -> Any:
     """The last progress of a grid; run it once before, so that nothing compiles."""
     shutil.rmtree(out, ignore_errors=True)
-    grid = htf.runs.Grid(htf.runs.Completion(), range(runs))
+    grid = htf.runs.Grid(htf.problems.Completion(), range(runs))
     runs_of = htf.runs.run(
         grid, out, until_step=steps, record_every=record_every, batching=batching,
         chunk_steps=500, checkpoint_seconds=20.0,
@@ -59,7 +59,7 @@ def ensemble(out: Path, runs: int, steps: int, batching: Any, record_every: int)
 def read_one(out: Path) -> dict[str, Any]:
     """Bytes that reading one quantity of 10,000 runs takes from the disk's files."""
     shutil.rmtree(out, ignore_errors=True)
-    setting = htf.runs.Completion(
+    setting = htf.problems.Completion(
         mode_dims=3, widths=4, observed=40, target_rank=2, init_std=0.3
     )
     grid = htf.runs.Grid(setting, range(MANY))

@@ -302,7 +302,7 @@ STEP_NAMES = ("until_step", "num_steps")
 
 def small_ensemble(out: Path) -> None:
     """A finished folder of small runs."""
-    setting = htf.runs.Completion(widths=16, observed=512)
+    setting = htf.problems.Completion(widths=16, observed=512)
     grid = htf.runs.Grid(setting, range(LANES))
     # Commits before the house was rebuilt call it `num_steps`.
     names = inspect.signature(htf.runs.run).parameters

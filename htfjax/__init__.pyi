@@ -106,6 +106,7 @@ from .runs.netcdf import save_results as save_results
 
 from . import losses as losses
 from . import theory as theory
+from . import problems as problems
 from . import runs as runs
 from . import locality as locality
 

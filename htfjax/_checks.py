@@ -559,18 +559,18 @@ def node(name: str, tree: ModeTree, value: object) -> int:
     return found
 
 
-def node_widths(tree: ModeTree, widths: object) -> tuple[int, ...]:
+def node_widths(tree: ModeTree, widths: object, name: str = "widths") -> tuple[int, ...]:
     """R_v for every interior node, ascending: of one int, one per node, or per height."""
     count, heights = len(tree.interior), tree.height[tree.root]
     widths = as_sequence(widths)
     if not isinstance(widths, Sequence) or isinstance(widths, str | bytes):
-        return (at_least("widths", widths, 1),) * count
-    sizes = tuple(at_least("widths", width, 1) for width in widths)
+        return (at_least(name, widths, 1),) * count
+    sizes = tuple(at_least(name, width, 1) for width in widths)
     if len(sizes) == count:
         return sizes
     if len(sizes) == heights:
         return tuple(sizes[tree.height[k] - 1] for k in tree.interior)
     raise ValueError(
-        f"`widths={tuple(widths)}` has {len(sizes)} entries; give one int, one per "
+        f"`{name}={tuple(widths)}` has {len(sizes)} entries; give one int, one per "
         f"interior node ({count}) or one per height ({heights})."
     )

@@ -21,7 +21,8 @@ import htfjax as htf
 
 from .common.command import command
 from .common.folder import open_folder, write_json
-from .common.theory_problem import COLOURS, completion, save_figure
+from .common.theory import COLOURS, completion
+from .figures.files import save_figure
 
 TREES = {
     "arity 2, depth 2": htf.perfect(4),
@@ -61,10 +62,13 @@ def _compute(config: Config, folder: Path) -> dict[str, Any]:
     rows, curves = {}, {}
     with jax.enable_x64(True):
         for name, tree in TREES.items():
-            key = jax.random.key(config.seed)
-            problem = completion(key, tree, tree, 4, config.rank, 10.0, 256)
-            for kind in ("balanced", "gaussian"):
-                start = _start(tree, kind, config)
+            problem = _problem(tree, config)
+            key = jax.random.key(100 + config.seed)
+            starts = {
+                "balanced": htf.balanced_factors(key, tree, 4, config.widths, config.scale),
+                "gaussian": problem.start,
+            }
+            for kind, start in starts.items():
                 row, curve = _compare(start, problem.loss, config, kind == "balanced")
                 rows[f"{name}, {kind}"] = row
                 curves[f"{name}, {kind}"] = curve
@@ -73,12 +77,13 @@ def _compute(config: Config, folder: Path) -> dict[str, Any]:
     return rows
 
 
-def _start(tree: htf.ModeTree, kind: str, config: Config) -> htf.Factors:
-    key = jax.random.key(100 + config.seed)
-    if kind == "balanced":
-        return htf.balanced_factors(key, tree, 4, config.widths, config.scale)
-    std = config.scale / np.sqrt(4 * config.widths)
-    return htf.gaussian_factors(key, tree, 4, config.widths, std)
+def _problem(tree: htf.ModeTree, config: Config) -> Any:
+    keys = jax.random.key(config.seed), jax.random.key(100 + config.seed)
+    return completion(
+        keys, dim=4, observed=256, tree=tree, widths=config.widths,
+        init_std=config.scale / np.sqrt(4 * config.widths), target_rank=config.rank,
+        target_norm=10.0,
+    )  # fmt: skip
 
 
 def _compare(start: Any, loss: Any, config: Config, balanced: bool) -> tuple[Any, Any]:

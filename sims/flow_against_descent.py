@@ -21,17 +21,17 @@ import htfjax as htf
 
 from .common.command import command
 from .common.folder import open_folder, write_json
-from .common.theory_problem import (
+from .common.theory import (
     COLOURS,
     STYLES,
     check_given,
     completion,
     finite,
     interpolated_loss,
-    save_figure,
     share_crossings,
     top_singular_values,
 )
+from .figures.files import save_figure
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,21 +72,19 @@ def _compute(config: Config, folder: Path) -> dict[str, Any]:
     check_given("learning-rates", config.learning_rates)
     with jax.enable_x64(True):
         keys = jax.random.split(jax.random.key(config.seed), 2)
-        tree = htf.perfect(4)
-        problem = completion(keys[0], tree, tree, config.dim, 5, 64.0, config.observed)
-        start = htf.gaussian_factors(
-            keys[1], tree, config.dim, config.widths, config.init_std
-        )
+        _, loss, start = completion(
+            keys, dim=config.dim, observed=config.observed, widths=config.widths,
+            init_std=config.init_std,
+        )  # fmt: skip
         look = top_singular_values(6, (0, 1))
         flows = {
-            rtol: _flow(start, problem.loss, look, config, rtol)
-            for rtol in (config.rtol, 1e-6)
+            rtol: _flow(start, loss, look, config, rtol) for rtol in (config.rtol, 1e-6)
         }
         runs = {
-            f"lr {rate:g}": _descend(start, problem.loss, look, config, rate)
+            f"lr {rate:g}": _descend(start, loss, look, config, rate)
             for rate in config.learning_rates
         }
-        orders = _convergence(start, problem.loss)
+        orders = _convergence(start, loss)
     truth = _positions(flows[1e-6])
     rows: dict[str, Any] = {
         "flow, rtol 1e-06": _row(flows[1e-6], truth),

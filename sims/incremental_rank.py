@@ -32,6 +32,7 @@ from .common.settings import (
 )
 from .common.single import Job, drive
 from .figures import dynamics
+from .figures.files import save_figure
 
 # A chunk is this many records: about two seconds of the largest panel on two cores.
 RECORDS_PER_CHUNK = 40
@@ -45,8 +46,9 @@ def run(config: Config) -> dict[str, Any]:
         folder that cannot be used; nothing has run then.
     """
     check_numbers(config)
-    settings = [resolve(config, panel) for panel in chosen_panels(config)]
+    panels = chosen_panels(config)
     with jax.enable_x64(config.dtype == "float64"):
+        settings = [resolve(config, panel) for panel in panels]
         problems = [make_problem(config, setting) for setting in settings]
         jobs = [
             _job(config, setting, problem)
@@ -84,7 +86,7 @@ def _drive_all(
 def draw(folder: Path, view: dynamics.View) -> None:
     """Draws every figure of a folder from its saved results."""
     for name, figure in dynamics.standard(load_runs(folder), view).items():
-        dynamics.save(figure, folder, name)
+        save_figure(figure, folder, name)
 
 
 def load_runs(folder: Path) -> dict[str, xr.Dataset]:
@@ -132,7 +134,7 @@ def _job(config: Config, setting: Setting, problem: Problem) -> Job:
     label = run_label(setting.panel, config, MAY_DIFFER)
     return Job(
         name=setting.panel,
-        setting=records.Asked(setting.panel, repr(setting.tree.nested), label),
+        setting=records.Asked(setting.panel, repr(setting.tree), label),
         seed=config.seed,
         lane=records.make_lane(config, setting, problem),
         num_steps=config.num_steps,

@@ -20,15 +20,15 @@ import htfjax as htf
 
 from .common.command import command
 from .common.folder import open_folder, write_json
-from .common.theory_problem import (
+from .common.theory import (
     COLOURS,
     check_given,
     completion,
     finite,
-    save_figure,
     share_crossings,
     top_singular_values,
 )
+from .figures.files import save_figure
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,16 +62,18 @@ def run(config: Config) -> dict[str, Any]:
 def _compute(config: Config, folder: Path) -> dict[str, Any]:
     check_given("stds", config.stds)
     check_given("seeds", config.seeds)
-    tree, rows, curves = htf.perfect(4), {}, {}
+    rows, curves = {}, {}
     look = top_singular_values(4, (0, 1))
     with jax.enable_x64(True):
         for seed in config.seeds:
             keys = jax.random.split(jax.random.key(seed), 2)
-            problem = completion(keys[0], tree, tree, config.dim, config.rank, 10.0, 200)
             for std in config.stds:
-                start = htf.gaussian_factors(keys[1], tree, config.dim, config.widths, std)
+                problem = completion(
+                    keys, dim=config.dim, observed=200, widths=config.widths, init_std=std,
+                    target_rank=config.rank, target_norm=10.0,
+                )  # fmt: skip
                 _, path = htf.gradient_flow(
-                    start,
+                    problem.start,
                     problem.loss,
                     times=np.linspace(0.0, 40.0, 2001),
                     rtol=config.rtol,
@@ -82,7 +84,7 @@ def _compute(config: Config, folder: Path) -> dict[str, Any]:
                     interpolate=True,
                 )
                 count = max(int(np.sum(path.report.reached)), 1)
-                unit = std ** -(htf.theory.degree(start) - 2)
+                unit = std ** -(htf.theory.degree(problem.start) - 2)
                 tau = np.asarray(path.times)[:count] / unit
                 values = np.asarray(path.observed)[:count]
                 rows[f"seed {seed}, std {std:g}"] = _row(tau, values, path)

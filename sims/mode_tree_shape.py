@@ -20,7 +20,8 @@ import htfjax as htf
 
 from .common.command import command
 from .common.folder import open_folder, write_json
-from .common.theory_problem import STYLES, check_given, completion, save_figure
+from .common.theory import STYLES, check_given, completion
+from .figures.files import save_figure
 
 MODES = ((0, 1), (0, 2))
 
@@ -58,28 +59,18 @@ def run(config: Config) -> dict[str, Any]:
 def _compute(config: Config, folder: Path) -> dict[str, Any]:
     check_given("seeds", config.seeds)
     target_tree = htf.perfect(4)
-    trees = {
-        "matching": target_tree,
-        "mismatching": htf.ModeTree.from_nested(((0, 2), (1, 3))),
-    }
+    trees = {"matching": target_tree, "mismatching": htf.as_tree(((0, 2), (1, 3)))}
     rows, curves = {}, {}
     with jax.enable_x64(True):
         for seed in config.seeds:
             keys = jax.random.split(jax.random.key(seed), 2)
             for name, tree in trees.items():
                 problem = completion(
-                    keys[0],
-                    target_tree,
-                    tree,
-                    config.dim,
-                    config.rank,
-                    30.0,
-                    config.observed,
-                )
-                start = htf.gaussian_factors(
-                    keys[1], tree, config.dim, config.widths, config.init_std
-                )
-                path = _learn(start, problem, config)
+                    keys, dim=config.dim, observed=config.observed, tree=tree,
+                    widths=config.widths, init_std=config.init_std,
+                    target_tree=target_tree, target_rank=config.rank, target_norm=30.0,
+                )  # fmt: skip
+                path = _learn(problem, config)
                 rows[f"seed {seed}, {name} tree"] = _row(path, problem)
                 curves[seed, name] = path
     write_json(folder / "summary.json", rows)
@@ -87,7 +78,7 @@ def _compute(config: Config, folder: Path) -> dict[str, Any]:
     return rows
 
 
-def _learn(start: htf.Factors, problem: Any, config: Config) -> htf.Trajectory:
+def _learn(problem: Any, config: Config) -> htf.Trajectory:
     norm = jnp.linalg.norm(problem.target.ravel())
 
     def observe(factors: htf.Factors) -> dict[str, Any]:
@@ -100,7 +91,7 @@ def _learn(start: htf.Factors, problem: Any, config: Config) -> htf.Trajectory:
         return {"error": error, "spectra": jnp.stack(spectra)}
 
     return htf.descend(
-        start,
+        problem.start,
         problem.loss,
         htf.group_rmsprop(config.learning_rate),
         num_steps=config.num_steps,

@@ -22,7 +22,7 @@ from .common.ensembles import check_multiple, drive_grid, on_all_cores, seeds_fr
 from .common.folder import write_json
 from .common.models import Cell, cell_lane, degrees_of_freedom, observed_entries
 from .figures import ensembles
-from .figures.dynamics import save
+from .figures.files import save_figure
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,7 +106,7 @@ def run(config: Config) -> dict[str, Any]:
         write_json(config.out / "summary.json", summary)
         options = dataclasses.asdict(config) | {"out": None}
         htf.runs.write_sealed(config.out / "config.json", options)
-        save(ensembles.phase(data, summary), config.out, "phase_diagram")
+        save_figure(ensembles.phase(data, summary), config.out, "phase_diagram")
     return summary
 
 

@@ -10,6 +10,7 @@ from rich.console import Console
 from . import incremental_rank
 from .common.command import PACKAGE, command
 from .figures import dynamics
+from .figures.files import save_figure
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +68,7 @@ def run(options: Options) -> list[Path]:
             for name in shared
         }
     for name, figure in figures.items():
-        dynamics.save(figure, out, name)
+        save_figure(figure, out, name)
     return [out / f"{name}.png" for name in figures]
 
 

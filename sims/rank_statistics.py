@@ -24,7 +24,7 @@ from .common.ensembles import check_multiple, drive_grid, on_all_cores, seeds_fr
 from .common.folder import write_json
 from .common.models import Model, model_lane, standard_std, target_singular_values
 from .figures import ensembles
-from .figures.dynamics import save
+from .figures.files import save_figure
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,7 +108,7 @@ def run(config: Config) -> dict[str, Any]:
         htf.runs.write_sealed(config.out / "config.json", options)
         figures = ensembles.rank_statistics(data, found, summary)
         for name, figure in figures.items():
-            save(figure, config.out, name)
+            save_figure(figure, config.out, name)
     return summary
 
 

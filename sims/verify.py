@@ -1,8 +1,8 @@
 """Do all laws of the theory hold, on these trees and on yours?
 
 Expected: every law passes. Left and right side of a law come from different code, the
-library's and a NumPy transcription of the definition; `--break LAW` changes one matrix on
-the right side only, and the law must fail.
+library's and a NumPy transcription of the definition; `--break LAW` makes the right side
+false, mostly by another matrix at one leaf, and the law must fail.
 """
 
 import dataclasses
@@ -66,7 +66,7 @@ def run(config: Config) -> list[dict[str, Any]]:
     Raises:
       SettingError: an unknown law, a tree that is none.
     """
-    laws, trees = _chosen(config), TREES
+    laws, trees = chosen_laws(config), TREES
     if config.tree:
         trees = {text: read_tree("--tree", text, None) for text in config.tree}
     console = Console(stderr=True)
@@ -117,7 +117,12 @@ def _check(
     }
 
 
-def _chosen(config: Config) -> list[Law]:
+def chosen_laws(config: Config) -> list[Law]:
+    """The laws asked for, in the order of the register.
+
+    Raises:
+      SettingError: an unknown law.
+    """
     broken = () if config.breaks is None else (config.breaks,)
     default = [name for name, law in LAWS.items() if not (config.quick and law.slow)]
     asked = {*(config.only or broken or default), *broken}

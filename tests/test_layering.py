@@ -24,6 +24,7 @@ ROOMS = (
     "losses",
     "theory",
     "motion",
+    "problems",
     "runs",
     "locality",
 )

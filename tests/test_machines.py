@@ -9,6 +9,7 @@ import jax
 import pytest
 
 import htfjax as htf
+from tests.marks import slow_unless
 
 ROOT = Path(__file__).parent.parent
 
@@ -20,7 +21,7 @@ tree = htf.perfect(4)
 factors = htf.gaussian_factors(jax.random.key(0), tree, 3, 2, 0.5)
 loss = htf.completion_loss(tree, 3, [[0, 1, 2, 0], [1, 1, 1, 1]], [1.0, 2.0])
 assert loss(factors) > 0
-setting = htf.runs.Completion(mode_dims=2, widths=2, observed=8, target_rank=1)
+setting = htf.problems.Completion(mode_dims=2, widths=2, observed=8, target_rank=1)
 grid = htf.runs.Grid(setting, seeds=range(2))
 for progress in htf.runs.run(grid, sys.argv[1], until_step=4, record_every=2):
     pass
@@ -81,13 +82,7 @@ MACHINES["with nothing of it"] = "\n".join(
 )  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "machine",
-    [
-        pytest.param(name, marks=[] if name == "with nothing of it" else pytest.mark.slow)
-        for name in MACHINES
-    ],
-)
+@pytest.mark.parametrize("machine", slow_unless(MACHINES, ("with nothing of it",)))
 def test_first_steps_on(machine, tmp_path):
     code = MACHINES[machine] + FIRST_STEPS
     done = python("-W", "ignore", "-c", code, str(tmp_path / "out"), cwd=tmp_path)
@@ -95,10 +90,7 @@ def test_first_steps_on(machine, tmp_path):
     assert not (tmp_path / "~").exists()
 
 
-@pytest.mark.parametrize(
-    "encoding",
-    ["ascii", *(pytest.param(x, marks=pytest.mark.slow) for x in ("latin-1", "cp437"))],
-)
+@pytest.mark.parametrize("encoding", slow_unless(["ascii", "latin-1", "cp437"], ("ascii",)))
 def test_trees_print_on_every_terminal(encoding, tmp_path):
     done = python(
         "-c", "import htfjax as htf; print(htf.perfect(4))",
@@ -111,10 +103,7 @@ def test_trees_print_on_every_terminal(encoding, tmp_path):
 
 @pytest.mark.parametrize(
     "command",
-    [
-        "incremental_rank",
-        *(pytest.param(x, marks=pytest.mark.slow) for x in ("verify", "is_same_class")),
-    ],
+    slow_unless(["incremental_rank", "verify", "is_same_class"], ("incremental_rank",)),
 )
 def test_commands_start_under_a_notebook_and_an_ascii_terminal(command, tmp_path):
     done = python(

@@ -18,9 +18,6 @@ from htfjax.trees.mode_tree import ModeTree
 
 # Entries up to which rows are kept for the derivative: they fit a core's own cache.
 KEPT = 2**17
-# Width above which they are kept too: reading them again would be fused into adding up
-# their cotangents, which jax 0.10 does four times slower on a CPU.
-WIDE = 64
 # For every interior node below the root: which observations stand first for a distinct
 # sub-tuple (u_v,), and the row of each observation among them (B,).
 Distinct = dict[int, tuple[jax.Array, jax.Array]]
@@ -103,7 +100,7 @@ class _Reading:
     def joint(self, g: int, held: list[jax.Array]) -> jax.Array:
         """The Hadamard product of the rows of the children of a group.
 
-        Many narrow rows read from tables are read again backwards rather than kept:
+        Many rows read from tables are read again backwards rather than kept:
         reading then costs less than writing them out and holding them.
         """
         nodes = self.layout.groups[g]
@@ -121,7 +118,7 @@ class _Reading:
         count = self.plan.batch if use is None else use.shape[0]
         width = parts[0].shape[2]
         small = len(nodes) * count * width <= KEPT
-        if small or width > WIDE or all(self.route(h) == "rows" for _, h, _ in slots):
+        if small or all(self.route(h) == "rows" for _, h, _ in slots):
             return joint(parts)
         return jax.checkpoint(joint)(parts)
 

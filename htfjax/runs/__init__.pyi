@@ -2,7 +2,6 @@
 """Public names of `htfjax.runs` and the modules that define them."""
 
 from .batch import lane_mesh as lane_mesh
-from .completion import Completion as Completion
 from .completion import completion_lane as completion_lane
 from .engine import run as run
 from .files import absolute as absolute

@@ -84,7 +84,7 @@ def run(
 
     Example:
       >>> import htfjax as htf, tempfile
-      >>> setting = htf.runs.Completion(
+      >>> setting = htf.problems.Completion(
       ...     mode_dims=3, widths=4, observed=40, target_rank=2, init_std=0.3)
       >>> grid = htf.runs.Grid(setting, seeds=range(3), axes={"eps": (1e-6, 1e-4)})
       >>> out = tempfile.mkdtemp()

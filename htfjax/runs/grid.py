@@ -55,7 +55,7 @@ class Grid:
     Example:
       >>> import htfjax as htf
       >>> grid = htf.runs.Grid(
-      ...     htf.runs.Completion(), seeds=range(2), axes={"init_std": (0.02, 0.03)})
+      ...     htf.problems.Completion(), seeds=range(2), axes={"init_std": (0.02, 0.03)})
       >>> len(grid.runs()), grid.runs()[3], grid.array_axes
       (4, Run(point=(0.03,), seed=1), ('init_std',))
     """

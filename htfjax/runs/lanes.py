@@ -75,7 +75,7 @@ def make_lane(build: Build, setting: Setting, seed: int, *, data: Data = None) -
 
     Example:
       >>> import htfjax as htf
-      >>> setting = htf.runs.Completion(mode_dims=3, widths=4, observed=30)
+      >>> setting = htf.problems.Completion(mode_dims=3, widths=4, observed=30)
       >>> lane = htf.runs.make_lane(htf.runs.completion_lane, setting, 0)
       >>> isinstance(lane, Lane), lane.state.params.weights[0].shape
       (True, (3, 4))
@@ -109,7 +109,7 @@ def untraced(build: Build) -> Build:
     Example:
       >>> import htfjax as htf
       >>> build = htf.runs.untraced(htf.runs.completion_lane)
-      >>> setting = htf.runs.Completion(mode_dims=3, widths=4, observed=30)
+      >>> setting = htf.problems.Completion(mode_dims=3, widths=4, observed=30)
       >>> int(htf.runs.make_lane(build, setting, 0).state.step)
       0
     """

@@ -9,15 +9,10 @@ import numpy as np
 
 import htfjax as htf
 
-MODELS = ("mf", "tf", "htf")
-TREES: dict[str, tuple] = {
-    "mf": ((0,), 1), "tf": (0, 1, 2), "htf": ((0, 1), (2, 3)),
-}  # fmt: skip
-DIMS = {"mf": (64, 64), "tf": (16, 16, 16), "htf": (8, 8, 8, 8)}
-# The paper's starts; the hierarchical one at widths 64 is a
-# livelier one, kept at equal scale of the end tensor for other widths.
-STDS = {"mf": 1e-3, "tf": 1e-3, "htf": 3e-2}
 ENTRIES = 4096
+# The hierarchical start at widths 64 is livelier than the paper's, and kept at equal scale
+# of the end tensor for other widths.
+LIVELY_STD = 3e-2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,26 +32,27 @@ class Model:
     eps: float = 1e-6
 
 
-def standard_std(model: str, widths: int) -> float:
+def standard_std(model: Any, widths: int) -> float:
     """The model's start: the hierarchical one scaled with its widths."""
-    return STDS[model] * ((64 / widths) ** (1.5 / 7) if model == "htf" else 1.0)
+    if model == "htf":
+        return LIVELY_STD * (64 / widths) ** (1.5 / 7)
+    return htf.problems.paper(model).init_std
 
 
-def completion(setting: Model) -> Any:
-    """The setting as `htfjax.runs` knows it."""
+def completion(setting: Model) -> htf.problems.Completion:
+    """The paper's completion with the setting's numbers."""
     own = standard_std(setting.model, setting.widths)
     std = own if setting.init_std is None else setting.init_std
-    return htf.runs.Completion(
-        tree=TREES[setting.model],
-        mode_dims=DIMS[setting.model],
+    paper = htf.problems.paper(setting.model)
+    return dataclasses.replace(
+        paper,
         widths=setting.widths,
-        root="trained" if setting.model == "htf" else "ones",
         init_std=std * setting.init_scale,
         target_rank=setting.target_rank,
         observed=setting.observed,
         learning_rate=setting.learning_rate,
         eps=setting.eps,
-        track_modes=((0, 1),) if setting.model == "htf" else ((0,),),
+        track_modes=paper.track_modes[:1],
     )
 
 
@@ -86,13 +82,14 @@ class Cell:
     learning_rate: float = 1e-2
 
 
-def degrees_of_freedom(model: str, rank: int) -> int:
+def degrees_of_freedom(model: Any, rank: int) -> int:
     """Dimension of the set of tensors that a factorization with these widths makes.
 
     Matrices r (m + n - r); CP r (sum D - N + 1); the hierarchical tree of order 4
     sum D r + r^2 - 4 r, where the matrices above the leaves count through their product.
     """
-    dims, total = DIMS[model], sum(DIMS[model])
+    dims = htf.problems.paper(model).dims
+    total = sum(dims)
     if model == "mf":
         return rank * (total - rank)
     if model == "tf":

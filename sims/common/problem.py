@@ -1,7 +1,6 @@
 """The problem of a rank-dynamics run: target, observations, start and optimizer."""
 
 import dataclasses
-import math
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +31,12 @@ class Problem:
 def make_problem(config: Config, setting: Setting) -> Problem:
     """Builds target, observations, start and optimizer from one seed."""
     keys = jax.random.split(jax.random.key(config.seed), 4)
-    dtype = jnp.dtype(config.dtype)
-    start = _start(keys[0], config, setting, dtype)
+    start = _start(keys[0], config, setting)
     if config.observations is not None:
         loss, test = _read_observations(config, setting)
         target = None
     else:
-        target = make_target(keys[1], config, setting, dtype)
+        target = setting.target(keys[1])
         loss, test = _observe_target(keys[2], config, setting, target)
     batch = config.batch_size
     return Problem(
@@ -50,24 +48,6 @@ def make_problem(config: Config, setting: Setting) -> Problem:
         test=test,
         target=target,
     )
-
-
-def make_target(key: jax.Array, config: Config, setting: Setting, dtype: Any) -> jax.Array:
-    """A Gaussian factorization on the target's tree, contracted and scaled to its norm."""
-    tree, ranks = setting.target_tree, config.target_ranks
-    factors = htf.gaussian_factors(
-        key,
-        tree,
-        setting.mode_dims,
-        ranks[0] if len(ranks) == 1 else ranks,
-        1.0,
-        root="ones" if setting.root == "ones" else "trained",
-        dtype=dtype,
-    )
-    if config.symmetric:
-        factors = _share_matrices(factors)
-    tensor = htf.end_tensor(factors)
-    return tensor * (config.target_norm / jnp.linalg.norm(tensor.ravel())).astype(dtype)
 
 
 def make_optimizer(config: Config) -> Any:
@@ -87,9 +67,9 @@ def make_optimizer(config: Config) -> Any:
     return htf.group_rmsprop(rate, config.decay, config.eps)
 
 
-def _start(key: jax.Array, config: Config, setting: Setting, dtype: Any) -> htf.Factors:
+def _start(key: jax.Array, config: Config, setting: Setting) -> htf.Factors:
     shape = (setting.tree, setting.mode_dims, setting.widths, setting.init_std)
-    options: dict[str, Any] = {"root": setting.root, "dtype": dtype}
+    options: dict[str, Any] = {"root": setting.root, "dtype": setting.dtype}
     if config.init == "identity":
         return htf.identity_factors(*shape, **options)
     if config.init == "balanced":
@@ -97,21 +77,11 @@ def _start(key: jax.Array, config: Config, setting: Setting, dtype: Any) -> htf.
     return htf.gaussian_factors(key, *shape, mean=config.init_mean, **options)
 
 
-def _share_matrices(factors: htf.Factors) -> htf.Factors:
-    """One matrix for all nodes of equal height and shape."""
-    shared: dict[Any, Any] = {}
-    weights = [
-        None if w is None else shared.setdefault((height, w.shape), w)
-        for w, height in zip(factors.weights, factors.tree.height, strict=True)
-    ]
-    return dataclasses.replace(factors, weights=tuple(weights))
-
-
 def _observe_target(
     key: jax.Array, config: Config, setting: Setting, target: jax.Array
 ) -> tuple[Any, Any]:
     """The training loss and, for completion, the l2 loss on all other entries."""
-    dims, count = setting.mode_dims, config.observed
+    dims, count = setting.dims, config.observed
     options: dict[str, Any] = {"penalty": config.penalty, "threshold": config.threshold}
     if config.task == "sensing":
         vectors = htf.random_vectors(key, dims, count, dtype=target.dtype)
@@ -125,21 +95,10 @@ def _observe_target(
         matrices = htf.random_matrices(key, dims, count, dtype=target.dtype)
         values = jnp.einsum("bij,ij->b", matrices, target, precision="highest")
         return htf.matrix_sensing_loss(matrices, values, **options), None
-    if count > math.prod(dims):
-        raise SettingError(
-            f"`--observed {count}` is more than the {math.prod(dims)} entries."
-        )
-    indices = np.asarray(htf.random_indices(key, dims, count))
-    loss = _completion(setting, indices, target, options)
+    indices = setting.indices(key)
     rest = htf.unobserved_indices(indices, dims)
-    return loss, _completion(setting, rest, target, {}) if len(rest) else None
-
-
-def _completion(
-    setting: Setting, indices: np.ndarray, target: jax.Array, options: dict[str, Any]
-) -> Any:
-    values = target[tuple(indices.T)]
-    return htf.completion_loss(setting.tree, setting.mode_dims, indices, values, **options)
+    unseen = dataclasses.replace(setting, penalty="l2")
+    return setting.loss(target, indices), unseen.loss(target, rest) if len(rest) else None
 
 
 def _measure(tensor: jax.Array, vectors: tuple[jax.Array, ...]) -> jax.Array:
@@ -179,7 +138,7 @@ def _loss_from(
     options: dict[str, Any],
 ) -> Any:
     """A loss from the arrays of a file, or an error that names file and array."""
-    names = [f"{prefix}vectors_{n}" for n in range(setting.tree.order)]
+    names = [f"{prefix}vectors_{n}" for n in range(setting.mode_tree.order)]
     by_index = f"{prefix}indices" in arrays
     wanted = [f"{prefix}targets", *([f"{prefix}indices"] if by_index else names)]
     missing = [name for name in wanted if name not in arrays]
@@ -187,7 +146,7 @@ def _loss_from(
         raise SettingError(
             f"`--observations {path}` misses {', '.join(missing)}; it holds "
             f"{', '.join(arrays) or 'nothing'}. It needs `{prefix}targets` (B,) and "
-            f"`{prefix}indices` (B, {setting.tree.order}) or {names[0]} (B, D_0), ..."
+            f"`{prefix}indices` (B, {setting.mode_tree.order}) or {names[0]} (B, D_0), ..."
         )
     targets = arrays[f"{prefix}targets"]
     try:
@@ -200,7 +159,7 @@ def _loss_from(
                 **options,
             )
         vectors = [arrays[name] for name in names]
-        _check_dims(vectors, setting.mode_dims)
+        _check_dims(vectors, setting.dims)
         return htf.sensing_loss(vectors, targets, **options)
     except (TypeError, ValueError) as error:
         raise SettingError(f"`--observations {path}`: {error}") from error

@@ -51,7 +51,7 @@ def make_lane(config: Config, setting: Setting, problem: Problem) -> Any:
         coords=(
             ("modes", tuple(spell(modes) for modes in setting.track_modes)),
             ("index", tuple(range(1, config.top + 1))),
-            ("node", tuple(spell(setting.tree.modes[k]) for k in nodes)),
+            ("node", tuple(spell(setting.mode_tree.modes[k]) for k in nodes)),
             ("component", tuple(range(max(widths[k] for k in nodes)))),
             ("width", tuple(widths[k] for k in nodes)),
             ("node_id", nodes),

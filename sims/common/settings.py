@@ -1,18 +1,18 @@
 """Options of a rank-dynamics run, and the setting of each panel that follows."""
 
-import ast
 import dataclasses
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast, get_args
 
 import htfjax as htf
 
 from .errors import SettingError
 
 Task = Literal["completion", "sensing", "matrix_sensing"]
-PANELS = ("mf", "tf", "htf")
+Panel = Literal["mf", "tf", "htf"]
+PANELS: tuple[Panel, ...] = get_args(Panel)
 
 # The dense end tensor is contracted at every record; 2**24 float32 numbers are 64 MiB.
 LARGEST_TENSOR = 2**24
@@ -118,37 +118,11 @@ MAY_DIFFER = ("num_steps", "checkpoint_seconds")
 
 
 @dataclasses.dataclass(frozen=True)
-class Setting:
+class Setting(htf.problems.Completion):
     """One panel, fully resolved."""
 
-    panel: str
-    tree: htf.ModeTree
-    mode_dims: tuple[int, ...]
-    widths: tuple[int, ...]
-    root: str
-    init_std: float
-    target_tree: htf.ModeTree
-    track_nodes: tuple[int, ...]
-    track_modes: tuple[tuple[int, ...], ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class Panel:
-    """What the paper ran, and what it tracked."""
-
-    tree: Any
-    mode_dims: tuple[int, ...]
-    widths: tuple[int, ...]
-    root: str
-    init_std: float
-    track_modes: tuple[tuple[int, ...], ...]
-
-
-PAPER = {
-    "mf": Panel(((0,), 1), (64, 64), (64, 64), "ones", 1e-3, ((0,),)),
-    "tf": Panel((0, 1, 2), (16,) * 3, (256,), "ones", 1e-3, ((0,),)),
-    "htf": Panel(((0, 1), (2, 3)), (8,) * 4, (512, 512), "trained", 1e-2, ((0, 1), (0, 2))),
-}
+    panel: str = "htf"
+    track_nodes: tuple[int, ...] = ()
 
 
 # Least values of options; strictly above for the second kind; neither infinite nor NaN.
@@ -195,7 +169,7 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def chosen_panels(config: Config) -> tuple[str, ...]:
+def chosen_panels(config: Config) -> tuple[Panel, ...]:
     """The panels of a run, after a look at options that fit only one of them."""
     if config.panel != "all":
         return (config.panel,)
@@ -211,23 +185,30 @@ def chosen_panels(config: Config) -> tuple[str, ...]:
     return PANELS
 
 
-def resolve(config: Config, panel: str) -> Setting:
+def resolve(config: Config, panel: Panel) -> Setting:
     """The paper's panel with the user's options put over it.
 
     Raises:
       SettingError, ValueError, TypeError: options that do not fit together.
     """
-    paper = PAPER[panel]
-    tree = _model_tree(config, panel)
-    dims = _mode_dims(config, paper, tree)
-    if math.prod(dims) > LARGEST_TENSOR:
+    paper = htf.problems.paper(panel)
+    tree = _model_tree(config, paper)
+    dims = paper.dims[:1] if config.mode_dims is None else config.mode_dims
+    dims = dims * tree.order if len(dims) == 1 else dims
+    size = math.prod(dims)
+    if size > LARGEST_TENSOR:
         raise SettingError(
-            f"`--mode-dims {' '.join(map(str, dims))}` make a tensor of "
-            f"{math.prod(dims)} entries; this simulation reads ranks off the dense tensor "
-            f"and takes up to {LARGEST_TENSOR}."
+            f"`--mode-dims {' '.join(map(str, dims))}` make a tensor of {size} entries; "
+            "this simulation reads ranks off the dense tensor and takes up to "
+            f"{LARGEST_TENSOR}."
         )
+    if config.task == "completion" and config.observations is None:
+        if config.observed > size:
+            raise SettingError(
+                f"`--observed {config.observed}` is more than the {size} entries."
+            )
     widths = config.widths if config.widths is not None else _paper_widths(paper, tree)
-    target_tree = _without_chains(tree)
+    ranks, target_tree = config.target_ranks, None
     if config.target_tree is not None:
         target_tree = read_tree("--target-tree", config.target_tree, tree.order)
         if target_tree.order != tree.order:
@@ -243,8 +224,16 @@ def resolve(config: Config, panel: str) -> Setting:
         root=config.root or paper.root,
         init_std=paper.init_std if config.init_std is None else config.init_std,
         target_tree=target_tree,
+        target_rank=ranks[0] if len(ranks) == 1 else ranks,
+        target_norm=config.target_norm,
+        symmetric=config.symmetric,
+        observed=min(config.observed, size),  # rank-one measurements may be more
+        penalty=config.penalty,
+        threshold=config.threshold,
         track_nodes=_track_nodes(config, tree),
         track_modes=_track_modes(config, paper, tree),
+        top=config.top,
+        dtype=config.dtype,
     )
 
 
@@ -261,30 +250,26 @@ def read_tree(name: str, text: str, order: int | None) -> htf.ModeTree:
             raise SettingError(f"`{name} {text}` needs `--order`.")
         return builders[text](order)
     try:
-        nested = ast.literal_eval(text)
-    except (ValueError, SyntaxError) as error:
+        return htf.as_tree(text)
+    except (ValueError, TypeError) as error:
         raise SettingError(
             f"`{name} {text}` is neither nested modes such as '((0, 1), (2, 3))' nor one "
-            f"of {', '.join(builders)}."
+            f"of {', '.join(builders)}: {error}"
         ) from error
-    try:
-        return htf.ModeTree.from_nested(nested)
-    except (ValueError, TypeError) as error:
-        raise SettingError(f"`{name} {text}`: {error}") from error
 
 
-def _model_tree(config: Config, panel: str) -> htf.ModeTree:
+def _model_tree(config: Config, paper: htf.problems.Completion) -> htf.ModeTree:
     order = config.order
     if order is None and config.mode_dims is not None and len(config.mode_dims) > 1:
         order = len(config.mode_dims)
     if config.tree is not None:
         tree = read_tree("--tree", config.tree, order)
-    elif order is None or order == len(PAPER[panel].mode_dims):
-        tree = htf.ModeTree.from_nested(PAPER[panel].tree)
-    elif panel == "mf":
+    elif order is None or order == len(paper.dims):
+        tree = paper.mode_tree
+    elif len(paper.dims) == 2:
         raise SettingError(f"`--order {order}`: a matrix has order 2; use `--panel tf`.")
     else:
-        tree = htf.flat(order) if panel == "tf" else htf.pooled(order, 2)
+        tree = htf.flat(order) if len(paper.dims) == 3 else htf.pooled(order, 2)
     if order is not None and tree.order != order:
         raise SettingError(
             f"`--tree` has {tree.order} modes, `--order` or `--mode-dims` say {order}."
@@ -292,25 +277,10 @@ def _model_tree(config: Config, panel: str) -> htf.ModeTree:
     return tree
 
 
-def _mode_dims(config: Config, paper: Panel, tree: htf.ModeTree) -> tuple[int, ...]:
-    dims = paper.mode_dims[:1] if config.mode_dims is None else config.mode_dims
-    return dims * tree.order if len(dims) == 1 else dims
-
-
-def _paper_widths(paper: Panel, tree: htf.ModeTree) -> tuple[int, ...]:
+def _paper_widths(paper: htf.problems.Completion, tree: htf.ModeTree) -> tuple[int, ...]:
     """The paper's width for every height of another tree, its last one repeated."""
-    heights = tree.height[tree.root]
-    return (paper.widths + paper.widths[-1:] * heights)[:heights]
-
-
-def _without_chains(tree: htf.ModeTree) -> htf.ModeTree:
-    """The tree with every one-child node left out (a leaf under the root stays)."""
-    nested: list[Any] = list(range(tree.order))
-    for k in tree.interior:
-        kids = tuple(nested[c] for c in tree.children[k])
-        bare_leaf = k == tree.root and isinstance(kids[0], int)
-        nested.append(kids[0] if len(kids) == 1 and not bare_leaf else kids)
-    return htf.ModeTree.from_nested(nested[tree.root])
+    heights, widths = tree.height[tree.root], cast(tuple[int, ...], paper.widths)
+    return (widths + widths[-1:] * heights)[:heights]
 
 
 def _track_nodes(config: Config, tree: htf.ModeTree) -> tuple[int, ...]:
@@ -327,7 +297,7 @@ def _track_nodes(config: Config, tree: htf.ModeTree) -> tuple[int, ...]:
 
 
 def _track_modes(
-    config: Config, paper: Panel, tree: htf.ModeTree
+    config: Config, paper: htf.problems.Completion, tree: htf.ModeTree
 ) -> tuple[tuple[int, ...], ...]:
     if config.track_modes is not None:
         try:
@@ -345,6 +315,6 @@ def _track_modes(
                     f"0..{tree.order - 1}."
                 )
         return found
-    if tree.nested == htf.ModeTree.from_nested(paper.tree).nested:
+    if tree == paper.mode_tree:
         return paper.track_modes
     return (tree.modes[tree.interior[0]] if len(tree.interior) > 1 else (0,),)

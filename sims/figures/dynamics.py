@@ -2,7 +2,6 @@
 
 import ast
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -137,17 +136,6 @@ def standard(runs: dict[str, xr.Dataset], view: View) -> dict[str, Any]:
         f"{name}_components_and_spectra": components_and_spectra(run, view)
         for name, run in runs.items()
     }
-
-
-def save(fig: Any, folder: Path, name: str) -> None:
-    """Writes a figure as PNG and SVG, each whole or not at all, and closes it."""
-    options: dict[str, dict[str, Any]] = {
-        "png": {"dpi": 160}, "svg": {"metadata": {"Date": None}},
-    }  # fmt: skip
-    for suffix, chosen in options.items():
-        with htf.runs.atomic_write(folder / f"{name}.{suffix}") as temporary:
-            fig.savefig(temporary, **chosen)
-    plt.close(fig)
 
 
 def _title(run: xr.Dataset) -> str:

@@ -15,7 +15,7 @@ from ..common.command import INTERRUPTED
 from ..common.errors import FolderError, SettingError
 from ..common.folder import CONFIG, open_folder, read_config, read_entry, write_json
 from ..figures.contact_sheet import sheet
-from ..figures.dynamics import save
+from ..figures.files import save_figure
 from ..figures.networks import courses, locality_measures
 from . import measures, results
 from .drive import SUFFIX, read_records
@@ -71,7 +71,7 @@ def run(config: Any, study: Study) -> dict[str, Any]:
     with open_folder(config.out, config, may_differ=MAY_DIFFER) as folder:
         study.prepare()
         _refuse_other_images(folder, study.digests())
-        save(_samples(points, config, study), folder, "samples")
+        save_figure(_samples(points, config, study), folder, "samples")
         if config.samples_only:
             return {"state": "sampled"}
         return _train_all(points, config, study, folder)
@@ -88,12 +88,12 @@ def _train_all(points: list, config: Any, study: Study, folder: Path) -> dict[st
     summary |= study.extra()
     summary |= {"state": "finished" if done else "interrupted", "preset": config.preset}
     write_json(folder / "summary.json", summary)
-    save(study.figure(data, study.axis), folder, study.axis)
-    save(courses(data, study.axis), folder, "training")
+    save_figure(study.figure(data, study.axis), folder, study.axis)
+    save_figure(courses(data, study.axis), folder, "training")
     ordered = sorted(points, key=lambda p: arms.index(p.arm.label))
     measured = read_measures(ordered, runs, config)
     if measured:
-        save(locality_measures(measured, study.axis), folder, "locality")
+        save_figure(locality_measures(measured, study.axis), folder, "locality")
     return summary
 
 

@@ -15,7 +15,7 @@ import optax
 import pandas as pd
 
 import htfjax as htf
-from htfjax import runs
+from htfjax import problems, runs
 from tests.fuzz import kinds, kinds_factors, kinds_files, kinds_objects
 from tests.fuzz.calls import Call, Form, Kind, Wrong, always
 from tests.fuzz.kinds import wrongs
@@ -227,8 +227,10 @@ DATA = {
     "widths": (2, 3),
     "root": "trained",
     "init_std": 0.5,
-    "target_rank": 2,
+    "target_tree": ((2, 0), 1),
+    "target_rank": (2, 1),
     "target_norm": 2.0,
+    "symmetric": True,
     "observed": 6,
     "penalty": "huber",
     "threshold": 0.5,
@@ -238,9 +240,11 @@ DATA = {
     "track_modes": ((0, 1),),
     "top": 2,
     "dtype": "float32",
-    "target_tree": (0, 1, 2),
 }
+PROBLEM = problems.Completion(**DATA)
 SIZES = kinds_objects.DIM_LIST
+NESTED = kinds_factors.TREE_CALLS["ModeTree.from_nested"].kinds["nested"]
+KEYS = ("target_key", "observations_key", "start_key")
 DECAY = kinds.number(0).but(wrong=wrongs(("one", always(1.0))))
 MODE_SETS = Kind(
     "mode sets",
@@ -263,14 +267,15 @@ MODE_SETS = Kind(
     (Form("lists", lambda v: [list(m) for m in v]),),
 )
 COMPLETION = {
-    "target_tree": kinds_factors.TREE_CALLS["ModeTree.from_nested"].kinds["nested"],
-    "tree": kinds_factors.TREE_CALLS["ModeTree.from_nested"].kinds["nested"],
+    "tree": NESTED,
     "mode_dims": SIZES,
     "widths": SIZES,
     "root": kinds_objects.ROOT,
     "init_std": kinds.number(0),
-    "target_rank": kinds.whole(1),
+    "target_tree": NESTED.but(without="none"),
+    "target_rank": SIZES,
     "target_norm": kinds.number(0, strict=True),
+    "symmetric": kinds.FLAG,
     "observed": kinds.whole(1).but(wrong=wrongs(("high", always(13)))),
     "penalty": kinds_objects.PENALTY,
     "threshold": kinds.number(0, strict=True),
@@ -283,11 +288,9 @@ COMPLETION = {
         wrong=wrongs(("half", always("float16")))
     ),
 }
-for name in ("tree", "target_tree"):
-    COMPLETION[name] = dataclasses.replace(
-        COMPLETION[name],
-        equal=tuple(f for f in COMPLETION[name].equal if f.label == "lists"),
-    )
+for tree in ("tree", "target_tree"):
+    lists = tuple(f for f in COMPLETION[tree].equal if f.label == "lists")
+    COMPLETION[tree] = dataclasses.replace(COMPLETION[tree], equal=lists)
 BUILD = Kind(
     "builder",
     (
@@ -368,7 +371,39 @@ ARRAYS = Kind(
 )
 
 CALLS: dict[str, Call] = {
-    "runs.Completion": Call(runs.Completion, lambda: dict(DATA), COMPLETION),
+    "problems.Completion": Call(problems.Completion, lambda: dict(DATA), COMPLETION),
+    "problems.paper": Call(
+        problems.paper, lambda: {"model": "tf"}, {"model": kinds.choice("mf", "tf", "htf")}
+    ),
+    "problems.Completion.make": Call(
+        PROBLEM.make,
+        lambda: dict(zip(KEYS, jax.random.split(kinds_objects.key(), 3), strict=True)),
+        dict.fromkeys(KEYS, kinds_objects.KEY),
+        lambda problem: (problem.target, problem.indices, problem.start),
+    ),
+    **{
+        f"problems.Completion.{name}": Call(
+            getattr(PROBLEM, name),
+            lambda: {"key": kinds_objects.key()},
+            {"key": kinds_objects.KEY},
+        )
+        for name in ("target", "target_factors", "indices", "start")
+    },
+    "problems.Completion.loss": Call(
+        PROBLEM.loss,
+        lambda: {"target": np.ones((2, 3, 2)), "indices": kinds_objects.POINTS},
+        {"target": kinds.reals(axes=3), "indices": kinds.INDICES},
+        lambda loss: (loss.targets, loss.measurement.indices),
+    ),
+    "problems.Completion.loss_of": Call(
+        PROBLEM.loss_of,
+        lambda: {
+            "indices": kinds_objects.POINTS,
+            "values": np.ones(len(kinds_objects.POINTS)),
+        },
+        {"indices": kinds.INDICES, "values": kinds.reals(axes=1)},
+        lambda loss: (loss.targets, loss.measurement.indices),
+    ),
     "runs.Grid": Call(
         runs.Grid,
         lambda: {
@@ -423,7 +458,7 @@ CALLS: dict[str, Call] = {
     "runs.completion_lane": Call(
         runs.completion_lane,
         lambda: {
-            "setting": runs.Completion(**DATA),
+            "setting": PROBLEM,
             "key": kinds_objects.key(),
             "data": {"indices": np.zeros((1, 3), int), "values": np.ones(1)},
         },

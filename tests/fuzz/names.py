@@ -17,7 +17,7 @@ from tests.fuzz.kinds_theory import THEORY_CALLS
 
 __all__ = ["CALLS", "CORE_CALLS", "NOT_CALLED", "PUBLIC", "calls_of", "public_name"]
 
-MODULES = ("theory", "locality", "runs", "losses")
+MODULES = ("theory", "locality", "problems", "runs", "losses")
 
 
 def _listed(module: ModuleType) -> list[str]:

@@ -159,7 +159,7 @@ def completions() -> Draws:
 
 def _completion(name: str, seed: int, shift: int) -> Any:
     """The one place that knows where an ensemble keeps its problem."""
-    setting = htf.runs.Completion(**SETTINGS[name])
+    setting = htf.problems.Completion(**SETTINGS[name])
     lane = htf.runs.make_lane(htf.runs.completion_lane, setting, seed + shift)
     return {
         "target": lane.observe.target,

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.guards import commands, contract
+from tests.marks import slow_unless
 
 LONG = ("mappings", "locality")
 
@@ -32,13 +33,9 @@ def test_calls_and_results(check: Callable[[], None]) -> None:
 
 
 FAST = {name for name, job in commands.JOBS.items() if not job.slow}
-FOLDERS = [
-    pytest.param(name, marks=() if name in FAST else pytest.mark.slow)
-    for name in contract.NAMES
-]
 
 
-@pytest.mark.parametrize("name", FOLDERS)
+@pytest.mark.parametrize("name", slow_unless(contract.NAMES, FAST))
 def test_folders(name: str, base: Path) -> None:
     """Files, keys, variables, dimensions and coordinates; more of them are allowed."""
     assert contract.broken(contract.facts(name, base), contract.kept()[name], name) == []

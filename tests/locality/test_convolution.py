@@ -14,7 +14,7 @@ from jax import lax
 
 from htfjax import locality
 from htfjax.locality.networks import normalization
-from htfjax.locality.networks.convolution import minimal_filtering, windows
+from htfjax.locality.networks.convolution import windows, winograd
 from tests.marks import slow_unless
 
 # Sizes of (B, H, W, C) and O, padding: all are convolved by Winograd's or Karatsuba's
@@ -122,11 +122,11 @@ def test_no_images(channels: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", MINIMAL)
-def test_minimal_filtering_equals_the_native_one(case: str) -> None:
+def test_winograd_equals_the_native_one(case: str) -> None:
     """Value and gradients of the algorithms with fewer products."""
     shape, outputs, padding = MINIMAL[case]
     x, kernel = drawn(shape, outputs, 3)
-    assert minimal_filtering.pays(x, kernel, padding)
+    assert winograd.pays(x, kernel, padding)
     forms = (
         functools.partial(locality.convolve, padding=padding, method=method)
         for method in ("matmul", "native")
@@ -140,7 +140,7 @@ def test_minimal_filtering_equals_the_native_one(case: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", MINIMAL)
-def test_higher_derivatives_of_minimal_filtering(case: str) -> None:
+def test_higher_derivatives_of_winograd(case: str) -> None:
     """In every mode."""
     shape, outputs, padding = MINIMAL[case]
     check_derivatives(*drawn(shape, outputs, 3), padding)
@@ -148,7 +148,7 @@ def test_higher_derivatives_of_minimal_filtering(case: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", ["even", "two by two"])
-def test_minimal_filtering_in_float32(case: str) -> None:
+def test_winograd_in_float32(case: str) -> None:
     """Rounding of values and gradients within 2e-6 of their largest."""
     shape, outputs, padding = MINIMAL[case]
     exact = drawn(shape, outputs, 3)
@@ -171,7 +171,7 @@ def test_minimal_filtering_in_float32(case: str) -> None:
 @pytest.mark.parametrize("algorithm", ["WINOGRAD", "PAIR"])
 def test_minimal_algorithms(algorithm: str) -> None:
     """Along one axis: the convolution itself, and the kernel turned around."""
-    chosen = getattr(minimal_filtering, algorithm)
+    chosen = getattr(winograd, algorithm)
     rng = np.random.default_rng(0)
     data, kernel, outputs = (np.array(m) for m in chosen[:3])
     pixels, taps = rng.normal(size=data.shape[1]), rng.normal(size=3)
@@ -194,13 +194,13 @@ def test_minimal_algorithms(algorithm: str) -> None:
     ],
     ids=["5 x 5", "wide padding", "half precision", "few channels", "few pixels", "odd"],
 )
-def test_minimal_filtering_is_left_out(
+def test_winograd_is_left_out(
     shape: tuple[int, ...], outputs: int, size: int, padding: int, dtype: Any
 ) -> None:
     """Where it does not exist, is less accurate, or slower."""
     x = jnp.zeros(shape, dtype)
     kernel = jnp.zeros((outputs, size, size, shape[3]), dtype)
-    assert not minimal_filtering.pays(x, kernel, padding)
+    assert not winograd.pays(x, kernel, padding)
 
 
 @pytest.mark.slow
@@ -208,7 +208,7 @@ def test_two_precisions_are_multiplied_by_windows() -> None:
     """A kernel of half precision is not transformed in it."""
     x, kernel = drawn(*MINIMAL["even"][:2], 3)
     x, half = x.astype(jnp.float32), kernel.astype(jnp.bfloat16)
-    assert not minimal_filtering.pays(x, half, 1)
+    assert not winograd.pays(x, half, 1)
     found = locality.convolve(x, half, padding=1, method="matmul")
     wanted = locality.convolve(x, half.astype(jnp.float32), padding=1, method="native")
     np.testing.assert_allclose(found, wanted, atol=1e-5)

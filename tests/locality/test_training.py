@@ -12,6 +12,7 @@ import pytest
 import htfjax as htf
 from htfjax import locality
 from htfjax.locality import Patch
+from tests.marks import slow_unless
 
 COUNT, SIZE = 22, 8  # epochs of 8, 8 and 6
 STEPS = 3
@@ -259,10 +260,7 @@ def test_gradient_norm_has_the_gradient_of_its_definition() -> None:
 
 @pytest.mark.parametrize(
     "batch_norm",
-    [
-        None,
-        *(pytest.param(x, marks=pytest.mark.slow) for x in ("reference", "frozen", "norm")),
-    ],
+    slow_unless([None, "reference", "frozen", "norm"], (None,)),
 )
 def test_second_derivatives_of_a_training_loss(batch_norm: Any) -> None:
     """Differences of its own gradient, or refused; first derivatives are the same."""

@@ -282,28 +282,6 @@ def test_drift_measures_the_tolerance():
     assert 1e-8 < drifts[1] < 0.3 * drifts[0] < 0.1
 
 
-@pytest.mark.slow
-def test_f8_weight_decay_drives_to_balance():
-    """F8: with a gradient lambda w added, norm gaps decay as exp(-2 lambda t)."""
-    factors, decay = helpers.random_factors("flat3", (2, 2, 2), (2,)), 0.3
-
-    def loss(f):
-        squares = sum(jnp.sum(jnp.square(w)) for w in f.weights)
-        return cube_loss(f) + 0.5 * decay * squares
-
-    _, found = htf.gradient_flow(
-        factors,
-        loss,
-        times=[0.0, 0.5, 1.0],
-        rtol=1e-10,
-        atol=0.0,
-        observe=lambda f: htf.theory.conserved_quantities(f)[3],
-    )
-    gaps = np.asarray(found.observed)
-    for gap, t in zip(gaps, (0.0, 0.5, 1.0), strict=True):
-        helpers.assert_close(gap, gaps[0] * math.exp(-2 * decay * t), size=10, rtol=1e-8)
-
-
 # Events, failures, transforms
 
 

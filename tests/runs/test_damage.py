@@ -293,7 +293,7 @@ def test_journal_lines(copy: Path, whole: Path, change: str) -> None:
 @pytest.mark.durable
 def test_slow_steps_outlive_the_line_that_held_them(tmp_path: Path) -> None:
     """The checkpoint counts them too; without the journal they were not known."""
-    setting = htf.runs.Completion(
+    setting = htf.problems.Completion(
         tree=((0,), 1),
         mode_dims=4,
         widths=2,

@@ -18,7 +18,7 @@ from htfjax.runs import batch, programs
 from htfjax.runs.view import _outer
 from tests.runs import toy
 
-Completion, Grid = htf.runs.Completion, htf.runs.Grid
+Completion, Grid = htf.problems.Completion, htf.runs.Grid
 SETTING = Completion()
 LANE: Any = htf.runs.completion_lane
 

@@ -86,7 +86,7 @@ FACTOR_OPTIONS: dict[str, Any] = {
 
 def factor_grid() -> Any:
     """Nine hierarchical factorizations: three learning rates, one program."""
-    setting = htf.runs.Completion(
+    setting = htf.problems.Completion(
         mode_dims=4, widths=6, init_std=0.2, target_rank=2, observed=150
     )
     return htf.runs.Grid(setting, range(3), {"learning_rate": (3e-3, 1e-2, 3e-2)})

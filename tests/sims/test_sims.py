@@ -162,10 +162,8 @@ def test_every_option_runs(
 
 def test_symmetric_target_is_symmetric(tmp_path: Path) -> None:
     """Swapping two modes of a symmetric CP target changes nothing."""
-    from sims.common.problem import make_target
-
     config = small(tmp_path, panel="tf", order=3, symmetric=True)
-    target = make_target(jax.random.key(0), config, resolve(config, "tf"), np.float64)
+    target = resolve(config, "tf").target(jax.random.key(0))
     np.testing.assert_allclose(target, target.transpose(1, 0, 2), atol=1e-12)
     np.testing.assert_allclose(np.linalg.norm(target), 64.0, rtol=1e-12)
 

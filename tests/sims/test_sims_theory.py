@@ -41,6 +41,16 @@ def test_laws_pass_on_a_tree_of_the_user():
     json.dumps(rows)
 
 
+def test_broken_laws_fail_and_quick_leaves_out_flows(capsys):
+    config = verify.Config(tree=("(0, 1)",), breaks="A1")
+    rows = verify.run(config)
+    assert [(row["law"], row["passed"]) for row in rows] == [("A1", False)]
+    assert verify.report(rows, config, Console(width=140)) == 1
+    assert "FAILED: A1" in capsys.readouterr().out
+    quick = {law.name for law in verify.chosen_laws(verify.Config(quick=True))}
+    assert set(verify.LAWS) - quick == {"A10", "F4", "F8", "F10", "F13"}
+
+
 def test_unknown_laws_and_trees_are_named():
     with pytest.raises(SettingError, match="no law Z9"):
         verify.run(verify.Config(only=("Z9",)))

@@ -7,15 +7,12 @@ import pytest
 
 import htfjax as htf
 from tests import helpers
+from tests.marks import slow_unless
 
 theory = htf.theory
-FAST = (("binary4", "trained"),)
 every_case = pytest.mark.parametrize(
     ("name", "root"),
-    [
-        pytest.param(*case, marks=() if case in FAST else pytest.mark.slow)
-        for case in helpers.CASES
-    ],
+    slow_unless(helpers.CASES, (("binary4", "trained"),)),
 )
 
 

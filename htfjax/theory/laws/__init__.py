@@ -5,7 +5,7 @@
     B1-B3    special cases: CP, matrix factorization, rank one          algebra
     C, D     the tensor as a function; ranks of matricizations          ranks
     E, F     gradients, and rates of the flow                           gradients
-    G2       rank of input gradients                                    gradients
+    G2       rank of input gradients                                    ranks
 
 Laws of descent, flow and networks (F2, F4, F7, F8, F10, F13, G1) need later parts of the
 library and are added by the command `sims.verify`.
@@ -29,9 +29,8 @@ from htfjax.theory.laws.law import (
     Case,
     Law,
     Near,
-    Plain,
     error_of,
-    forces,
+    law,
     wave,
     wave_slope,
 )
@@ -42,9 +41,8 @@ __all__ = [
     "Case",
     "Law",
     "Near",
-    "Plain",
     "error_of",
-    "forces",
+    "law",
     "register",
     "wave",
     "wave_slope",

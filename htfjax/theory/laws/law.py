@@ -86,11 +86,6 @@ class Case:
         return mode_dims(self.factors)
 
     @property
-    def root(self) -> str:
-        """Whether the root is "trained" or of "ones"."""
-        return "ones" if self.factors.weights[-1] is None else "trained"
-
-    @property
     def rng(self) -> Generator:
         """The same numbers at every access."""
         return default_rng(self.seed)
@@ -113,10 +108,29 @@ class Case:
             weights[0] = spoiled(weights[0])
         return factors.tree.children, weights
 
-    def with_weights(self, weights: Any) -> Factors:
-        """The same tree with other matrices."""
-        arrays = tuple(None if w is None else jnp.asarray(w) for w in weights)
-        return dataclasses.replace(self.factors, weights=arrays)
+    def tensor(self, factors: Factors | None = None) -> np.ndarray:
+        """W by the oracle."""
+        return oracle.end_tensor(*self.plain(factors))
+
+    def sigma(self, factors: Factors | None = None) -> dict[int, np.ndarray]:
+        """All local component norms by the oracle."""
+        plain = self.plain(factors)
+        return {v: oracle.sigma(*plain, v) for v in self.tree.interior}
+
+    def length(self, v: int) -> int:
+        """L_v: vectors of a local component."""
+        return len(oracle.component(self.tree.children, self.factors.weights, v, 0))
+
+    def forces(self, factors: Factors | None = None) -> dict[int, np.ndarray]:
+        """gamma_r = <-grad L(W), C_r> of `wave` at every interior node, by the oracle."""
+        slope = wave_slope(self.tensor(factors))
+        return oracle.forces(*self.plain(factors), slope)
+
+    def changed(self, matrices: Mapping[int, Any]) -> Factors:
+        """The case's factors with other matrices at some nodes."""
+        arrays = {k: jnp.asarray(w) for k, w in matrices.items()}
+        weights = (arrays.get(k, w) for k, w in enumerate(self.factors.weights))
+        return dataclasses.replace(self.factors, weights=tuple(weights))
 
     @property
     def balanced(self) -> Factors:
@@ -148,52 +162,61 @@ def spoiled(matrix: np.ndarray) -> np.ndarray:
     return 0.05 * np.repeat(matrix[:, :1], matrix.shape[1], axis=1)
 
 
+Sides = Callable[[Case], tuple[Any, Any]]
+
+
 @dataclasses.dataclass(frozen=True)
 class Law:
-    """A statement left = right, whose sides come from different code.
+    """A statement left = right, whose sides come from different code; made by `law`.
 
     A side is an array, `Near` or `Between`, or a mapping or list of sides.
 
     Attributes:
       name: letter and number.
       formula: the statement in one line.
-      left: what the library finds.
-      right: what must be found, by the definition: from the oracle or a closed form.
+      sides: case -> what the library finds, and what must be found by definition: from
+        the oracle or a closed form. Of a broken case the right side is false.
       tolerance: largest error; 0 for ranks and counts.
       source: where the statement is from; the numbers are this project's own.
       applies: whether a case has anything to check.
-      broken: a right side that is false; by default `right` of a broken case.
       slow: whether it integrates a flow or draws thousands of factors.
-
-    Example:
-      >>> import htfjax as htf
-      >>> one = Law("Z1", "1 + 1 = 2", lambda case: 1 + 1, lambda case: 2)
-      >>> one.error(None)
-      0.0
     """
 
     name: str
     formula: str
-    left: Callable[[Case], Any]
-    right: Callable[[Case], Any]
-    _: dataclasses.KW_ONLY
+    sides: Sides
     tolerance: float = 1e-12
     source: str = "derived here"
     applies: Callable[[Case], bool] = lambda case: True
-    broken: Callable[[Case], Any] | None = None
     slow: bool = False
+
+    def left(self, case: Case) -> Any:
+        """What the library finds."""
+        return self.sides(case)[0]
+
+    def right(self, case: Case, *, broken: bool = False) -> Any:
+        """What it must find, or something else."""
+        return self.sides(dataclasses.replace(case, broken=broken))[1]
 
     def error(self, case: Case, *, broken: bool = False) -> float:
         """The worst relative error of the law on a case, or of the law made false."""
-        return error_of(self.left(case), self.right_side(case, broken=broken))
+        return error_of(*self.sides(dataclasses.replace(case, broken=broken)))
 
-    def right_side(self, case: Case, *, broken: bool) -> Any:
-        """The right side, or the false one."""
-        if not broken:
-            return self.right(case)
-        if self.broken is not None:
-            return self.broken(case)
-        return self.right(dataclasses.replace(case, broken=True))
+
+def law(name: str, formula: str, **options: Any) -> Callable[[Sides], Law]:
+    """Makes a law of a function of a case that returns both sides.
+
+    Args:
+      name, formula, options: the fields of `Law`.
+
+    Example:
+      >>> @law("Z1", "the end tensor is that of the oracle")
+      ... def recursion(case):
+      ...     return end_tensor(case.factors), case.tensor()
+      >>> recursion.tolerance
+      1e-12
+    """
+    return lambda sides: Law(name, formula, sides, **options)
 
 
 def error_of(left: Any, right: Any) -> float:
@@ -245,8 +268,3 @@ def wave_slope(tensor: np.ndarray) -> np.ndarray:
     """The gradient of `wave` with respect to the end tensor, by hand."""
     i = np.arange(tensor.size, dtype=float).reshape(tensor.shape)
     return np.cos(i + 1) * np.cos(tensor + i * i)
-
-
-def forces(plain: Plain) -> dict[int, np.ndarray]:
-    """gamma_r = <-grad L(W), C_r> of `wave`, by definition."""
-    return oracle.forces(*plain, wave_slope(oracle.end_tensor(*plain)))

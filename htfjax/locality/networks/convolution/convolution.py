@@ -11,9 +11,9 @@ from htfjax import _checks
 from htfjax._platforms import by_platform
 from htfjax._types import Array, Float, Numbers, Precision
 from htfjax.locality import inputs as _inputs
-from htfjax.locality.networks.convolution.minimal_filtering import convolve_minimally, pays
-from htfjax.locality.networks.convolution.window_products import multiply_windows
+from htfjax.locality.networks.convolution.im2col import convolve_by_windows
 from htfjax.locality.networks.convolution.windows import num_windows, shifted
+from htfjax.locality.networks.convolution.winograd import convolve_by_winograd, pays
 
 Method = Literal["auto", "matmul", "native"]
 METHODS = get_args(Method)
@@ -106,8 +106,8 @@ def _convolve(
             precision=options["precision"],
         )
     if stride == 1 and pays(x, kernel, options["padding"]):
-        return convolve_minimally(x, kernel, **options)
-    return multiply_windows(x, kernel, stride=stride, **options)
+        return convolve_by_winograd(x, kernel, **options)
+    return convolve_by_windows(x, kernel, stride=stride, **options)
 
 
 def max_pool(x: Numbers, size: int, stride: int, padding: int) -> Float[Array, "B h w C"]:

@@ -1,4 +1,4 @@
-"""Convolution with 3 x 3 kernels by fewer products (Winograd's minimal filtering).
+"""Winograd convolution: 3 x 3 kernels by fewer products.
 
 Along one axis, two neighbouring outputs of a kernel of three taps take six products. They
 are also the outputs of a bilinear algorithm y = A [(G k) * (D x)] of four: with products of
@@ -8,6 +8,8 @@ Toeplitz matrix of order two along each axis, and Karatsuba's trick needs three 
 
 Turning the kernel around permutes G k, so the gradient of the image is such a convolution
 again, with the same transformed kernel.
+
+Mathematics: docs/mathematics/convolutions.md.
 """
 
 from collections.abc import Sequence
@@ -79,7 +81,7 @@ def pays(x: jax.Array, kernel: jax.Array, padding: int) -> bool:
     )
 
 
-def convolve_minimally(
+def convolve_by_winograd(
     x: jax.Array, kernel: jax.Array, *, padding: int, precision: Precision
 ) -> jax.Array:
     """Convolution of (B, H, W, C) with (O, 3, 3, C), of stride one and padding below 3."""
@@ -261,7 +263,7 @@ def _transposed(matrix: Matrix) -> Matrix:
 
 
 _convolve = bilinear(
-    "convolution_by_minimal_filtering",
+    "convolution_by_winograd",
     _products,
     _shape,
     (_to_image, _to_kernel),

@@ -22,7 +22,7 @@ from htfjax.locality.networks.convolution.windows import (
 )
 
 
-def multiply_windows(
+def convolve_by_windows(
     x: jax.Array, kernel: jax.Array, *, stride: int, padding: int, precision: Precision
 ) -> jax.Array:
     """Convolution of (B, H, W, C) with (O, high, wide, C)."""

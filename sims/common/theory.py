@@ -1,59 +1,54 @@
-"""Completion problem of the theory's simulations, and their small parts."""
+"""Completions that the theory's simulations run, and their small parts."""
 
-import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 import htfjax as htf
 
-from ..figures.dynamics import save as save_figure
 from .errors import SettingError
 
 # Distinguishable in grey: dark to light, with a line style each.
 STYLES = ("-", "--", "-.", ":")
-GREYS = ("0.0", "0.3", "0.5", "0.65")
 COLOURS = ("#1b3a6b", "#b5541c", "#3c8d5a", "#8e6bb0", "#b8a100", "#888888")
 
 
-@dataclasses.dataclass(frozen=True)
-class Completion:
-    """A target on a tree, some of its entries, and the loss of any factors on them."""
+class Problem(NamedTuple):
+    """A target, the loss on some of its entries, and where a model starts."""
 
     target: jax.Array
     loss: Any
-    indices: np.ndarray
+    start: htf.Factors
 
 
-def completion(
-    key: jax.Array,
-    target_tree: htf.ModeTree,
-    model_tree: htf.ModeTree,
-    dim: int,
-    rank: int,
-    norm: float,
-    observed: int,
-) -> Completion:
-    """Entries of a Gaussian low-rank target, for factors on `model_tree`.
+def completion(keys: Any, *, dim: int, observed: int, **fields: Any) -> Problem:
+    """A completion of order 4 in double precision.
+
+    Args:
+      keys: of target and observations, and of the start.
+      dim: of every mode.
+      observed: number of entries.
+      fields: others of `htfjax.problems.Completion`.
 
     Raises:
       SettingError: more observations than there are entries.
     """
-    entries = dim**target_tree.order
-    if observed > entries:
+    if observed > dim**4:
         raise SettingError(
-            f"`--dim {dim}` gives {entries} entries, and {observed} are to be observed; "
+            f"`--dim {dim}` gives {dim**4} entries, and {observed} are to be observed; "
             "use a larger `--dim`, or observe fewer."
         )
-    keys = jax.random.split(key, 2)
-    factors = htf.gaussian_factors(keys[0], target_tree, dim, rank, 1.0)
-    target = htf.end_tensor(htf.theory.normalize(factors, norm))
-    order = target_tree.order
-    indices = np.asarray(htf.random_indices(keys[1], dim, observed, order=order))
-    values = target[tuple(indices.T)]
-    loss = htf.completion_loss(model_tree, dim, indices, values)
-    return Completion(target, loss, indices)
+    setting = htf.problems.Completion(
+        mode_dims=dim, observed=observed, dtype="float64", **fields
+    )
+    target_key, observations_key = jax.random.split(keys[0], 2)
+    factors = setting.target_factors(target_key)
+    # Scaled before it is contracted, unlike `setting.target`: the steps of a flow at a
+    # tight tolerance depend on the last digit.
+    target = htf.end_tensor(htf.theory.normalize(factors, setting.target_norm))
+    loss = setting.loss(target, setting.indices(observations_key))
+    return Problem(target, loss, setting.start(keys[1]))
 
 
 def check_given(option: str, values: tuple[Any, ...]) -> None:
@@ -94,18 +89,3 @@ def finite(values: Any) -> Any:
     """Numbers for JSON: NaN becomes None."""
     array = np.asarray(values, float)
     return [None if not np.isfinite(x) else float(x) for x in array.ravel()]
-
-
-__all__ = [
-    "COLOURS",
-    "GREYS",
-    "STYLES",
-    "Completion",
-    "check_given",
-    "completion",
-    "finite",
-    "interpolated_loss",
-    "save_figure",
-    "share_crossings",
-    "top_singular_values",
-]
