@@ -28,7 +28,8 @@ def save_final(out: PathLike, results: xr.Dataset, final: xr.Dataset) -> None:
 
     Example:
       >>> import htfjax as htf, tempfile
-      >>> grid = htf.runs.Grid(htf.runs.Completion(mode_dims=3, widths=4, observed=30), [0])
+      >>> setting = htf.problems.Completion(mode_dims=3, widths=4, observed=30)
+      >>> grid = htf.runs.Grid(setting, seeds=[0])
       >>> out = tempfile.mkdtemp()
       >>> for _ in htf.runs.run(grid, out, until_step=4, record_every=2):
       ...     pass

@@ -109,7 +109,7 @@ def untraced(build: Build) -> Build:
     Example:
       >>> import htfjax as htf
       >>> build = htf.runs.untraced(htf.runs.completion_lane)
-      >>> setting = htf.runs.Completion(mode_dims=3, widths=4, observed=30)
+      >>> setting = htf.problems.Completion(mode_dims=3, widths=4, observed=30)
       >>> int(htf.runs.make_lane(build, setting, 0).state.step)
       0
     """
