@@ -19,7 +19,7 @@ import htfjax as htf
 
 from .common import records
 from .common.command import INTERRUPTED, command
-from .common.drive import progress_display
+from .common.display import progress_display
 from .common.folder import open_folder, run_label, write_json
 from .common.problem import Problem, make_problem
 from .common.settings import (
@@ -70,7 +70,7 @@ def _drive_all(
 ) -> dict[str, Any]:
     """Panel after panel; one row each."""
     summary: dict[str, Any] = {}
-    with progress_display() as progress:
+    with progress_display(steps=True) as progress:
         for job, setting, problem in zip(jobs, settings, problems, strict=True):
             out = folder / job.name
             outcome = drive(job, out, progress, config.checkpoint_seconds)

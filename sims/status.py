@@ -13,7 +13,8 @@ from rich.console import Console
 import htfjax as htf
 
 from .common.command import command
-from .common.ensembles import headline, spell_seconds
+from .common.display import spell_seconds
+from .common.ensembles import headline
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +35,10 @@ def read(folder: Path) -> dict[str, Any]:
     """
     path = folder / "status.json"
     if not path.exists():
-        raise FileNotFoundError(f"no ensemble in {folder}")
+        parts = sorted(folder.glob("*/status.json"), key=lambda p: p.stat().st_mtime)
+        if not parts:
+            raise FileNotFoundError(f"no ensemble in {folder}")
+        path, folder = parts[-1], parts[-1].parent  # the run that was at work last
     wanted = {f.name for f in dataclasses.fields(htf.runs.Progress)} | {"time", "pid"}
     try:
         found = json.loads(path.read_text(encoding="utf-8"))

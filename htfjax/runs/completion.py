@@ -20,6 +20,7 @@ from htfjax.losses.penalty import penalize
 from htfjax.motion.descent import DescentState, start_descent
 from htfjax.motion.group_rms import group_rmsprop
 from htfjax.problems import Completion
+from htfjax.runs.grid import check_data
 from htfjax.runs.lanes import Lane
 
 # A record contracts the dense end tensor; 2**20 numbers take some milliseconds.
@@ -67,6 +68,7 @@ def completion_lane(
     keys = jax.random.split(key, 3)
     nodes = tuple(dict.fromkeys((tree.interior[0], tree.root)))
     looks = (setting.track_modes, setting.top, nodes)
+    data = check_data(data)
     if data is None:
         target, indices, loss, start = setting.make(*keys)
         seen = jnp.zeros(dims, bool).at[tuple(indices.T)].set(True)

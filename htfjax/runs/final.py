@@ -5,11 +5,11 @@ from pathlib import Path
 import xarray as xr
 
 from htfjax import _checks, _digests, _files
-from htfjax._types import PathLike
+from htfjax._types import JsonObject, PathLike
+from htfjax.runs.folder import locked, read_manifest, write_manifest
 from htfjax.runs.netcdf import read_dataset, save_results
 
 FINAL = "final.nc"
-STAMP = "of the runs"  # attribute: how far they were
 
 
 def save_final(out: PathLike, results: xr.Dataset, final: xr.Dataset) -> None:
@@ -23,11 +23,13 @@ def save_final(out: PathLike, results: xr.Dataset, final: xr.Dataset) -> None:
       final: variables without an axis of steps.
 
     Raises:
-      TypeError: not datasets. ValueError: the folder does not exist.
+      TypeError: not datasets. ValueError: no runs in the folder, or results of none.
+      BlockingIOError: the folder is in use.
 
     Example:
       >>> import htfjax as htf, tempfile
-      >>> grid = htf.runs.Grid(htf.runs.Completion(mode_dims=3, widths=4, observed=30), [0])
+      >>> setting = htf.problems.Completion(mode_dims=3, widths=4, observed=30)
+      >>> grid = htf.runs.Grid(setting, seeds=[0])
       >>> out = tempfile.mkdtemp()
       >>> for _ in htf.runs.run(grid, out, until_step=4, record_every=2):
       ...     pass
@@ -39,23 +41,43 @@ def save_final(out: PathLike, results: xr.Dataset, final: xr.Dataset) -> None:
     folder = _files.absolute("out", out)
     for name, value in (("results", results), ("final", final)):
         _checks.instance(name, value, xr.Dataset, "xarray.Dataset makes one of arrays")
-    save_results(folder / FINAL, final.assign_attrs({STAMP: _stamp(results)}))
+    if "steps" not in results or "status" not in results:
+        raise ValueError(
+            f"`results={_checks.spell(results)}` are not of runs; give what "
+            "`load_results(out)` gave."
+        )
+    with locked(folder):
+        manifest = read_manifest(folder)
+        if manifest is None:
+            raise ValueError(f"`out={folder}` holds no runs; run a grid into it first.")
+        save_results(folder / FINAL, final)
+        seal = {"of": _stamp(results), "digest": _digests.file_digest(folder / FINAL)}
+        write_manifest(folder, manifest | {"final": seal})
 
 
-def with_final(folder: Path, dataset: xr.Dataset) -> xr.Dataset:
+def with_final(folder: Path, manifest: JsonObject, dataset: xr.Dataset) -> xr.Dataset:
     """The dataset with the final quantities of its runs, where there are some.
 
     Raises:
-      ValueError: they are damaged; the file is named.
+      FileNotFoundError: they are missing. ValueError: damaged; the file is named.
     """
-    if not (folder / FINAL).exists():
+    if manifest.get("final", {}).get("of") != _stamp(dataset):
         return dataset
-    final = read_dataset(folder / FINAL)
-    if final.attrs.get(STAMP) != _stamp(dataset):
-        return dataset
-    return dataset.assign(final.data_vars)
+    lost = lost_final(folder, manifest)
+    if lost:
+        kind = FileNotFoundError if lost.endswith("missing") else ValueError
+        raise kind(f"{lost}; run the same command again, which writes it anew.")
+    return dataset.assign(read_dataset(folder / FINAL).data_vars)
+
+
+def lost_final(folder: Path, manifest: JsonObject) -> str:
+    """What is wrong with the final quantities that the manifest lists, if anything."""
+    found = _digests.file_digest(folder / FINAL)
+    if manifest.get("final", {}).get("digest") in (None, found):
+        return ""
+    return f"{folder / FINAL} is {'missing' if found == 'missing' else 'damaged'}"
 
 
 def _stamp(dataset: xr.Dataset) -> str:
     words = [dataset[name].values.tolist() for name in ("seed", "steps", "status")]
-    return _digests.json_digest([*words, dataset.attrs.get("identity", "")])[:16]
+    return _digests.json_digest(words)[:16]

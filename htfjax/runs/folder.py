@@ -18,7 +18,7 @@ FORMAT = 3
 MANIFEST, STATUS, LOCK = "manifest.json", "status.json", "lock"
 PACKAGES = ("htfjax", "jax", "jaxlib", "numpy", "optax", "zarr")
 # What more seeds or steps add to; everything else of a manifest is fixed.
-GROWING = ("seeds", "until_step", "metadata", "failed")
+GROWING = ("seeds", "until_step", "metadata", "failed", "final")
 
 
 def versions() -> dict[str, str]:

@@ -66,7 +66,7 @@ class Grid:
     data: Mapping[str, Any] | None = dataclasses.field(default=None, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "data", _check_data(self.data))
+        object.__setattr__(self, "data", check_data(self.data))
         base = check_setting("base", self.base)
         object.__setattr__(self, "base", base)
         object.__setattr__(self, "seeds", _check_seeds(self.seeds))
@@ -123,7 +123,12 @@ class Grid:
         return json.loads(json.dumps(named, default=_describe))
 
 
-def _check_data(data: object) -> dict[str, Any] | None:
+def check_data(data: object) -> dict[str, Any] | None:
+    """Arrays by name.
+
+    Raises:
+      TypeError: others.
+    """
     if data is None:
         return None
     if not isinstance(data, Mapping) or not all(isinstance(n, str) for n in data):

@@ -16,7 +16,7 @@ from htfjax._types import PyTree
 from htfjax.losses.gradient import check_loss
 from htfjax.motion.descent import DescentState, continue_descent
 from htfjax.motion.trajectory import Trajectory
-from htfjax.runs.grid import Setting, check_seed, check_setting, float_fields
+from htfjax.runs.grid import Setting, check_data, check_seed, check_setting, float_fields
 
 # Quantities that every descent records.
 SCALARS = ("loss", "grad_norm", "step_length", "chord", "duration")
@@ -80,6 +80,7 @@ def make_lane(build: Build, setting: Setting, seed: int, *, data: Data = None) -
       >>> isinstance(lane, Lane), lane.state.params.weights[0].shape
       (True, (3, 4))
     """
+    data = check_data(data)
     more = check_build(build, data)
     setting, seed = check_setting("setting", setting), check_seed("seed", seed)
     key = jax.random.key(seed)
@@ -108,7 +109,7 @@ def untraced(build: Build) -> Build:
     Example:
       >>> import htfjax as htf
       >>> build = htf.runs.untraced(htf.runs.completion_lane)
-      >>> setting = htf.runs.Completion(mode_dims=3, widths=4, observed=30)
+      >>> setting = htf.problems.Completion(mode_dims=3, widths=4, observed=30)
       >>> int(htf.runs.make_lane(build, setting, 0).state.step)
       0
     """

@@ -9,6 +9,7 @@ from htfjax._digests import file_digest, text_digest
 from htfjax._types import JsonObject
 from htfjax.runs import folder, store, view
 from htfjax.runs import manifest as manifests
+from htfjax.runs.final import lost_final
 from htfjax.runs.grid import Grid
 from htfjax.runs.journal import JOURNAL, Journal, read_journal
 from htfjax.runs.options import Sizes
@@ -72,6 +73,9 @@ def _prepare(asked: Session, options: JsonObject, sizes: Sizes) -> Opened:
         journal, lines, messages = _open_journal(out, found, manifest)
         if found is not None and (lines or messages):  # else a kill came first
             messages += _lost_metadata(out, found["metadata"])
+        if found is not None and (lost := lost_final(out, found)):
+            messages.append(f"{lost} and is to be written anew")
+            manifest = manifest | {"final": {}}
         # In this order a kill leaves either nothing, or a manifest that says what to mend.
         folder.write_manifest(out, manifest)
         store.write_metadata(out, files, digests)

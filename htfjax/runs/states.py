@@ -30,7 +30,8 @@ def load_states(out: PathLike, grid: Grid, build: Build) -> dict[Run, DescentSta
 
     Example:
       >>> import htfjax as htf, tempfile
-      >>> grid = htf.runs.Grid(htf.runs.Completion(mode_dims=3, widths=4, observed=30), [0])
+      >>> setting = htf.problems.Completion(mode_dims=3, widths=4, observed=30)
+      >>> grid = htf.runs.Grid(setting, seeds=[0])
       >>> out = tempfile.mkdtemp()
       >>> for _ in htf.runs.run(grid, out, until_step=4, record_every=2):
       ...     pass

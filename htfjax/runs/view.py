@@ -78,7 +78,7 @@ def open_records(folder: Path, group: str | None = None) -> xr.Dataset:
             coords[name] = xr.Variable(dim, list(values), attributes(name))
     dataset = xr.Dataset(variables, coords, _attributes(folder, manifest))
     reached = int(dataset.steps.max()) // manifest["record_every"]
-    return with_final(folder, dataset.isel(step=slice(0, reached + 1)))
+    return with_final(folder, manifest, dataset.isel(step=slice(0, reached + 1)))
 
 
 def _attributes(folder: Path, manifest: JsonObject) -> dict[str, Any]:

@@ -2,18 +2,15 @@
 
 import contextlib
 import dataclasses
-import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
-import rich.console
-import rich.progress
 
 import htfjax as htf
 
-from .drive import SECONDS_BETWEEN_LINES
+from .display import SECONDS_BETWEEN_LINES, progress_display, spell_seconds
 from .folder import locked_folder, refuse_lost
 
 
@@ -70,7 +67,7 @@ def drive_grid(grid: Any, config: Any, **options: Any) -> Iterator[Any]:
 
 def _follow(session: Any, runs: int) -> Any:
     """Shows the progress of a session to its end; the last one."""
-    display = runs_display()
+    display = progress_display()
     console = display.console
     said = 0.0
     last = None
@@ -89,20 +86,6 @@ def _follow(session: Any, runs: int) -> Any:
     return last
 
 
-def runs_display() -> rich.progress.Progress:
-    """A bar of many runs, with a note; without a terminal, a plain line now and then."""
-    console = rich.console.Console(stderr=True, markup=False)
-    return rich.progress.Progress(
-        rich.progress.TextColumn("{task.description}"),
-        rich.progress.BarColumn(),
-        rich.progress.TaskProgressColumn(),
-        rich.progress.TimeElapsedColumn(),
-        rich.progress.TextColumn("{task.fields[note]}"),
-        console=console,
-        disable=not console.is_terminal,
-    )
-
-
 def headline(progress: Any) -> str:
     """How an ensemble stands, in one line."""
     words = [f"{progress.done} of {progress.runs} runs done", f"{progress.active} active"]
@@ -115,19 +98,6 @@ def headline(progress: Any) -> str:
         low, middle, high = progress.losses
         words.append(f"losses {low:.1e} to {high:.1e}, median {middle:.1e}")
     return ", ".join(words)
-
-
-def spell_seconds(seconds: float) -> str:
-    """A time as people say it.
-
-    Example: 65 is "1 min 5 s".
-    """
-    whole = math.ceil(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 def check_multiple(num_steps: int, record_every: int) -> None:

@@ -10,7 +10,7 @@ import xarray as xr
 
 import htfjax as htf
 
-from .drive import SECONDS_BETWEEN_LINES
+from .display import SECONDS_BETWEEN_LINES
 
 SECONDS_BETWEEN_NOTES = 1.0  # where there is a terminal; each reads records from the disk
 

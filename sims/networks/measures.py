@@ -12,7 +12,7 @@ import xarray as xr
 import htfjax as htf
 from htfjax import locality
 
-from ..common.drive import SUFFIX
+from .drive import SUFFIX
 
 FOLDER = "measures"
 IMAGES = 64

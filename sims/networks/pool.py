@@ -16,8 +16,7 @@ import jax.numpy as jnp
 
 import htfjax as htf
 
-from ..common.drive import SECONDS_BETWEEN_LINES
-from ..common.ensembles import runs_display, spell_seconds
+from ..common.display import SECONDS_BETWEEN_LINES, progress_display, spell_seconds
 from ..common.errors import RunError, SimError
 from . import training
 from .options import Point, cost
@@ -223,7 +222,7 @@ class _Board:
         self.at_first: dict[int, float] = {}
         self.done = len(points) - len(left)
         self.begun = self.spoke = time.monotonic()
-        self.display = runs_display()
+        self.display = progress_display()
         self.task = self.display.add_task(
             f"{len(points)} runs", total=1.0, note="compiling"
         )

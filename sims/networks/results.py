@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 from scipy import stats
 
-from ..common.drive import SUFFIX, read_records
+from .drive import SUFFIX, read_records
 from .options import AXES, Point
 from .training import label_of
 

@@ -12,13 +12,13 @@ from rich.table import Table
 import htfjax as htf
 
 from ..common.command import INTERRUPTED
-from ..common.drive import SUFFIX, read_records
 from ..common.errors import FolderError, SettingError
 from ..common.folder import CONFIG, open_folder, read_config, read_entry, write_json
 from ..figures.contact_sheet import sheet
 from ..figures.files import save_figure
 from ..figures.networks import courses, locality_measures
 from . import measures, results
+from .drive import SUFFIX, read_records
 from .options import (
     AXES,
     MAY_DIFFER,

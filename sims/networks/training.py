@@ -15,10 +15,10 @@ import xarray as xr
 import htfjax as htf
 from htfjax import locality
 
-from ..common.drive import SUFFIX, Job, checkpoint_of, drive, read_records
 from ..common.errors import SettingError
 from ..common.folder import run_label
 from . import measures
+from .drive import SUFFIX, Job, checkpoint_of, drive, read_records
 from .options import MAY_DIFFER, Point
 
 EPOCHS_PER_CHUNK = 10  # of small networks; a large one saves and listens every epoch
@@ -87,7 +87,7 @@ def train(
     """Trains one network to its end, from its last checkpoint if there is one.
 
     Returns:
-      The status, as in `common.drive`.
+      The status, as in `drive`.
 
     Raises:
       ValueError: the task cannot be built, or the checkpoint is of another network.

@@ -91,8 +91,16 @@ def run_arguments() -> dict[str, Any]:
         "memory_bytes": 2**30,
         "mesh": None,
         "checkpoint_seconds": 60.0,
+        "keep_states": False,
         "interrupted": None,
     }
+
+
+def finished() -> str:
+    """The folder of a whole run."""
+    arguments = run_arguments()
+    finish(**arguments)
+    return arguments["out"]
 
 
 def changed_lane(**fields: Any) -> Any:
@@ -340,6 +348,28 @@ LANE = {
     for name, kind in LANE.items()
 }
 
+GRID = Kind(
+    "grid",
+    (*kinds.STRANGE, kinds.WORD, *wrongs(("setting", lambda g: g.base),
+                                         ("runs", lambda g: g.runs()))),
+)  # fmt: skip
+DATASET = Kind(
+    "dataset", (*kinds.STRANGE, kinds.WORD, *wrongs(("one", always(1)), ("class", type)))
+)
+ARRAYS = Kind(
+    "arrays by name",
+    (
+        kinds.OBJECT,
+        kinds.WORD,
+        *wrongs(
+            ("one", always(1)),
+            ("list", always([1.0])),
+            ("numbers", always({1: np.ones(2)})),
+            ("objects", always({"a": object()})),
+        ),
+    ),
+)
+
 CALLS: dict[str, Call] = {
     "problems.Completion": Call(problems.Completion, lambda: dict(DATA), COMPLETION),
     "problems.paper": Call(
@@ -367,14 +397,26 @@ CALLS: dict[str, Call] = {
     ),
     "problems.Completion.loss_of": Call(
         PROBLEM.loss_of,
+<<<<<<< HEAD
         lambda: {"indices": kinds_objects.POINTS, "values": kinds_objects.TARGETS},
+=======
+        lambda: {
+            "indices": kinds_objects.POINTS,
+            "values": np.ones(len(kinds_objects.POINTS)),
+        },
+>>>>>>> runs
         {"indices": kinds.INDICES, "values": kinds.reals(axes=1)},
         lambda loss: (loss.targets, loss.measurement.indices),
     ),
     "runs.Grid": Call(
         runs.Grid,
-        lambda: {"base": Toy(), "seeds": (0, 2), "axes": {"rate": (0.125, 0.25)}},
-        {"base": DATACLASS, "seeds": SEEDS, "axes": AXES},
+        lambda: {
+            "base": Toy(),
+            "seeds": (0, 2),
+            "axes": {"rate": (0.125, 0.25)},
+            "data": {"a": np.ones(2)},
+        },
+        {"base": DATACLASS, "seeds": SEEDS, "axes": AXES, "data": ARRAYS.or_none()},
         lambda made: [made.runs(), made.to_json()],
     ),
     "runs.Run": Call(
@@ -422,6 +464,7 @@ CALLS: dict[str, Call] = {
         lambda: {
             "setting": PROBLEM,
             "key": kinds_objects.key(),
+            "data": {"indices": np.zeros((1, 3), int), "values": np.ones(1)},
         },
         {
             "setting": Kind(
@@ -430,6 +473,7 @@ CALLS: dict[str, Call] = {
                                                      ("class", type))),
             ),
             "key": kinds_objects.KEY,
+            "data": ARRAYS.but(wrong=(Wrong("half", always({"values": np.ones(2)})),)),
         },
         lambda lane: lane.state.params,
     ),
@@ -465,19 +509,27 @@ CALLS: dict[str, Call] = {
     ),
     "runs.make_lane": Call(
         runs.make_lane,
-        lambda: {"build": toy_lane, "setting": Toy(), "seed": 0},
-        {"build": BUILD, "setting": DATACLASS, "seed": SEED},
+        lambda: {
+            "build": lambda setting, key, data: toy_lane(setting, key),
+            "setting": Toy(),
+            "seed": 0,
+            "data": {"a": np.ones(2)},
+        },
+        {
+            "build": dataclasses.replace(
+                BUILD, wrong=tuple(w for w in BUILD.wrong if w.label != "three")
+            ),
+            "setting": DATACLASS,
+            "seed": SEED,
+            "data": ARRAYS.or_none(),
+        },
         lambda lane: lane.state.params,
     ),
     "runs.run": Call(
         finish,
         run_arguments,
         {
-            "grid": Kind(
-                "grid",
-                (*kinds.STRANGE, kinds.WORD, *wrongs(("setting", lambda g: g.base),
-                                                     ("runs", lambda g: g.runs()))),
-            ),
+            "grid": GRID,
             "out": kinds_files.PATH.but(
                 wrong=(Wrong("file", lambda p: kinds_files.new_path("file", "a"),
                              kinds=(ValueError, PermissionError)),)
@@ -499,7 +551,37 @@ CALLS: dict[str, Call] = {
             "mesh": Kind("mesh", (kinds.OBJECT, kinds.WORD, *wrongs(
                 ("one", always(1)), ("devices", lambda _: jax.devices())))),
             "checkpoint_seconds": kinds.number(0).but(without="infinite"),
+            "keep_states": kinds.FLAG,
             "interrupted": kinds_objects.FUNCTION.or_none(),
+        },
+        slow=True,
+    ),
+    "runs.untraced": Call(
+        lambda build: runs.make_lane(runs.untraced(build), Toy(), 0),
+        lambda: {"build": toy_lane},
+        {"build": BUILD},
+        lambda lane: lane.state.params,
+    ),
+    "runs.load_states": Call(
+        runs.load_states,
+        lambda: {"out": finished(), "grid": grid(), "build": toy_lane},
+        {"out": kinds_files.READ_PATH, "grid": GRID, "build": BUILD},
+        lambda states: [np.asarray(state.params) for state in states.values()],
+        slow=True,
+    ),
+    "runs.save_final": Call(
+        runs.save_final,
+        lambda: {
+            "out": (out := finished()),
+            "results": htf.load_results(out),
+            "final": kinds_files.dataset(),
+        },
+        {
+            "out": kinds_files.PATH.but(wrong=(Wrong("missing", lambda p: f"{p}-not"),)),
+            "results": DATASET.but(
+                wrong=(Wrong("another", lambda _: kinds_files.dataset()),)
+            ),
+            "final": DATASET,
         },
         slow=True,
     ),

@@ -158,7 +158,7 @@ def test_a_netcdf_file_of_others_is_no_result(tmp_path):
 def test_results_of_a_newer_format_are_refused(tmp_path, monkeypatch):
     path = tmp_path / "newer.nc"
     with monkeypatch.context() as later:
-        later.setattr("htfjax.runs.results.FORMAT", 2)
+        later.setattr("htfjax.runs.netcdf.FORMAT", 2)
         htf.save_results(path, results())
     with pytest.raises(ValueError, match=r"newer\.nc.*format 2.*upgrade"):
         htf.load_results(path)

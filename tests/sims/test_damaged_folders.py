@@ -251,8 +251,9 @@ def datasets(folder: Path) -> dict[str, xr.Dataset]:
         str(path.relative_to(folder)): htf.load_results(path).load()
         for path in sorted(folder.rglob("*.nc"))
     }
-    if (folder / "manifest.json").exists() or (folder / "results.zarr").exists():
-        found["."] = htf.load_results(folder).load()
+    for path in (folder, *sorted(p for p in folder.iterdir() if p.is_dir())):
+        if (path / "manifest.json").exists() or (path / "results.zarr").exists():
+            found[str(path.relative_to(folder))] = htf.load_results(path).load()
     return found
 
 

@@ -319,6 +319,12 @@ def test_a_checkpoint_folder_of_the_user_is_left_alone(tmp_path: Path) -> None:
     assert mine.read_text() == "years of work"
 
 
+def test_the_status_of_a_single_run(finished: Path) -> None:
+    found = status.read(finished)
+    assert (found["state"], found["steps"], found["runs"]) == ("finished", 100, 1)
+    assert status.sentence(found) == "finished"
+
+
 @pytest.mark.parametrize("text", ["", "{}", "[]", "null", '{"state": "finished"}', "[" * 9])
 def test_a_damaged_status_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "status.json").write_text(text)

@@ -1,4 +1,4 @@
-"""Driver of one descent: chunks, stopping, saving, resuming, progress."""
+"""Driver of one training run: chunks, stopping, saving, resuming, progress."""
 
 import contextlib
 import dataclasses
@@ -8,16 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import rich.console
-import rich.progress
 import xarray as xr
 
 import htfjax as htf
 
-from .errors import RunError
+from ..common.display import SECONDS_BETWEEN_LINES
+from ..common.errors import RunError
 
 SUFFIX = ".nc"
-SECONDS_BETWEEN_LINES = 20.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,24 +153,6 @@ def read_records(path: Path, label: str) -> xr.Dataset | None:
 def checkpoint_of(folder: Path, name: str) -> Path:
     """Where the state of a run is kept."""
     return folder / "checkpoints" / name
-
-
-def progress_display() -> rich.progress.Progress:
-    """Bars with time left; without a terminal, a plain line now and then."""
-    console = rich.console.Console(stderr=True, markup=False)
-    return rich.progress.Progress(
-        rich.progress.TextColumn("{task.description}"),
-        rich.progress.BarColumn(),
-        rich.progress.MofNCompleteColumn(),
-        rich.progress.TextColumn("steps"),
-        rich.progress.TimeElapsedColumn(),
-        rich.progress.TextColumn("left at most"),
-        rich.progress.TimeRemainingColumn(),
-        rich.progress.TextColumn("{task.fields[note]}"),
-        speed_estimate_period=300,
-        console=console,
-        disable=not console.is_terminal,
-    )
 
 
 class _Seconds:

@@ -1,0 +1,46 @@
+"""Display of progress on the screen, and time as people say it."""
+
+import math
+
+import rich.console
+import rich.progress
+
+SECONDS_BETWEEN_LINES = 20.0  # where there is no terminal
+
+
+def progress_display(*, steps: bool = False) -> rich.progress.Progress:
+    """Bars, with steps and the time that is left or with per cent; off without a terminal.
+
+    A task has a field `note`, which ends its line.
+    """
+    console = rich.console.Console(stderr=True, markup=False)
+    percent = (rich.progress.TaskProgressColumn(), rich.progress.TimeElapsedColumn())
+    counted = (
+        rich.progress.MofNCompleteColumn(),
+        rich.progress.TextColumn("steps"),
+        rich.progress.TimeElapsedColumn(),
+        rich.progress.TextColumn("left at most"),
+        rich.progress.TimeRemainingColumn(),
+    )
+    return rich.progress.Progress(
+        rich.progress.TextColumn("{task.description}"),
+        rich.progress.BarColumn(),
+        *(counted if steps else percent),
+        rich.progress.TextColumn("{task.fields[note]}"),
+        speed_estimate_period=300,
+        console=console,
+        disable=not console.is_terminal,
+    )
+
+
+def spell_seconds(seconds: float) -> str:
+    """A time as people say it.
+
+    Example: 65 is "1 min 5 s".
+    """
+    whole = math.ceil(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -1,0 +1,107 @@
+"""Grids of one: builders that are not traced, last states, and what is read off them."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+import xarray as xr
+
+import htfjax as htf
+from tests.runs import toy
+
+
+def picked_lane(setting: toy.Toy, key: jax.Array) -> Any:
+    """A builder that looks at its numbers, which jax could not trace."""
+    lane = toy.toy_lane(setting, key)
+    assert float(lane.state.params[0]) == float(np.asarray(lane.state.params)[0])
+    return dataclasses.replace(lane, coords=(("row", (10, 20, 30)), ("depth", (1, 2, 3))),
+                               dims=(*lane.dims, ("depth", ("row",))))  # fmt: skip
+
+
+BUILD = htf.runs.untraced(picked_lane)
+
+
+def run(out: Path, until_step: int = toy.NUM_STEPS, **options: Any) -> tuple[Any, str]:
+    """The last progress of a grid of one, and all that it said."""
+    own: Any = {"build": BUILD, "keep_states": True, "until_step": until_step}
+    grid = toy.grid(1, rate=(0.1,))
+    found = list(htf.runs.run(grid, out, **toy.DEFAULTS | own | options))
+    return found[-1], "; ".join(m for progress in found for m in progress.messages)
+
+
+def state_of(out: Path) -> Any:
+    (state,) = htf.runs.load_states(out, toy.grid(1, rate=(0.1,)), BUILD).values()
+    return state
+
+
+def test_an_untraced_builder_makes_the_same_run(tmp_path: Path) -> None:
+    """Its labels may be numbers, and stand along the axis that `dims` gives them."""
+    with pytest.raises(jax.errors.ConcretizationTypeError):
+        htf.runs.make_lane(picked_lane, toy.Toy(), 0)
+    run(tmp_path / "one")
+    toy.finish(tmp_path / "traced", toy.grid(1, rate=(0.1,)))
+    one, two = (htf.load_results(tmp_path / name) for name in ("one", "traced"))
+    np.testing.assert_array_equal(one.loss, two.loss)
+    assert one.row.values.tolist() == [10, 20, 30]
+    assert (one.depth.dims, one.depth.values.tolist()) == (("row",), [1, 2, 3])
+
+
+def test_long_names_and_units(tmp_path: Path) -> None:
+    run(tmp_path)
+    data = htf.load_results(tmp_path)
+    assert all(v.attrs["long_name"] for v in data.variables.values())
+    assert data.step.attrs["units"] == data.loss.attrs["units"] == "1"
+
+
+def test_last_states_are_those_of_the_run(tmp_path: Path) -> None:
+    """A lost one is computed again where it is asked for, and else only named."""
+    run(tmp_path)
+    state = state_of(tmp_path)
+    lane = htf.runs.make_lane(BUILD, toy.Toy(rate=0.1), 0)
+    alone, _ = htf.continue_descent(
+        lane.state, lane.loss, lane.optimizer, num_steps=toy.NUM_STEPS, record_every=10
+    )
+    np.testing.assert_array_equal(state.params, alone.params)
+    (checkpoint,) = (tmp_path / "checkpoints").iterdir()
+    checkpoint.unlink()
+    with pytest.raises(ValueError, match="is missing"):
+        state_of(tmp_path)
+    _, said = run(tmp_path, keep_states=False)
+    assert "only more steps need it" in said
+    assert not checkpoint.exists()
+    _, said = run(tmp_path)
+    assert "is missing; the block is computed again" in said
+    np.testing.assert_array_equal(state_of(tmp_path).params, state.params)
+
+
+def test_final_quantities_go_with_the_end_of_the_runs(tmp_path: Path) -> None:
+    """Missing or damaged they are named; of an earlier end they are not shown."""
+    run(tmp_path)
+    final = xr.Dataset({"last": (("rate", "seed"), [[2.5]])})
+    htf.runs.save_final(tmp_path, htf.load_results(tmp_path), final)
+    assert htf.load_results(tmp_path)["last"].item() == 2.5
+    path = tmp_path / "final.nc"
+    content = path.read_bytes()
+    path.write_bytes(content[:-1])
+    with pytest.raises(ValueError, match=r"final\.nc is damaged; run the same command"):
+        htf.load_results(tmp_path)
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match=r"final\.nc is missing"):
+        htf.load_results(tmp_path)
+    _, said = run(tmp_path)
+    assert "final.nc is missing and is to be written anew" in said
+    assert "last" not in htf.load_results(tmp_path)
+    htf.runs.save_final(tmp_path, htf.load_results(tmp_path), final)
+    run(tmp_path, 2 * toy.NUM_STEPS)
+    assert "last" not in htf.load_results(tmp_path)
+
+
+def test_seconds_count_over_all_sessions(tmp_path: Path) -> None:
+    first, _ = run(tmp_path)
+    second, _ = run(tmp_path, 2 * toy.NUM_STEPS)
+    data = htf.load_results(tmp_path)
+    assert data.attrs["wall_seconds"] >= first.wall_seconds + second.wall_seconds - 0.1
+    assert data.attrs["compile_seconds"] >= first.compile_seconds > 0
