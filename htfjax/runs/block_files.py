@@ -79,7 +79,8 @@ class BlockFiles:
         Args:
           at_least: step of a checkpoint that the journal knows of.
         """
-        again = "the block is computed again from its start; restore it from a copy to spare that"
+        again = "the block is computed again from its start"
+        again += "; restore it from a copy to spare that"
         try:
             found = load_checkpoint(self.checkpoint, self.owner, start)
         except ValueError as error:
