@@ -80,6 +80,7 @@ class BlockFiles:
           at_least: step of a checkpoint that the journal knows of.
         """
         again = "the block is computed again from its start"
+        again += "; restore it from a copy to spare that"
         try:
             found = load_checkpoint(self.checkpoint, self.owner, start)
         except ValueError as error:

@@ -18,7 +18,6 @@ from htfjax.runs.folder import (
     identity_of,
     lines_written,
     read_manifest,
-    read_status,
     runs_digest,
 )
 from htfjax.runs.journal import JOURNAL, read_journal
@@ -76,12 +75,12 @@ def open_records(folder: Path, group: str | None = None) -> xr.Dataset:
     for name, (dim, values) in manifest["coords"].items():
         if dim in known_dims:
             coords[name] = xr.Variable(dim, list(values), attributes(name))
-    dataset = xr.Dataset(variables, coords, _attributes(folder, manifest))
+    dataset = xr.Dataset(variables, coords, _attributes(manifest))
     reached = int(dataset.steps.max()) // manifest["record_every"]
     return with_final(folder, manifest, dataset.isel(step=slice(0, reached + 1)))
 
 
-def _attributes(folder: Path, manifest: JsonObject) -> dict[str, Any]:
+def _attributes(manifest: JsonObject) -> dict[str, Any]:
     """What is true of all runs: their setting, and how they were run."""
     fields = manifest["grid"].items()
     return {name: v for name, v in fields if isinstance(v, str | int | float)} | {
@@ -89,8 +88,6 @@ def _attributes(folder: Path, manifest: JsonObject) -> dict[str, Any]:
         "identity": identity_of(manifest),
         "batching": manifest["batching"],
         "lanes_limited_by_memory": int(manifest["lanes_limited_by_memory"]),
-        "wall_seconds": read_status(folder, "wall_seconds_in_all"),
-        "compile_seconds": read_status(folder, "compile_seconds_in_all"),
     }
 
 

@@ -73,7 +73,10 @@ def drive(job: Job, out: Path, progress: Any, checkpoint_seconds: float) -> Outc
             if time.monotonic() - said > wait:
                 said = time.monotonic()
                 _say(job, out, progress, task, last.steps)
+    spent = htf.runs.read_sealed(out / "status.json")
     dataset = htf.load_results(out).load()
+    for name in ("wall_seconds", "compile_seconds"):
+        dataset.attrs[name] = spent[f"{name}_in_all"]
     (state,) = htf.runs.load_states(out, grid, build).values()
     status = str(dataset.status.item())
     if status == "running":
