@@ -44,6 +44,7 @@ SLOW_EXAMPLES = (
     "htfjax.motion.flow",
     "htfjax.motion.flow_report",
     "htfjax.runs.engine",
+    "htfjax.runs.final",
     "htfjax.runs.lanes",
 )
 

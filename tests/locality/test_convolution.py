@@ -214,6 +214,7 @@ def test_two_precisions_are_multiplied_by_windows() -> None:
     np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_broken_image_breaks_its_gradient() -> None:
     """NaN in a cotangent is not hidden by the zero that orders the computation."""
     x, kernel = drawn(*MINIMAL["even"][:2], 3)

@@ -211,6 +211,7 @@ def test_change_by_distance_is_the_definition_averaged() -> None:
             np.testing.assert_allclose(found.change[row, column], expected, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_change_by_distance_of_a_local_function_rises_to_one() -> None:
     """Below 1 where some pairs touch, 1 from the reach of the function on."""
     x = images(4)

@@ -132,6 +132,7 @@ def test_epochs_are_the_obvious_loop(coefficient: float, batch_norm: Any) -> Non
     assert trajectory.observed["epochs"].tolist() == [0, 1, 2]
 
 
+@pytest.mark.slow
 def test_every_epoch_sees_every_example_once() -> None:
     """In another order each time."""
     optimizer = locality.hold(optax.sgd(0.01))
@@ -362,6 +363,7 @@ def test_what_cannot_be_is_refused(options: dict[str, Any], words: str) -> None:
         loss_of(**options)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_network_is_refused(tmp_path: Any) -> None:
     """The difference is said."""
     optimizer = locality.hold(optax.sgd(0.1, momentum=0.9))

@@ -242,6 +242,7 @@ def test_a_sum_is_the_sum() -> None:
     assert_alike(run(total, optimizer), run(wanted, optimizer), rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_a_sum_is_a_pytree_of_arrays() -> None:
     """New weights and data retrace nothing; `vmap` runs over weights."""
     fn, traces = helpers.count_traces(lambda loss, f: loss(f))
@@ -269,7 +270,8 @@ def test_keys_reach_the_terms_that_have_one() -> None:
         total(start)
 
 
-@pytest.mark.parametrize("std", [pytest.param(0.5, marks=pytest.mark.slow), 0.05])
+@pytest.mark.slow
+@pytest.mark.parametrize("std", [0.5, 0.05])
 def test_the_gradient_of_a_sum_with_a_scaled_term(std: float) -> None:
     """One power of two for both: cosine one with the true gradient, in float32."""
     start, loss = factors(std, np.float32), completion()

@@ -227,6 +227,7 @@ def test_settings_check_themselves() -> None:
     assert float(made.state.opt_state.hyperparams["learning_rate"]) == 0.25
 
 
+@pytest.mark.slow
 def test_an_axis_of_trees_leaves_the_target_alone() -> None:
     """Models of two trees are compared on one target, and trees may be spelled as text."""
     lanes = [
@@ -428,6 +429,7 @@ def test_outer_indexing_is_numpys() -> None:
     np.testing.assert_array_equal(_outer(values, key), values[[2, 0]][:, 1:3, 4])
 
 
+@pytest.mark.slow
 def test_a_tree_is_given_in_any_form_and_the_target_may_have_another() -> None:
     """The same setting, hence the same lane; with a tree of its own another target."""
     nested, text = ((0, 2), (1, 3)), "((0, 2), (1, 3))"

@@ -123,6 +123,7 @@ def observations(path: Path, seed: int) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_other_observations_of_the_same_name_are_another_run(
     tmp_path: Path, no_figures: None
 ) -> None:

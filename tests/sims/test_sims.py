@@ -129,6 +129,8 @@ def test_divergence_is_reported(tmp_path: Path) -> None:
 
 
 LONG_OPTIONS: list[dict[str, Any]] = [
+    {"task": "sensing", "dtype": "float64"},
+    {"panel": "tf", "order": 4, "symmetric": True, "root": "trained"},
     {"panel": "mf", "task": "matrix_sensing", "mode_dims": (3, 4), "init": "identity"},
     {"panel": "mf", "tree": "(((0,),), 1)", "init": "balanced", "observed": 9},
     {"order": 5, "tree": "caterpillar", "target_tree": "flat", "track_nodes": (5, 8)},
@@ -138,8 +140,6 @@ LONG_OPTIONS: list[dict[str, Any]] = [
 @pytest.mark.parametrize(
     "changes",
     [
-        {"task": "sensing", "dtype": "float64"},
-        {"panel": "tf", "order": 4, "symmetric": True, "root": "trained"},
         {"tree": "((0, 2), (1, 3))", "track_modes": ("0,2", "0", "1,2"), "penalty": "l1"},
         {"schedule": "exponential", "optimizer": "sgd", "momentum": 0.5},
         *slow_unless(LONG_OPTIONS, fast=()),
@@ -318,6 +318,7 @@ def test_plot_redraws_without_computing(
         plot.run(plot.Options(folders=(tmp_path,)))
 
 
+@pytest.mark.slow
 def test_dynamics_figure_shows_what_was_recorded(tmp_path: Path, no_figures: None) -> None:
     """Lines are the largest final components; axes are labelled."""
     incremental_rank.run(small(tmp_path))

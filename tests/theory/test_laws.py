@@ -10,10 +10,11 @@ from htfjax.theory.laws import Between, Case, Near, error_of, register
 from sims.laws import LAWS
 from tests import helpers
 
-# Laws are first tried here, until two cases apply; on all other cases by `make test-all`.
+# Laws are first tried here, until two cases apply, or one where a law takes seconds; on all
+# other cases by `make test-all`.
 FAST = [("mixed5", "trained"), ("chain2", "ones"), *helpers.FAST]
 FAST += [("binary4", "trained"), ("caterpillar4", "trained")]
-SMALL = [("matrix", "trained"), ("flat3", "ones")]  # for flows and thousands of draws
+SMALL = [("matrix", "trained"), ("flat3", "ones")]  # for flows, thousands of draws
 
 
 @functools.cache
@@ -24,9 +25,9 @@ def case_of(name, root):
 def laws_and_cases():
     for law in LAWS.values():
         cases = [case for case in helpers.CASES if law.applies(case_of(*case))]
-        order = SMALL if law.slow else FAST
-        fast = [case for case in dict.fromkeys(order) if case in cases][:2]
-        assert len(fast) == 2
+        order, count = (SMALL, 1) if law.slow else (FAST, 2)
+        fast = [case for case in dict.fromkeys(order) if case in cases][:count]
+        assert len(fast) == count
         for case in cases:
             marks = () if case in fast else pytest.mark.slow
             yield pytest.param(law.name, *case, marks=marks)
