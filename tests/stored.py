@@ -1,4 +1,4 @@
-"""What tests of files store, and how they compare it."""
+"""Values that tests of files store, and how they are compared."""
 
 from pathlib import Path
 

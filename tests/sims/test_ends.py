@@ -1,4 +1,4 @@
-"""How commands end: on other cores, a full disk, signals, a killed parent."""
+"""Ends of commands: on other cores, a full disk, signals, a killed parent."""
 
 import json
 import os
