@@ -19,6 +19,7 @@ from jax import lax
 
 import htfjax as htf
 from benchmarks import harness, schemes
+from benchmarks import locality as resnet_steps
 from htfjax import _numerics, locality
 from htfjax.contraction import evaluate
 from htfjax.instruments import gram, qr_sweep, scaled_stacks
@@ -273,6 +274,12 @@ def _network(quick: bool) -> Problem:
     return jax.value_and_grad(loss), (params, x)
 
 
+def _regularized(quick: bool) -> Problem:
+    """The regularized step of `benchmarks.locality`, of one size."""
+    del quick
+    return resnet_steps.steps()["two-stage"], resnet_steps.problem()
+
+
 def _unjitted_steps() -> Plain:
     steps = [
         *((gram, name) for name in ("_times", "_congruent", "_product", "_rows")),
@@ -402,9 +409,9 @@ LISTED = [
     ),
     Form(
         "normalize", "locality/networks/normalization.py",
-        "Batch normalization by a rule of its own, with fewer sums over pixels",
+        "Batch normalization by a rule of its own: fewer sums over pixels, less kept",
         _patched((layers, "normalize", _derived_normalize)),
-        ("ms",), _network,
+        ("MB",), _regularized,
     ),
 ]  # fmt: skip
 FORMS = {form.name: form for form in LISTED}
