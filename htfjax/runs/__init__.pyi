@@ -15,6 +15,7 @@ from .final import save_final as save_final
 from .folder import is_locked as is_locked
 from .grid import Grid as Grid
 from .grid import Run as Run
+from .integrity import check_results as check_results
 from .lanes import Lane as Lane
 from .lanes import make_lane as make_lane
 from .lanes import untraced as untraced

@@ -54,10 +54,10 @@ def open_records(folder: Path, group: str | None = None) -> xr.Dataset:
             f"{folder / MANIFEST} is missing; restore it from a copy, or run the grid into "
             "another folder."
         )
-    folded = _read_folded(folder, manifest)
+    folded = read_folded(folder, manifest)
     places = _Places(manifest)
     root = f"{RECORDS}/zarr.json"
-    _check_file(folder, root, manifest["metadata"][root])
+    check_file(folder, root, manifest["metadata"][root])
     variables: dict[str, xr.Variable] = {}
     for name in manifest["record"]:
         arrays = [
@@ -150,7 +150,7 @@ def _coords(manifest: JsonObject, places: _Places, folded: JsonObject) -> dict[s
     return {k: xr.Variable(d, v, attributes(k)) for k, (d, v) in coords.items()}
 
 
-def _read_folded(folder: Path, manifest: JsonObject) -> JsonObject:
+def read_folded(folder: Path, manifest: JsonObject) -> JsonObject:
     """The journal, folded.
 
     Raises:
@@ -201,11 +201,11 @@ def _open_array(
     if path not in metadata:
         return None
     for file in (f"{RECORDS}/{program}/zarr.json", path):
-        _check_file(folder, file, metadata[file])
+        check_file(folder, file, metadata[file])
     return zarr.open_array(str((folder / path).parent), mode="r", zarr_format=3)
 
 
-def _check_file(folder: Path, path: str, wanted: str) -> None:
+def check_file(folder: Path, path: str, wanted: str) -> None:
     """Compares a file with its digest.
 
     Raises:
@@ -288,9 +288,9 @@ class _Records(BackendArray):
         if path not in self.files:
             raise ValueError(f"{self.folder / JOURNAL} does not list {path}; {AGAIN}.")
         try:
-            _check_file(self.folder, path, self.files[path])
+            check_file(self.folder, path, self.files[path])
         except ValueError:
-            newer = _read_folded(self.folder, self.manifest)["files"].get(path)
+            newer = read_folded(self.folder, self.manifest)["files"].get(path)
             if newer not in (None, self.files[path]):
                 raise ValueError(
                     f"{self.folder / path} was written anew after the results were opened; "
