@@ -20,7 +20,8 @@ from .errors import FolderError, SimError
 CONFIG, LOCK = "config.json", ".lock"
 # What an earlier run wrote, or a user; config.json says whose it is.
 RESULTS = (
-    "*/manifest.json", "*.nc", "checkpoints", "runs/*.nc", "summary.json", "*.png", "*.svg",
+    "*/manifest.json", "*.nc", "checkpoints", "runs/*/manifest.json", "summary.json",
+    "*.png", "*.svg",
 )  # fmt: skip
 
 
