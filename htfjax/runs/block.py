@@ -17,7 +17,7 @@ from htfjax.runs import batch, buffer, folder
 from htfjax.runs.block_files import BlockFiles, Snapshot, chunk_of
 from htfjax.runs.lanes import make_lane
 from htfjax.runs.placement import Placement
-from htfjax.runs.programs import Program, RunKey, setting_of
+from htfjax.runs.programs import Block, Program, setting_of
 from htfjax.runs.session import Session, agreed, shared
 from htfjax.runs.status import ended
 
@@ -34,19 +34,16 @@ class Chunk(NamedTuple):
 
 
 def run_block(
-    session: Session, program: Program, number: int, runs: list[RunKey], width: int,
-    journal: JsonObject,
-) -> Generator[Chunk, None, None]:  # fmt: skip
+    session: Session, block: Block, journal: JsonObject
+) -> Generator[Chunk, None, None]:
     """Runs one block, yielding after every chunk; closing the iterator saves.
 
     Args:
-      number: of the block in its program.
-      runs: its runs.
-      width: lanes vectorized together.
       journal: of the folder, folded.
     """
-    files = BlockFiles(session, program, number, runs, journal)
-    info = journal["blocks"].get((program.name, number))
+    program, runs, width = block.program, block.runs, block.width
+    files = BlockFiles(session, block, journal)
+    info = journal["blocks"].get((program.name, block.number))
     lost = files.lost(range(files.count)) if session.journal else {}
     said = files.said_of_checkpoint() if session.journal else ()
     whole = not lost and not (said and session.keep_states)

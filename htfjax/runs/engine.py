@@ -16,7 +16,7 @@ from htfjax.runs.grid import Grid
 from htfjax.runs.lanes import Build, check_build
 from htfjax.runs.opening import Opened, open_folder
 from htfjax.runs.options import COMPARED, Batching, Sizes, check_batching, checked_options
-from htfjax.runs.programs import Program, RunKey
+from htfjax.runs.programs import Block
 from htfjax.runs.progress import Clock, Progress, Tally
 from htfjax.runs.session import Session, any_process, process_zero, wait_for_all
 
@@ -127,7 +127,7 @@ def _work(
     """Block after block, each chunk told of; locked from the first to the last."""
     with contextlib.ExitStack() as stack:
         if process_zero():
-            stack.enter_context(folder.locked(asked.out))
+            stack.enter_context(folder.locked_folder(asked.out, f"`out={asked.out}`"))
         clock = stack.enter_context(Clock.running(asked.out))
         opened = open_folder(asked, options, sizes, process_zero())
         session = dataclasses.replace(
@@ -137,11 +137,11 @@ def _work(
         folded = view.fold(opened.lines)
         count = sum(len(program.runs) for program in opened.programs)
         tally = Tally(count, asked.until_step, clock, opened.messages)
-        for program, number, runs, width in _blocks(asked.grid, opened):
-            chunks = run_block(session, program, number, runs, width, folded)
+        for block in _blocks(asked.grid, opened):
+            chunks = run_block(session, block, folded)
             with contextlib.closing(chunks):
                 for chunk in chunks:
-                    tally.add((program.name, number), chunk)
+                    tally.add((block.program.name, block.number), chunk)
                     yield _told(session, tally, "running")
                     if any_process(interrupted is not None and interrupted()):
                         chunks.close()
@@ -152,12 +152,13 @@ def _work(
         yield last
 
 
-def _blocks(grid: Grid, opened: Opened) -> Iterator[tuple[Program, int, list[RunKey], int]]:
-    """Every block that holds a run of the grid: its program, number, runs and width."""
+def _blocks(grid: Grid, opened: Opened) -> Iterator[Block]:
+    """Every block that holds a run of the grid."""
     for program, entry in zip(opened.programs, opened.manifest["programs"], strict=True):
-        for number, runs in enumerate(entry["blocks"]):
+        for number, listed in enumerate(entry["blocks"]):
+            runs = [tuple(key) for key in listed]
             if any(key[-1] in grid.seeds for key in runs):
-                yield program, number, [tuple(key) for key in runs], entry["width"]
+                yield Block(program, number, runs, entry["block"], entry["width"])
 
 
 def _told(session: Session, tally: Tally, state: str) -> Progress:

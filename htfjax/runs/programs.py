@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -33,6 +33,16 @@ class Program:
     runs: tuple[RunKey, ...]
     shapes: Lane
     quantities: Quantities
+
+
+class Block(NamedTuple):
+    """Runs of a program that are placed on the devices together."""
+
+    program: Program
+    number: int
+    runs: list[RunKey]
+    size: int  # lanes that there is room for
+    width: int  # lanes vectorized together
 
 
 def programs_of(
