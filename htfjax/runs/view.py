@@ -317,7 +317,7 @@ class _Records(BackendArray):
             for block in np.unique(blocks).tolist():
                 here, first = blocks == block, 0
                 for chunk in self._chunks(program, block):
-                    part: Any = chunk[lanes[here], : values.shape[1] - first]
+                    part = chunk[lanes[here], : self.shape[lead] - first]
                     last = first + part.shape[1]
                     ends = (slice(first, last), *map(slice, part.shape[2:]))
                     values[(mine[here], *ends)] = part
