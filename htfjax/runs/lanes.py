@@ -80,14 +80,21 @@ def make_lane(build: Build, setting: Setting, seed: int, *, data: Data = None) -
       >>> isinstance(lane, Lane), lane.state.params.weights[0].shape
       (True, (3, 4))
     """
+    return lane_maker(build, setting, data=data)(check_seed("seed", seed))
+
+
+def lane_maker(
+    build: Build, setting: Setting, *, data: Data = None
+) -> Callable[[int], Lane]:
+    """`make_lane` as a function of the seed: a setting of many seeds is checked once."""
     data = check_data(data)
     more = check_build(build, data)
-    setting, seed = check_setting("setting", setting), check_seed("seed", seed)
-    key = jax.random.key(seed)
+    setting = check_setting("setting", setting)
     if isinstance(build, Untraced):
-        return build(setting, key, *more)
+        return lambda seed: build(setting, jax.random.key(seed), *more)
     static, numbers = _split(setting)
-    return _builder(build, static)(numbers, key, *more)
+    make = _builder(build, static)
+    return lambda seed: make(numbers, jax.random.key(seed), *more)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
