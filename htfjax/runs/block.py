@@ -17,7 +17,7 @@ from htfjax.runs import batch, buffer, folder
 from htfjax.runs.block_files import BlockFiles, Snapshot, chunk_of
 from htfjax.runs.lanes import Lane, lane_maker
 from htfjax.runs.placement import Placement
-from htfjax.runs.programs import Block, Program, setting_of
+from htfjax.runs.programs import Block, Program, RunKey, setting_of
 from htfjax.runs.session import Session, agreed, shared
 from htfjax.runs.status import ended
 

@@ -18,8 +18,11 @@ from htfjax.motion.descent import DescentState, continue_descent
 from htfjax.motion.trajectory import Trajectory
 from htfjax.runs.grid import Setting, check_data, check_seed, check_setting, float_fields
 
-# Quantities that every descent records.
-SCALARS = ("loss", "grad_norm", "step_length", "chord", "duration")
+# Quantities that every descent records, and their fields in a `Trajectory`.
+SCALARS = {
+    "loss": "losses", "grad_norm": "grad_norms", "step_length": "step_lengths",
+    "chord": "chords", "duration": "durations",
+}  # fmt: skip
 
 
 @jax.tree_util.register_dataclass
@@ -236,14 +239,8 @@ def advance_lane(
 
 
 def _field(piece: Trajectory, name: str) -> jax.Array:
-    own = {
-        "loss": piece.losses,
-        "grad_norm": piece.grad_norms,
-        "step_length": piece.step_lengths,
-        "chord": piece.chords,
-        "duration": piece.durations,
-    }
-    found = own[name] if name in own else piece.observed[name]
+    own = SCALARS.get(name)
+    found = piece.observed[name] if own is None else getattr(piece, own)
     if np.issubdtype(found.dtype, np.integer):
         return found.astype(piece.losses.dtype)
     return found

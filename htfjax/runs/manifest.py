@@ -92,13 +92,12 @@ def extended(
 def check_same(
     found: JsonObject, grid: Grid, build: Build, options: JsonObject, out: Path
 ) -> None:
-    differ = folder.differences(found["grid"], grid.to_json())
-    for name in COMPARED:
-        differ += folder.differences(found[name], options[name], name)
-    differ += folder.differences(found["asked"], options["record"], "record")
-    differ += folder.differences(found["build"], _name(build), "build")
     bits = "random bits of jax"
-    differ += folder.differences(found[bits], _draws(), bits)
+    here = {name: options[name] for name in (*COMPARED, "record")}
+    here |= {"build": _name(build), bits: _draws()}
+    there = {name: found["asked" if name == "record" else name] for name in here}
+    differ = folder.differences(found["grid"], grid.to_json())
+    differ += folder.differences(there, here)
     if differ:
         raise ValueError(
             f"`out={out}` holds another grid: {'; '.join(differ)}. Choose another "
