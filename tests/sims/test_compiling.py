@@ -15,9 +15,9 @@ from tests.sims.small import REPOSITORY
 pytestmark = pytest.mark.durable
 COMMANDS = {
     "incremental_rank": "--panel htf --mode-dims 3 --widths 4 --init-std 0.3 --observed 60 "
-    "--target-ranks 2 --tolerance 0 --num-steps 1000",
+    "--target-ranks 2 --tolerance 0 --num-steps 4000",
     "rank_statistics": "--models mf --num-seeds 2 --widths 4 --init-scales 1.0 "
-    "--num-steps 500 --tolerance 0",
+    "--num-steps 3000 --tolerance 0",
     "is_same_class": "--preset smoke --distances 4 --epochs 3 --workers 1",
     "mode_tree_shape": "--widths 3 --dim 3 --observed 40 --num-steps 300 --seeds 0",
 }
