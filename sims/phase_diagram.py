@@ -19,7 +19,6 @@ from .common import rises
 from .common.command import INTERRUPTED, command
 from .common.ensembles import (
     GridOptions,
-    check_multiple,
     drive_grid,
     on_all_cores,
     seeds_from,
@@ -27,6 +26,7 @@ from .common.ensembles import (
 )
 from .common.folder import write_json
 from .common.models import Cell, cell_lane, degrees_of_freedom, observed_entries
+from .common.settings import check_multiple
 from .figures import ensembles
 from .figures.files import save_figure
 

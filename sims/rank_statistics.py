@@ -21,7 +21,6 @@ from .common import rises
 from .common.command import INTERRUPTED, command
 from .common.ensembles import (
     GridOptions,
-    check_multiple,
     drive_grid,
     on_all_cores,
     seeds_from,
@@ -29,6 +28,7 @@ from .common.ensembles import (
 )
 from .common.folder import write_json
 from .common.models import Model, model_lane, standard_std, target_singular_values
+from .common.settings import check_multiple
 from .figures import ensembles
 from .figures.files import save_figure
 

@@ -14,6 +14,7 @@ from .files import write_sealed as write_sealed
 from .final import save_final as save_final
 from .folder import is_locked as is_locked
 from .folder import locked_folder as locked_folder
+from .folder import versions as versions
 from .grid import Grid as Grid
 from .grid import Run as Run
 from .lanes import Lane as Lane

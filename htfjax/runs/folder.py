@@ -22,7 +22,12 @@ GROWING = ("seeds", "until_step", "metadata", "failed", "final")
 
 
 def versions() -> dict[str, str]:
-    """Versions of what computes and writes."""
+    """Versions of what computes and writes: Python and the packages.
+
+    Example:
+      >>> sorted(versions())
+      ['htfjax', 'jax', 'jaxlib', 'numpy', 'optax', 'python', 'zarr']
+    """
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:

@@ -119,20 +119,6 @@ def headline(progress: Any) -> str:
     return ", ".join(words)
 
 
-def check_multiple(num_steps: int, record_every: int) -> None:
-    """Records must fit the steps.
-
-    Raises:
-      ValueError: with numbers that do.
-    """
-    surplus = num_steps % record_every if record_every > 0 else 0
-    if record_every < 1 or surplus:
-        raise ValueError(
-            f"`--record-every {record_every}` does not divide `--num-steps {num_steps}`; "
-            f"use {num_steps - surplus} or {num_steps - surplus + record_every} steps."
-        )
-
-
 def seeds_from(first: int, count: int) -> Sequence[int]:
     """`count` seeds from `first` on.
 

@@ -4,10 +4,8 @@ import contextlib
 import dataclasses
 import json
 import math
-import platform
 import sys
 from collections.abc import Iterator
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ import jax
 import htfjax as htf
 
 from .errors import FolderError, SimError
+from .settings import flag
 
 CONFIG, MANIFEST, LOCK = "config.json", "manifest.json", ".lock"
 # Written by an earlier run, or by a user; config.json says whose it is.
@@ -137,7 +136,7 @@ def _refuse_others(
     }
     if differ:
         listed = "; ".join(
-            f"`{_flag(name)}` was {_spell(old)}, now {_spell(new)}"
+            f"`{flag(name)}` was {_spell(old)}, now {_spell(new)}"
             for name, (old, new) in sorted(differ.items())
         )
         raise FolderError(
@@ -202,21 +201,8 @@ def _finite(values: Any) -> Any:
 
 def versions() -> dict[str, str]:
     """What ran: Python, packages, device."""
-    packages = ("htfjax", "jax", "jaxlib", "optax", "numpy")
-    found = {name: _version(name) for name in packages}
     device = jax.devices()[0]
-    return {
-        "python": platform.python_version(),
-        **found,
-        "device": f"{device.platform} {device.device_kind}",
-    }
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "not installed"
+    return htf.runs.versions() | {"device": f"{device.platform} {device.device_kind}"}
 
 
 def _place(path: Path) -> dict[str, str]:
@@ -230,7 +216,3 @@ def _spell(value: Any) -> str:
     if isinstance(value, dict) and "sha256" in value:
         return f"{value.get('file')} (SHA-256 {value['sha256'][:12]})"
     return repr(value)
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")

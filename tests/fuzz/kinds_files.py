@@ -269,6 +269,7 @@ CALLS: dict[str, Call] = {
     "runs.stop_requested": Call(
         lambda: listen(runs.stop_requested), dict, {}
     ),
+    "runs.versions": Call(runs.versions, dict, {}),
     "runs.stop_signals": Call(lambda: listen(runs.stop_signals), dict, {}),
     "runs.read_npz": Call(
         runs.read_npz,
