@@ -28,13 +28,13 @@ def versions() -> dict[str, str]:
       >>> sorted(versions())
       ['htfjax', 'jax', 'jaxlib', 'numpy', 'optax', 'python', 'zarr']
     """
-    found = {"python": platform.python_version()}
+    listed = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
-            found[name] = metadata.version(name)
+            listed[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+            listed[name] = "not installed"
+    return listed
 
 
 @contextlib.contextmanager

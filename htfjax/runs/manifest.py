@@ -28,7 +28,7 @@ def fresh(
     grid, build, mesh = asked.grid, asked.build, asked.mesh
     records = options["chunk_steps"] // options["record_every"]
     memory = sizes.memory_bytes or free_memory(mesh)
-    found = [_entry(program, sizes, mesh, records, memory) for program in programs]
+    entries = [_entry(program, sizes, mesh, records, memory) for program in programs]
     return {
         "format": folder.FORMAT,
         "grid": grid.to_json(),
@@ -37,12 +37,12 @@ def fresh(
         "record": {n: q[2] for p in programs for n, q in p.quantities.items()},
         "asked": options["record"],
         "batching": sizes.batching if isinstance(sizes.batching, str) else "chunks",
-        "lanes_limited_by_memory": any(limited for _, limited in found),
+        "lanes_limited_by_memory": any(limited for _, limited in entries),
         "versions": folder.versions(),
         "device": f"{mesh.devices.flat[0].platform} {mesh.devices.flat[0].device_kind}",
         "build": _name(build),
         "random bits of jax": _draws(),
-        "programs": [entry for entry, _ in found],
+        "programs": [entry for entry, _ in entries],
         "coords": _coords(programs),
     }
 
