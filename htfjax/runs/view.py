@@ -100,10 +100,10 @@ def _opened(folder: Path) -> xr.Dataset:
             f"{folder / MANIFEST} is missing; restore it from a copy, or run the grid into "
             "another folder."
         )
-    folded = _read_folded(folder, manifest)
+    folded = read_folded(folder, manifest)
     places = _Places(manifest)
     root = f"{RECORDS}/zarr.json"
-    _content(folder, root, manifest["metadata"][root])
+    check_file(folder, root, manifest["metadata"][root])
     variables: dict[str, xr.Variable] = {}
     for name in manifest["record"]:
         _check_metadata(folder, manifest, name)
@@ -212,7 +212,7 @@ def _label(name: str, listed: list, places: _Places) -> tuple[str, xr.Variable]:
     return name, xr.Variable(dims, np.array(rows)[which], attributes(name))
 
 
-def _read_folded(folder: Path, manifest: JsonObject) -> JsonObject:
+def read_folded(folder: Path, manifest: JsonObject) -> JsonObject:
     """The journal, folded.
 
     Raises:
@@ -261,11 +261,11 @@ def _check_metadata(folder: Path, manifest: JsonObject, name: str) -> None:
         path = metadata_of(program["name"], name)
         if path in manifest["metadata"]:
             for file in (f"{RECORDS}/{program['name']}/zarr.json", path):
-                _content(folder, file, manifest["metadata"][file])
+                check_file(folder, file, manifest["metadata"][file])
 
 
-def _content(folder: Path, path: str, wanted: str) -> bytes:
-    """Content of a file, compared with its digest.
+def check_file(folder: Path, path: str, wanted: str) -> bytes:
+    """Content of a file that fits its digest.
 
     Raises:
       FileNotFoundError: it is missing. ValueError: it is damaged.
@@ -345,7 +345,7 @@ class _Records(BackendArray):
 
         def read() -> bytes:
             try:
-                return _content(self.folder, path, self.files[path])
+                return check_file(self.folder, path, self.files[path])
             except ValueError:
                 with contextlib.suppress(FileNotFoundError):
                     identity = identity_of(self.manifest)
