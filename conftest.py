@@ -1,6 +1,7 @@
 """Strict numerics for every test and every docstring example."""
 
 import gc
+import itertools
 import os
 from pathlib import Path
 
@@ -23,8 +24,10 @@ jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 # Every compiled program holds memory maps. A process may have 65,530 of them by Linux's
-# default, and thousands of tests in one worker get there: the compiler then crashes.
-MOST_MAPS = 56_000
+# default, and thousands of tests in one worker get there: the compiler then crashes. To
+# count them takes up to 30 ms, so only every twentieth test does.
+MOST_MAPS, TESTS_BETWEEN = 50_000, 20
+TESTS = itertools.count(1)
 
 
 # Docstrings carry no marks: long examples whose functions tests cover, of whole modules or
@@ -61,7 +64,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_teardown() -> None:
     """Forgets compiled programs once there are many."""
     maps = Path("/proc/self/maps")
-    if maps.exists() and maps.read_bytes().count(b"\n") > MOST_MAPS:
+    due = next(TESTS) % TESTS_BETWEEN == 0
+    if due and maps.exists() and maps.read_bytes().count(b"\n") > MOST_MAPS:
         jax.clear_caches()
         gc.collect()
 

@@ -273,7 +273,7 @@ def test_bad_input_is_named() -> None:
 )
 def test_resnet_is_torchs() -> None:
     """The same topology written with torch's layers: logits, gradients, statistics."""
-    from tests.locality import torch_resnet
+    from tests.locality.networks import torch_resnet
 
     net = locality.resnet(18, channels=1, width=0.25)
     params, statistics = jax.tree.map(
