@@ -24,8 +24,8 @@ jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 # Every compiled program holds memory maps. A process may have 65,530 of them by Linux's
-# default, and thousands of tests in one worker get there: the compiler then crashes. To
-# count them takes up to 30 ms, so only every twentieth test does.
+# default, and thousands of tests in one worker get there: the compiler then crashes. The
+# system takes tens of milliseconds to list them, so they are counted after some tests only.
 MOST_MAPS, TESTS_BETWEEN = 50_000, 20
 TESTS = itertools.count(1)
 
@@ -59,6 +59,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             tuple(f"{name}." for name in SLOW_EXAMPLES)
         ):
             item.add_marker(pytest.mark.slow)
+
+
+def pytest_collection_finish() -> None:
+    """Modules and collected tests are kept out of the search for garbage."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_runtest_teardown() -> None:

@@ -6,6 +6,7 @@ file: only where a value was wrong, which the commit then explains.
 
 import argparse
 import dataclasses
+import functools
 import json
 import sys
 import zlib
@@ -55,6 +56,7 @@ def items() -> list[Item]:
     return found
 
 
+@functools.cache
 def chosen_cases(call: Call) -> list[Case]:
     """Each call meets three plain trees and a grouped one, other calls other ones."""
     start, cases = zlib.crc32(call.name.encode()), []
