@@ -9,6 +9,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax
 import pytest
+from hypothesis import settings
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -39,17 +40,28 @@ SLOW_EXAMPLES = (
     "htfjax.locality.measures.gradient_distance",
     "htfjax.locality.measures.separation",
     "htfjax.locality.networks.network",
-    "htfjax.locality.regularizer.regularizer.training_gradient_change",
+    "htfjax.locality.regularizer.regularizer",
     "htfjax.locality.tasks.pathfinder.baseline.marker_position_baseline",
     "htfjax.locality.training",
+    "htfjax.losses.gradient.ScaledGradient",
     "htfjax.losses.population",
     "htfjax.losses.scaled",
+    "htfjax.motion.descent.descend",
     "htfjax.motion.flow",
     "htfjax.motion.flow_report",
     "htfjax.runs.engine",
     "htfjax.runs.final",
     "htfjax.runs.lanes",
+    "htfjax.theory.growth",
+    "htfjax.theory.scaling",
 )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Fewer examples of a property where slow tests are left out."""
+    settings.register_profile("quick", max_examples=33)
+    if "not slow" in config.option.markexpr:
+        settings.load_profile("quick")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
