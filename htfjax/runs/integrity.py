@@ -37,7 +37,7 @@ def check_results(out: PathLike, *, states: bool = False) -> None:
     manifest = folder.read_manifest(path)
     if manifest is None:
         raise FileNotFoundError(f"no runs in {path}")
-    with folder.locked(path):
+    with folder.locked_folder(path, f"`out={out}`"):
         folded = view.read_folded(path, manifest)
         for file, digest in (manifest["metadata"] | folded["files"]).items():
             view.check_file(path, file, digest)
