@@ -86,7 +86,7 @@ def _resumed(
     session: Session, files: BlockFiles, start: Snapshot, info: JsonObject | None,
     lost: dict[str, str],
 ) -> tuple[Snapshot, int, list[str]]:  # fmt: skip
-    """Where to go on, how many chunks to compute again before, and what was lost."""
+    """The state to go on from, chunks to compute again before, and words on losses."""
     saved, messages, redo = start, [], 0
     if session.journal:
         saved, messages = files.latest(start, 0 if info is None else info["saved"])
