@@ -17,6 +17,7 @@ from .folder import locked_folder as locked_folder
 from .folder import versions as versions
 from .grid import Grid as Grid
 from .grid import Run as Run
+from .integrity import check_results as check_results
 from .lanes import Lane as Lane
 from .lanes import make_lane as make_lane
 from .lanes import untraced as untraced

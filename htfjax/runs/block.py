@@ -47,14 +47,14 @@ def run_block(
     files = BlockFiles(session, block, journal)
     info = journal["blocks"].get((program.name, block.number))
     lost = files.lost(range(files.count)) if session.journal else {}
-    said = files.said_of_checkpoint() if session.journal else ()
+    said = files.said_of_checkpoint(info["saved"]) if session.journal and info else ()
     whole = not lost and not (said and session.keep_states)
     if agreed(info is not None and whole and _finished(info, session.until_step)):
         assert info is not None
         yield Chunk(_stops_of(info), np.array([]), 0, 0.0, said, 0)
         return
     lanes = _lanes(session, runs)
-    slots = batch.padded_count(len(runs), width, session.mesh)
+    _, slots = batch.padded_counts(len(runs), width, session.mesh)
     stacked = batch.stack(lanes, slots)
     del lanes
     rest = dataclasses.replace(stacked, state=None)
@@ -65,7 +65,7 @@ def run_block(
     if redo:
         parts.insert(0, (start, redo * session.chunk_steps, False))
     for snapshot, end, last in parts:
-        lanes = Placement(session, program, snapshot.states, rest, slots=slots, width=width)
+        lanes = Placement(session, program, snapshot.states, rest, width=width)
         work = _Block(session, files, lanes, snapshot).descend(end, last)
         with contextlib.closing(work) as chunks:
             for chunk in chunks:

@@ -12,7 +12,7 @@ from htfjax.motion.stopping import Stops
 from htfjax.runs import folder, store
 from htfjax.runs.checkpoint import load_checkpoint, read_arrays, save_checkpoint
 from htfjax.runs.journal import JOURNAL
-from htfjax.runs.programs import Block, Program
+from htfjax.runs.programs import Block
 from htfjax.runs.session import Session
 
 
@@ -48,8 +48,8 @@ class BlockFiles:
             path: seal for path, seal in journal["files"].items()
             if path.startswith(head) and block_of(path) == self.number
         }  # fmt: skip
-        self.checkpoint = checkpoint_of(self.out, self.program, self.number)
-        self.owner = owner_of(session.identity, self.program, self.number, block.runs)
+        self.checkpoint = checkpoint_of(self.out, name, self.number)
+        self.owner = owner_of(session.identity, name, self.number, block.runs)
         self.saved, self.changed, self.again = 0, 0, False
 
     def lost(self, chunks: range) -> dict[str, str]:
@@ -85,10 +85,10 @@ class BlockFiles:
             return start, [f"the checkpoint {self.checkpoint} is missing; {again}"]
         return (start if found is None else found), []
 
-    def said_of_checkpoint(self) -> tuple[str, ...]:
+    def said_of_checkpoint(self, at_least: int) -> tuple[str, ...]:
         """Problems of the checkpoint of a finished block, which nothing needs now."""
         try:
-            read_arrays(self.checkpoint, self.owner)
+            check_checkpoint(self.checkpoint, self.owner, at_least)
         except ValueError as error:
             return (
                 f"{error}; its runs are finished, and only more steps need it: restore it "
@@ -139,17 +139,28 @@ class BlockFiles:
                 raise FileNotFoundError(f"{self.out / path}")
 
 
-def checkpoint_of(out: Path, program: Program, number: int) -> Path:
+def checkpoint_of(out: Path, program: str, number: int) -> Path:
     """Where the states of a block are kept."""
-    return out / "checkpoints" / f"{program.name}-{number:04d}.npz"
+    return out / "checkpoints" / f"{program}-{number:04d}.npz"
+
+
+def check_checkpoint(path: Path, owner: JsonObject, at_least: int) -> None:
+    """Looks at the checkpoint of a block that has come to a step.
+
+    Raises:
+      ValueError: it is missing or damaged, of something else or older; it is named.
+    """
+    step = int(read_arrays(path, owner)[0])
+    if step < at_least:
+        raise ValueError(f"the checkpoint {path} is of step {step}, not {at_least}")
 
 
 def owner_of(
-    identity: str, program: Program, number: int, runs: Sequence[Sequence[int]]
+    identity: str, program: str, number: int, runs: Sequence[Sequence[int]]
 ) -> JsonObject:
     """What a checkpoint belongs to."""
     return {
-        "folder": identity, "program": program.name, "block": number,
+        "folder": identity, "program": program, "block": number,
         "runs": folder.runs_digest(runs),
     }  # fmt: skip
 

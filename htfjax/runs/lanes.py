@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -107,7 +108,9 @@ class Untraced:
     build: Build
 
     def __call__(self, setting: Setting, key: jax.Array, *data: Data) -> Lane:
-        return _checked(self.build(setting, key, *data))
+        lane = _checked(self.build(setting, key, *data))
+        # Python's numbers as arrays, as tracing would give them.
+        return jax.tree.map(lambda x: x if hasattr(x, "dtype") else jnp.asarray(x), lane)
 
 
 def untraced(build: Build) -> Build:

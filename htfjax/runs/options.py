@@ -18,7 +18,7 @@ def checked_options(
 ) -> JsonObject:  # fmt: skip
     """The options by which a folder is compared, checked, as JSON values."""
     record_every = _checks.at_least("record_every", record_every, 1)
-    until_step = _checks.at_least("until_step", until_step, 2)
+    until_step = _checks.at_least("until_step", until_step, 1)
     if chunk_steps is None:
         chunk_steps = record_every * max(
             -(-500 // record_every), 2 if record_every == 1 else 1

@@ -11,7 +11,7 @@ import jax
 
 import htfjax as htf
 
-from .display import SECONDS_BETWEEN_LINES, progress_display, spell_seconds
+from .display import now_and_then, progress_display, spell_seconds
 from .folder import open_folder
 
 
@@ -87,8 +87,7 @@ def drive_grid(grid: Any, config: Any, **options: Any) -> Iterator[Any]:
 def _follow(session: Any, runs: int) -> Any:
     """Shows the progress of a session to its end; the last one."""
     display = progress_display()
-    console = display.console
-    said = 0.0
+    console, say = display.console, now_and_then(display)
     last = None
     with display:
         task = display.add_task(f"{runs} runs", note="compiling")
@@ -97,9 +96,7 @@ def _follow(session: Any, runs: int) -> Any:
             display.update(task, total=last.steps_in_all, completed=last.steps, note=note)
             for message in last.messages:
                 console.print(message, soft_wrap=True, highlight=False)
-            if display.disable and last.wall_seconds - said > SECONDS_BETWEEN_LINES:
-                said = last.wall_seconds
-                console.print(note, soft_wrap=True, highlight=False)
+            say(note)
     if last is not None and last.state == "interrupted":
         console.print("interrupted and saved: the same command resumes from here")
     return last

@@ -19,8 +19,8 @@ from .settings import flag
 CONFIG, MANIFEST, LOCK = "config.json", "manifest.json", ".lock"
 # Written by an earlier run, or by a user; config.json says whose it is.
 RESULTS = (
-    MANIFEST, f"*/{MANIFEST}", "*.nc", "checkpoints", "runs/*.nc", "summary.json", "*.png",
-    "*.svg",
+    MANIFEST, f"*/{MANIFEST}", "*.nc", "checkpoints", f"runs/*/{MANIFEST}", "summary.json",
+    "*.png", "*.svg",
 )  # fmt: skip
 
 
