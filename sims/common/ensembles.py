@@ -103,7 +103,7 @@ def _follow(session: Any, runs: int) -> Any:
 
 
 def headline(progress: Any) -> str:
-    """How an ensemble stands, in one line."""
+    """The state of an ensemble in one line."""
     words = [f"{progress.done} of {progress.runs} runs done", f"{progress.active} active"]
     if progress.failed:
         words.append(f"{progress.failed} diverged")

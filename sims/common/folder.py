@@ -118,10 +118,13 @@ def read_entry(path: Path, name: str) -> Any:
     if values is None:
         return None
     if name not in values:
-        of = f"of {values['command']}" if "command" in values else "another file"
+        if "command" in values:
+            raise FolderError(
+                f"{path} is of a run of {values['command']}; choose another `--out`."
+            )
         raise FolderError(
-            f"{path} holds no `{name}`: it is {of}; restore it from a copy, or choose "
-            "another `--out`."
+            f"{path} holds no `{name}`: it is another file; restore it from a copy, or "
+            "choose another `--out`."
         )
     return values[name]
 

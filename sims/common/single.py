@@ -37,7 +37,7 @@ class Job:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """How a descent ended: "converged", "diverged", "capped" or "interrupted"."""
+    """End of a descent: "converged", "diverged", "capped" or "interrupted"."""
 
     status: str
     state: htf.DescentState
