@@ -54,7 +54,9 @@ def run(config: Config) -> dict[str, Any]:
             _job(config, setting, problem)
             for setting, problem in zip(settings, problems, strict=True)
         ]
-        with open_folder(config.out, config, may_differ=MAY_DIFFER) as folder:
+        with open_folder(
+            config.out, config, may_differ=MAY_DIFFER, command="incremental_rank"
+        ) as folder:
             summary = _drive_all(config, folder, jobs, settings, problems)
             write_json(folder / "summary.json", summary)
             draw(folder, dynamics.View(top=config.top, marks=_is_paper(config)))

@@ -11,6 +11,7 @@ from . import incremental_rank
 from .common.command import PACKAGE, command
 from .figures import dynamics
 from .figures.files import save_figure
+from .networks import saved
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +41,8 @@ def run(options: Options) -> list[Path]:
     """
     if not options.folders:
         raise FileNotFoundError("give at least one folder")
+    if len(options.folders) == 1 and (drawn := saved.redraw(options.folders[0])):
+        return drawn
     runs = {folder: incremental_rank.load_runs(folder) for folder in options.folders}
     for folder, found in runs.items():
         if not found and (folder / "status.json").exists():

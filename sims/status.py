@@ -15,6 +15,7 @@ import htfjax as htf
 from .common.command import command
 from .common.display import spell_seconds
 from .common.ensembles import headline
+from .networks import saved
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +34,8 @@ def read(folder: Path) -> dict[str, Any]:
     Raises:
       FileNotFoundError: no ensemble there. ValueError: a damaged file.
     """
+    if (study := saved.standing(folder)) is not None:
+        return study
     path = folder / "status.json"
     if not path.exists():
         parts = sorted(folder.glob("*/status.json"), key=lambda p: p.stat().st_mtime)
@@ -72,6 +75,8 @@ def report(found: dict[str, Any], options: Options, console: Console) -> None:
     console.print(sentence(found), soft_wrap=True)
     known = type("Known", (), found)
     console.print(headline(known), soft_wrap=True, highlight=False)
+    if "note" in found:
+        console.print(found["note"], soft_wrap=True, highlight=False)
     age = spell_seconds(max(time.time() - found["time"], 0.0))
     console.print(
         f"{found['steps']:,} of at most {found['steps_in_all']:,} steps, last heard "
