@@ -97,6 +97,7 @@ def run(asked: Config) -> dict[str, Any]:
     if config.images_note:
         note = f"{note}; ours: {config.images_note}"
     what = study.Study(
+        name="is_same_class",
         axis="distance",
         values=config.distances,
         canvases=config.canvases,

@@ -105,6 +105,7 @@ def run(asked: Config) -> dict[str, Any]:
                 distance=config.patch_distance,
             )  # fmt: skip
     what = study.Study(
+        name="pathfinder",
         axis="path_length",
         values=config.path_lengths,
         canvases=config.canvases,

@@ -4,14 +4,16 @@ import contextlib
 import dataclasses
 import os
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
 
 import htfjax as htf
 
+from ..figures.files import save_figures
 from .display import SECONDS_BETWEEN_LINES, progress_display, spell_seconds
-from .folder import locked_folder, refuse_lost
+from .folder import CONFIG, locked_folder, refuse_lost, write_json
 
 
 def on_all_cores(run: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -41,28 +43,48 @@ def with_quick(config: Any, preset: dict[str, Any]) -> Any:
     return dataclasses.replace(config, **unchanged) if config.quick else config
 
 
-@contextlib.contextmanager
-def drive_grid(grid: Any, config: Any, **options: Any) -> Iterator[Any]:
+def drive_grid(
+    command: str,
+    grid: Any,
+    config: Any,
+    evaluate: Callable[[Any], tuple[dict[str, Any], dict[str, Any]]],
+    **options: Any,
+) -> dict[str, Any]:
     """Runs a grid into `config.out` until it is finished or a signal asks it to save.
 
-    Other commands are kept out of the folder until the block ends, in which summary and
-    figures are written; beside them stands what was asked, in `config.json`.
+    Other commands are kept out of the folder until summary and figures are written; beside
+    them stands what was asked, in `config.json`.
 
-    Yields:
-      The last `Progress`.
+    Args:
+      command: its name, for `plot`.
+      evaluate: options -> summary, and figures by name, from what `config.out` holds.
+
+    Returns:
+      The summary, with the `state` of the grid.
     """
     folder = htf.runs.absolute("--out", config.out)
     refuse_lost(folder, folder / "manifest.json")
     for name in ("record_every", "tolerance", "patience", "batching", "checkpoint_seconds"):
         options[name] = getattr(config, name)
     options["until_step"] = config.num_steps
+    asked = dataclasses.asdict(config) | {"out": None, "command": command}
     with htf.runs.stop_requested() as requested:
         session = htf.runs.run(grid, config.out, interrupted=requested, **options)
         with locked_folder(config.out), contextlib.closing(session):
-            last = _follow(session, len(grid.runs()))
-            asked = dataclasses.asdict(config) | {"out": None}
-            htf.runs.write_sealed(config.out / "config.json", asked)
-            yield last
+            last = _follow(_with_config(session, asked, folder), len(grid.runs()))
+            summary, figures = evaluate(config)
+            summary |= {"state": last.state}
+            write_json(folder / "summary.json", summary)
+            save_figures(figures, folder)
+    return summary
+
+
+def _with_config(session: Any, asked: dict[str, Any], folder: Path) -> Iterator[Any]:
+    """The session; its first chunk shows that the folder is of what was asked."""
+    for i, progress in enumerate(session):
+        if i == 0:
+            htf.runs.write_sealed(folder / CONFIG, asked)
+        yield progress
 
 
 def _follow(session: Any, runs: int) -> Any:

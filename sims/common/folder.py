@@ -17,10 +17,11 @@ import htfjax as htf
 
 from .errors import FolderError, SimError
 
-CONFIG, LOCK = "config.json", ".lock"
+CONFIG, LOCK, STATUS = "config.json", ".lock", "status.json"
 # What an earlier run wrote, or a user; config.json says whose it is.
 RESULTS = (
-    "*/manifest.json", "*.nc", "checkpoints", "runs/*.nc", "summary.json", "*.png", "*.svg",
+    "*/manifest.json", "*.nc", "checkpoints", "runs/*.nc", "parts/*.nc",
+    "parts/*/manifest.json", "status.json", "summary.json", "*.png", "*.svg",
 )  # fmt: skip
 
 
@@ -46,13 +47,16 @@ def locked_folder(out: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def open_folder(out: Path, config: Any, *, may_differ: tuple[str, ...]) -> Iterator[Path]:
+def open_folder(
+    out: Path, config: Any, *, command: str, may_differ: tuple[str, ...]
+) -> Iterator[Path]:
     """Makes or reopens the folder of a run, and keeps other commands out of it.
 
     Args:
       out: the folder.
       config: a dataclass; written to `config.json`, or compared with what stands there.
         Of files it keeps name and digest, so that other contents make another run.
+      command: its name, for `plot` and `status`.
       may_differ: fields that a later run of the same folder may change.
 
     Raises:
@@ -68,14 +72,17 @@ def open_folder(out: Path, config: Any, *, may_differ: tuple[str, ...]) -> Itera
             _refuse_others(out, present, wanted, may_differ)
         else:
             refuse_lost(folder, path)
-        htf.runs.write_sealed(path, {"config": wanted, "versions": versions()})
+        values = {"command": command, "config": wanted, "versions": versions()}
+        htf.runs.write_sealed(path, values)
         try:
             yield folder
         except (SimError, ValueError, TypeError):
             # A command that was refused has left nothing that others would have to fit.
-            others = [p for p in folder.iterdir() if not p.name.startswith((CONFIG, LOCK))]
+            ours = (CONFIG, LOCK, STATUS)
+            others = [p for p in folder.iterdir() if not p.name.startswith(ours)]
             if present is None and not others:
                 path.unlink()
+                (folder / STATUS).unlink(missing_ok=True)
             raise
 
 
@@ -88,24 +95,47 @@ def read_config(path: Path) -> dict[str, Any] | None:
     return read_entry(path, "config")
 
 
+def saved_config(folder: Path, options: type) -> Any:
+    """The options that a folder was asked for, as the dataclass of its command.
+
+    Raises:
+      FolderError: `config.json` is missing or damaged, or of another command.
+    """
+    path = folder / CONFIG
+    values = _read_sealed(path) or {}
+    fields = values.get("config", values)  # of a grid they stand at the top
+    names = {field.name for field in dataclasses.fields(options)} - {"out"}
+    if not names <= fields.keys():
+        raise FolderError(
+            f"{path} is missing or of another command; restore it from a copy."
+        )
+    given = {name: fields[name] for name in names}
+    lists = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
+    return options(out=folder, **lists)
+
+
 def read_entry(path: Path, name: str) -> Any:
     """One entry of a sealed JSON file; None if there is no file.
 
     Raises:
       FolderError: the file is damaged, or another one.
     """
-    try:
-        values = htf.runs.read_sealed(path)
-    except FileNotFoundError:
-        return None
-    except (ValueError, OSError) as error:
-        raise FolderError(str(error)) from error
-    if name not in values:
+    values = _read_sealed(path)
+    if values is not None and name not in values:
         raise FolderError(
             f"{path} holds no `{name}`: it is another file; restore it from a copy, or "
             "choose another `--out`."
         )
-    return values[name]
+    return None if values is None else values[name]
+
+
+def _read_sealed(path: Path) -> dict[str, Any] | None:
+    try:
+        return htf.runs.read_sealed(path)
+    except FileNotFoundError:
+        return None
+    except (ValueError, OSError) as error:
+        raise FolderError(str(error)) from error
 
 
 def _refuse_others(

@@ -35,6 +35,7 @@ from .training import label_of
 class Study:
     """What differs between the tasks."""
 
+    name: str  # of the command
     axis: str  # "distance" or "path_length"
     values: tuple[int, ...]
     canvases: tuple[str, ...]
@@ -68,7 +69,8 @@ def run(config: Any, study: Study) -> dict[str, Any]:
             raise SettingError(f"`{name}` values {values}: none, or one twice.")
     points = points_of(config, study.values, study.canvases)
     _refuse_fewer_epochs(config)
-    with open_folder(config.out, config, may_differ=MAY_DIFFER) as folder:
+    opened = open_folder(config.out, config, command=study.name, may_differ=MAY_DIFFER)
+    with opened as folder:
         study.prepare()
         _refuse_other_images(folder, study.digests())
         save_figure(_samples(points, config, study), folder, "samples")
