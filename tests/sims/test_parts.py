@@ -37,33 +37,53 @@ def rising(*words: Any) -> np.ndarray:
     return 1 / (1 + np.exp(rng.uniform(5, 35, 4) - RECORDS[:, None]))
 
 
-def flow(*words: Any) -> xr.Dataset:
-    """What a command keeps of a flow, or of a descent that has ended."""
-    curves = {
-        name: (("record", "index"), rising(name, *words)) for name in ("value", "values")
-    }
-    curves |= {"singular_value": curves["value"], "spectra": (("step", "modes", "index"),
-               np.stack([rising(0, *words), rising(1, *words)], 1))}  # fmt: skip
-    falling = np.exp(-RECORDS / 10)
-    along = ("path", "time", "losses", "grads")
-    stepwise = ("loss", "error", "grad_norm", "chord", "duration", "step_length")
+def dataset(dim: str, names: tuple[str, ...], curves: Any, **attrs: Any) -> xr.Dataset:
+    """Numbers along a dimension, and curves of several components."""
+    numbers = {name: (dim, np.exp(-RECORDS / 10)) for name in names}
+    labels = {"modes": ["0,1", "0,2"], "target_rank": ("modes", [2, 4])}
+    coords = {"step": np.arange(len(RECORDS))} if dim == "step" else {}
     return xr.Dataset(
-        curves | {n: ("record", falling if n in along[2:] else RECORDS) for n in along}
-        | {n: ("step", falling) for n in stepwise},
-        coords={"step": np.arange(40), "modes": ["0,1", "0,2"],
-                "target_rank": ("modes", [2, 4])},
-        attrs={"status": "converged", "evaluations": 7, "degree": 6, "drift": 1e-3},
+        numbers | {name: ((dim, *more), values) for name, (more, values) in curves.items()},
+        coords | (labels if "spectra" in curves else {}), attrs,
     )  # fmt: skip
 
 
+def scaled(*words: Any) -> xr.Dataset:
+    """A flow of `init_scale`."""
+    curves = {"singular_value": (("index",), rising(*words))}
+    run = dataset("record", (), curves, status="stopped", evaluations=7, degree=6)
+    return run.assign(time=("record", RECORDS))
+
+
+def flow(*words: Any) -> xr.Dataset:
+    """One of `flow_against_descent`."""
+    run = dataset(
+        "record", ("losses", "grads"), {"values": (("index",), rising(*words))},
+        status="stopped", evaluations=7, drift=1e-3,
+    )  # fmt: skip
+    return run.assign(path=("record", RECORDS))
+
+
+def descent(*words: Any) -> xr.Dataset:
+    """One of `flow_against_descent`, which has ended."""
+    names = ("loss", "grad_norm", "step_length", "chord", "duration")
+    curves = {"value": (("index",), rising(*words))}
+    return dataset("step", names, curves, status="converged")
+
+
+def learned(*words: Any) -> xr.Dataset:
+    """A descent of `mode_tree_shape`, which has ended."""
+    spectra = np.stack([rising(0, *words), rising(1, *words)], 1)
+    return dataset("step", ("loss", "error"), {"spectra": (("modes", "index"), spectra)})
+
+
 def compared(*words: Any) -> xr.Dataset:
-    """What is kept of a flow that is compared with the laws."""
+    """A flow of `component_dynamics`."""
     names = ("sigma", "rate", "lower", "upper", "exact", "balanced")
     errors = ("exact_law_error", "balanced_law_error", "outside_bounds", "descent_error")
-    curves = {name: (("record", "component"), rising(name, *words)) for name in names}
-    return xr.Dataset(
-        curves | {"path": ("record", RECORDS)}, attrs=dict.fromkeys(errors, 0.1)
-    )
+    curves = {name: (("component",), rising(name, *words)) for name in names}
+    run = dataset("record", (), curves, **dict.fromkeys(errors, 0.1))
+    return run.assign(path=("record", RECORDS))
 
 
 def converged(*words: Any) -> xr.Dataset:
@@ -96,13 +116,13 @@ class Case:
 
 
 CASES = [
-    Case(init_scale, {"_flow": flow}, 2, {"stds": (0.2, 0.1), "seeds": (0,)},
-         {"stds": (0.2, 0.1, 0.05), "seeds": (0, 1)}, 4),
-    Case(mode_tree_shape, {"_learn": flow}, 2, {"seeds": (0,)}, {"seeds": (0, 3)}, 2),
+    Case(init_scale, {"_flow": scaled}, 2, {"stds": (0.2, 0.1), "seeds": (0,)},
+         {"stds": (0.2, 0.1, 0.05)}, 1),
+    Case(mode_tree_shape, {"_learn": learned}, 2, {"seeds": (0,)}, {"seeds": (0, 3)}, 2),
     Case(flow_against_descent,
-         {"_flow": flow, "_descent": flow, "_convergence": converged}, 4,
-         {"learning_rates": (1e-2,)}, {"learning_rates": (1e-2, 1e-3, 1e-4)}, 2),
-    Case(component_dynamics, {"_compare": compared}, 8),
+         {"_flow": flow, "_descent": descent, "_convergence": converged}, 4,
+         {"learning_rates": (1e-2,)}, {"learning_rates": (1e-2, 1e-3)}, 1),
+    Case(component_dynamics, {"_compare": compared}, 2),
 ]  # fmt: skip
 
 
@@ -146,6 +166,7 @@ def computed(case: Case, monkeypatch: pytest.MonkeyPatch) -> Computed:
         monkeypatch.setattr(case.module, unit, counted(unit, quick))
     quick_run = functools.partial(parts.run, experiment(case)._replace(draw=no_figures))
     monkeypatch.setattr(case.module, "run", quick_run)
+    monkeypatch.setattr(component_dynamics, "TREES", {"flat": htf.flat(4)})
     return calls
 
 
