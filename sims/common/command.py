@@ -98,7 +98,7 @@ def command_of(folder: Path) -> Any:
       FolderError: that file is damaged, or of no command that there is.
     """
     name = read_entry(folder / CONFIG, "command")
-    if name is not None and name not in questions():
+    if name not in (None, *questions()):
         raise FolderError(
             f"{folder / CONFIG} is of `{name}`, which is no command here; "
             f"`python -m {PACKAGE}` lists them."

@@ -99,19 +99,13 @@ def saved_config(folder: Path, options: type) -> Any:
     """The options that a folder was asked for, as the dataclass of its command.
 
     Raises:
-      FolderError: `config.json` is missing or damaged, or of another command.
+      FileNotFoundError, ValueError: `config.json` is missing or damaged.
     """
-    path = folder / CONFIG
-    values = _read_sealed(path) or {}
-    fields = values.get("config", values)  # of a grid they stand at the top
+    values = htf.runs.read_sealed(folder / CONFIG)
+    values = values.get("config", values)  # of a grid they stand at the top
     names = {field.name for field in dataclasses.fields(options)} - {"out"}
-    if not names <= fields.keys():
-        raise FolderError(
-            f"{path} is missing or of another command; restore it from a copy."
-        )
-    given = {name: fields[name] for name in names}
-    lists = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
-    return options(out=folder, **lists)
+    fields = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    return options(out=folder, **{name: fields[name] for name in names})
 
 
 def read_entry(path: Path, name: str) -> Any:
@@ -120,22 +114,18 @@ def read_entry(path: Path, name: str) -> Any:
     Raises:
       FolderError: the file is damaged, or another one.
     """
-    values = _read_sealed(path)
-    if values is not None and name not in values:
-        raise FolderError(
-            f"{path} holds no `{name}`: it is another file; restore it from a copy, or "
-            "choose another `--out`."
-        )
-    return None if values is None else values[name]
-
-
-def _read_sealed(path: Path) -> dict[str, Any] | None:
     try:
-        return htf.runs.read_sealed(path)
+        values = htf.runs.read_sealed(path)
     except FileNotFoundError:
         return None
     except (ValueError, OSError) as error:
         raise FolderError(str(error)) from error
+    if name not in values:
+        raise FolderError(
+            f"{path} holds no `{name}`: it is another file; restore it from a copy, or "
+            "choose another `--out`."
+        )
+    return values[name]
 
 
 def _refuse_others(
