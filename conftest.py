@@ -1,6 +1,7 @@
 """Strict numerics for every test and every docstring example."""
 
 import gc
+import itertools
 import os
 from pathlib import Path
 
@@ -8,6 +9,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax
 import pytest
+from hypothesis import settings
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -23,8 +25,10 @@ jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 # Every compiled program holds memory maps. A process may have 65,530 of them by Linux's
-# default, and thousands of tests in one worker get there: the compiler then crashes.
-MOST_MAPS = 56_000
+# default, and thousands of tests in one worker get there: the compiler then crashes. The
+# system takes tens of milliseconds to list them, so they are counted after some tests only.
+MOST_MAPS, TESTS_BETWEEN = 50_000, 20
+TESTS = itertools.count(1)
 
 
 # Docstrings carry no marks: long examples whose functions tests cover, of whole modules or
@@ -36,17 +40,28 @@ SLOW_EXAMPLES = (
     "htfjax.locality.measures.gradient_distance",
     "htfjax.locality.measures.separation",
     "htfjax.locality.networks.network",
-    "htfjax.locality.regularizer.regularizer.training_gradient_change",
+    "htfjax.locality.regularizer.regularizer",
     "htfjax.locality.tasks.pathfinder.baseline.marker_position_baseline",
     "htfjax.locality.training",
+    "htfjax.losses.gradient.ScaledGradient",
     "htfjax.losses.population",
     "htfjax.losses.scaled",
+    "htfjax.motion.descent.descend",
     "htfjax.motion.flow",
     "htfjax.motion.flow_report",
     "htfjax.runs.engine",
     "htfjax.runs.final",
     "htfjax.runs.lanes",
+    "htfjax.theory.growth",
+    "htfjax.theory.scaling",
 )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Fewer examples of a property where slow tests are left out."""
+    settings.register_profile("quick", max_examples=33)
+    if "not slow" in config.option.markexpr:
+        settings.load_profile("quick")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -58,10 +73,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
 
 
+def pytest_collection_finish() -> None:
+    """Modules and collected tests are kept out of the search for garbage."""
+    gc.collect()
+    gc.freeze()
+
+
 def pytest_runtest_teardown() -> None:
     """Forgets compiled programs once there are many."""
     maps = Path("/proc/self/maps")
-    if maps.exists() and maps.read_bytes().count(b"\n") > MOST_MAPS:
+    due = next(TESTS) % TESTS_BETWEEN == 0
+    if due and maps.exists() and maps.read_bytes().count(b"\n") > MOST_MAPS:
         jax.clear_caches()
         gc.collect()
 

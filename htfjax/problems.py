@@ -26,7 +26,7 @@ Model = Literal["mf", "tf", "htf"]
 
 
 class Problem(NamedTuple):
-    """What is learned, from which of its entries, by which loss and from where."""
+    """Problem instance: a target, the observed entries, their loss and a start."""
 
     target: jax.Array  # (D_0, ..., D_{N-1})
     indices: jax.Array  # (B, N)

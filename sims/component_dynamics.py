@@ -216,7 +216,7 @@ def report(rows: dict[str, Any], config: Config, console: Console) -> None:
     console.print(f"figures and summary.json are in {config.out}", soft_wrap=True)
 
 
-run, redraw = parts.run_and_redraw("component_dynamics", Config, (), plan, summarize, draw)
+run, redraw = parts.run_and_redraw(Config, (), plan, summarize, draw)
 
 
 def main() -> int:

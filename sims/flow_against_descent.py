@@ -307,9 +307,7 @@ def report(summary: dict[str, Any], config: Config, console: Console) -> None:
     )
 
 
-run, redraw = parts.run_and_redraw(
-    "flow_against_descent", Config, ("learning_rates",), plan, summarize, draw
-)
+run, redraw = parts.run_and_redraw(Config, ("learning_rates",), plan, summarize, draw)
 
 
 def main() -> int:

@@ -55,7 +55,7 @@ def run(config: Config) -> dict[str, Any]:
             for setting, problem in zip(settings, problems, strict=True)
         ]
         with open_folder(
-            config.out, config, command="incremental_rank", may_differ=MAY_DIFFER
+            config.out, config, may_differ=MAY_DIFFER, command="incremental_rank"
         ) as folder:
             summary = _drive_all(config, folder, jobs, settings, problems)
             write_json(folder / "summary.json", summary)

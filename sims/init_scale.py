@@ -200,9 +200,7 @@ def report(rows: dict[str, Any], config: Config, console: Console) -> None:
     console.print(f"figures and summary.json are in {config.out}", soft_wrap=True)
 
 
-run, redraw = parts.run_and_redraw(
-    "init_scale", Config, ("stds", "seeds"), plan, summarize, draw
-)
+run, redraw = parts.run_and_redraw(Config, ("stds", "seeds"), plan, summarize, draw)
 
 
 def main() -> int:

@@ -92,24 +92,27 @@ def run(asked: Config) -> dict[str, Any]:
     for canvas in config.canvases:
         for distance in config.distances:
             _examples(config, 0, 8, "test", distance, canvas)
+    return study.run(config, study_of(config))
+
+
+def study_of(config: Any) -> study.Study:
+    """The study of resolved options."""
     paper = PAPER if study.is_paper(config, PRESETS["paper"], "images") else None
     note = "paper (grey): lossless CIFAR-10"
     if config.images_note:
         note = f"{note}; ours: {config.images_note}"
-    what = study.Study(
-        name="is_same_class",
+    return study.Study(
         axis="distance",
         values=config.distances,
         canvases=config.canvases,
         build=build,
         words=("different", "same class"),
         digests=functools.partial(_digests, config),
-        figure=functools.partial(
-            accuracies, paper=paper, note=note if paper else "",
+        figure=lambda data, axis, summary: accuracies(
+            data, axis, paper=paper, note=note if paper else "",
             label="free columns between the images",
         ),
     )  # fmt: skip
-    return study.run(config, what)
 
 
 def build(point: Point, config: Any) -> Task:

@@ -174,9 +174,7 @@ def report(rows: dict[str, Any], config: Config, console: Console) -> None:
     console.print(f"figures and summary.json are in {config.out}", soft_wrap=True)
 
 
-run, redraw = parts.run_and_redraw(
-    "mode_tree_shape", Config, ("seeds",), plan, summarize, draw
-)
+run, redraw = parts.run_and_redraw(Config, ("seeds",), plan, summarize, draw)
 
 
 def main() -> int:

@@ -104,8 +104,12 @@ def run(asked: Config) -> dict[str, Any]:
                 jax.random.key(0), study.read_canvas(canvas), config.patch_size,
                 distance=config.patch_distance,
             )  # fmt: skip
-    what = study.Study(
-        name="pathfinder",
+    return study.run(config, study_of(config))
+
+
+def study_of(config: Any) -> study.Study:
+    """The study of resolved options."""
+    return study.Study(
         axis="path_length",
         values=config.path_lengths,
         canvases=config.canvases,
@@ -116,7 +120,6 @@ def run(asked: Config) -> dict[str, Any]:
         figure=functools.partial(_draw, config=config),
         extra=functools.partial(_extra, config),
     )
-    return study.run(config, what)
 
 
 def settings_of(config: Any, length: int, canvas: str) -> locality.PathfinderSettings:
@@ -222,25 +225,30 @@ def _extra(config: Any) -> dict[str, Any]:
     }
 
 
-def _draw(data: Any, axis: str, config: Any) -> Any:
+def _draw(data: Any, axis: str, summary: dict[str, Any], config: Any) -> Any:
     paper = study.is_paper(config, PRESETS["paper"]) and not config.matched
     note = "paper in grey" if paper else "images unlike the paper's: not comparable"
     return accuracies(
         data, axis, label="dashes of a path", paper=PAPER if paper else None, note=note,
-        baselines=_shown(config),
+        baselines=_shown(config, summary),
     )  # fmt: skip
 
 
-def _shown(config: Any) -> dict[str, dict[int, float]]:
+def _shown(
+    config: Any, summary: dict[str, Any] | None = None
+) -> dict[str, dict[int, float]]:
     """The figure's baselines: the marks' positions, and their distance if it tells."""
+    found = _extra(config) if summary is None else summary
     shown = {}
     for canvas in config.canvases:
         where = f", {canvas}" if len(config.canvases) > 1 else ""
-        found = position_baselines(config, canvas)
-        accuracies = {n: baseline.accuracy for n, baseline in found.items()}
-        shown[f"markers' positions alone{where}"] = accuracies
+        places = found["marker_position_baseline"][canvas].items()
+        shown[f"markers' positions alone{where}"] = {
+            int(n): baseline["accuracy"] for n, baseline in places
+        }
         if not config.matched:
-            shown[f"markers' distance alone{where}"] = baselines(config, canvas)
+            distances = found["marker_distance_baseline"][canvas].items()
+            shown[f"markers' distance alone{where}"] = {int(n): v for n, v in distances}
     return shown
 
 

@@ -8,7 +8,7 @@ all three find the target and its rank, the more observations the higher the ran
 import dataclasses
 import sys
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -19,7 +19,7 @@ import htfjax as htf
 from .common import rises
 from .common.command import INTERRUPTED, command
 from .common.ensembles import (
-    check_multiple,
+    GridOptions,
     drive_grid,
     on_all_cores,
     seeds_from,
@@ -27,45 +27,30 @@ from .common.ensembles import (
 )
 from .common.folder import saved_config
 from .common.models import Cell, cell_lane, degrees_of_freedom, observed_entries
+from .common.settings import check_multiple
 from .figures import ensembles
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(GridOptions):
     """How many observations does each model need to find a target of low rank?
 
     Every cell completes a random target from (ratio x its degrees of freedom) entries of
     4096. The same command on the same folder resumes it.
     """
 
-    out: Path
-    """Folder for results, figures and checkpoints."""
-    models: tuple[Literal["mf", "tf", "htf"], ...] = ("mf", "tf", "htf")
-    """Which models."""
     target_ranks: tuple[int, ...] = (1, 2, 3, 4, 5, 6)
     """Ranks of targets."""
     ratios: tuple[float, ...] = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
     """Observed entries per degree of freedom of the target's format."""
     num_seeds: int = 8
     """Runs per cell."""
-    widths: int = 64
-    """Local components of every node of the model."""
     init_scale: float = 1.0
     """Factor on each model's own standard deviation."""
-    num_steps: int = 20_000
-    """Steps at most; runs they end are marked."""
     record_every: int = 100
     """Steps between records."""
-    tolerance: float = 5e-5
-    """Training mean squared error below which a record counts as fitted."""
     patience: int = 10
     """A run stops when more than this many records in a row are fitted."""
-    batching: Literal["auto", "map", "vmap"] = "auto"
-    """How runs share a program; "map" equals single runs bit for bit."""
-    checkpoint_seconds: float = 30.0
-    """Seconds between checkpoints."""
-    seed: int = 0
-    """First seed."""
     quick: bool = False
     """A preset of two minutes: ranks 1, 3, 5, four ratios, 3 seeds, widths 16."""
 
@@ -91,7 +76,7 @@ def run(config: Config) -> dict[str, Any]:
     base = Cell(widths=config.widths, init_scale=config.init_scale)
     grid = htf.runs.Grid(base, seeds_from(config.seed, config.num_seeds), axes)
     return drive_grid(
-        "phase_diagram", grid, config, evaluate, build=cell_lane,
+        grid, config, evaluate, build=cell_lane,
         record=("relative_error", "test_mse", "singular_value"),
     )  # fmt: skip
 

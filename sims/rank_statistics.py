@@ -9,7 +9,7 @@ singular values, so fewer rise before the loss is fitted or the steps are spent.
 import dataclasses
 import sys
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -21,7 +21,7 @@ import htfjax as htf
 from .common import rises
 from .common.command import INTERRUPTED, command
 from .common.ensembles import (
-    check_multiple,
+    GridOptions,
     drive_grid,
     on_all_cores,
     seeds_from,
@@ -29,11 +29,12 @@ from .common.ensembles import (
 )
 from .common.folder import saved_config
 from .common.models import Model, model_lane, standard_std, target_singular_values
+from .common.settings import check_multiple
 from .figures import ensembles
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(GridOptions):
     """When does the k-th singular value take off, over hundreds of seeds?
 
     Matrix, CP and hierarchical factorizations of 4096 entries complete a rank-5 target
@@ -41,14 +42,8 @@ class Config:
     same folder resumes it; more seeds or steps extend it.
     """
 
-    out: Path
-    """Folder for results, figures and checkpoints."""
-    models: tuple[Literal["mf", "tf", "htf"], ...] = ("mf", "tf", "htf")
-    """Which models."""
     num_seeds: int = 256
     """Runs per model and start."""
-    widths: int = 64
-    """Local components of every node."""
     init_std: float | None = None
     """Standard deviation of the start, the same for all models; by default each model's
     own (mf and tf 1e-3, htf 3e-2 at widths 64) times the scales."""
@@ -59,20 +54,10 @@ class Config:
     """Rank of the target."""
     observed: int = 2048
     """Observed entries of 4096."""
-    num_steps: int = 20_000
-    """Steps at most."""
     record_every: int = 25
     """Steps between records."""
-    tolerance: float = 5e-5
-    """Training mean squared error below which a record counts as fitted."""
     patience: int = 40
     """A run stops when more than this many records in a row are fitted."""
-    batching: Literal["auto", "map", "vmap"] = "auto"
-    """How runs share a program; "map" equals single runs bit for bit."""
-    checkpoint_seconds: float = 30.0
-    """Seconds between checkpoints."""
-    seed: int = 0
-    """First seed."""
     quick: bool = False
     """A preset of two minutes: 12 seeds, widths 16, 3 scales, 8000 steps."""
 
@@ -91,9 +76,7 @@ def run(config: Config) -> dict[str, Any]:
     """
     config = resolve(config)
     check_multiple(config.num_steps, config.record_every)
-    return drive_grid(
-        "rank_statistics", grid_of(config), config, evaluate, build=model_lane
-    )
+    return drive_grid(grid_of(config), config, evaluate, build=model_lane)
 
 
 def evaluate(config: Config) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -13,10 +13,11 @@ from rich.console import Console
 import htfjax as htf
 
 from .common import parts
-from .common.command import command, command_of
+from .common.command import command
 from .common.display import spell_seconds
 from .common.ensembles import headline
 from .common.folder import LOCK, STATUS
+from .networks import saved
 
 ANY = {"state", "time", "pid"}
 RUNS = ANY | {field.name for field in dataclasses.fields(htf.runs.Progress)}
@@ -39,11 +40,10 @@ def read(folder: Path) -> dict[str, Any]:
     Raises:
       FileNotFoundError: nothing there. ValueError, FolderError: a damaged file.
     """
+    if (study := saved.standing(folder)) is not None:
+        return study
     path = folder / STATUS
     if not path.exists():
-        standing = getattr(command_of(folder), "standing", None)
-        if standing is not None:
-            return standing(folder)
         inside = sorted(folder.glob(f"*/{STATUS}"), key=lambda p: p.stat().st_mtime)
         if not inside:
             raise FileNotFoundError(f"no ensemble in {folder}, and no parts")
@@ -86,11 +86,10 @@ def sentence(found: dict[str, Any]) -> str:
 
 def lines(found: dict[str, Any]) -> list[str]:
     """How far it is."""
-    if "headline" in found:
-        return [found["headline"]]
     if "parts" not in found:
         steps = f"{found['steps']:,} of at most {found['steps_in_all']:,} steps"
-        return [headline(type("Known", (), found)), steps]
+        notes = [found["note"]] if "note" in found else []
+        return [headline(type("Known", (), found)), *notes, steps]
     total, missing = len(found["parts"]), found["missing"]
     more = f"; and {len(missing) - MOST} more" if len(missing) > MOST else ""
     left = [f"missing: {'; '.join(missing[:MOST])}{more}"] if missing else []

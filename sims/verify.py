@@ -139,8 +139,7 @@ def run_into_folder(config: Config) -> list[dict[str, Any]]:
     """
     if config.out is None:
         return run(config)
-    names = tuple(vars(config))
-    with open_folder(config.out, config, command="verify", may_differ=names) as folder:
+    with open_folder(config.out, config, may_differ=tuple(vars(config))) as folder:
         rows = run(config)
         write_json(folder / "summary.json", {"laws": rows, "jax": jax.__version__})
     return rows

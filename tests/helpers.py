@@ -8,6 +8,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from hypothesis import settings
 from hypothesis import strategies as st
 
 import htfjax as htf
@@ -37,6 +38,12 @@ CASES += [
 # The cases of `make test`, the quickest first.
 FAST = [(name, "trained") for name in ("order1", "flat3", "leaf_at_root")]
 FAST += [("chain_between", "ones"), ("mixed5", "trained"), ("mixed5", "ones")]
+
+# The least work for the compiler, for programs that are large and run once.
+LITTLE_WORK = {
+    "xla_backend_optimization_level": 0,
+    "xla_llvm_disable_expensive_passes": True,
+}
 
 DIMS = (2, 3, 4, 2, 3)
 SMALL_DIMS = (2, 1, 2, 3, 1, 2, 2, 1, 2)
@@ -127,6 +134,12 @@ def count_traces(fn: Callable[..., Any]) -> tuple[Callable[..., Any], list[None]
         return fn(*args, **kwargs)
 
     return counted, traces
+
+
+def examples(count: int) -> settings:
+    """So many examples, always the same; a third of them in `make test`."""
+    share = settings.default.max_examples / 100
+    return settings(max_examples=round(share * count), deadline=None, derandomize=True)
 
 
 @st.composite

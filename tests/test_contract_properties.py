@@ -7,15 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 import htfjax as htf
 from htfjax.theory import oracle
 from tests import helpers
 
-many = settings(max_examples=30, deadline=None, derandomize=True)
-few = settings(max_examples=14, deadline=None, derandomize=True)
-fewer = settings(max_examples=10, deadline=None, derandomize=True)
+many, few, fewer = map(helpers.examples, (30, 14, 10))
 
 
 @many

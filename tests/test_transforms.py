@@ -300,7 +300,8 @@ FIXED = (0, 6)
 @functools.cache
 def slopes_with_fixed_nodes() -> dict[str, Any]:
     factors = helpers.random_factors("mixed5")
-    return jax.jit(all_slopes)(dataclasses.replace(factors, fixed=FIXED))
+    program = jax.jit(all_slopes, compiler_options=helpers.LITTLE_WORK)
+    return program(dataclasses.replace(factors, fixed=FIXED))
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ def visiting_order(tree: ModeTree, node: int) -> list[int]:
 
 @dataclasses.dataclass(frozen=True)
 class _Reading:
-    """How rows of nodes are read off what their children hold."""
+    """Reading of a node's rows off its children's values."""
 
     plan: Plan
     layout: Layout
@@ -84,7 +84,7 @@ class _Reading:
     distinct: Distinct | None
 
     def route(self, g: int) -> str:
-        """How the nodes of a group are held.
+        """Route of the nodes of a group: table, distinct rows or one row per sample.
 
         Their tables are equally large, their distinct sub-tuples are not: several nodes
         are held as rows where the plan finds each its own distinct ones.
@@ -136,13 +136,13 @@ class _Reading:
         return _gathered(part, _table_rows(self.layout, nodes, chosen))
 
     def maps(self, node: int) -> tuple[jax.Array, jax.Array]:
-        """Which observations stand for the distinct sub-tuples, and the row of each."""
+        """Observations that stand for the distinct sub-tuples, and the row of each."""
         assert self.distinct is not None
         return self.distinct[node]
 
 
 def _table_rows(layout: Layout, nodes: Sequence[int], indices: jax.Array) -> jax.Array:
-    """Which row of its table each observation reads, for every node: (G, B)."""
+    """Row of its table that each observation reads, for every node: (G, B)."""
     modes = [visiting_order(layout.tree, k) for k in nodes]
     if len(nodes) == 1:
         return flat_indices(indices, modes[0], layout.dims)[None]

@@ -82,7 +82,7 @@ def distinct_rows(tree: ModeTree, indices: jax.Array) -> Distinct:
 def distinct_counts(
     tree: ModeTree, indices: jax.Array, maps: Distinct | None
 ) -> tuple[int, ...] | None:
-    """How many distinct sub-tuples every node has, as far as a plan asks."""
+    """Numbers of distinct sub-tuples of every node, as far as a plan asks."""
     if maps is None:
         return None
     batch = indices.shape[0]

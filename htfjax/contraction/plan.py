@@ -345,7 +345,7 @@ def product_flops(rows: int, terms: int, columns: int) -> float:
 
 
 def cheapest_cut(sizes: list[int]) -> int:
-    """Where to split the root's children so that the two groups hold fewest rows."""
+    """Split of the root's children into two groups with fewest rows."""
     if len(sizes) == 1:
         return 1
     cuts = range(1, len(sizes))

@@ -23,7 +23,7 @@ Kind = TypeVar("Kind", bound=AnyFactors)
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """What factors are apart from their values; static and hashable.
+    """Structure of factors without their values; static and hashable.
 
     Attributes:
       tree: the mode tree.

@@ -57,7 +57,7 @@ def _values_of_core(core: Core) -> tuple[jax.Array, jax.Array]:
 
 
 def _excess(core: Core, product: jax.Array) -> jax.Array:
-    """What the excess of the Gram matrices adds to each value of L K^T = U S V^T, (K,).
+    """Change of each value of L K^T = U S V^T by the excess of the Gram matrices, (K,).
 
     To first order (u^T L E_K L^T u + v^T K E_L K^T v) / 2 s: zero, and all that the second
     derivatives need, since the excess has no first ones.
@@ -78,7 +78,7 @@ def _excess(core: Core, product: jax.Array) -> jax.Array:
 def _accuracy_of_grams(
     inner: jax.Array | None, outer: jax.Array, values: jax.Array
 ) -> jax.Array:
-    """What roots lose, and more where factors cancel, ()."""
+    """Accuracy lost by square roots, more where factors cancel, ()."""
     # What rounding is relative to: ||M|| ||C||, or what the components add, whichever is
     # the smaller bound. Above the largest value where components cancel.
     size = jnp.sqrt(_largest(outer))
@@ -208,7 +208,7 @@ def _outside(
     weights: jax.Array,
     noise: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
-    """What dq and de have outside the vectors whose eigenvalues are not noise.
+    """Parts of dq and de outside the vectors whose eigenvalues are not noise.
 
     (1 - sum_j q_j e_j^T) (M dC q_i + w_i dM e_i) / w_i, and the like for e. Zero where no
     eigenvalue is noise: rounding would be divided by small ones.

@@ -34,7 +34,7 @@ GramPair = tuple[Any, jax.Array, jax.Array]  # M or None for the identity, C, ex
 
 
 class _Rising(NamedTuple):
-    """What the sweep from the leaves to the root leaves, by groups."""
+    """Results of the sweep from the leaves to the root, by groups."""
 
     tables: list[Scaled]  # G_k = W_k^T M_k W'_k, with M = 1 at leaves
     components: dict[int, Scaled]  # M_v, where it was made of the children's G

@@ -103,7 +103,7 @@ def component_contributions(factors: AnyFactors) -> NodeValues[Float[Array, "R_v
 
 
 def unbalancedness(factors: AnyFactors, kind: Balance = "components") -> Float[Array, ""]:
-    """How far the factors are from the theorem's idealized start; zero is balanced.
+    """Distance of the factors from the theorem's idealized start; zero is balanced.
 
     "components": max over local components and pairs w, w' of their trained vectors of
     | ||w||^2 - ||w'||^2 |. "matrix": max over one-child nodes v with child c of

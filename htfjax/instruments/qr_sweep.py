@@ -48,7 +48,7 @@ class Table(NamedTuple):
 
 
 class Core(NamedTuple):
-    """What a matricization is reduced to: 2^e L K^T has its singular values."""
+    """Core of a matricization: 2^e L K^T has its singular values."""
 
     left: jax.Array  # L, (G, P, C)
     right: jax.Array  # K, (G, Q, C)

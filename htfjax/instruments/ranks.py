@@ -119,7 +119,7 @@ def entanglement_entropy(s: Numbers, floor: Numbers | None = None) -> Float[Arra
 
 
 def numerical_rank(s: Numbers, rtol: Numbers | None = None) -> Int[Array, "..."]:
-    """How many singular values exceed `rtol` times the largest, by default K epsilon.
+    """Number of singular values above `rtol` times the largest, by default K epsilon.
 
     Args:
       s: (..., K) singular values.

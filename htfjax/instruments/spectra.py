@@ -250,7 +250,7 @@ def hierarchical_rank(
 
 
 def _cut(values: jax.Array, rtol: float | None) -> jax.Array:
-    """What counts at least, relative to the largest: by default K epsilon."""
+    """Least value that counts, relative to the largest: by default K epsilon."""
     least = values.shape[-1] * float(jnp.finfo(values.dtype).eps)
     return _checks.tolerance("rtol", least if rtol is None else rtol, values.dtype)
 
@@ -367,7 +367,7 @@ def _twins(layout: Layout, nodes: list[int]) -> tuple[int, ...]:
 
 
 class _Way(NamedTuple):
-    """How the values of a matricization are found."""
+    """Method by which the values of a matricization are computed."""
 
     route: str
     node: Any  # an id; None where only the dense route is open

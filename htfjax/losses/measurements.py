@@ -31,7 +31,7 @@ Planning = Literal["auto", "exact"]  # how a plan for entries is found
 
 @runtime_checkable
 class Measurement(Protocol):
-    """What a loss reads off factors: the protocol of this module's classes.
+    """Protocol of measurements: predictions that a loss compares with data.
 
     Example:
       >>> import dataclasses, htfjax as htf, jax, jax.numpy as jnp

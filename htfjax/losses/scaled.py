@@ -106,7 +106,7 @@ class ScaledLoss(Summable):
 
 
 def magnitude(factors: AnyFactors) -> Magnitude:
-    """How large entries and their derivatives are, and whether they underflow.
+    """Sizes of entries and of their derivatives, and whether they underflow.
 
     RMS entry = ||W||_F / sqrt(prod D), from Gram matrices in scaled arithmetic, so the
     answer holds where the entries themselves read as zero.

@@ -31,7 +31,7 @@ MOST_STEPS = np.iinfo(np.int32).max  # steps are counted in int32
 
 
 class DescentState(NamedTuple):
-    """What descent carries from step to step: a pytree.
+    """State that descent carries from step to step: a pytree.
 
     Example:
       >>> import htfjax as htf, jax.numpy as jnp, optax

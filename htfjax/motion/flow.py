@@ -189,7 +189,7 @@ class _Limits(NamedTuple):
 
 
 class _Plan(NamedTuple):
-    """What a program is compiled for."""
+    """Static part of a flow, for which its program is compiled."""
 
     observe: Callable[..., PyTree] | None
     integrate: Callable[..., PyTree] | None
@@ -201,7 +201,7 @@ class _Plan(NamedTuple):
 
 
 class _Look(NamedTuple):
-    """What is read at a record."""
+    """Values read at a record."""
 
     loss: jax.Array
     grad_norm: jax.Array

@@ -26,7 +26,7 @@ REACHED, STOPPED, TOO_MANY, COLLAPSED, UNSOLVED, NOT_FINITE, SLIDING = range(len
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class FlowReport:
-    """What a flow records beside its trajectory: clocks, integrals, errors, its ending.
+    """Records of a flow beside its trajectory: clocks, integrals, errors, its ending.
 
     Arc lengths, and natural times on the clock "arc", are integrated along with the flow;
     on other clocks than "arc" arc lengths were off by 3 to 30 times `rtol`.
@@ -66,7 +66,7 @@ class FlowReport:
 
     @property
     def status(self) -> str:
-        """How the run ended, in words (of one run, not under `vmap`).
+        """Ending of the run in words (of one run, not under `vmap`).
 
         Raises:
           TypeError, ValueError: `ending` is not one of the codes.

@@ -19,7 +19,7 @@ HIGHEST = 2.0
 
 
 class RiseTimes(NamedTuple):
-    """When quantities left zero; NaN for one that did not. Arrays (num_quantities,).
+    """Times at which quantities left zero, NaN if never. Arrays (num_quantities,).
 
     Example:
       >>> rise_times(range(3), [[0.0], [6.0], [10.0]]).half_rise
@@ -35,7 +35,7 @@ class RiseTimes(NamedTuple):
 def crossings(
     positions: ArrayLike, values: ArrayLike, levels: ArrayLike
 ) -> Float[np.ndarray, "M"]:
-    """Where quantities cross their levels upward for the last time, NaN where they do not.
+    """Last upward crossings of quantities and their levels, NaN where there is none.
 
     Interpolated linearly in log(value) between the record at or below the level and the
     next one above it; from a value of zero a quantity is there at the later record.
@@ -74,7 +74,7 @@ def rise_times(
     active: float = 1e-2,
     final: ArrayLike | None = None,
 ) -> RiseTimes:
-    """When each quantity rose to its final value.
+    """Times at which each quantity rose to its final value.
 
     Take-off, half-rise and the end of a rise are the last upward crossings of 10, 50 and
     90 % of the final value (`crossings`). A quantity counts when its final value is above

@@ -30,7 +30,7 @@ Terms = diffrax.AbstractTerm
 
 
 class FlowState(NamedTuple):
-    """What a flow integrates: flat parameters, the other clock, integrals; and a count.
+    """State of an integration: flat parameters, the other clock, integrals, a count.
 
     `calls` is zero in states; in an error estimate it holds the evaluations of a step,
     which is how they reach the controller whether the step is kept or not.

@@ -12,7 +12,7 @@ CAUSES = ("running", "converged", "diverged")
 
 
 class Stop(NamedTuple):
-    """Why and at which record a run ends.
+    """Reason for which a run ends, and its record.
 
     Example: see `find_stop`.
     """

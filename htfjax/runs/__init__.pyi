@@ -13,8 +13,11 @@ from .files import read_sealed as read_sealed
 from .files import write_sealed as write_sealed
 from .final import save_final as save_final
 from .folder import is_locked as is_locked
+from .folder import locked_folder as locked_folder
+from .folder import versions as versions
 from .grid import Grid as Grid
 from .grid import Run as Run
+from .integrity import check_results as check_results
 from .lanes import Lane as Lane
 from .lanes import make_lane as make_lane
 from .lanes import untraced as untraced

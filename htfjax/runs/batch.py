@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -55,16 +55,20 @@ def lane_mesh(devices: Sequence | None = None) -> Mesh:
     return Mesh(chosen, (AXIS,))
 
 
-def padded_count(count: int, width: int, mesh: Mesh) -> int:
-    """Slots for `count` lanes: as many groups of `width` on every device, never one.
+def padded_counts(count: int, width: int, mesh: Mesh) -> tuple[int, int]:
+    """Slots for the states and for the data of `count` lanes: equal on every device.
+
+    A loop of one trip would be unrolled, with other last digits, so a device never has a
+    single slot for a state; the data of a single lane are not doubled for that.
 
     Example:
-      >>> padded_count(5, 1, lane_mesh(jax.devices()[:1]))
-      5
+      >>> mesh = lane_mesh(jax.devices()[:1])
+      >>> padded_counts(5, 1, mesh), padded_counts(1, 1, mesh)
+      ((5, 5), (2, 1))
     """
-    groups = -(-count // width)
-    on_each = max(-(-groups // mesh.size), 2 if width == 1 else 1)
-    return on_each * mesh.size * width
+    groups = -(-count // (width * mesh.size)) * mesh.size
+    least = 2 * mesh.size if width == 1 else 0
+    return max(groups, least) * width, groups * width
 
 
 def deal(active: np.ndarray, width: int, mesh: Mesh) -> np.ndarray:
@@ -88,16 +92,22 @@ def deal(active: np.ndarray, width: int, mesh: Mesh) -> np.ndarray:
 def stack(lanes: Sequence[Lane], slots: int) -> Lane:
     """Lanes as one on the host, arrays (slots, ...); the first fills what is left over."""
     lanes = [*lanes, *[lanes[0]] * (slots - len(lanes))]
-    return jax.tree.map(lambda *xs: np.stack([_plain(x) for x in xs]), *lanes)
+    return jax.tree.map(_stacked, *lanes)
 
 
-def put(tree: Tree, mesh: Mesh) -> Tree:
-    """Host arrays (slots, ...) onto the mesh, the lanes shared out."""
+def put(tree: Tree, order: np.ndarray, mesh: Mesh) -> Tree:
+    """Host arrays (slots, ...) onto the mesh in an order, the lanes shared out."""
     sharding = NamedSharding(mesh, P(AXIS))
-    return jax.tree.map(
-        lambda x: jax.make_array_from_callback(x.shape, sharding, lambda index: x[index]),
-        tree,
-    )
+
+    def onto(x: np.ndarray) -> jax.Array:
+        def part(index: Any) -> np.ndarray:
+            rows = order[index[0]]
+            # A slice, not a copy, of data that may be most of the memory.
+            return x[slice(rows[0], rows[0] + 1) if len(rows) == 1 else rows]
+
+        return jax.make_array_from_callback(x.shape, sharding, part)
+
+    return jax.tree.map(onto, tree)
 
 
 def fetch(tree: Tree) -> Tree:
@@ -130,7 +140,8 @@ def advance(
 
     Args:
       states: descent states, arrays (slots, ...), donated.
-      lanes: everything else of the lanes, with `state=None`.
+      lanes: everything else of the lanes, with `state=None`; (devices, ...) where each has
+        one lane, whose data then are not copied.
       active: (slots,) bool.
 
     Returns:
@@ -158,6 +169,9 @@ def advance(
         return keep(moved, state), keep(records, blank)
 
     def local(states: DescentState, lanes: Lane, active: jax.Array) -> Advanced:
+        if any(len(x) < len(active) for x in jax.tree.leaves(lanes)):
+            lane = jax.tree.map(lambda x: lax.squeeze(x, (0,)), lanes)
+            return lax.map(lambda work: turn((work[0], lane, work[1])), (states, active))
         work = (states, lanes, active)
         if width > 1:
             work = jax.tree.map(lambda x: x.reshape(-1, width, *x.shape[1:]), work)
@@ -181,6 +195,11 @@ def rearrange(tree: Tree, order: jax.Array, *, mesh: Mesh) -> Tree:
 
 def _choose(on: jax.Array, new: jax.Array, old: jax.Array) -> jax.Array:
     return jnp.where(on.reshape(-1, *[1] * (new.ndim - 1)), new, old)
+
+
+def _stacked(*xs: np.ndarray | jax.Array) -> np.ndarray:
+    plain = [_plain(x) for x in xs]
+    return plain[0][None] if len(plain) == 1 else np.stack(plain)  # a view of a single one
 
 
 def _plain(x: np.ndarray | jax.Array) -> np.ndarray:

@@ -15,9 +15,9 @@ from htfjax.motion.chunks import chunk_lengths
 from htfjax.motion.stopping import Stops, no_stops, update_stops
 from htfjax.runs import batch, buffer, folder
 from htfjax.runs.block_files import BlockFiles, Snapshot, chunk_of
-from htfjax.runs.lanes import make_lane
+from htfjax.runs.lanes import Lane, lane_maker
 from htfjax.runs.placement import Placement
-from htfjax.runs.programs import Program, RunKey, setting_of
+from htfjax.runs.programs import Block, Program, RunKey, setting_of
 from htfjax.runs.session import Session, agreed, shared
 from htfjax.runs.status import ended
 
@@ -34,29 +34,25 @@ class Chunk(NamedTuple):
 
 
 def run_block(
-    session: Session, program: Program, number: int, runs: list[RunKey], width: int,
-    journal: JsonObject,
-) -> Generator[Chunk, None, None]:  # fmt: skip
+    session: Session, block: Block, journal: JsonObject
+) -> Generator[Chunk, None, None]:
     """Runs one block, yielding after every chunk; closing the iterator saves.
 
     Args:
-      number: of the block in its program.
-      runs: its runs.
-      width: lanes vectorized together.
       journal: of the folder, folded.
     """
-    files = BlockFiles(session, program, number, runs, journal)
-    info = journal["blocks"].get((program.name, number))
+    program, runs, width = block.program, block.runs, block.width
+    files = BlockFiles(session, block, journal)
+    info = journal["blocks"].get((program.name, block.number))
     lost = files.lost(range(files.count)) if session.journal else {}
-    said = files.said_of_checkpoint() if session.journal else ()
+    said = files.said_of_checkpoint(info["saved"]) if session.journal and info else ()
     whole = not lost and not (said and session.keep_states)
     if agreed(info is not None and whole and _finished(info, session.until_step)):
         assert info is not None
         yield Chunk(_stops_of(info), np.array([]), 0, 0.0, said, 0)
         return
-    grid, build = session.grid, session.build
-    lanes = [make_lane(build, setting_of(grid, r), r[-1], data=grid.data) for r in runs]
-    slots = batch.padded_count(len(runs), width, session.mesh)
+    lanes = _lanes(session, runs)
+    _, slots = batch.padded_counts(len(runs), width, session.mesh)
     stacked = batch.stack(lanes, slots)
     del lanes
     rest = dataclasses.replace(stacked, state=None)
@@ -67,12 +63,21 @@ def run_block(
     if redo:
         parts.insert(0, (start, redo * session.chunk_steps, False))
     for snapshot, end, last in parts:
-        lanes = Placement(session, program, snapshot.states, rest, slots=slots, width=width)
+        lanes = Placement(session, program, snapshot.states, rest, width=width)
         work = _Block(session, files, lanes, snapshot).descend(end, last)
         with contextlib.closing(work) as chunks:
             for chunk in chunks:
                 yield chunk._replace(messages=(*chunk.messages, *messages))
                 messages = []
+
+
+def _lanes(session: Session, runs: list[RunKey]) -> list[Lane]:
+    grid, makers = session.grid, {}
+    for run in runs:
+        if run[:-1] not in makers:
+            setting = setting_of(grid, run)
+            makers[run[:-1]] = lane_maker(session.build, setting, data=grid.data)
+    return [makers[run[:-1]](run[-1]) for run in runs]
 
 
 def _resumed(

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import zarr
 
 from htfjax._digests import file_digest
 from htfjax._types import JsonObject
@@ -13,7 +12,7 @@ from htfjax.motion.stopping import Stops
 from htfjax.runs import folder, store
 from htfjax.runs.checkpoint import load_checkpoint, read_arrays, save_checkpoint
 from htfjax.runs.journal import JOURNAL
-from htfjax.runs.programs import Program, RunKey
+from htfjax.runs.programs import Block
 from htfjax.runs.session import Session
 
 
@@ -37,24 +36,21 @@ class BlockFiles:
       again: whether chunks before the checkpoint are computed again.
     """
 
-    def __init__(
-        self, session: Session, program: Program, number: int, runs: list[RunKey],
-        journal: JsonObject,
-    ) -> None:  # fmt: skip
-        name = program.name
+    def __init__(self, session: Session, block: Block, journal: JsonObject) -> None:
         self.session, self.out = session, session.out
-        self.program, self.number = program, number
-        self.runs = folder.runs_digest(runs)
-        self.count = journal["chunks"].get((name, number), 0)
+        self.program, self.number = block.program, block.number
+        self.shape = (block.size, session.chunk_records)
+        name = self.program.name
+        self.runs = folder.runs_digest(block.runs)
+        self.count = journal["chunks"].get((name, self.number), 0)
         head = f"{store.RECORDS}/{name}/"
         self.known: dict[str, str] = {
             path: seal for path, seal in journal["files"].items()
-            if path.startswith(head) and block_of(path) == number
+            if path.startswith(head) and block_of(path) == self.number
         }  # fmt: skip
-        self.checkpoint = checkpoint_of(self.out, program, number)
-        self.owner = owner_of(session.identity, program, number, runs)
+        self.checkpoint = checkpoint_of(self.out, name, self.number)
+        self.owner = owner_of(session.identity, name, self.number, block.runs)
         self.saved, self.changed, self.again = 0, 0, False
-        self.arrays: dict[str, zarr.Array] = {}
 
     def lost(self, chunks: range) -> dict[str, str]:
         """Files of chunks that are not what the journal says -> what is wrong."""
@@ -89,10 +85,10 @@ class BlockFiles:
             return start, [f"the checkpoint {self.checkpoint} is missing; {again}"]
         return (start if found is None else found), []
 
-    def said_of_checkpoint(self) -> tuple[str, ...]:
+    def said_of_checkpoint(self, at_least: int) -> tuple[str, ...]:
         """Problems of the checkpoint of a finished block, which nothing needs now."""
         try:
-            read_arrays(self.checkpoint, self.owner)
+            check_checkpoint(self.checkpoint, self.owner, at_least)
         except ValueError as error:
             return (
                 f"{error}; its runs are finished, and only more steps need it: restore it "
@@ -122,8 +118,8 @@ class BlockFiles:
             journal.check_present()
             self._check_metadata()
             files, changed = store.write_chunk(
-                self.out, self.program.name, self._opened(), self.number, chunk, values,
-                self.known,
+                self.out, self.program.name, self.program.quantities, (self.number, chunk),
+                self.shape, values, self.known,
             )  # fmt: skip
             self.changed += changed
             self.known |= files
@@ -135,33 +131,36 @@ class BlockFiles:
             }  # fmt: skip
             journal.append(line)
 
-    def _opened(self) -> dict[str, zarr.Array]:
-        if not self.arrays:
-            self.arrays = {
-                name: store.open_array(self.out, self.program.name, name)
-                for name in self.program.quantities
-            }
-        return self.arrays
-
     def _check_metadata(self) -> None:
-        """Checks the files that zarr reads; it would go on without them, silently."""
+        """Checks the files by which chunks are found; they would be written without."""
         for name in self.program.quantities:
             path = store.metadata_of(self.program.name, name)
             if file_digest(self.out / path) != self.session.metadata[path]:
                 raise FileNotFoundError(f"{self.out / path}")
 
 
-def checkpoint_of(out: Path, program: Program, number: int) -> Path:
+def checkpoint_of(out: Path, program: str, number: int) -> Path:
     """Where the states of a block are kept."""
-    return out / "checkpoints" / f"{program.name}-{number:04d}.npz"
+    return out / "checkpoints" / f"{program}-{number:04d}.npz"
+
+
+def check_checkpoint(path: Path, owner: JsonObject, at_least: int) -> None:
+    """Looks at the checkpoint of a block that has come to a step.
+
+    Raises:
+      ValueError: it is missing or damaged, of something else or older; it is named.
+    """
+    step = int(read_arrays(path, owner)[0])
+    if step < at_least:
+        raise ValueError(f"the checkpoint {path} is of step {step}, not {at_least}")
 
 
 def owner_of(
-    identity: str, program: Program, number: int, runs: Sequence[Sequence[int]]
+    identity: str, program: str, number: int, runs: Sequence[Sequence[int]]
 ) -> JsonObject:
     """What a checkpoint belongs to."""
     return {
-        "folder": identity, "program": program.name, "block": number,
+        "folder": identity, "program": program, "block": number,
         "runs": folder.runs_digest(runs),
     }  # fmt: skip
 

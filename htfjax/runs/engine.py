@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 
 from jax.sharding import Mesh
 
@@ -14,9 +14,9 @@ from htfjax.runs.completion import completion_lane
 from htfjax.runs.exits import closed_at_exit
 from htfjax.runs.grid import Grid
 from htfjax.runs.lanes import Build, check_build
-from htfjax.runs.opening import Opened, open_folder
+from htfjax.runs.opening import open_folder
 from htfjax.runs.options import COMPARED, Batching, Sizes, check_batching, checked_options
-from htfjax.runs.programs import Program, RunKey
+from htfjax.runs.programs import Failures, blocks_of, programs_of
 from htfjax.runs.progress import Clock, Progress, Tally
 from htfjax.runs.session import Session, any_process, process_zero, wait_for_all
 
@@ -127,21 +127,23 @@ def _work(
     """Block after block, each chunk told of; locked from the first to the last."""
     with contextlib.ExitStack() as stack:
         if process_zero():
-            stack.enter_context(folder.locked(asked.out))
+            stack.enter_context(folder.locked_folder(asked.out, f"`out={asked.out}`"))
         clock = stack.enter_context(Clock.running(asked.out))
-        opened = open_folder(asked, options, sizes, process_zero())
+        failures: Failures = {}
+        programs = programs_of(asked.grid, asked.build, options["record"], failures)
+        opened = open_folder(asked, options, sizes, programs, failures)
         session = dataclasses.replace(
             asked, identity=folder.identity_of(opened.manifest),
             metadata=opened.manifest["metadata"], journal=opened.journal,
         )  # fmt: skip
         folded = view.fold(opened.lines)
-        count = sum(len(program.runs) for program in opened.programs)
+        count = sum(len(program.runs) for program in programs)
         tally = Tally(count, asked.until_step, clock, opened.messages)
-        for program, number, runs, width in _blocks(asked.grid, opened):
-            chunks = run_block(session, program, number, runs, width, folded)
+        for block in blocks_of(programs, opened.manifest, asked.grid):
+            chunks = run_block(session, block, folded)
             with contextlib.closing(chunks):
                 for chunk in chunks:
-                    tally.add((program.name, number), chunk)
+                    tally.add((block.program.name, block.number), chunk)
                     yield _told(session, tally, "running")
                     if any_process(interrupted is not None and interrupted()):
                         chunks.close()
@@ -150,14 +152,6 @@ def _work(
         last = _told(session, tally, "finished")
         wait_for_all("finished")
         yield last
-
-
-def _blocks(grid: Grid, opened: Opened) -> Iterator[tuple[Program, int, list[RunKey], int]]:
-    """Every block that holds a run of the grid: its program, number, runs and width."""
-    for program, entry in zip(opened.programs, opened.manifest["programs"], strict=True):
-        for number, runs in enumerate(entry["blocks"]):
-            if any(key[-1] in grid.seeds for key in runs):
-                yield program, number, [tuple(key) for key in runs], entry["width"]
 
 
 def _told(session: Session, tally: Tally, state: str) -> Progress:

@@ -6,7 +6,7 @@ import xarray as xr
 
 from htfjax import _checks, _digests, _files
 from htfjax._types import JsonObject, PathLike
-from htfjax.runs.folder import locked, read_manifest, write_manifest
+from htfjax.runs.folder import locked_folder, read_manifest, write_manifest
 from htfjax.runs.netcdf import read_dataset, save_results
 
 FINAL = "final.nc"
@@ -46,7 +46,7 @@ def save_final(out: PathLike, results: xr.Dataset, final: xr.Dataset) -> None:
             f"`results={_checks.spell(results)}` are not of runs; give what "
             "`load_results(out)` gave."
         )
-    with locked(folder):
+    with locked_folder(folder, f"`out={folder}`"):
         manifest = read_manifest(folder)
         if manifest is None:
             raise ValueError(f"`out={folder}` holds no runs; run a grid into it first.")

@@ -10,11 +10,11 @@ from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 
-from htfjax import _digests, _files
+from htfjax import _checks, _digests, _files
 from htfjax._types import JsonObject, PathLike
 from htfjax.runs import locks
 
-FORMAT = 3
+FORMAT = 4
 MANIFEST, STATUS, LOCK = "manifest.json", "status.json", "lock"
 PACKAGES = ("htfjax", "jax", "jaxlib", "numpy", "optax", "zarr")
 # What more seeds or steps add to; everything else of a manifest is fixed.
@@ -22,34 +22,53 @@ GROWING = ("seeds", "until_step", "metadata", "failed", "final")
 
 
 def versions() -> dict[str, str]:
-    """Versions of what computes and writes."""
-    found = {"python": platform.python_version()}
+    """Versions of what computes and writes: Python and the packages.
+
+    Example:
+      >>> sorted(versions())
+      ['htfjax', 'jax', 'jaxlib', 'numpy', 'optax', 'python', 'zarr']
+    """
+    listed = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
-            found[name] = metadata.version(name)
+            listed[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+            listed[name] = "not installed"
+    return listed
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Makes the folder and keeps every other process out of it.
+def locked_folder(folder: PathLike, what: str, *, lock: str = LOCK) -> Iterator[Path]:
+    """A folder, made if it is missing, from which other processes are kept out.
+
+    Args:
+      what: names the folder for errors, such as "`out=runs`".
+      lock: name of the lock file; locks of other names do not exclude each other.
 
     Raises:
       PermissionError: it cannot be written.
-      BlockingIOError: another process works in it.
+      BlockingIOError: another process works in it; process and host are named.
+      TypeError, ValueError: not a path, `what` or `lock` not texts.
+
+    Example:
+      >>> import tempfile
+      >>> with locked_folder(tempfile.mkdtemp(), "`out`") as folder:
+      ...     is_locked(folder)
+      True
     """
+    path = _files.absolute("folder", folder)
+    _checks.instance("what", what, str, "any text")
+    _checks.instance("lock", lock, str, "the name of a file")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
             pass
     except OSError as error:
         raise PermissionError(
-            f"`out={folder}` cannot be written ({error.strerror}); choose another folder."
+            f"{what} cannot be written ({error.strerror}); choose another folder."
         ) from error
-    with locks.exclusive_lock(folder / LOCK, f"`out={folder}`"):
-        yield
+    with locks.exclusive_lock(path / lock, what):
+        yield path
 
 
 def is_locked(folder: PathLike) -> bool:

@@ -164,16 +164,9 @@ def check_setting(name: str, setting: Setting) -> Setting:
     hints = typing.get_type_hints(type(setting))
     changed = {}
     for field in dataclasses.fields(setting):
-        value = getattr(setting, field.name)
-        plain = _plain(f"{name}.{field.name}", value)
-        if not _fits(plain, hints[field.name]):
-            raise TypeError(
-                f"`{name}.{field.name}={_checks.spell(value)}` has the wrong type, "
-                f"expected {_spell(hints[field.name])}."
-            )
-        if hints[field.name] is float:
-            plain = float(plain)
-        _check_describable(f"{name}.{field.name}", plain)
+        value, at = getattr(setting, field.name), f"{name}.{field.name}"
+        said = f"`{at}={_checks.spell(value)}`"
+        plain = _typed(at, said, _plain(at, value), hints[field.name])
         if field.init and plain is not value:
             changed[field.name] = plain
     found = dataclasses.replace(setting, **changed) if changed else setting
@@ -185,6 +178,22 @@ def check_setting(name: str, setting: Setting) -> Setting:
             f"hashed: {error}; use `@dataclass(frozen=True)` and tuples."
         ) from error
     return found
+
+
+def _typed(name: str, said: str, value: Any, hint: Any) -> Any:
+    """A value of the type that a field is annotated with, which can be written down.
+
+    Args:
+      said: the value in words, for the error.
+
+    Raises:
+      TypeError: of another type, or without a name of its own.
+    """
+    if not _fits(value, hint):
+        raise TypeError(f"{said} has the wrong type, expected {_spell(hint)}.")
+    value = float(value) if hint is float else value
+    _check_describable(name, value)
+    return value
 
 
 def _check_describable(name: str, value: object) -> None:
@@ -291,16 +300,10 @@ def _check_axis(base: Setting, name: str, values: object) -> tuple[object, ...]:
         )
     if not len(given):
         raise ValueError(f"axis `{name}` has no values; give at least one or leave it out.")
-    plain = _plain(f"axes.{name}", tuple(given))
-    for value in plain:
-        if not _fits(value, hints[name]):
-            raise TypeError(
-                f"axis `{name}`: {_checks.spell(value)} has the wrong type, expected "
-                f"{_spell(hints[name])}."
-            )
-        _check_describable(f"axes.{name}", value)
-    if hints[name] is float:
-        plain = tuple(map(float, plain))
+    plain = tuple(
+        _typed(f"axes.{name}", f"axis `{name}`: {_checks.spell(v)}", v, hints[name])
+        for v in _plain(f"axes.{name}", tuple(given))
+    )
     if len(set(plain)) != len(plain) or len(set(map(repr, plain))) != len(plain):
         raise ValueError(f"axis `{name}` has a value twice: {plain}.")
     return plain

@@ -6,6 +6,7 @@ LONG_NAMES = {
     "grad_norm": "norm of the gradient",
     "local_component_norm": "norm of each local component",
     "loss": "loss that is descended",
+    "node_label": "modes of the node",
     "relative_error": "distance from the target over its norm",
     "seed": "seed of the run",
     "singular_value": "singular values of a matricization, descending",

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -18,8 +19,11 @@ from htfjax.motion.descent import DescentState, continue_descent
 from htfjax.motion.trajectory import Trajectory
 from htfjax.runs.grid import Setting, check_data, check_seed, check_setting, float_fields
 
-# Quantities that every descent records.
-SCALARS = ("loss", "grad_norm", "step_length", "chord", "duration")
+# Quantities that every descent records, and their fields in a `Trajectory`.
+SCALARS = {
+    "loss": "losses", "grad_norm": "grad_norms", "step_length": "step_lengths",
+    "chord": "chords", "duration": "durations",
+}  # fmt: skip
 
 
 @jax.tree_util.register_dataclass
@@ -80,14 +84,21 @@ def make_lane(build: Build, setting: Setting, seed: int, *, data: Data = None) -
       >>> isinstance(lane, Lane), lane.state.params.weights[0].shape
       (True, (3, 4))
     """
+    return lane_maker(build, setting, data=data)(check_seed("seed", seed))
+
+
+def lane_maker(
+    build: Build, setting: Setting, *, data: Data = None
+) -> Callable[[int], Lane]:
+    """`make_lane` as a function of the seed: a setting of many seeds is checked once."""
     data = check_data(data)
     more = check_build(build, data)
-    setting, seed = check_setting("setting", setting), check_seed("seed", seed)
-    key = jax.random.key(seed)
+    setting = check_setting("setting", setting)
     if isinstance(build, Untraced):
-        return build(setting, key, *more)
+        return lambda seed: build(setting, jax.random.key(seed), *more)
     static, numbers = _split(setting)
-    return _builder(build, static)(numbers, key, *more)
+    make = _builder(build, static)
+    return lambda seed: make(numbers, jax.random.key(seed), *more)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -97,7 +108,9 @@ class Untraced:
     build: Build
 
     def __call__(self, setting: Setting, key: jax.Array, *data: Data) -> Lane:
-        return _checked(self.build(setting, key, *data))
+        lane = _checked(self.build(setting, key, *data))
+        # Python's numbers as arrays, as tracing would give them.
+        return jax.tree.map(lambda x: x if hasattr(x, "dtype") else jnp.asarray(x), lane)
 
 
 def untraced(build: Build) -> Build:
@@ -229,14 +242,8 @@ def advance_lane(
 
 
 def _field(piece: Trajectory, name: str) -> jax.Array:
-    own = {
-        "loss": piece.losses,
-        "grad_norm": piece.grad_norms,
-        "step_length": piece.step_lengths,
-        "chord": piece.chords,
-        "duration": piece.durations,
-    }
-    found = own[name] if name in own else piece.observed[name]
+    own = SCALARS.get(name)
+    found = piece.observed[name] if own is None else getattr(piece, own)
     if np.issubdtype(found.dtype, np.integer):
         return found.astype(piece.losses.dtype)
     return found

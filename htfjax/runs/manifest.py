@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import jax
+import numpy as np
 from jax.sharding import Mesh
 
 from htfjax._types import JsonObject
@@ -15,6 +16,7 @@ from htfjax.runs.options import COMPARED, Sizes
 from htfjax.runs.programs import Program, RunKey, block_size, choose_width
 from htfjax.runs.session import Session
 
+WIDE = {"float64", "complex128", "int64", "uint64"}
 # No run's seed: only tells generators apart.
 PROBE = 0
 
@@ -26,21 +28,21 @@ def fresh(
     grid, build, mesh = asked.grid, asked.build, asked.mesh
     records = options["chunk_steps"] // options["record_every"]
     memory = sizes.memory_bytes or free_memory(mesh)
-    found = [_entry(program, sizes, mesh, records, memory) for program in programs]
+    entries = [_entry(program, sizes, mesh, records, memory) for program in programs]
     return {
         "format": folder.FORMAT,
         "grid": grid.to_json(),
         "seeds": list(grid.seeds),
         **options,
-        "record": list(dict.fromkeys(n for p in programs for n in p.quantities)),
+        "record": {n: q[2] for p in programs for n, q in p.quantities.items()},
         "asked": options["record"],
         "batching": sizes.batching if isinstance(sizes.batching, str) else "chunks",
-        "lanes_limited_by_memory": any(limited for _, limited in found),
+        "lanes_limited_by_memory": any(limited for _, limited in entries),
         "versions": folder.versions(),
         "device": f"{mesh.devices.flat[0].platform} {mesh.devices.flat[0].device_kind}",
         "build": _name(build),
         "random bits of jax": _draws(),
-        "programs": [entry for entry, _ in found],
+        "programs": [entry for entry, _ in entries],
         "coords": _coords(programs),
     }
 
@@ -64,15 +66,14 @@ def _entry(
 
 
 def _coords(programs: list[Program]) -> dict[str, list]:
-    """Labels, each with its axis; where programs disagree, positions stay numbers."""
+    """Labels by name: of every program their axis and values, None where it has none."""
     coords: dict[str, list] = {}
-    for program in programs:
+    for i, program in enumerate(programs):
         dims = dict(program.shapes.dims)
         for name, values in program.shapes.coords:
-            found = [*dims.get(name, (name,)), list(values)]
-            if coords.setdefault(name, found) != found:
-                coords[name] = []
-    return {name: found for name, found in coords.items() if found}
+            blank = [None] * len(programs)
+            coords.setdefault(name, blank)[i] = [*dims.get(name, (name,)), list(values)]
+    return coords
 
 
 def extended(
@@ -91,13 +92,12 @@ def extended(
 def check_same(
     found: JsonObject, grid: Grid, build: Build, options: JsonObject, out: Path
 ) -> None:
-    differ = folder.differences(found["grid"], grid.to_json())
-    for name in COMPARED:
-        differ += folder.differences(found[name], options[name], name)
-    differ += folder.differences(found["asked"], options["record"], "record")
-    differ += folder.differences(found["build"], _name(build), "build")
     bits = "random bits of jax"
-    differ += folder.differences(found[bits], _draws(), bits)
+    here = {name: options[name] for name in (*COMPARED, "record")}
+    here |= {"build": _name(build), bits: _draws()}
+    there = {name: found["asked" if name == "record" else name] for name in here}
+    differ = folder.differences(found["grid"], grid.to_json())
+    differ += folder.differences(there, here)
     if differ:
         raise ValueError(
             f"`out={out}` holds another grid: {'; '.join(differ)}. Choose another "
@@ -136,8 +136,19 @@ def check_watch(programs: list[Program], watch: str) -> None:
 
 
 def check_programs(found: JsonObject, programs: list[Program], out: Path) -> None:
-    """Checks that `build` still makes lanes of the same kind."""
+    """Checks that `build` still makes lanes of the same kind.
+
+    Raises:
+      ValueError: it does not, or cannot, as jax has no 64-bit numbers now.
+    """
     before = [(entry["name"], entry["arrays"]) for entry in found["programs"]]
+    kinds = {kind.split("[")[0] for _, arrays in before for kind in arrays["state"]}
+    narrow = jax.dtypes.canonicalize_dtype(np.float64) != np.float64
+    if narrow and (wide := sorted(kinds & WIDE)):
+        raise ValueError(
+            f"`out={out}` holds states of {wide[0]}, and 64-bit numbers are off: do this "
+            "within `with jax.enable_x64(True):`."
+        )
     now = [(program.name, _shapes(program)) for program in programs]
     if before != now:
         raise ValueError(

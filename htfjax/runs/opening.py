@@ -13,29 +13,31 @@ from htfjax.runs.final import lost_final
 from htfjax.runs.grid import Grid
 from htfjax.runs.journal import JOURNAL, Journal, read_journal
 from htfjax.runs.options import Sizes
-from htfjax.runs.programs import Failures, Program, programs_of
-from htfjax.runs.session import Session, any_process
+from htfjax.runs.programs import Failures, Program
+from htfjax.runs.session import Session, any_process, process_zero
 
 
 class Opened(NamedTuple):
     """A folder that is ready to be worked in."""
 
     manifest: JsonObject
-    programs: list[Program]
     lines: list[JsonObject]  # of the journal
     journal: Journal | None  # None where another process writes
     messages: list[str]  # of damage
 
 
-def open_folder(asked: Session, options: JsonObject, sizes: Sizes, primary: bool) -> Opened:
+def open_folder(
+    asked: Session, options: JsonObject, sizes: Sizes, programs: list[Program],
+    failures: Failures,
+) -> Opened:  # fmt: skip
     """The folder as it is asked for, fresh or extended, and what it lists.
 
     Process 0 makes it; if it cannot, the others do not wait for it.
     """
     opened, error = None, None
-    if primary:
+    if process_zero():
         try:
-            opened = _prepare(asked, options, sizes)
+            opened = _prepare(asked, options, sizes, programs, failures)
         except Exception as problem:
             error = problem
     if any_process(error is not None):
@@ -44,21 +46,21 @@ def open_folder(asked: Session, options: JsonObject, sizes: Sizes, primary: bool
         return opened
     manifest = folder.read_manifest(asked.out)
     assert manifest is not None
-    programs = programs_of(asked.grid, asked.build, options["record"], {})
     lines = read_journal(asked.out / JOURNAL, folder.identity_of(manifest)).lines
-    return Opened(manifest, programs, lines, None, [])
+    return Opened(manifest, lines, None, [])
 
 
-def _prepare(asked: Session, options: JsonObject, sizes: Sizes) -> Opened:
+def _prepare(
+    asked: Session, options: JsonObject, sizes: Sizes, programs: list[Program],
+    failures: Failures,
+) -> Opened:  # fmt: skip
     """Manifest, journal and metadata of the folder, made, extended or mended."""
-    grid, out, build = asked.grid, asked.out, asked.build
+    grid, out = asked.grid, asked.out
     found = folder.read_manifest(out)
     if found is None:
         _check_unused(out)
     else:
-        manifests.check_same(found, grid, build, options, out)
-    failures: Failures = {}
-    programs = programs_of(grid, build, options["record"], failures)
+        manifests.check_same(found, grid, asked.build, options, out)
     manifests.check_watch(programs, options["watch"])
     if found is None:
         manifest = manifests.fresh(asked, options, sizes, programs)
@@ -80,7 +82,7 @@ def _prepare(asked: Session, options: JsonObject, sizes: Sizes) -> Opened:
         folder.write_manifest(out, manifest)
         store.write_metadata(out, files, digests)
     messages += [_spell_failure(grid, place, e) for place, e in failures.items()]
-    return Opened(manifest, programs, lines, journal, messages)
+    return Opened(manifest, lines, journal, messages)
 
 
 def _spell_failure(grid: Grid, place: tuple[int, ...], error: Exception) -> str:

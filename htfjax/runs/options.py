@@ -18,7 +18,7 @@ def checked_options(
 ) -> JsonObject:  # fmt: skip
     """The options by which a folder is compared, checked, as JSON values."""
     record_every = _checks.at_least("record_every", record_every, 1)
-    until_step = _checks.at_least("until_step", until_step, 2)
+    until_step = _checks.at_least("until_step", until_step, 1)
     if chunk_steps is None:
         chunk_steps = record_every * max(
             -(-500 // record_every), 2 if record_every == 1 else 1
@@ -32,7 +32,9 @@ def checked_options(
     if tolerance is not None:
         _checks.positive("tolerance", tolerance)
         tolerance = float(tolerance)
-    for name in (watch,) if record is None else (watch, *_names(record)):
+    if record is not None:
+        record = list(_checks.sequence("record", record, "names such as ['train_mse']"))
+    for name in (watch, *(record or ())):
         if not isinstance(name, str):
             raise TypeError(
                 "`record` and `watch` must be names of quantities, got "
@@ -40,19 +42,9 @@ def checked_options(
             )
     return {
         "until_step": until_step, "record_every": record_every, "chunk_steps": chunk_steps,
-        "record": None if record is None else _names(record), "tolerance": tolerance,
+        "record": record, "tolerance": tolerance,
         "patience": _checks.at_least("patience", patience, 0), "watch": watch,
     }  # fmt: skip
-
-
-def _names(record: Sequence[str]) -> list[str]:
-    listed = _checks.as_sequence(record)
-    if isinstance(listed, str | bytes) or not isinstance(listed, Sequence):
-        raise TypeError(
-            f"`record` must be a list of names such as ['train_mse'], got "
-            f"{_checks.spell(record)}."
-        )
-    return list(listed)
 
 
 def check_batching(batching: Batching | int) -> Batching | int:

@@ -15,19 +15,22 @@ class Placement:
     """States and data of all lanes in their slots: on the host until the first chunk.
 
     Attributes:
-      count, slots, width: lanes, slots for them, lanes vectorized together.
+      count, slots, width: lanes, slots for their states, lanes vectorized together.
+      held: slots for their data, fewer where a device has one lane.
       order: (slots,) the lane that each slot holds.
     """
 
     def __init__(
         self, session: Session, program: Program, states: list[np.ndarray], rest: Lane,
-        *, slots: int, width: int,
+        *, width: int,
     ) -> None:  # fmt: skip
         self.session, self.names = session, tuple(program.quantities)
-        self.count, self.slots, self.width = len(states[0]), slots, width
-        self.order = np.arange(slots)
+        self.count, self.width = len(states[0]), width
+        self.slots, self.held = batch.padded_counts(self.count, width, session.mesh)
+        self.order = np.arange(self.slots)
         treedef = jax.tree.structure(program.shapes.state)
-        self.states: Any = jax.tree.unflatten(treedef, [_pad(x, slots) for x in states])
+        padded = [_pad(x, self.slots) for x in states]
+        self.states: Any = jax.tree.unflatten(treedef, padded)
         self.data: Any = rest
         self.mask: Any = None  # None while all is on the host
 
@@ -40,16 +43,19 @@ class Placement:
         mesh, active = self.session.mesh, np.zeros(self.slots, bool)
         active[: self.count] = going
         wanted = batch.deal(active, self.width, mesh)
-        here = (self.states, self.data)
         if self.mask is None:
-            arranged = jax.tree.map(lambda x: x[wanted], here)
-            self.states, self.data = batch.put(arranged, mesh)
+            self.states = batch.put(self.states, wanted, mesh)
+            # The first slots of every device, which are those of its lanes.
+            own = wanted.reshape(mesh.size, -1)[:, : self.held // mesh.size]
+            self.data = batch.put(self.data, own.ravel(), mesh)
             self.order = wanted
         elif self._longest(active, wanted) < self._longest(active, self.order):
+            # Never where a device has one lane: none has more than another.
             move = np.argsort(self.order)[wanted]
+            here = (self.states, self.data)
             self.states, self.data = batch.rearrange(here, move, mesh=mesh)
             self.order = wanted
-        self.mask = batch.put(active[self.order], mesh)
+        self.mask = batch.put(active, self.order, mesh)
 
     def advance(self, num_steps: int) -> dict[str, np.ndarray]:
         """A chunk of the lanes that go on: (count, records, ...) arrays by name."""

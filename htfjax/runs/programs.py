@@ -1,14 +1,14 @@
 """Programs of a grid: the runs that share one, how many run at once, and batching."""
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from htfjax._types import PyTree
+from htfjax._types import JsonObject, PyTree
 from htfjax.runs.grid import Grid, Run, Setting
 from htfjax.runs.lanes import SCALARS, Build, Lane, advance_lane, lane_shapes
 from htfjax.runs.store import Quantities
@@ -33,6 +33,16 @@ class Program:
     runs: tuple[RunKey, ...]
     shapes: Lane
     quantities: Quantities
+
+
+class Block(NamedTuple):
+    """Runs of a program that are placed on the devices together."""
+
+    program: Program
+    number: int
+    runs: list[RunKey]
+    size: int  # lanes that there is room for
+    width: int  # lanes vectorized together
 
 
 def programs_of(
@@ -71,6 +81,17 @@ def programs_of(
         Program(f"p{i:03d}", tuple(runs), lane, _quantities(lane, record))
         for i, (_, lane, runs) in enumerate(kinds)
     ]
+
+
+def blocks_of(
+    programs: Sequence[Program], manifest: JsonObject, grid: Grid
+) -> Iterator[Block]:
+    """Blocks that a manifest deals the runs of programs to, of which the grid has some."""
+    for program, entry in zip(programs, manifest["programs"], strict=True):
+        for number, listed in enumerate(entry["blocks"]):
+            runs = [tuple(key) for key in listed]
+            if any(key[-1] in grid.seeds for key in runs):
+                yield Block(program, number, runs, entry["block"], entry["width"])
 
 
 def _key(grid: Grid, run: Run) -> RunKey:

@@ -64,10 +64,7 @@ class Clock:
 
     def __init__(self, out: Path) -> None:
         self.begun, self.compile, self.device = time.monotonic(), 0.0, 0.0
-        self.before = {
-            n: read_status(out, n)
-            for n in ("wall_seconds_in_all", "compile_seconds_in_all")
-        }
+        self.before = {name: read_status(out, name) for name in IN_ALL}
 
     @property
     def wall(self) -> float:

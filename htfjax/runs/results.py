@@ -16,8 +16,11 @@ def load_results(path: PathLike, group: str | None = None) -> xr.Dataset:
 
     Dimensions are named (seed, step, node, component, ...). Sizes that differ between
     nodes or panels are padded with NaN beside a `width` coordinate. Of runs only what is
-    used is read, when it is used. A node is labelled by its modes, such as "0,1"; arrays
-    have `long_name` and `units`.
+    used is read, when it is used; every file is compared with its digest, which finds
+    what a checksum of zarr's would, and more. A node is labelled by its modes, such as
+    "0,1", in `node`, or in `node_label` where trees differ; arrays have `long_name` and
+    `units`. Runs may be read while they are at work: what is on disk is shown, and of
+    a file that was written anew since the error says to open the results again.
 
     Args:
       path: a folder of runs, a results file, or a folder that holds some of either.

@@ -51,8 +51,8 @@ def load_states(out: PathLike, grid: Grid, build: Build) -> dict[Run, DescentSta
     identity, states = folder.identity_of(found), {}
     for program, entry in zip(programs, found["programs"], strict=True):
         for number, runs in enumerate(entry["blocks"]):
-            owner = owner_of(identity, program, number, runs)
-            lanes = _lanes(checkpoint_of(path, program, number), owner, program)
+            owner = owner_of(identity, program.name, number, runs)
+            lanes = _lanes(checkpoint_of(path, program.name, number), owner, program)
             for (*place, seed), state in zip(runs, lanes, strict=True):
                 point = tuple(v[i] for (_, v), i in zip(grid.axes, place, strict=True))
                 states[Run(point, seed)] = state

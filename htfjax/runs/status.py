@@ -11,7 +11,6 @@ import numpy as np
 from htfjax.motion.stopping import CAUSES
 
 RUN = ("pending", "running", "capped", "converged", "diverged", "failed")
-SESSION = ("running", "interrupted", "finished")
 
 
 def run_status(cause: int, end: int, until_step: int) -> int:

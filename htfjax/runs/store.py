@@ -1,27 +1,28 @@
-"""Records on disk: one zarr array per quantity and program, one file per finished chunk."""
+"""Records on disk: one zarr array per quantity and program, one file per finished chunk.
 
-import asyncio
-import threading
-from collections.abc import Awaitable, Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+zarr makes the metadata, by which other readers find the chunks. A chunk is encoded here:
+zarr does it in Python's thread pools, which are shut where a process that ends still has
+to save. The checksum of a chunk is its digest in the journal; the codecs have none.
+"""
+
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import numpy as np
 import zarr
-import zarr.api.asynchronous
+import zarr.codecs
 import zarr.storage
+from numcodecs.zstd import Zstd
 
-from htfjax._digests import file_digest
+from htfjax._digests import file_digest, text_digest
 from htfjax._files import atomic_write
 from htfjax._types import JsonObject
 
 RECORDS = "results.zarr"
 # Shape of one record, dtype and names of its axes.
 Quantities = dict[str, tuple[tuple[int, ...], str, tuple[str, ...]]]
-T = TypeVar("T")
-P = ParamSpec("P")
 Labels = dict[str, tuple[str, np.ndarray, JsonObject]]  # dimension, values, attributes
+CODEC = Zstd(level=0)
 
 
 def root_metadata() -> dict[str, bytes]:
@@ -54,7 +55,7 @@ def program_metadata(
             dtype=dtype,
             fill_value=np.nan,
             dimension_names=("run", "step", *dims),
-            config={"write_empty_chunks": True},
+            compressors=zarr.codecs.ZstdCodec(level=CODEC.level),
         )
     for name, (dim, values, attributes) in labels.items():
         group.create_array(
@@ -87,52 +88,6 @@ def write_metadata(folder: Path, files: dict[str, bytes], digests: dict[str, str
                 temporary.write_bytes(content)
 
 
-def open_array(folder: Path, program: str, name: str) -> zarr.Array:
-    """The array of a quantity, to read and write; no other format of zarr is looked for."""
-    options: dict[str, Any] = {
-        "store": str(folder / RECORDS / program / name), "mode": "r+", "zarr_format": 3,
-    }  # fmt: skip
-    # A chunk of NaN alone, of runs that have all diverged, is a file like the others.
-    with zarr.config.set({"array.write_empty_chunks": True}):
-        return _done(
-            lambda: zarr.open_array(**options),
-            lambda: _array(zarr.api.asynchronous.open_array(**options)),
-        )
-
-
-async def _array(opening: Awaitable[zarr.AsyncArray]) -> zarr.Array:
-    return zarr.Array(await opening)
-
-
-def _done(plain: Callable[[], T], coroutine: Callable[[], Awaitable[T]]) -> T:
-    """The result of a call of zarr, also when Python has shut its thread pools.
-
-    It does so when the main thread ends, before exit handlers and the end of other
-    threads; zarr can then be used only on a loop that calls its functions in place.
-    """
-    if threading.main_thread().is_alive():
-        return plain()
-    loop = asyncio.new_event_loop()
-    loop.set_default_executor(_InPlace())
-    try:
-        return loop.run_until_complete(coroutine())
-    finally:
-        loop.close()
-
-
-class _InPlace(ThreadPoolExecutor):
-    """An executor without threads."""
-
-    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """A future that is done."""
-        future: Future[T] = Future()
-        try:
-            future.set_result(fn(*args, **kwargs))
-        except Exception as error:
-            future.set_exception(error)
-        return future
-
-
 def chunk_file(program: str, name: str, block: int, chunk: int, extra: int) -> str:
     """Path of a chunk of a quantity within the folder; `extra` axes follow records."""
     place = "/".join(map(str, (block, chunk, *[0] * extra)))
@@ -140,12 +95,14 @@ def chunk_file(program: str, name: str, block: int, chunk: int, extra: int) -> s
 
 
 def write_chunk(
-    folder: Path, program: str, arrays: dict[str, zarr.Array], block: int, chunk: int,
-    values: dict[str, np.ndarray], known: dict[str, str],
+    folder: Path, program: str, quantities: Quantities, place: tuple[int, int],
+    shape: tuple[int, int], values: dict[str, np.ndarray], known: dict[str, str],
 ) -> tuple[dict[str, str], int]:  # fmt: skip
     """Writes one chunk of every quantity that is not on disk yet.
 
     Args:
+      place: number of the block and of the chunk in it.
+      shape: lanes and records of a chunk.
       values: name -> (lanes, records, ...), at most a chunk of each.
       known: digests of files that are finished and whole.
 
@@ -154,43 +111,40 @@ def write_chunk(
       differ from what would have been written now.
     """
     files, changed = {}, 0
-    for name, array in arrays.items():
-        path = chunk_file(program, name, block, chunk, array.ndim - 2)
-        lanes, records = array.chunks[:2]
-        rows = slice(block * lanes, min((block + 1) * lanes, array.shape[0]))
-        columns = slice(chunk * records, min((chunk + 1) * records, array.shape[1]))
-        size = (rows.stop - rows.start, columns.stop - columns.start, *array.shape[2:])
-        full = np.full(size, np.nan, array.dtype)
-        given = values[name][: size[0], : size[1]]
-        full[: given.shape[0], : given.shape[1]] = given
-        place = (rows, columns, *[slice(None)] * (array.ndim - 2))
-        whole = path in known and file_digest(folder / path) == known[path]
-        if whole:
-            found = _get(array, place)
+    for name, (inside, kind, _) in quantities.items():
+        path = chunk_file(program, name, *place, len(inside))
+        full, given = np.full((*shape, *inside), np.nan, kind), values[name][:, : shape[1]]
+        full[: len(given), : given.shape[1]] = given
+        content = bytes(CODEC.encode(full.astype(_stored(kind))))
+        digest = text_digest(content)
+        if path in known and file_digest(folder / path) == known[path]:
+            found = decoded((folder / path).read_bytes(), kind, full.shape)
             if np.array_equal(found, full, equal_nan=True):
                 continue
             changed += not _extends(found, full)
-        else:  # zarr would read what stands there, to fill the rest of an edge chunk
-            (folder / path).unlink(missing_ok=True)
-        _set(array, place, full)
-        files[path] = file_digest(folder / path)
-        if path in known and not whole:
-            changed += files[path] != known[path]
+        elif path in known:
+            changed += digest != known[path]
+        _replace(folder / path, content)
+        files[path] = digest
     return files, changed
 
 
-def _get(array: zarr.Array, place: tuple[slice, ...]) -> np.ndarray:
-    aside = array.async_array
-    return np.asarray(_done(lambda: array[place], lambda: aside.getitem(place)))
+def decoded(content: bytes, kind: str, shape: tuple[int, ...]) -> np.ndarray:
+    """The values in a file of a chunk."""
+    values = np.frombuffer(CODEC.decode(content), _stored(kind))
+    return values.reshape(shape).astype(kind)
 
 
-def _set(array: zarr.Array, place: tuple[slice, ...], values: np.ndarray) -> None:
-    aside = array.async_array
+def _stored(kind: str) -> np.dtype:
+    return np.dtype(kind).newbyteorder("<")
 
-    def write() -> None:
-        array[place] = values
 
-    _done(write, lambda: aside.setitem(place, values))
+def _replace(path: Path, content: bytes) -> None:
+    """Writes a file that is whole or not there; its digest says whether it lasted."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.new")
+    temporary.write_bytes(content)
+    temporary.replace(path)
 
 
 def _extends(old: np.ndarray, new: np.ndarray) -> bool:

@@ -1,19 +1,25 @@
-"""Results of an ensemble as one labelled dataset, read only as far as it is used."""
+"""Results of an ensemble as one labelled dataset, read only as far as it is used.
 
-from collections.abc import Iterator
+A process may write there meanwhile: every file is read once, and its bytes compared with
+their digest before anything is made of them.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import xarray as xr
-import zarr
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
-from htfjax._digests import file_digest
+from htfjax._digests import text_digest
 from htfjax._types import JsonObject
 from htfjax.runs.final import with_final
 from htfjax.runs.folder import (
+    LOCK,
     MANIFEST,
     identity_of,
     lines_written,
@@ -22,10 +28,14 @@ from htfjax.runs.folder import (
 )
 from htfjax.runs.journal import JOURNAL, read_journal
 from htfjax.runs.labels import attributes
+from htfjax.runs.locks import lock_holder
 from htfjax.runs.status import RUN, run_status
-from htfjax.runs.store import RECORDS, chunk_file, metadata_of
+from htfjax.runs.store import RECORDS, chunk_file, decoded, metadata_of
 
 AGAIN = "run the same command again, which computes anew what is lost"
+# For how long files that do not fit are looked at again while a process writes them.
+SECONDS, PAUSE = 10.0, 0.05
+T = TypeVar("T")
 
 
 def is_ensemble(folder: Path) -> bool:
@@ -48,33 +58,65 @@ def open_records(folder: Path, group: str | None = None) -> xr.Dataset:
     folder = folder.expanduser().absolute()
     if group is not None:
         raise FileNotFoundError(f"{folder} is one ensemble and has no `group={group}`")
+    return _settled(folder, lambda: _opened(folder))
+
+
+class _Anew(ValueError):
+    """A file is another one than when the results were opened."""
+
+
+def _settled(folder: Path, read: Callable[[], T]) -> T:
+    """What is read of a folder, which a process may be writing.
+
+    It changes one file after another; a moment later they fit together again.
+
+    Raises:
+      As `read`, if nobody writes there; ValueError: they do not fit for a long time.
+    """
+    end = time.monotonic() + SECONDS
+    while True:
+        try:
+            return read()
+        except _Anew:
+            raise
+        except (FileNotFoundError, ValueError) as error:
+            holder = None
+            with contextlib.suppress(OSError):  # not to be looked at: nobody is known of
+                holder = lock_holder(folder / LOCK)
+            if holder is None:
+                break
+            if time.monotonic() > end:
+                words = f"{error} (while {holder} works there: open the results again)"
+                raise type(error)(words) from error
+        time.sleep(PAUSE)
+    return read()  # what the last one that wrote there left
+
+
+def _opened(folder: Path) -> xr.Dataset:
+    """The dataset of a folder that nobody changes meanwhile."""
     manifest = read_manifest(folder)
     if manifest is None:
         raise FileNotFoundError(
             f"{folder / MANIFEST} is missing; restore it from a copy, or run the grid into "
             "another folder."
         )
-    folded = _read_folded(folder, manifest)
+    folded = read_folded(folder, manifest)
     places = _Places(manifest)
     root = f"{RECORDS}/zarr.json"
-    _check_file(folder, root, manifest["metadata"][root])
+    check_file(folder, root, manifest["metadata"][root])
     variables: dict[str, xr.Variable] = {}
     for name in manifest["record"]:
-        arrays = [
-            _open_array(folder, program["name"], name, manifest["metadata"])
-            for program in manifest["programs"]
-        ]
-        known: list[Any] = [a for a in arrays if a is not None]
-        if known:
-            lazy = _Records(folder, manifest, folded, name, arrays, places.where)
-            dims = (*places.dims, "step", *known[0].metadata.dimension_names[2:])
-            values = indexing.LazilyIndexedArray(lazy)
-            variables[name] = xr.Variable(dims, values, attributes(name))
+        _check_metadata(folder, manifest, name)
+        lazy = _Records(folder, manifest, folded, name, places.where)
+        dims = (*places.dims, "step", *manifest["record"][name])
+        values = indexing.LazilyIndexedArray(lazy)
+        variables[name] = xr.Variable(dims, values, attributes(name))
     known_dims = {dim for variable in variables.values() for dim in variable.dims}
     coords = _coords(manifest, places, folded)
-    for name, (dim, values) in manifest["coords"].items():
-        if dim in known_dims:
-            coords[name] = xr.Variable(dim, list(values), attributes(name))
+    for name, listed in manifest["coords"].items():
+        name, labels = _label(name, listed, places)
+        if labels.dims[-1] in known_dims:
+            coords[name] = labels
     dataset = xr.Dataset(variables, coords, _attributes(manifest))
     reached = int(dataset.steps.max()) // manifest["record_every"]
     return with_final(folder, manifest, dataset.isel(step=slice(0, reached + 1)))
@@ -150,7 +192,27 @@ def _coords(manifest: JsonObject, places: _Places, folded: JsonObject) -> dict[s
     return {k: xr.Variable(d, v, attributes(k)) for k, (d, v) in coords.items()}
 
 
-def _read_folded(folder: Path, manifest: JsonObject) -> JsonObject:
+def _label(name: str, listed: list, places: _Places) -> tuple[str, xr.Variable]:
+    """Labels along an axis of records, over axes of the grid too where programs differ."""
+    known = [entry for entry in listed if entry]
+    dim, values = known[0]
+    if all(entry == known[0] for entry in known):
+        return name, xr.Variable(dim, list(values), attributes(name))
+    length = max(len(values) for _, values in known)
+    blank = "" if isinstance(values[0], str) else np.nan
+    rows = [[*(x[1] if x else ()), *[blank] * length][:length] for x in [*listed, None]]
+    # The last row is for settings that could not be built.
+    which = np.array([rows.index(row) for row in rows])[places.where[..., 0, 0]]
+    dims = [*places.dims[:-1], dim]
+    for axis in reversed(range(which.ndim)):
+        if (which == which.take([0], axis)).all():
+            which = which.take(0, axis)
+            del dims[axis]
+    name = f"{name}_label" if name == dim else name
+    return name, xr.Variable(dims, np.array(rows)[which], attributes(name))
+
+
+def read_folded(folder: Path, manifest: JsonObject) -> JsonObject:
     """The journal, folded.
 
     Raises:
@@ -193,52 +255,50 @@ def fold(lines: list[JsonObject]) -> JsonObject:
     return {"files": files, "blocks": blocks, "chunks": chunks}
 
 
-def _open_array(
-    folder: Path, program: str, name: str, metadata: dict[str, str]
-) -> zarr.Array | None:
-    """The array of a quantity; None where the program has none of that name."""
-    path = metadata_of(program, name)
-    if path not in metadata:
-        return None
-    for file in (f"{RECORDS}/{program}/zarr.json", path):
-        _check_file(folder, file, metadata[file])
-    return zarr.open_array(str((folder / path).parent), mode="r", zarr_format=3)
+def _check_metadata(folder: Path, manifest: JsonObject, name: str) -> None:
+    """Compares the files by which other readers of zarr find a quantity."""
+    for program in manifest["programs"]:
+        path = metadata_of(program["name"], name)
+        if path in manifest["metadata"]:
+            for file in (f"{RECORDS}/{program['name']}/zarr.json", path):
+                check_file(folder, file, manifest["metadata"][file])
 
 
-def _check_file(folder: Path, path: str, wanted: str) -> None:
-    """Compares a file with its digest.
+def check_file(folder: Path, path: str, wanted: str) -> bytes:
+    """Content of a file that fits its digest.
 
     Raises:
       FileNotFoundError: it is missing. ValueError: it is damaged.
     """
-    found = file_digest(folder / path)
-    if found == "missing" and not folder.is_dir():
+    try:
+        content = (folder / path).read_bytes()
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        if folder.is_dir():
+            raise FileNotFoundError(f"{folder / path} is missing; {AGAIN}.") from None
         raise FileNotFoundError(
             f"{folder} is missing: it was moved or removed after its results were opened; "
             "open them where they are now."
-        )
-    if found == "missing":
-        raise FileNotFoundError(f"{folder / path} is missing; {AGAIN}.")
-    if found != wanted:
+        ) from None
+    if text_digest(content) != wanted:
         raise ValueError(f"{folder / path} is damaged; {AGAIN}.")
+    return content
 
 
 class _Records(BackendArray):
-    """One quantity over the whole grid, read run by run from the programs' arrays."""
+    """One quantity over the whole grid, read block by block from the programs' chunks."""
 
     def __init__(
         self, folder: Path, manifest: JsonObject, folded: JsonObject, name: str,
-        arrays: list[zarr.Array | None], where: np.ndarray,
+        where: np.ndarray,
     ) -> None:  # fmt: skip
         self.folder, self.manifest, self.name = folder, manifest, name
-        self.files, self.chunks = folded["files"], folded["chunks"]
-        self.arrays, self.where = arrays, where
-        known = [a for a in arrays if a is not None]
-        inside = tuple(np.max([a.shape[2:] for a in known], axis=0).astype(int).tolist())
+        self.files, self.counts, self.where = folded["files"], folded["chunks"], where
+        listed = [p["arrays"]["records"].get(name) for p in manifest["programs"]]
+        kinds, shapes = zip(*(entry for entry in listed if entry), strict=True)
+        inside = tuple(np.max(shapes, axis=0).astype(int).tolist())
         records = manifest["until_step"] // manifest["record_every"] + 1
         self.shape = (*where.shape[:-1], records, *inside)
-        self.dtype = np.result_type(*(a.dtype for a in known))
-        self.checked: set[str] = set()
+        self.dtype = np.result_type(*kinds)
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
         return indexing.explicit_indexing_adapter(
@@ -251,61 +311,53 @@ class _Records(BackendArray):
         where = _outer(self.where, (*key[:lead], slice(None)))
         places = where.reshape(-1, 2)
         values = np.full((len(places), *self.shape[lead:]), np.nan, self.dtype)
-        for p, array in enumerate(self.arrays):
+        for p, program in enumerate(self.manifest["programs"]):
             mine = np.nonzero(places[:, 0] == p)[0]
-            if array is None or not len(mine):
-                continue
-            for chunks, some in self._by_length(p, array, places[mine, 1]):
-                read = _rows(array, places[mine[some], 1], chunks)
-                part = tuple(slice(0, n) for n in np.minimum(read.shape, values.shape)[1:])
-                values[(mine[some], *part)] = read[(slice(None), *part)]
+            blocks, lanes = np.divmod(places[mine, 1], program["block"])
+            for block in np.unique(blocks).tolist():
+                here, first = blocks == block, 0
+                for chunk in self._chunks(program, block):
+                    part = chunk[lanes[here], : self.shape[lead] - first]
+                    last = first + part.shape[1]
+                    ends = (slice(first, last), *map(slice, part.shape[2:]))
+                    values[(mine[here], *ends)] = part
+                    first = last
         values = values.reshape(*where.shape[:-1], *values.shape[1:])
         keep = (slice(None),) * (where.ndim - 1)
         return _outer(values, (*keep, *key[lead:]))
 
-    def _by_length(
-        self, p: int, array: zarr.Array, rows: np.ndarray
-    ) -> Iterator[tuple[int, np.ndarray]]:
-        """Number of chunks that are finished, and which of the rows have so many.
+    def _chunks(self, program: JsonObject, block: int) -> Iterator[np.ndarray]:
+        """Chunks of a block that are finished, (lanes, records, ...).
 
-        Files that the journal does not list are not looked at. Those that it lists are
-        compared with their digests.
+        Files that the journal does not list are not looked at.
         """
-        program = self.manifest["programs"][p]["name"]
-        blocks = rows // array.chunks[0]
-        lengths = np.zeros(len(rows), int)
-        for block in np.unique(blocks).tolist():
-            count = self.chunks.get((program, block), 0)
-            lengths[blocks == block] = count
-            for chunk in range(count):
-                path = chunk_file(program, self.name, block, chunk, array.ndim - 2)
-                if path not in self.checked:
-                    self._check(path)
-        for length in np.unique(lengths[lengths > 0]).tolist():
-            yield length, np.nonzero(lengths == length)[0]
+        name, every = program["name"], self.manifest["record_every"]
+        kind, inside = program["arrays"]["records"].get(self.name, (None, ()))
+        shape = (program["block"], self.manifest["chunk_steps"] // every, *inside)
+        for chunk in range(self.counts.get((name, block), 0) if kind else 0):
+            path = chunk_file(name, self.name, block, chunk, len(inside))
+            yield decoded(self._chunk(path), kind, shape)
 
-    def _check(self, path: str) -> None:
+    def _chunk(self, path: str) -> bytes:
+        """Content of a file of records, which must be what it was at first."""
         if path not in self.files:
             raise ValueError(f"{self.folder / JOURNAL} does not list {path}; {AGAIN}.")
-        try:
-            _check_file(self.folder, path, self.files[path])
-        except ValueError:
-            newer = _read_folded(self.folder, self.manifest)["files"].get(path)
-            if newer not in (None, self.files[path]):
-                raise ValueError(
-                    f"{self.folder / path} was written anew after the results were opened; "
-                    "open them again."
-                ) from None
-            raise
-        self.checked.add(path)
 
+        def read() -> bytes:
+            try:
+                return check_file(self.folder, path, self.files[path])
+            except ValueError:
+                with contextlib.suppress(FileNotFoundError):
+                    identity = identity_of(self.manifest)
+                    lines = read_journal(self.folder / JOURNAL, identity).lines
+                    if fold(lines)["files"].get(path) not in (None, self.files[path]):
+                        raise _Anew(
+                            f"{self.folder / path} was written anew after the results "
+                            "were opened; open them again."
+                        ) from None
+                raise
 
-def _rows(array: zarr.Array, rows: np.ndarray, chunks: int) -> np.ndarray:
-    """Some rows of the first chunks."""
-    columns = slice(0, min(chunks * array.chunks[1], array.shape[1]))
-    if len(rows) < array.shape[0]:
-        return np.asarray(array.oindex[(rows, columns)])
-    return np.asarray(array[:, columns])[rows]
+        return _settled(self.folder, read)
 
 
 def _outer(values: np.ndarray, key: tuple) -> np.ndarray:

@@ -47,7 +47,7 @@ def rank_one_scale(
 def rank_one_blow_up_time(
     start: Numbers, norm: Numbers, num_matrices: int
 ) -> Float[Array, "..."]:
-    """When `rank_one_scale` becomes infinite: s(0)^(2-m) / ((m - 2) ||A||).
+    """Time at which `rank_one_scale` becomes infinite: s(0)^(2-m) / ((m - 2) ||A||).
 
     For m > 2 the time in which a start of scale s leaves zero grows as s^-(m-2): the unit
     of `gradient_flow`'s rescaled clock. For m = 2 there is no such time: growth is
@@ -70,7 +70,7 @@ def rank_one_blow_up_time(
 
 
 def rank_one_limit(norm: Numbers, num_matrices: int) -> Float[Array, "..."]:
-    """Where s(t) ends for L(W) = 1/2 ||W - A||^2: ||A||^(1/m).
+    """Limit of s(t) for L(W) = 1/2 ||W - A||^2: ||A||^(1/m).
 
     The same factors as in `rank_one_scale`; ds/dt = s^(m-1) (||A|| - s^m).
 
@@ -128,7 +128,7 @@ def constant_force_norm(
 
 
 def blow_up_time(start: Numbers, force: Numbers, length: int) -> Float[Array, "..."]:
-    """When `constant_force_norm` becomes infinite: sigma(0)^-(1-2/L) / ((L - 2) gamma).
+    """Time of `constant_force_norm` becoming infinite: sigma(0)^-(1-2/L) / ((L - 2) gamma).
 
     Args, raises: as `constant_force_norm`.
 

@@ -60,7 +60,7 @@ def conserved_scale(factors: AnyFactors) -> Float[Array, ""]:
 
 
 def drift(before: AnyFactors, after: AnyFactors) -> Float[Array, ""]:
-    """How far `conserved_quantities` moved, over the largest squared norm of the two.
+    """Change of `conserved_quantities`, over the largest squared norm of the two.
 
     Zero for the exact flow, so this measures the integrator.
 

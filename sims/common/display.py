@@ -1,6 +1,8 @@
 """Display of progress on the screen, and time as people say it."""
 
 import math
+import time
+from collections.abc import Callable
 
 import rich.console
 import rich.progress
@@ -31,6 +33,19 @@ def progress_display(*, steps: bool = False) -> rich.progress.Progress:
         console=console,
         disable=not console.is_terminal,
     )
+
+
+def now_and_then(display: rich.progress.Progress) -> Callable[[str], None]:
+    """Prints a line every 20 seconds at most, where there is no terminal."""
+    said = time.monotonic()
+
+    def say(line: str) -> None:
+        nonlocal said
+        if display.disable and time.monotonic() - said > SECONDS_BETWEEN_LINES:
+            said = time.monotonic()
+            display.console.print(line, soft_wrap=True, highlight=False)
+
+    return say
 
 
 def spell_seconds(seconds: float) -> str:

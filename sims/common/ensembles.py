@@ -1,19 +1,41 @@
-"""Driver of a grid of runs, with one progress display and Ctrl-C."""
+"""Driver of a grid of runs: shared options, one progress display and Ctrl-C."""
 
 import contextlib
 import dataclasses
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 
 import htfjax as htf
 
 from ..figures.files import save_figures
-from .display import SECONDS_BETWEEN_LINES, progress_display, spell_seconds
-from .folder import CONFIG, locked_folder, refuse_lost, write_json
+from .display import now_and_then, progress_display, spell_seconds
+from .folder import open_folder, write_json
+
+
+@dataclasses.dataclass(frozen=True)
+class GridOptions:
+    """Options that grids over the three models share."""
+
+    out: Path
+    """Folder for results, figures and checkpoints."""
+    models: tuple[Literal["mf", "tf", "htf"], ...] = ("mf", "tf", "htf")
+    """Which models."""
+    widths: int = 64
+    """Local components of every node of the model."""
+    num_steps: int = 20_000
+    """Steps at most; runs they end are marked."""
+    tolerance: float = 5e-5
+    """Training mean squared error below which a record counts as fitted."""
+    batching: Literal["auto", "map", "vmap"] = "auto"
+    """How runs share a program; "map" equals single runs bit for bit."""
+    checkpoint_seconds: float = 30.0
+    """Seconds between checkpoints."""
+    seed: int = 0
+    """First seed."""
 
 
 def on_all_cores(run: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -44,7 +66,6 @@ def with_quick(config: Any, preset: dict[str, Any]) -> Any:
 
 
 def drive_grid(
-    command: str,
     grid: Any,
     config: Any,
     evaluate: Callable[[Any], tuple[dict[str, Any], dict[str, Any]]],
@@ -56,42 +77,29 @@ def drive_grid(
     them stands what was asked, in `config.json`.
 
     Args:
-      command: its name, for `plot`.
-      evaluate: options -> summary, and figures by name, from what `config.out` holds.
+      evaluate: options -> summary, and figures by name, of what `config.out` holds.
 
     Returns:
       The summary, with the `state` of the grid.
     """
-    folder = htf.runs.absolute("--out", config.out)
-    refuse_lost(folder, folder / "manifest.json")
     for name in ("record_every", "tolerance", "patience", "batching", "checkpoint_seconds"):
         options[name] = getattr(config, name)
     options["until_step"] = config.num_steps
-    asked = dataclasses.asdict(config) | {"out": None, "command": command}
     with htf.runs.stop_requested() as requested:
         session = htf.runs.run(grid, config.out, interrupted=requested, **options)
-        with locked_folder(config.out), contextlib.closing(session):
-            last = _follow(_with_config(session, asked, folder), len(grid.runs()))
+        opened = open_folder(config.out, config, may_differ=None)
+        with opened as folder, contextlib.closing(session):
+            state = _follow(session, len(grid.runs())).state
             summary, figures = evaluate(config)
-            summary |= {"state": last.state}
-            write_json(folder / "summary.json", summary)
+            write_json(folder / "summary.json", summary | {"state": state})
             save_figures(figures, folder)
-    return summary
-
-
-def _with_config(session: Any, asked: dict[str, Any], folder: Path) -> Iterator[Any]:
-    """The session; its first chunk shows that the folder is of what was asked."""
-    for i, progress in enumerate(session):
-        if i == 0:
-            htf.runs.write_sealed(folder / CONFIG, asked)
-        yield progress
+    return summary | {"state": state}
 
 
 def _follow(session: Any, runs: int) -> Any:
     """Shows the progress of a session to its end; the last one."""
     display = progress_display()
-    console = display.console
-    said = 0.0
+    console, say = display.console, now_and_then(display)
     last = None
     with display:
         task = display.add_task(f"{runs} runs", note="compiling")
@@ -100,9 +108,7 @@ def _follow(session: Any, runs: int) -> Any:
             display.update(task, total=last.steps_in_all, completed=last.steps, note=note)
             for message in last.messages:
                 console.print(message, soft_wrap=True, highlight=False)
-            if display.disable and last.wall_seconds - said > SECONDS_BETWEEN_LINES:
-                said = last.wall_seconds
-                console.print(note, soft_wrap=True, highlight=False)
+            say(note)
     if last is not None and last.state == "interrupted":
         console.print("interrupted and saved: the same command resumes from here")
     return last
@@ -120,20 +126,6 @@ def headline(progress: Any) -> str:
         low, middle, high = progress.losses
         words.append(f"losses {low:.1e} to {high:.1e}, median {middle:.1e}")
     return ", ".join(words)
-
-
-def check_multiple(num_steps: int, record_every: int) -> None:
-    """Records must fit the steps.
-
-    Raises:
-      ValueError: with numbers that do.
-    """
-    surplus = num_steps % record_every if record_every > 0 else 0
-    if record_every < 1 or surplus:
-        raise ValueError(
-            f"`--record-every {record_every}` does not divide `--num-steps {num_steps}`; "
-            f"use {num_steps - surplus} or {num_steps - surplus + record_every} steps."
-        )
 
 
 def seeds_from(first: int, count: int) -> Sequence[int]:

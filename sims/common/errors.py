@@ -5,7 +5,7 @@ class SimError(Exception):
     """The message says what is wrong and what to do."""
 
 
-class SettingError(SimError):
+class SettingError(SimError, ValueError):
     """An option that cannot be; the message names it and says what to do."""
 
 

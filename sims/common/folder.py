@@ -4,10 +4,8 @@ import contextlib
 import dataclasses
 import json
 import math
-import platform
-import tempfile
+import sys
 from collections.abc import Iterator
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -16,39 +14,19 @@ import jax
 import htfjax as htf
 
 from .errors import FolderError, SimError
+from .settings import flag
 
-CONFIG, LOCK, STATUS = "config.json", ".lock", "status.json"
-# What an earlier run wrote, or a user; config.json says whose it is.
+CONFIG, MANIFEST, STATUS, LOCK = "config.json", "manifest.json", "status.json", ".lock"
+# Written by an earlier run, or by a user; config.json says whose it is.
 RESULTS = (
-    "*/manifest.json", "*.nc", "checkpoints", "runs/*.nc", "parts/*.nc",
-    "parts/*/manifest.json", "status.json", "summary.json", "*.png", "*.svg",
+    MANIFEST, f"*/{MANIFEST}", "*.nc", "checkpoints", f"runs/*/{MANIFEST}", "parts/*.nc",
+    f"parts/*/{MANIFEST}", STATUS, "summary.json", "*.png", "*.svg",
 )  # fmt: skip
 
 
 @contextlib.contextmanager
-def locked_folder(out: Path) -> Iterator[Path]:
-    """Makes a folder and keeps other commands out of it within the block.
-
-    Raises:
-      FolderError: it cannot be written. BlockingIOError: another command works in it;
-        process and host are named.
-    """
-    folder = htf.runs.absolute("--out", out)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise FolderError(
-            f"`--out {out}` cannot be written ({error.strerror}); choose another folder."
-        ) from error
-    with htf.runs.exclusive_lock(folder / LOCK, f"`--out {out}`"):
-        yield folder
-
-
-@contextlib.contextmanager
 def open_folder(
-    out: Path, config: Any, *, command: str, may_differ: tuple[str, ...]
+    out: Path, config: Any, *, may_differ: tuple[str, ...] | None, command: str = ""
 ) -> Iterator[Path]:
     """Makes or reopens the folder of a run, and keeps other commands out of it.
 
@@ -56,43 +34,70 @@ def open_folder(
       out: the folder.
       config: a dataclass; written to `config.json`, or compared with what stands there.
         Of files it keeps name and digest, so that other contents make another run.
-      command: its name, for `plot` and `status`.
-      may_differ: fields that a later run of the same folder may change.
+      may_differ: fields that a later run of the same folder may change; None for a grid,
+        whose manifest says it: `config.json` then holds what was asked for last.
+      command: whose folder it is; by default the module that `config` is defined in.
 
     Raises:
-      FolderError: the folder cannot be written, or holds another run's config (the
-        fields that differ are named), or results and no config.
+      FolderError: the folder cannot be written, or holds the run of another command or
+        another config (the fields that differ are named), or results and no config.
       BlockingIOError: another command works in it; process and host are named.
     """
-    with locked_folder(out) as folder:
-        wanted = as_json(config)
-        path = folder / CONFIG
-        present = read_config(path)
-        if present is not None:
-            _refuse_others(out, present, wanted, may_differ)
-        else:
-            refuse_lost(folder, path)
-        values = {"command": command, "config": wanted, "versions": versions()}
-        htf.runs.write_sealed(path, values)
+    with contextlib.ExitStack() as stack:
+        try:
+            lock = htf.runs.locked_folder(out, f"`--out {out}`", lock=LOCK)
+            folder = stack.enter_context(lock)
+        except PermissionError as error:
+            raise FolderError(str(error)) from error
+        path, grid, wanted = folder / CONFIG, may_differ is None, as_json(config)
+        present, command = _read(path), command or _command_of(config)
+        if present is None:
+            refuse_lost(folder, folder / MANIFEST if grid else path)
+        elif present.get("command", command) != command:
+            raise FolderError(
+                f"`--out {out}` holds a run of {present['command']} ({CONFIG}), and this "
+                f"is {command}; choose another folder."
+            )
+        elif may_differ is not None:
+            _refuse_others(out, read_entry(path, "config"), wanted, may_differ)
+        asked = (
+            {"out": None} | wanted if grid else {"config": wanted, "versions": versions()}
+        )
+        asked["command"] = command
+        if present is None or not grid:
+            htf.runs.write_sealed(path, asked)
         try:
             yield folder
         except (SimError, ValueError, TypeError):
             # A command that was refused has left nothing that others would have to fit.
-            ours = (CONFIG, LOCK, STATUS)
+            ours = (CONFIG, STATUS, LOCK, LOCK[1:])
             others = [p for p in folder.iterdir() if not p.name.startswith(ours)]
             if present is None and not others:
                 path.unlink()
                 (folder / STATUS).unlink(missing_ok=True)
             raise
+        if grid:
+            htf.runs.write_sealed(path, asked)
 
 
-def read_config(path: Path) -> dict[str, Any] | None:
-    """What an earlier run was asked for; None in a fresh folder.
+def _command_of(config: Any) -> str:
+    """Name of the command whose options these are, also where it is the main program."""
+    spec = sys.modules[type(config).__module__].__spec__
+    return "" if spec is None else spec.name.rpartition(".")[2]
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """A sealed JSON file, None if there is none.
 
     Raises:
-      FolderError: the file is damaged.
+      FolderError: it is damaged.
     """
-    return read_entry(path, "config")
+    try:
+        return htf.runs.read_sealed(path)
+    except FileNotFoundError:
+        return None
+    except (ValueError, OSError) as error:
+        raise FolderError(str(error)) from error
 
 
 def saved_config(folder: Path, options: type) -> Any:
@@ -108,22 +113,29 @@ def saved_config(folder: Path, options: type) -> Any:
     return options(out=folder, **{name: fields[name] for name in names})
 
 
+def read_config(path: Path) -> dict[str, Any] | None:
+    """What an earlier run was asked for; None in a fresh folder.
+
+    Raises:
+      FolderError: the file is damaged.
+    """
+    return read_entry(path, "config")
+
+
 def read_entry(path: Path, name: str) -> Any:
     """One entry of a sealed JSON file; None if there is no file.
 
     Raises:
       FolderError: the file is damaged, or another one.
     """
-    try:
-        values = htf.runs.read_sealed(path)
-    except FileNotFoundError:
+    values = _read(path)
+    if values is None:
         return None
-    except (ValueError, OSError) as error:
-        raise FolderError(str(error)) from error
     if name not in values:
+        of = f"of {values['command']}" if "command" in values else "another file"
         raise FolderError(
-            f"{path} holds no `{name}`: it is another file; restore it from a copy, or "
-            "choose another `--out`."
+            f"{path} holds no `{name}`: it is {of}; restore it from a copy, or choose "
+            "another `--out`."
         )
     return values[name]
 
@@ -138,7 +150,7 @@ def _refuse_others(
     }
     if differ:
         listed = "; ".join(
-            f"`{_flag(name)}` was {_spell(old)}, now {_spell(new)}"
+            f"`{flag(name)}` was {_spell(old)}, now {_spell(new)}"
             for name, (old, new) in sorted(differ.items())
         )
         raise FolderError(
@@ -158,9 +170,9 @@ def refuse_lost(folder: Path, path: Path) -> None:
     left = [p for pattern in RESULTS for p in sorted(folder.glob(pattern))]
     if left:
         raise FolderError(
-            f"{path} is missing, so nothing says which run {left[0].relative_to(folder)} "
-            "is of; restore "
-            "it from a copy, or choose another `--out`."
+            f"{path} is missing, so nothing says which run "
+            f"{left[0].relative_to(folder)} is of; restore it from a copy, or choose "
+            "another `--out`."
         )
 
 
@@ -203,21 +215,8 @@ def _finite(values: Any) -> Any:
 
 def versions() -> dict[str, str]:
     """What ran: Python, packages, device."""
-    packages = ("htfjax", "jax", "jaxlib", "optax", "numpy")
-    found = {name: _version(name) for name in packages}
     device = jax.devices()[0]
-    return {
-        "python": platform.python_version(),
-        **found,
-        "device": f"{device.platform} {device.device_kind}",
-    }
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "not installed"
+    return htf.runs.versions() | {"device": f"{device.platform} {device.device_kind}"}
 
 
 def _place(path: Path) -> dict[str, str]:
@@ -231,7 +230,3 @@ def _spell(value: Any) -> str:
     if isinstance(value, dict) and "sha256" in value:
         return f"{value.get('file')} (SHA-256 {value['sha256'][:12]})"
     return repr(value)
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")

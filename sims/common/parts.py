@@ -21,7 +21,7 @@ import xarray as xr
 import htfjax as htf
 
 from ..figures.files import save_figures
-from .display import SECONDS_BETWEEN_LINES, progress_display, spell_seconds
+from .display import now_and_then, progress_display, spell_seconds
 from .errors import FolderError, SettingError
 from .folder import STATUS, open_folder, run_label, saved_config, write_json
 from .single import Job, drive
@@ -38,7 +38,6 @@ class Experiment(NamedTuple):
     """A command whose results are parts.
 
     Attributes:
-      name: of the command.
       options: its dataclass of options.
       lists: options that say which parts there are; they alone may be given more.
       plan: options -> work by name of the part.
@@ -46,7 +45,6 @@ class Experiment(NamedTuple):
       draw: (parts, options, summary) -> figures by name.
     """
 
-    name: str
     options: type
     lists: tuple[str, ...]
     plan: Callable[[Any], dict[str, Work]]
@@ -82,12 +80,11 @@ def run(experiment: Experiment, config: Any) -> dict[str, Any]:
       FolderError, OSError: a folder that cannot be used, or a part of another run.
       KeyboardInterrupt: stopped by a signal; says what is saved.
     """
-    name, lists = experiment.name, experiment.lists
-    for option in lists:
+    for option in experiment.lists:
         if not getattr(config, option):
             flag = option.replace("_", "-")
             raise SettingError(f"`--{flag}` is empty; give at least one value.")
-    opened = open_folder(config.out, config, command=name, may_differ=lists)
+    opened = open_folder(config.out, config, may_differ=experiment.lists)
     with jax.enable_x64(True), opened as folder:
         parts = _complete(experiment, config, folder)
         summary = experiment.summarize(parts, config)
@@ -168,17 +165,14 @@ def _shown(names: list[str], saved: int, display: Any) -> Iterator[str]:
     """The names in turn, each shown with the time that is left about."""
     total = saved + len(names)
     task = display.add_task("parts", total=total, completed=saved, note="")
-    begun = told = time.monotonic()
+    begun, say = time.monotonic(), now_and_then(display)
     for i, name in enumerate(names):
-        now = time.monotonic()
         note = f"{saved + i} of {total} parts saved, now {name}"
         if i:
-            left = (now - begun) / i * (len(names) - i)
+            left = (time.monotonic() - begun) / i * (len(names) - i)
             note += f", about {spell_seconds(left)} left"
         display.update(task, completed=saved + i, note=note)
-        if display.disable and now - told > SECONDS_BETWEEN_LINES:
-            told = now
-            display.console.print(note, soft_wrap=True, highlight=False)
+        say(note)
         yield name
     display.update(task, completed=total, note="")
 

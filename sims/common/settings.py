@@ -146,12 +146,20 @@ def check_numbers(config: Config) -> None:
         _check_each(config, name, lambda x, bound=bound: x > bound, f"above {bound}")
     for name in FINITE:
         _check_each(config, name, math.isfinite, "a finite number")
-    surplus = config.num_steps % config.record_every
-    if surplus:
+    check_multiple(config.num_steps, config.record_every)
+
+
+def check_multiple(num_steps: int, record_every: int) -> None:
+    """Records must fit the steps.
+
+    Raises:
+      SettingError: with numbers that do.
+    """
+    surplus = num_steps % record_every if record_every > 0 else 0
+    if record_every < 1 or surplus:
         raise SettingError(
-            f"`--record-every {config.record_every}` does not divide `--num-steps "
-            f"{config.num_steps}`; use {config.num_steps - surplus} or "
-            f"{config.num_steps - surplus + config.record_every} steps."
+            f"`--record-every {record_every}` does not divide `--num-steps {num_steps}`; "
+            f"use {num_steps - surplus} or {num_steps - surplus + record_every} steps."
         )
 
 

@@ -1,11 +1,14 @@
 """Driver of one descent, a grid of one run: progress, signals, and what came of it."""
 
+import contextlib
 import dataclasses
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import xarray as xr
 
 import htfjax as htf
@@ -41,13 +44,22 @@ class Outcome:
     dataset: xr.Dataset
 
 
-def drive(job: Job, out: Path, progress: Any, checkpoint_seconds: float) -> Outcome:
+def drive(
+    job: Job,
+    out: Path,
+    progress: Any,
+    checkpoint_seconds: float,
+    *,
+    interrupted: Callable[[], bool] | None = None,
+) -> Outcome:
     """Runs a job to its end, or on from what its folder holds.
 
     Args:
       out: folder of the run.
-      progress: a rich display.
+      progress: a rich display, or something with its `add_task`, `update`, `disable` and
+        `console`.
       checkpoint_seconds: between checkpoints.
+      interrupted: says when to save and leave; by default a signal does.
 
     Raises:
       ValueError: a file that is damaged, or of another run; it is named.
@@ -57,12 +69,14 @@ def drive(job: Job, out: Path, progress: Any, checkpoint_seconds: float) -> Outc
     build = htf.runs.untraced(lambda setting, key: job.lane)
     task = progress.add_task(job.name, total=job.num_steps, note="compiling")
     wait = SECONDS_BETWEEN_LINES if progress.disable else SECONDS_BETWEEN_NOTES
+    mesh = htf.runs.lane_mesh(list(jnp.zeros(()).devices()))  # where arrays go now
     last, said = None, time.monotonic()
-    with htf.runs.stop_requested() as requested:
+    listening = contextlib.nullcontext(interrupted)
+    with htf.runs.stop_requested() if interrupted is None else listening as requested:
         for last in htf.runs.run(
             grid, out, until_step=job.num_steps, record_every=job.record_every,
             build=build, chunk_steps=job.chunk_steps, tolerance=job.tolerance,
-            patience=job.patience, watch=job.watch, keep_states=True,
+            patience=job.patience, watch=job.watch, keep_states=True, mesh=mesh,
             checkpoint_seconds=checkpoint_seconds, interrupted=requested,
         ):  # fmt: skip
             progress.update(task, completed=last.steps)
@@ -73,16 +87,32 @@ def drive(job: Job, out: Path, progress: Any, checkpoint_seconds: float) -> Outc
             if time.monotonic() - said > wait:
                 said = time.monotonic()
                 _say(job, out, progress, task, last.steps)
-    spent = htf.runs.read_sealed(out / "status.json")
-    dataset = htf.load_results(out).load()
-    for name in ("wall_seconds", "compile_seconds"):
-        dataset.attrs[name] = spent[f"{name}_in_all"]
+    dataset = htf.load_results(out).load().assign_attrs(_seconds(out))
     (state,) = htf.runs.load_states(out, grid, build).values()
     status = str(dataset.status.item())
     if status == "running":
-        interrupted = last is not None and last.state == "interrupted"
-        status = "interrupted" if interrupted else "capped"
+        stopped = last is not None and last.state == "interrupted"
+        status = "interrupted" if stopped else "capped"
     return Outcome(status, state, dataset)
+
+
+def wall_seconds(out: Path) -> float:
+    """Seconds that a run has taken so far, NaN before its first chunk.
+
+    Raises:
+      ValueError: a damaged file; it is named.
+    """
+    return _seconds(out)["wall_seconds"]
+
+
+def _seconds(out: Path) -> dict[str, float]:
+    """Wall and compile seconds of a run, over all its sessions."""
+    names = ("wall_seconds", "compile_seconds")
+    try:
+        spent = htf.runs.read_sealed(out / "status.json")
+    except FileNotFoundError:
+        spent = {}
+    return {name: spent.get(f"{name}_in_all", math.nan) for name in names}
 
 
 def _say(job: Job, out: Path, progress: Any, task: Any, steps: int) -> None:

@@ -12,17 +12,15 @@ import xarray as xr
 import htfjax as htf
 from htfjax import locality
 
-from .drive import SUFFIX
-
 FOLDER = "measures"
 IMAGES = 64
 PAIRS = 8
 CONTENTS = 16
 
 
-def exists(folder: Path, name: str) -> bool:
-    """Whether a run has been measured."""
-    return (folder / FOLDER / f"{name}{SUFFIX}").exists()
+def path_of(folder: Path, name: str) -> Path:
+    """Where the measures of a run are kept."""
+    return folder / FOLDER / f"{name}.nc"
 
 
 def label(run: str) -> str:
@@ -78,7 +76,7 @@ def save(
         attrs={"patch_size": side, "run": label},
     )  # fmt: skip
     (folder / FOLDER).mkdir(exist_ok=True)
-    htf.save_results(folder / FOLDER / f"{name}{SUFFIX}", dataset)
+    htf.save_results(path_of(folder, name), dataset)
 
 
 @functools.partial(jax.jit, static_argnames=("apply", "side", "distances", "num"))

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 import htfjax as htf
 
-from ..common.display import SECONDS_BETWEEN_LINES, progress_display, spell_seconds
+from ..common.display import now_and_then, progress_display, spell_seconds
 from ..common.errors import RunError, SimError
 from . import training
 from .options import Point, cost
@@ -38,7 +38,7 @@ def choose_workers(config: Any, count: int) -> int:
 
 
 def run_all(points: list[Point], config: Any, build: Callable, folder: Path) -> bool:
-    """Trains what is not trained yet, each run into files of its own.
+    """Trains what is not trained yet, each run into a folder of its own.
 
     Args:
       points: runs, those that take longest first.
@@ -57,20 +57,21 @@ def run_all(points: list[Point], config: Any, build: Callable, folder: Path) -> 
     board = _Board(points, left)
     for point in points:
         if point not in left:
-            _say_if_it_cannot_go_on(point, config, folder, board.display.console)
-    if not left:
-        return True
-    workers = choose_workers(config, len(left))
-    with htf.runs.stop_requested() as interrupted, board.display:
-        if workers == 1:
-            return _here(left, config, build, folder, board, interrupted)
-        return _side_by_side(left, config, build, folder, board, interrupted, workers)
+            _say_if_it_cannot_go_on(point, folder, board.display.console)
+    if left:
+        workers = choose_workers(config, len(left))
+        with htf.runs.stop_requested() as interrupted, board.display:
+            words = (left, config, build, folder, board, interrupted)
+            _here(*words) if workers == 1 else _side_by_side(*words, workers)
+    if board.errors:
+        raise RunError(board.errors[0])
+    return board.done == len(points)
 
 
-def _say_if_it_cannot_go_on(point: Point, config: Any, folder: Path, console: Any) -> None:
-    """A finished run needs its checkpoint only when more epochs are asked for."""
+def _say_if_it_cannot_go_on(point: Point, folder: Path, console: Any) -> None:
+    """A finished run needs its last state only when more epochs are asked for."""
     try:
-        training.check_checkpoint(point, config, folder)
+        htf.runs.check_results(folder / point.name, states=True)
     except (OSError, ValueError) as error:
         text = (
             f"{point.name}: {error}; the run is finished, and only more epochs need it: "
@@ -82,23 +83,32 @@ def _say_if_it_cannot_go_on(point: Point, config: Any, folder: Path, console: An
 def _here(
     left: list[Point], config: Any, build: Callable, folder: Path, board: "_Board",
     interrupted: Callable[[], bool],
+) -> None:  # fmt: skip
+    for job in enumerate(left):
+        if not _train(job, board.hear, config, build, folder, interrupted):
+            break
+
+
+def _train(
+    job: tuple[int, Point], send: Callable[[tuple], Any], config: Any, build: Callable,
+    folder: Path, interrupted: Callable[[], bool],
 ) -> bool:  # fmt: skip
-    for number, point in enumerate(left):
-        relay = _Relay(number, board.hear)
-        try:
-            status = training.train(point, config, build, folder, relay, interrupted)
-        except (SimError, ValueError, OSError) as error:
-            raise RunError(f"{point.name}: {error}") from error
-        board.hear(("status", number, status))
-        if status == "interrupted":
-            return False
-    return True
+    """Trains one run and tells of it; whether it came to its end."""
+    number, point = job
+    relay = _Relay(number, send)
+    try:
+        status = training.train(point, config, build, folder, relay, interrupted)
+    except (SimError, ValueError, OSError) as error:
+        send(("error", number, f"{point.name}: {error}"))
+        return False
+    send(("status", number, status))
+    return status != "interrupted"
 
 
 def _side_by_side(
     left: list[Point], config: Any, build: Callable, folder: Path, board: "_Board",
     interrupted: Callable[[], bool], workers: int,
-) -> bool:  # fmt: skip
+) -> None:  # fmt: skip
     context = multiprocessing.get_context("spawn")
     jobs, said, stop = context.Queue(), context.Queue(), context.Event()
     for job in [*enumerate(left), *[None] * workers]:
@@ -130,9 +140,6 @@ def _side_by_side(
             f"a worker process ended with code {lost[0]} (out of memory? try `--workers "
             "1`); the same command resumes from the last checkpoints"
         )
-    if board.errors:
-        raise RunError(board.errors[0])
-    return board.done == len(board.points)
 
 
 @contextlib.contextmanager
@@ -165,19 +172,9 @@ def _work(
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP)
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    while not stop.is_set():
-        job = jobs.get()
-        if job is None:
+    while not stop.is_set() and (job := jobs.get()) is not None:
+        if not _train(job, said.put, config, build, folder, stop.is_set):
             break
-        number, point = job
-        try:
-            status = training.train(
-                point, config, build, folder, _Relay(number, said.put), stop.is_set
-            )
-        except (SimError, ValueError, OSError) as error:
-            said.put(("error", number, f"{point.name}: {error}"))
-            break
-        said.put(("status", number, status))
 
 
 def _die_with_parent() -> None:
@@ -200,14 +197,13 @@ class _Relay:
         self.number, self.send, self.total = number, send, 1
         self.console = self
 
-    def add_task(self, name: str, *, total: int, completed: int, note: str) -> int:
+    def add_task(self, name: str, *, total: int, note: str) -> int:
         self.total = total
-        self.update(0, completed=completed, note=note)
         return 0
 
-    def update(self, task: int, *, completed: int, note: str) -> None:
-        del task
-        self.send(("step", self.number, completed / self.total, note))
+    def update(self, task: int, *, completed: int | None = None, note: str = "") -> None:
+        share = None if completed is None else completed / self.total
+        self.send(("step", self.number, share, note))
 
     def print(self, text: str, **_: Any) -> None:
         self.send(("say", self.number, text))
@@ -217,12 +213,13 @@ class _Board:
     """One display of all runs, with time left from the pace so far."""
 
     def __init__(self, points: list[Point], left: list[Point]) -> None:
-        self.points, self.left, self.errors = points, left, []
+        self.points, self.left, self.errors, self.note = points, left, [], ""
         self.shares = dict.fromkeys(range(len(left)), 0.0)
         self.at_first: dict[int, float] = {}
         self.done = len(points) - len(left)
-        self.begun = self.spoke = time.monotonic()
+        self.begun = time.monotonic()
         self.display = progress_display()
+        self.say = now_and_then(self.display)
         self.task = self.display.add_task(
             f"{len(points)} runs", total=1.0, note="compiling"
         )
@@ -230,7 +227,6 @@ class _Board:
     def hear(self, message: tuple) -> None:
         """Takes in a message of a worker."""
         word, number, *rest = message
-        note = ""
         if word == "say":
             self.display.console.print(rest[0], soft_wrap=True, highlight=False)
         elif word == "error":
@@ -243,11 +239,14 @@ class _Board:
                 text = f"{self.left[number].name}: the loss is not finite; run stopped"
                 self.display.console.print(text, soft_wrap=True, highlight=False)
         else:
-            self.shares[number], note = rest
-            self.at_first.setdefault(number, self.shares[number])
-        self._show(note)
+            share, note = rest
+            self.note = note or self.note
+            if share is not None:
+                self.shares[number] = share
+                self.at_first.setdefault(number, share)
+        self._show()
 
-    def _show(self, note: str) -> None:
+    def _show(self) -> None:
         costs = [cost(point) for point in self.left]
         whole = sum(costs)
         made = sum(c * self.shares[i] for i, c in enumerate(costs))
@@ -256,10 +255,6 @@ class _Board:
         words = [f"{self.done} of {len(self.points)} runs done"]
         if new > 0.02 * whole:
             words.append(f"about {spell_seconds(passed * (whole - made) / new)} left")
-        if note:
-            words.append(note)
-        text = ", ".join(words)
+        text = ", ".join([*words, self.note] if self.note else words)
         self.display.update(self.task, completed=made / whole, note=text)
-        if self.display.disable and time.monotonic() - self.spoke > SECONDS_BETWEEN_LINES:
-            self.spoke = time.monotonic()
-            self.display.console.print(text, soft_wrap=True, highlight=False)
+        self.say(text)

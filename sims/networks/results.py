@@ -8,9 +8,9 @@ import numpy as np
 import xarray as xr
 from scipy import stats
 
-from .drive import SUFFIX, read_records
+from ..common.single import wall_seconds
 from .options import AXES, Point
-from .training import label_of
+from .training import label_of, read_records
 
 # Test examples are the same for every seed, so new seeds do not undo a choice made on them.
 UNCHOSEN = (
@@ -31,10 +31,10 @@ def collect(
 ) -> xr.Dataset:
     """Dataset over (axis, arm, train_size, canvas, network, seed), epochs beside it.
 
-    Runs that are missing, or not at their end, are NaN, but for their epochs so far.
+    Runs that are pending, or not at their end, are NaN, but for their epochs so far.
 
     Raises:
-      RunError: a file of another run. ValueError: a damaged file.
+      RunError: a folder of another run. ValueError, OSError: a damaged or missing file.
     """
     labels = {axis: sorted({p.value for p in points})} | {
         name: list(dict.fromkeys(_label(p, name) for p in points)) for name in AXES
@@ -43,24 +43,25 @@ def collect(
     for name in ("train_size", "seed"):
         labels[name] = sorted(labels[name])
     shape = tuple(len(x) for x in labels.values())
+    status, seconds = np.full(shape, "pending", object), np.full(shape, np.nan)
     found = {}
     for point in points:
-        run = read_records(folder / f"{point.name}{SUFFIX}", label_of(point, config))
-        if run is not None:
-            place = tuple(
-                x.index(point.value if name == axis else _label(point, name))
-                for name, x in labels.items()
-            )
-            found[place] = run
+        run = read_records(folder / point.name, label_of(point, config))
+        if run is None:
+            continue
+        place = tuple(
+            x.index(point.value if name == axis else _label(point, name))
+            for name, x in labels.items()
+        )
+        status[place], seconds[place] = run.status.item(), wall_seconds(folder / point.name)
+        run, stop = run.squeeze("seed"), run.stop_step.item()
+        # After the step at which it stopped, training stands still.
+        found[place] = run if stop < 0 else run.sel(step=slice(0, stop))
     length = max((len(run.step) for run in found.values()), default=1)
     ends = {name: np.full(shape, np.nan) for name in SCALARS}
     course = {name: np.full((*shape, length), np.nan)
               for name in ("train_accuracy", "fit_loss", "penalty")}  # fmt: skip
-    status = np.full(shape, "missing", object)
-    seconds = np.full(shape, np.nan)
     for place, run in found.items():
-        status[place] = run.attrs["status"]
-        seconds[place] = run.attrs["wall_seconds"]
         if "test_accuracy" in run:
             for name in SCALARS:
                 ends[name][place] = np.atleast_1d(run[name].values)[-1]

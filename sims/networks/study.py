@@ -1,6 +1,7 @@
 """Studies of trained networks: runs of all points, results, summary and figures."""
 
 import dataclasses
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,6 @@ from ..figures.contact_sheet import sheet
 from ..figures.files import save_figure
 from ..figures.networks import courses, locality_measures
 from . import measures, results
-from .drive import SUFFIX, read_records
 from .options import (
     AXES,
     MAY_DIFFER,
@@ -28,19 +28,18 @@ from .options import (
     with_preset,
 )
 from .pool import run_all
-from .training import label_of
+from .training import label_of, read_records
 
 
 @dataclasses.dataclass(frozen=True)
 class Study:
     """What differs between the tasks."""
 
-    name: str  # of the command
     axis: str  # "distance" or "path_length"
     values: tuple[int, ...]
     canvases: tuple[str, ...]
     build: Callable[..., Any]  # (point, config) -> Task
-    figure: Callable[[xr.Dataset, str], Any]
+    figure: Callable[[xr.Dataset, str, dict[str, Any]], Any]  # results, axis, summary
     words: tuple[str, str]  # what label 0 and label 1 mean
     prepare: Callable[[], Any] = lambda: None  # before the first run
     digests: Callable[[], dict[str, str]] = dict  # SHA-256 of every set of images
@@ -69,8 +68,7 @@ def run(config: Any, study: Study) -> dict[str, Any]:
             raise SettingError(f"`{name}` values {values}: none, or one twice.")
     points = points_of(config, study.values, study.canvases)
     _refuse_fewer_epochs(config)
-    opened = open_folder(config.out, config, command=study.name, may_differ=MAY_DIFFER)
-    with opened as folder:
+    with open_folder(config.out, config, may_differ=MAY_DIFFER) as folder:
         study.prepare()
         _refuse_other_images(folder, study.digests())
         save_figure(_samples(points, config, study), folder, "samples")
@@ -83,20 +81,61 @@ def _train_all(points: list, config: Any, study: Study, folder: Path) -> dict[st
     """Trains what is missing; writes results, summary and figures of what there is."""
     runs = folder / "runs"
     done = run_all(points, config, study.build, runs)
-    arms = [arm.label for arm in arms_of(config)]
-    data = results.collect(points, runs, study.axis, arms, config)
-    htf.save_results(folder / f"results{SUFFIX}", data)
+    data = collected(config, study, runs)
+    htf.save_results(folder / "results.nc", data)
     summary = results.summarize(data, study.axis, config)
     summary |= study.extra()
     summary |= {"state": "finished" if done else "interrupted", "preset": config.preset}
     write_json(folder / "summary.json", summary)
-    save_figure(study.figure(data, study.axis), folder, study.axis)
-    save_figure(courses(data, study.axis), folder, "training")
-    ordered = sorted(points, key=lambda p: arms.index(p.arm.label))
-    measured = read_measures(ordered, runs, config)
-    if measured:
-        save_figure(locality_measures(measured, study.axis), folder, "locality")
+    draw(data, summary, config, study, folder)
     return summary
+
+
+def collected(config: Any, study: Study, runs: Path) -> xr.Dataset:
+    """All runs of a study, as one dataset.
+
+    Raises: as `results.collect`.
+    """
+    points = points_of(config, study.values, study.canvases)
+    arms = [arm.label for arm in arms_of(config)]
+    return results.collect(points, runs, study.axis, arms, config)
+
+
+def draw(
+    data: xr.Dataset, summary: dict[str, Any], config: Any, study: Study, folder: Path
+) -> list[Path]:
+    """Draws the figures of a study; the PNG files.
+
+    Raises:
+      RunError, ValueError: a file of measures that is damaged, or of another run.
+    """
+    axis = study.axis
+    figures = {axis: study.figure(data, axis, summary), "training": courses(data, axis)}
+    arms = [arm.label for arm in arms_of(config)]
+    points = points_of(config, study.values, study.canvases)
+    ordered = sorted(points, key=lambda p: arms.index(p.arm.label))
+    measured = read_measures(ordered, folder / "runs", config)
+    if measured:
+        figures["locality"] = locality_measures(measured, axis)
+    for name, figure in figures.items():
+        save_figure(figure, folder, name)
+    return [folder / f"{name}.png" for name in figures]
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """What `summary.json` says.
+
+    Raises:
+      FolderError: it is missing or damaged.
+    """
+    path = folder / "summary.json"
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise FolderError(
+            f"{path} is missing or damaged ({error}); run the same command again, which "
+            "writes it anew."
+        ) from error
 
 
 def _refuse_fewer_epochs(config: Any) -> None:
@@ -121,7 +160,7 @@ def _refuse_other_images(folder: Path, digests: dict[str, str]) -> None:
     """
     path = folder / "images.json"
     before = read_entry(path, "images")
-    if before is None and any((folder / "runs").glob(f"*{SUFFIX}")):
+    if before is None and any((folder / "runs").glob("*/manifest.json")):
         raise FolderError(
             f"{path} is missing, so nothing says which images the runs beside it were "
             "trained on; restore it from a copy, or choose another `--out`."
@@ -156,9 +195,8 @@ def read_measures(points: list, runs: Path, config: Any) -> dict[Any, xr.Dataset
     """
     found = {}
     for point in points:
-        path = runs / measures.FOLDER / f"{point.name}{SUFFIX}"
         label = measures.label(label_of(point, config))
-        dataset = read_records(path, label)
+        dataset = read_records(measures.path_of(runs, point.name), label)
         if dataset is not None:
             found[point] = dataset
     return found

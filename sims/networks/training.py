@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import xarray as xr
@@ -15,14 +16,20 @@ import xarray as xr
 import htfjax as htf
 from htfjax import locality
 
-from ..common.errors import SettingError
+from ..common.errors import RunError
 from ..common.folder import run_label
+from ..common.single import Job, drive
 from . import measures
-from .drive import SUFFIX, Job, checkpoint_of, drive, read_records
 from .options import MAY_DIFFER, Point
 
 EPOCHS_PER_CHUNK = 10  # of small networks; a large one saves and listens every epoch
-FINISHED = ("converged", "capped", "diverged")
+
+
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """What tells the folder of a run from that of another one."""
+
+    run: str  # name, and digest of all that decides the numbers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,34 +43,44 @@ class Task:
     channels: int
 
 
+def read_records(path: Path, label: str) -> xr.Dataset | None:
+    """What the folder of a run, or a file, holds; None if there is nothing.
+
+    Raises:
+      RunError: it is of another run. ValueError, FileNotFoundError: a damaged or missing
+        file; it is named.
+    """
+    if not path.is_file() and not (path / "manifest.json").exists():
+        return None
+    dataset = htf.load_results(path)
+    found = dataset.attrs.get("run")
+    if found != label:
+        raise RunError(
+            f"{path} holds records of another run ({found!r}, expected {label!r}); restore "
+            "the right one, or delete it and run the same command again."
+        )
+    return dataset
+
+
 def is_finished(point: Point, config: Any, folder: Path) -> bool:
-    """Whether the folder holds the end of this run.
+    """Whether the folder holds the end of this run, with every file whole.
 
     Raises:
-      RunError: records of another run. ValueError: a damaged file; it is named.
+      RunError: records of another run.
     """
-    found = read_records(folder / f"{point.name}{SUFFIX}", label_of(point, config))
-    if found is None:
+    out = folder / point.name
+    try:
+        found = read_records(out, label_of(point, config))
+        if found is None or "test_accuracy" not in found:
+            return False
+        htf.runs.check_results(out)
+    except (OSError, ValueError):  # running it mends that, or says why it cannot be
         return False
-    status = found.attrs["status"]
-    if "test_accuracy" not in found or status not in FINISHED:
+    status = found.status.item()
+    place = measures.path_of(folder, point.name)
+    if is_measured(point, config, status) and not place.exists():
         return False
-    if is_measured(point, config, status) and not measures.exists(folder, point.name):
-        return False
-    return status != "capped" or int(found.attrs["epochs_asked"]) >= config.epochs
-
-
-def check_checkpoint(point: Point, config: Any, folder: Path) -> None:
-    """Looks at the state of a run, from which more epochs would go on.
-
-    Raises:
-      FileNotFoundError: there is none. ValueError: it is damaged, or of another run.
-    """
-    records = read_records(folder / f"{point.name}{SUFFIX}", label_of(point, config))
-    # A diverged run goes no further, and may have come to its end without a checkpoint.
-    if records is not None and records.attrs["status"] != "diverged":
-        place = checkpoint_of(folder, point.name)
-        htf.check_state(place, label=label_of(point, config))
+    return status != "capped" or found.epochs[0, -1] >= config.epochs
 
 
 def label_of(point: Point, config: Any) -> str:
@@ -131,23 +148,31 @@ def _train(
     if arm.coefficient > 0:
         say_if_blind(at_start, point, progress)
     steps = locality.steps_per_epoch(examples.count, config.batch_size)
+    lane = htf.runs.Lane(
+        state=htf.start_descent(
+            locality.start_training(params, statistics, examples),
+            make_optimizer(point, config),
+        ),
+        loss=loss,
+        observe=jax.tree_util.Partial(epoch_records),
+        key=for_steps,
+        optimizer=make_optimizer(point, config),
+    )
     job = Job(
         name=point.name,
-        label=label_of(point, config),
-        start=locality.start_training(params, statistics, examples),
-        loss=loss,
-        optimizer=make_optimizer(point, config),
+        setting=Asked(label_of(point, config)),
+        seed=point.seed,
+        lane=lane,
         num_steps=config.epochs * steps,
         record_every=steps,
         chunk_steps=steps * (1 if is_large(point) else EPOCHS_PER_CHUNK),
-        observe=locality.epoch_records,
-        key=for_steps,
-        to_dataset=to_dataset,
-        find_stop=functools.partial(find_stop, patience=config.patience),
+        tolerance=0.5 / examples.count,  # less than one example
+        patience=config.patience,
+        watch="train_error",
         headline=headline,
     )
-    outcome = drive(job, folder, progress, config.checkpoint_seconds,
-                    interrupted=interrupted, keep_good=True)  # fmt: skip
+    out = folder / point.name
+    outcome = drive(job, out, progress, config.checkpoint_seconds, interrupted=interrupted)
     if outcome.status == "interrupted":
         return outcome.status
     weights, course = outcome.state.params
@@ -163,8 +188,8 @@ def _train(
         if task.validation is not None:
             validation = locality.evaluate(network.apply, *end, task.validation)
             found["validation_accuracy"] = float(validation.accuracy)
-    dataset = finish(outcome.dataset, found, config)
-    htf.save_results(folder / f"{point.name}{SUFFIX}", dataset)
+    final = xr.Dataset({name: ("seed", [value]) for name, value in found.items()})
+    htf.runs.save_final(out, outcome.dataset, final)
     if is_measured(point, config, outcome.status):
         both = {"before": (params, statistics), "after": (weights, course.statistics)}
         label = measures.label(label_of(point, config))
@@ -236,36 +261,21 @@ def say_if_blind(change: float, point: Point, progress: Any) -> None:
         progress.console.print(f"{point.name}: {warning.message}")
 
 
-def to_dataset(piece: htf.Trajectory) -> xr.Dataset:
-    """Records of whole epochs, labelled by the step they end at."""
-    values = {name: ("step", np.asarray(x)) for name, x in piece.observed.items()}
-    return xr.Dataset(values, coords={"step": np.asarray(piece.steps)})
+def epoch_records(params: htf.Carrying) -> dict[str, jax.Array]:
+    """Records of the last epoch, and what the stopping rule watches.
 
-
-def find_stop(dataset: xr.Dataset, *, patience: int) -> htf.Stop | None:
-    """Fitted for more than `patience` epochs in a row, or a loss that is not finite."""
-    for word, ends in (
-        ("diverged", dataset.failed.values.astype(bool)),
-        ("converged", dataset.perfect.values > patience),
-    ):
-        if ends.any():
-            return htf.Stop(word, int(np.argmax(ends)))
-    return None
+    `train_error` is 1 before the first epoch, and NaN once a loss was not finite.
+    """
+    seen = locality.epoch_records(params)
+    error = jnp.where(seen["epochs"] == 0, 1.0, 1.0 - seen["train_accuracy"])
+    failed = seen.pop("failed")
+    return seen | {"train_error": jnp.where(failed, jnp.nan, error)}
 
 
 def headline(dataset: xr.Dataset) -> str:
     """Where a run stands."""
-    last = dataset.isel(step=-1)
+    last = dataset.isel(seed=0, step=-1)
     return (
         f"epoch {int(last.epochs)}, train accuracy {float(last.train_accuracy):.3f}, loss "
         f"{float(last.fit_loss):.3f}"
     )
-
-
-def finish(dataset: xr.Dataset, found: dict[str, float], config: Any) -> xr.Dataset:
-    """Records with what was found at the end; those after the stop are dropped."""
-    if "stop_step" in dataset.attrs:
-        dataset = dataset.isel(step=dataset.step <= dataset.attrs["stop_step"])
-    if "penalty" not in dataset:
-        raise SettingError("the records of this run are of an older version; delete them.")
-    return dataset.assign(found).assign_attrs(epochs_asked=config.epochs)

@@ -174,14 +174,14 @@ def test_a_fixed_group_counts_as_one() -> None:
     ],
 )  # fmt: skip
 def test_instruments_compile_by_levels(instrument: Any) -> None:
-    """Order 256 has two levels more than order 64, not four times the nodes."""
+    """Order 128 has two levels more than order 32, not four times the nodes."""
 
     def lines(order: int) -> int:
         tree = htf.perfect(order)
         factors = htf.group(htf.gaussian_factors(jax.random.key(0), tree, 2, 3, 0.5))
         return len(jax.jit(instrument).lower(factors).as_text().splitlines())
 
-    assert lines(256) <= 1.5 * lines(64)
+    assert lines(128) <= 1.5 * lines(32)
 
 
 @pytest.mark.slow

@@ -40,14 +40,14 @@ RESULTS: dict[str, str] = dict.fromkeys(
 )
 
 
-def fields(value: Any) -> dict[str, Any]:
-    """The fields of a container, those that are not compared too."""
-    if isinstance(value, tuple):
-        return value._asdict()  # type: ignore[attr-defined]
-    return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+def fields(container: Any) -> list[str]:
+    """Names of the fields of a container, those that are not compared too."""
+    named = getattr(container, "_fields", None)
+    return list(named or [f.name for f in dataclasses.fields(container)])
 
 
 def of_container(
+    container: type,
     value: Callable[[], Any],
     use: Callable[[Any], Any],
     says: str,
@@ -58,6 +58,7 @@ def of_container(
     """A call that makes a container of its fields and hands it to a function.
 
     Args:
+      value: makes one, when the call is made.
       says: what messages may name in place of a field.
     """
     names = tuple(says.split())
@@ -67,10 +68,14 @@ def of_container(
         return dataclasses.replace(kind, wrong=wrong)
 
     def function(**given: Any) -> Any:
-        return use(type(value())(**given))
+        return use(container(**given))
 
-    held = {name: renamed(known.get(name, kinds_objects.ANY)) for name in fields(value())}
-    return Call(function, lambda: fields(value()), held, slow=slow)
+    def arguments() -> dict[str, Any]:
+        made = value()
+        return {name: getattr(made, name) for name in fields(container)}
+
+    held = {name: renamed(known.get(name, kinds_objects.ANY)) for name in fields(container)}
+    return Call(function, arguments, held, slow=slow)
 
 
 def numbers(*more: Wrong) -> Kind:
@@ -169,14 +174,21 @@ def spectrum() -> htf.Spectrum:
     return htf.Spectrum(jnp.array([2.0, 1.0, 0.5]), "dense", 0.375)
 
 
-def flow() -> Any:
-    return htf.gradient_flow(
-        jnp.ones(2),
-        kinds_objects.total_square,
-        times=np.array([0.0, 0.25]),
-        rtol=0.125,
-        atol=0.125,
-    )[1].report
+def report() -> htf.FlowReport:
+    """Of a flow to two times; none is run."""
+    twice, count = jnp.zeros(2), jnp.zeros((), jnp.int32)
+    return htf.FlowReport(
+        positions=twice,
+        natural_times=twice,
+        arc_lengths=twice,
+        reached=twice == 0,
+        ending=count,
+        integrals=None,
+        num_evaluations=count,
+        num_steps=count,
+        num_rejected=count,
+        drift=twice,
+    )
 
 
 ARRAY = numbers(
@@ -242,9 +254,10 @@ CALLS = {
         },
     ),
     "RiseTimes": of_container(
-        rise, htf.incrementality, "rise", half_rise=ARRAY, width=ARRAY
+        htf.RiseTimes, rise, htf.incrementality, "rise", half_rise=ARRAY, width=ARRAY
     ),
     "Factors": of_container(
+        htf.Factors,
         kinds_objects.factors,
         htf.squared_norm,
         "factors weights",
@@ -253,6 +266,7 @@ CALLS = {
         fixed=FIXED,
     ),
     "GroupedFactors": of_container(
+        htf.GroupedFactors,
         lambda: htf.group(kinds_objects.factors()),
         htf.squared_norm,
         "factors stacks groups weights",
@@ -262,6 +276,7 @@ CALLS = {
         fixed=FIXED,
     ),
     "Spectrum": of_container(
+        htf.Spectrum,
         spectrum,
         lambda s: htf.numerical_rank(s.values, s.accuracy),
         "s rtol",
@@ -269,6 +284,7 @@ CALLS = {
         accuracy=kinds.tolerance().or_none(),
     ),
     "Carrying": of_container(
+        htf.Carrying,
         lambda: htf.Carrying(trained=jnp.ones(2), carried=jnp.zeros(2)),
         lambda params: htf.start_descent(params, kinds_objects.SGD),
         "params",
@@ -276,6 +292,7 @@ CALLS = {
         carried=Kind("carried", (kinds.OBJECT, kinds.WORD, Wrong("function", always(len)))),
     ),
     "Trajectory": of_container(
+        htf.Trajectory,
         lambda: kinds_motion.trajectory(2)[1],
         lambda piece: htf.join([kinds_motion.trajectory(2)[0], piece]),
         "pieces",
@@ -283,13 +300,14 @@ CALLS = {
         **PIECE,
     ),
     "FlowReport": of_container(
-        flow,
+        htf.FlowReport,
+        report,
         lambda report: report.status,
         "ending",
-        slow=True,
         ending=kinds.whole(0).but(without="half", wrong=wrongs(("high", always(99)))),
     ),
     "DescentState": of_container(
+        htf.DescentState,
         kinds_motion.state,
         lambda state: htf.continue_descent(
             state,
@@ -404,6 +422,7 @@ LOCALITY_CALLS = {
         PARAMETERS, kinds={"params": PARAMETERS.kinds["params"].but(wrong=LEAVES)}
     ),
     "locality.Pairs": of_container(
+        locality.Pairs,
         lambda: kinds_locality.PAIRS,
         lambda pairs: locality.same_class_examples(
             kinds_locality.PICTURES, pairs, distance=2, canvas=(4, 12)
@@ -413,7 +432,13 @@ LOCALITY_CALLS = {
         labels=LABELS,
     ),
     "locality.PathfinderImages": of_container(
-        lambda: DRAWN, see_images, "images", pixels=PIXELS, labels=LABELS, marks=MARKS
+        locality.PathfinderImages,
+        lambda: DRAWN,
+        see_images,
+        "images",
+        pixels=PIXELS,
+        labels=LABELS,
+        marks=MARKS,
     ),
     "locality.PathfinderExamples": Call(
         lambda images, rows: locality.pathfinder_examples(images).batch(rows),
@@ -426,6 +451,7 @@ LOCALITY_CALLS = {
         },
     ),
     "locality.Course": of_container(
+        locality.Course,
         lambda: kinds_locality.STARTED.carried,
         records,
         "params",
@@ -434,6 +460,7 @@ LOCALITY_CALLS = {
         last=Kind("sums", (*kinds.STRANGE, kinds.WORD, *wrongs(("tuple", tuple)))),
     ),
     "locality.EpochSums": of_container(
+        locality.EpochSums,
         lambda: kinds_locality.STARTED.carried.last,
         lambda sums: records(kinds_locality.STARTED.carried._replace(last=sums)),
         "params",
@@ -443,6 +470,7 @@ LOCALITY_CALLS = {
         unseen=SUM,
     ),
     "locality.Measured": of_container(
+        locality.Measured,
         lambda: locality.Measured(
             jnp.asarray(1.0), jnp.asarray(0.5), jnp.ones(2), jnp.asarray(0)
         ),

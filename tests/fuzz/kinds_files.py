@@ -130,6 +130,12 @@ def lock(path: Any, what: Any, seconds: Any) -> bool:
         return True
 
 
+def lock_folder(folder: Any, what: Any, lock: Any) -> str:
+    """A folder locked and left."""
+    with runs.locked_folder(folder, what, lock=lock) as path:
+        return path.name
+
+
 def seal(path: Any, values: Any) -> Any:
     """What is read back."""
     runs.write_sealed(path, values)
@@ -210,6 +216,15 @@ CALLS: dict[str, Call] = {
             "seconds": kinds.number(0),
         },
     ),
+    "runs.locked_folder": Call(
+        lock_folder,
+        lambda: {"folder": Path(new_path("run")), "what": "the folder", "lock": "lock"},
+        {
+            "folder": dataclasses.replace(PATH, equal=(Form("text", os.fspath),)),
+            "what": TEXT,
+            "lock": TEXT,
+        },
+    ),
     "runs.lock_holder": Call(
         runs.lock_holder,
         lambda: {"path": Path(new_path("lock"))},
@@ -254,6 +269,7 @@ CALLS: dict[str, Call] = {
     "runs.stop_requested": Call(
         lambda: listen(runs.stop_requested), dict, {}
     ),
+    "runs.versions": Call(runs.versions, dict, {}),
     "runs.stop_signals": Call(lambda: listen(runs.stop_signals), dict, {}),
     "runs.read_npz": Call(
         runs.read_npz,

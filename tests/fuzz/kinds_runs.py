@@ -555,6 +555,12 @@ CALLS: dict[str, Call] = {
         {"build": BUILD},
         lambda lane: lane.state.params,
     ),
+    "runs.check_results": Call(
+        runs.check_results,
+        lambda: {"out": finished(), "states": True},
+        {"out": kinds_files.READ_PATH, "states": kinds.FLAG},
+        slow=True,
+    ),
     "runs.load_states": Call(
         runs.load_states,
         lambda: {"out": finished(), "grid": grid(), "build": toy_lane},

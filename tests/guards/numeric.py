@@ -6,6 +6,7 @@ file: only where a value was wrong, which the commit then explains.
 
 import argparse
 import dataclasses
+import functools
 import json
 import sys
 import zlib
@@ -18,15 +19,11 @@ import numpy as np
 from tests.guards import network_calls, records, tensor_calls, theory_calls
 from tests.guards.cases import Case, all_cases, given
 from tests.guards.registry import CALLS, Call
+from tests.helpers import LITTLE_WORK
 
 FOLDER = Path(__file__).parent / "stored"
 DTYPES = ("float64", "float32")
 FORMS = {"plain": 3, "grouped": 1}  # trees that each call is made on
-# The least work for the compiler: thousands of small programs run once each.
-OPTIONS = {
-    "xla_backend_optimization_level": 0,
-    "xla_llvm_disable_expensive_passes": True,
-}
 MODULES = (tensor_calls, theory_calls, network_calls)
 
 
@@ -55,6 +52,7 @@ def items() -> list[Item]:
     return found
 
 
+@functools.cache
 def chosen_cases(call: Call) -> list[Case]:
     """Each call meets three plain trees and a grouped one, other calls other ones."""
     start, cases = zlib.crc32(call.name.encode()), []
@@ -89,8 +87,8 @@ def measure(item: Item) -> dict[str, Any]:
         return records.contracted(value) if call.gradient else 0.0, value
 
     if not call.gradient:
-        return {"value": jax.jit(both, compiler_options=OPTIONS)(inputs.factors)[1]}
-    program = jax.jit(jax.value_and_grad(both, has_aux=True), compiler_options=OPTIONS)
+        return {"value": jax.jit(both, compiler_options=LITTLE_WORK)(inputs.factors)[1]}
+    program = jax.jit(jax.value_and_grad(both, has_aux=True), compiler_options=LITTLE_WORK)
     (_, value), slopes = program(inputs.factors)
     return {"value": value, "gradient": slopes}
 

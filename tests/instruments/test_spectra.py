@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from jax.test_util import check_grads
 
 import htfjax as htf
@@ -58,7 +58,7 @@ def test_every_route_finds_numpys_values(name, root, route):
         )
 
 
-@settings(max_examples=20, deadline=None)
+@helpers.examples(20)
 @given(helpers.factors(max_entries=100))
 def test_qr_on_any_tree(factors):
     expected = wanted(factors)

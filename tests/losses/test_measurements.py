@@ -68,7 +68,9 @@ def test_values_and_gradients(plan, given):
 
     slopes = jax.jit(jax.grad(loss))(given(found))
     slopes = htf.ungroup(slopes) if isinstance(slopes, htf.GroupedFactors) else slopes
-    for one, other in zip(slopes.weights, jax.grad(dense)(found).weights, strict=True):
+    for one, other in zip(
+        slopes.weights, jax.jit(jax.grad(dense))(found).weights, strict=True
+    ):
         helpers.assert_close(one, other)
 
 
@@ -92,9 +94,10 @@ def test_scaled_gradients():
     """In float32 where the gradient underflows, against float64 where it does not."""
     tiny = factors(dtype=jnp.float32, std=1e-9)
     loss = htf.observation_loss(blocks(), TARGETS)
-    found = htf.scaled_value_and_grad(loss, tiny)
-    wide = jax.grad(loss)(jax.tree.map(lambda x: x.astype(jnp.float64), tiny))
-    assert not any(np.any(x) for x in jax.tree.leaves(jax.grad(loss)(tiny)))
+    found = jax.jit(htf.scaled_value_and_grad)(loss, tiny)
+    slopes = jax.jit(jax.grad(loss))
+    wide = slopes(jax.tree.map(lambda x: x.astype(jnp.float64), tiny))
+    assert not any(np.any(x) for x in jax.tree.leaves(slopes(tiny)))
     for one, other in zip(found.gradient.weights, wide.weights, strict=True):
         exact = np.asarray(other) * 2.0 ** -float(found.log2_scale)
         np.testing.assert_allclose(one, exact, rtol=1e-4, atol=1e-6)

@@ -1,15 +1,18 @@
 """Grids of one: builders that are not traced, last states, and what is read off them."""
 
 import dataclasses
+import shutil
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray as xr
 
 import htfjax as htf
+from htfjax.runs import batch
 from tests.runs import toy
 
 
@@ -105,3 +108,65 @@ def test_seconds_count_over_all_sessions(tmp_path: Path) -> None:
     spent = htf.runs.read_sealed(tmp_path / "status.json")
     assert spent["wall_seconds_in_all"] >= first.wall_seconds + second.wall_seconds - 0.1
     assert spent["compile_seconds_in_all"] >= first.compile_seconds > 0
+
+
+LARGE = np.arange(2**20, dtype=np.float32)
+
+
+def large_lane(setting: toy.Toy, key: jax.Array) -> Any:
+    """A lane with three numbers and four MiB of data, of which a step takes a batch."""
+    loss = jax.tree_util.Partial(lambda data, x: jnp.sum(jnp.square(data[:3] - x)), LARGE)
+    return dataclasses.replace(toy.toy_lane(setting, key), loss=loss, observe=None)
+
+
+def test_the_data_of_a_grid_of_one_are_held_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the program's arguments and temporaries, although the state has two slots."""
+    advance, sizes = batch.advance, []
+
+    def measured(*given: Any, **options: Any) -> Any:
+        memory: Any = advance.lower(*given, **options).compile().memory_analysis()
+        sizes.append(memory.argument_size_in_bytes + memory.temp_size_in_bytes)
+        return advance(*given, **options)
+
+    monkeypatch.setattr(batch, "advance", measured)
+    run(tmp_path, build=htf.runs.untraced(large_lane))
+    assert LARGE.nbytes < max(sizes) < 1.1 * LARGE.nbytes
+
+
+def test_a_run_of_a_single_step(tmp_path: Path) -> None:
+    """An epoch may be one step; more of them extend it."""
+    options = {"record_every": 1, "chunk_steps": 10}
+    for steps in (1, 4):
+        assert run(tmp_path, steps, **options)[0].steps == steps
+    assert htf.load_results(tmp_path).loss.shape == (1, 1, 5)
+
+
+def test_a_checkpoint_that_is_older_than_its_records(tmp_path: Path) -> None:
+    """Put back from a copy, it is not taken for the end of the run."""
+    run(tmp_path, 20)
+    shutil.copytree(tmp_path / "checkpoints", tmp_path / "early")
+    run(tmp_path)
+    htf.runs.check_results(tmp_path, states=True)
+    state = state_of(tmp_path)
+    shutil.rmtree(tmp_path / "checkpoints")
+    shutil.move(tmp_path / "early", tmp_path / "checkpoints")
+    htf.runs.check_results(tmp_path)
+    with pytest.raises(ValueError, match=f"is of step 20, not {toy.NUM_STEPS}"):
+        htf.runs.check_results(tmp_path, states=True)
+    run(tmp_path)
+    np.testing.assert_array_equal(state_of(tmp_path).params, state.params)
+
+
+@pytest.mark.parametrize("name", ["loss/c/0/0", "seed/c/0", "loss/zarr.json"])
+def test_lost_files_are_named_without_running(tmp_path: Path, name: str) -> None:
+    """Also labels, which only other readers of zarr look at."""
+    run(tmp_path)
+    path = tmp_path / "results.zarr" / "p000" / name
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ValueError, match="is damaged"):
+        htf.runs.check_results(tmp_path)
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match="is missing"):
+        htf.runs.check_results(tmp_path)

@@ -251,7 +251,7 @@ def datasets(folder: Path) -> dict[str, xr.Dataset]:
         str(path.relative_to(folder)): htf.load_results(path).load()
         for path in sorted(folder.rglob("*.nc"))
     }
-    for path in (folder, *sorted(p for p in folder.iterdir() if p.is_dir())):
+    for path in (folder, *sorted(p for p in folder.rglob("*") if p.is_dir())):
         if (path / "manifest.json").exists() or (path / "results.zarr").exists():
             found[str(path.relative_to(folder))] = htf.load_results(path).load()
     return found
@@ -294,14 +294,15 @@ def listed(folder: Path) -> list[Path]:
 
 
 def damaged_names(folder: Path) -> list[Path]:
-    """Every file; two chunks of records and of labels, one checkpoint of a study."""
+    """Every file; two chunks of records and of labels, one run of a study."""
     names = listed(folder)
-    records = [name for name in names if is_chunk(name) and len(name.parts) > 5]
-    labels = [name for name in names if is_chunk(name) and len(name.parts) == 5]
-    runs = [name for name in names if name.match("runs/checkpoints/*/checkpoint.json")]
+    runs = [name.parent for name in names if name.match("runs/*/manifest.json")]
+    names = [name for name in names if not any(map(name.is_relative_to, runs[1:]))]
+    depths = {name: len(name.parts) - name.parts.index("results.zarr")
+              for name in names if is_chunk(name)}  # fmt: skip
+    records = [name for name, depth in depths.items() if depth > 5]
+    labels = [name for name, depth in depths.items() if depth == 5]
     left = {*records[1:-1], *labels[1:-1]}
-    for run in runs[1:]:
-        left |= {name for name in names if name.is_relative_to(run.parent)}
     return [name for name in names if name not in left]
 
 
@@ -384,7 +385,7 @@ def outcome(
     named = any(name.name in said or name.parent.name in said for name in names)
     if source == whole and all("checkpoints" in name.parts for name in names):
         # Nothing needs the checkpoint of what is finished, until more is asked.
-        different = [d for d in different if not re.match(r"(runs/)?checkpoints/", d)]
+        different = [d for d in different if not re.match(r"(runs/[^/]*/)?checkpoints/", d)]
         assert named, f"a checkpoint is lost, and nothing says so: {said!r}"
         assert ADVICE.search(said), f"does not say what to do: {said!r}"
     assert not different, f"run to its end, but {different}; it said {said!r}"

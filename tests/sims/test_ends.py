@@ -103,7 +103,7 @@ def test_signals_end_a_theory_command_with_one_line(tmp_path: Path, name: str) -
     (line,) = said.splitlines()
     assert re.match("interrupted: .*the same command resumes", line)
     config = component_dynamics.Config(out=tmp_path)
-    with open_folder(tmp_path, config, command="component_dynamics", may_differ=()):
+    with open_folder(tmp_path, config, may_differ=()):
         pass
 
 
@@ -120,7 +120,7 @@ def started_study(out: Path) -> subprocess.Popen:
         env=os.environ | {"PYTHONPATH": str(REPOSITORY), "TF_CPP_MIN_LOG_LEVEL": "3"},
     )  # fmt: skip
     end = time.monotonic() + 300
-    while len(list((out / "runs").glob("[!.]*.nc"))) < 2:
+    while len(list((out / "runs").glob("*/checkpoints/[!.]*"))) < 2:
         assert process.poll() is None
         assert time.monotonic() < end
         time.sleep(0.05)
@@ -150,8 +150,8 @@ def test_sigterm_to_a_study_saves_and_leaves_no_worker(
     psutil = pytest.importorskip("psutil")
     process = started_study(tmp_path)
     children = psutil.Process(process.pid).children(recursive=True)
-    steps = {p.name: int(htf.load_results(p).step[-1])
-             for p in (tmp_path / "runs").glob("[!.]*.nc")}  # fmt: skip
+    steps = {p.parent.name: int(htf.load_results(p.parent).step[-1])
+             for p in (tmp_path / "runs").glob("*/manifest.json")}  # fmt: skip
     if to_all:
         os.killpg(process.pid, signal.SIGTERM)
     else:

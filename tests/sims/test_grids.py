@@ -234,7 +234,7 @@ def test_the_index_does_not_depend_on_how_often_one_records(tmp_path: Path) -> N
     assert max(found) < 1.05 * min(found)
 
 
-@pytest.mark.parametrize("model", slow_unless(("mf", "tf", "htf"), ("tf",)))
+@pytest.mark.parametrize("model", slow_unless(("mf", "tf", "htf"), ("mf",)))
 @pytest.mark.parametrize("rank", slow_unless([1, 3], (1,)))
 def test_degrees_of_freedom_are_the_rank_of_the_jacobian(model: Any, rank: int) -> None:
     """Tangent space at random factors of the target's format."""

@@ -49,7 +49,7 @@ def test_a_study_its_files_and_its_extension(tmp_path: Path) -> None:
     assert summary["rows"][0]["runs"] == {"capped": 1}
     for name in ("config.json", "summary.json", "distance.png", "distance.svg"):
         assert (tmp_path / name).stat().st_size > 0
-    (run,) = (tmp_path / "runs").glob("*.nc")
+    (run,) = (tmp_path / "runs").glob("*/manifest.json")
     before = run.stat().st_mtime_ns
     more = is_same_class.run(
         config(tmp_path, coefficients=(0.0,), controls=("train_and_test",), test_size=40)
@@ -78,7 +78,7 @@ def test_an_interrupted_run_equals_an_unbroken_one(
                 point, options, is_same_class.build, folder, Silent(), lambda p=pause: p
             )
             assert status == ("interrupted" if pause else "capped")
-        found.append(htf.load_results(folder / f"{point.name}.nc"))
+        found.append(htf.load_results(folder / point.name))
     for name in found[0].data_vars:
         np.testing.assert_array_equal(found[0][name], found[1][name])
 
@@ -329,6 +329,11 @@ def test_validation_images_are_in_no_training_pair(tmp_path: Path) -> None:
     assert cut == len(everyone) * 4 // 5
 
 
+def run_folders(folder: Path) -> list[Path]:
+    """Folders of the runs of a study."""
+    return sorted(path.parent for path in folder.glob("*/manifest.json"))
+
+
 @pytest.mark.slow
 def test_killed_workers_go_on_where_they_were(tmp_path: Path) -> None:
     """SIGKILL to parent and workers amid training; the same command ends as if unbroken."""
@@ -341,14 +346,14 @@ def test_killed_workers_go_on_where_they_were(tmp_path: Path) -> None:
         if name == "killed":
             process = subprocess.Popen([*asked, *words], start_new_session=True)
             folder = tmp_path / name / "runs"
-            while not any(folder.glob("checkpoints/*")) and process.poll() is None:
+            while not any(folder.glob("*/checkpoints/*")) and process.poll() is None:
                 time.sleep(0.05)
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-            found = [htf.load_results(path).attrs["status"] for path in folder.glob("*.nc")]
+            found = [htf.load_results(path).status.item() for path in run_folders(folder)]
             assert "running" in found
         subprocess.run([*asked, *words], check=True)
-    for path in (tmp_path / "unbroken" / "runs").glob("*.nc"):
+    for path in run_folders(tmp_path / "unbroken" / "runs"):
         whole, resumed = (
             htf.load_results(tmp_path / name / "runs" / path.name)
             for name in ("unbroken", "killed")
@@ -381,7 +386,7 @@ def test_fewer_epochs_in_an_old_folder_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_an_end_without_its_state_is_computed_again(tmp_path: Path) -> None:
-    """Killed after the last records and before the last checkpoint."""
+    """Put back as it was before the last records, without what was read off the end."""
     options = is_same_class.study.resolve(
         config(tmp_path, coefficients=(0.0,), epochs=40), is_same_class.PRESETS
     )
@@ -390,14 +395,13 @@ def test_an_end_without_its_state_is_computed_again(tmp_path: Path) -> None:
     for enough in (lambda: True, lambda: False):
         training.train(*words, enough)
         if enough():
-            shutil.copytree(tmp_path / "checkpoints", tmp_path / "early")
-    path = tmp_path / f"{point.name}.nc"
-    whole = htf.load_results(path)
-    assert whole.attrs["status"] in ("converged", "capped")
-    shutil.rmtree(tmp_path / "checkpoints")
-    shutil.move(tmp_path / "early", tmp_path / "checkpoints")
-    htf.save_results(path, whole[["train_accuracy", "fit_loss", "penalty", "unseen",
-                                  "epochs", "perfect", "failed"]])  # fmt: skip
+            shutil.copytree(tmp_path / point.name / "checkpoints", tmp_path / "early")
+    path = tmp_path / point.name
+    whole = htf.load_results(path).load()
+    assert whole.status.item() in ("converged", "capped")
+    shutil.rmtree(path / "checkpoints")
+    shutil.move(tmp_path / "early", path / "checkpoints")
+    (path / "final.nc").unlink()
     training.train(*words, lambda: False)
     again = htf.load_results(path)
     for name in whole.data_vars:

@@ -7,9 +7,7 @@ import jax
 import pytest
 
 from htfjax import locality
-from sims import (
-    is_same_class,
-)
+from sims import is_same_class, plot, status
 from sims.common.errors import FolderError, RunError
 from tests.sims.small import assert_same_results
 
@@ -40,7 +38,9 @@ def study_folder(study: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.durable
-@pytest.mark.parametrize("part", ["runs/*.nc", "runs/measures/*.nc", "runs/checkpoints/*"])
+@pytest.mark.parametrize(
+    "part", ["runs/*/results.zarr", "runs/measures/*.nc", "runs/*/checkpoints"]
+)
 def test_removed_files_of_a_study_are_made_again(
     study: Path, study_folder: Path, part: str, capsys: pytest.CaptureFixture
 ) -> None:
@@ -48,18 +48,44 @@ def test_removed_files_of_a_study_are_made_again(
     shutil.rmtree(lost) if lost.is_dir() else lost.unlink()
     is_same_class.run(study_config(study_folder))
     assert_same_results(study, study_folder, but="wall_seconds")
-    if part == "runs/*.nc":
+    if part == "runs/*/results.zarr":
         assert "computed anew" in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.durable
-@pytest.mark.parametrize("part", ["runs/*.nc", "runs/measures/*_seed0.nc"])
+@pytest.mark.parametrize("part", ["runs/*_seed0", "runs/measures/*_seed0.nc"])
 def test_swapped_files_of_a_study_are_refused(study_folder: Path, part: str) -> None:
-    target = sorted(study_folder.glob(part))[0]
-    other = next(p for p in sorted((study_folder / "runs").glob("*.nc")) if p != target)
-    shutil.copy(other, target)
+    (target,) = study_folder.glob(part)
+    if target.is_dir():
+        (other,) = study_folder.glob("runs/*_seed1")
+        shutil.rmtree(target)
+        shutil.copytree(other, target)
+    else:
+        shutil.copy(study_folder / "results.nc", target)
     with pytest.raises(RunError, match=f"{target.name} holds records of another run"):
         is_same_class.run(study_config(study_folder))
+
+
+@pytest.mark.slow
+def test_a_study_is_counted_and_drawn_again_without_its_images(
+    study_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From runs and measures alone; a run that is missing is pending."""
+    monkeypatch.delattr(is_same_class, "_examples")
+    names = ["distance.png", "training.png", "locality.png"]
+    for name in names:
+        (study_folder / name).unlink()
+    assert plot.run(plot.Options((study_folder,))) == [study_folder / n for n in names]
+    assert all((study_folder / name).stat().st_size for name in names)
+    found = status.read(study_folder)
+    assert (found["runs"], found["done"], found["note"]) == (2, 2, "2 capped")
+    assert status.sentence(found) == "finished"
+    (other,) = study_folder.glob("runs/*_seed1")
+    shutil.rmtree(other)
+    found = status.read(study_folder)
+    assert (found["done"], found["note"]) == (1, "1 capped, 1 pending")
+    assert found["steps_in_all"] == 2 * found["steps"]
+    assert "the same command resumes" in status.sentence(found)
 
 
 @pytest.mark.durable

@@ -1,5 +1,7 @@
 """Theory and flow on grouped factors: the values of plain ones, and trees of 256 modes."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -46,7 +48,7 @@ MADE = {
 def test_grouped_factors_read_as_plain_ones(name, root):
     factors = helpers.random_factors(name, root=root)
 
-    @jax.jit
+    @functools.partial(jax.jit, compiler_options=helpers.LITTLE_WORK)
     def everything(factors):
         return {what: read(factors) for what, read in READ.items()}
 

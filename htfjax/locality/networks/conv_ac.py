@@ -235,14 +235,7 @@ class ConvAC(nnx.Module):
         return math.prod(self.patch) * self.image_shape[2]
 
     def _check_grid(self) -> None:
-        if len(self.image_shape) != 3:
-            raise ValueError(f"`image_shape={self.image_shape}` must be (H, W, C).")
-        height, width, _ = self.image_shape
-        if height % self.patch[0] or width % self.patch[1]:
-            raise ValueError(
-                f"`patch={self.patch}` does not divide images of {height} x {width}."
-            )
-        grid = height // self.patch[0], width // self.patch[1]
+        grid = _grid_sides(self.image_shape, self.patch)
         if math.prod(grid) != self.tree.order:
             raise ValueError(
                 f"`factors` have a tree of {self.tree.order} modes, the image has "
@@ -306,15 +299,9 @@ def join_patches(
     """
     high, wide = _patch_sides(patch)
     image_shape = _inputs.integers("image_shape", image_shape, 1)
-    if len(image_shape) != 3:
-        raise ValueError(f"`image_shape={image_shape}` must be (H, W, C).")
+    rows, columns = _grid_sides(image_shape, (high, wide))
     height, width, channels = image_shape
-    if height % high or width % wide:
-        raise ValueError(
-            f"`patch={(high, wide)}` does not divide images of {height} x {width}."
-        )
     patches = _inputs.numbers("patches", patches)
-    rows, columns = height // high, width // wide
     expected = (rows * columns, high * wide * channels)
     if np.ndim(patches) != 3 or patches.shape[1:] != expected:
         raise ValueError(
@@ -399,6 +386,20 @@ def _checked_templates(templates: object) -> list[jax.Array]:
         if not array.ndim:
             raise ValueError(f"`templates[{n}]` is one number, expected (M, ...).")
     return arrays
+
+
+def _grid_sides(image_shape: Sequence[int], patch: tuple[int, int]) -> tuple[int, int]:
+    """Rows and columns of the grid of patches.
+
+    Raises:
+      ValueError: not (H, W, C), or patches that do not fill the image.
+    """
+    if len(image_shape) != 3:
+        raise ValueError(f"`image_shape={image_shape}` must be (H, W, C).")
+    height, width, _ = image_shape
+    if height % patch[0] or width % patch[1]:
+        raise ValueError(f"`patch={patch}` does not divide images of {height} x {width}.")
+    return height // patch[0], width // patch[1]
 
 
 def _patch_sides(patch: int | Sequence[int]) -> tuple[int, int]:

@@ -191,11 +191,11 @@ class Law:
     slow: bool = False
 
     def left(self, case: Case) -> Any:
-        """What the library finds."""
+        """The library's value."""
         return self.sides(case)[0]
 
     def right(self, case: Case, *, broken: bool = False) -> Any:
-        """What it must find, or something else."""
+        """The value it must equal; with `broken` a wrong one."""
         return self.sides(dataclasses.replace(case, broken=broken))[1]
 
     def error(self, case: Case, *, broken: bool = False) -> float:
@@ -250,7 +250,7 @@ def _gap(left: Any, right: Any, size: float | None) -> float:
 
 
 def _excess(smaller: Any, larger: Any) -> float:
-    """How far `smaller <= larger` is violated over the largest entry; zero if it holds."""
+    """Violation of `smaller <= larger` over the largest entry; zero if it holds."""
     smaller, larger = np.asarray(smaller, float), np.asarray(larger, float)
     sizes = np.abs(np.concatenate([smaller.ravel(), larger.ravel()]))
     size = float(np.max(sizes[np.isfinite(sizes)], initial=0.0))

@@ -23,7 +23,7 @@ class Paths(NamedTuple):
 
 
 class Failures(NamedTuple):
-    """Why pairs of paths were thrown away."""
+    """Numbers of discarded pairs of paths, by reason."""
 
     no_room: int  # the first dash has no place
     dead_end: np.ndarray  # (dashes,) every pixel where dash k may end is taken

@@ -12,10 +12,10 @@ from flax import nnx
 from htfjax import locality
 
 NETS = {
-    "resnet18": (locality.resnet(18, channels=1, width=0.125), (4, 32, 32, 1)),
-    "resnet50": (locality.resnet(50, num_logits=3, width=0.0625), (4, 32, 32, 3)),
-    "strided": (locality.strided_net(), (6, 8, 64, 1)),
-    "residual": (locality.residual_net((4, 6)), (6, 8, 32, 1)),
+    "resnet18": (lambda: locality.resnet(18, channels=1, width=0.125), (4, 32, 32, 1)),
+    "resnet50": (lambda: locality.resnet(50, num_logits=3, width=0.0625), (4, 32, 32, 3)),
+    "strided": (locality.strided_net, (6, 8, 64, 1)),
+    "residual": (lambda: locality.residual_net((4, 6)), (6, 8, 32, 1)),
 }
 every_net = pytest.mark.parametrize(
     "name",
@@ -25,7 +25,8 @@ every_net = pytest.mark.parametrize(
 
 def started(name: str) -> tuple[Any, Any, Any, jax.Array]:
     """A network in float64, away from its symmetric start, and images."""
-    net, shape = NETS[name]
+    make, shape = NETS[name]
+    net = make()
     params, statistics = jax.tree.map(
         lambda x: x.astype(jnp.float64), net.init(jax.random.key(0))
     )
@@ -273,7 +274,7 @@ def test_bad_input_is_named() -> None:
 )
 def test_resnet_is_torchs() -> None:
     """The same topology written with torch's layers: logits, gradients, statistics."""
-    from tests.locality import torch_resnet
+    from tests.locality.networks import torch_resnet
 
     net = locality.resnet(18, channels=1, width=0.25)
     params, statistics = jax.tree.map(
