@@ -29,7 +29,7 @@ class Job:
     num_steps: int
     record_every: int
     chunk_steps: int
-    tolerance: float
+    tolerance: float | None  # None: only a diverged run stops early
     patience: int
     watch: str
     headline: Callable[[xr.Dataset], str]
