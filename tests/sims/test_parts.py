@@ -273,7 +273,7 @@ def stop_at_once() -> Iterator[Callable[[], bool]]:
         (mode_tree_shape, {"widths": 2, "dim": 3, "observed": 60, "num_steps": 800,
                            "seeds": (0,)}),
         (flow_against_descent, {"widths": 4, "dim": 3, "observed": 60, "init_std": 0.3,
-                                "stop_loss": 20.0, "learning_rates": (3e-2, 1e-2),
+                                "stop_loss": 20.0, "learning_rates": (1e-3,),
                                 "num_steps": 200, "chord_steps": 2}),
     ],
 )  # fmt: skip
