@@ -55,20 +55,14 @@ def lane_mesh(devices: Sequence | None = None) -> Mesh:
     return Mesh(chosen, (AXIS,))
 
 
-def padded_counts(count: int, width: int, mesh: Mesh) -> tuple[int, int]:
-    """Slots for the states and for the data of `count` lanes: equal on every device.
-
-    A loop of one trip would be unrolled, with other last digits, so a device never has a
-    single slot for a state; the data of a single lane are not doubled for that.
+def padded_count(count: int, width: int, mesh: Mesh) -> int:
+    """Slots for `count` lanes: as many groups of `width` on every device.
 
     Example:
-      >>> mesh = lane_mesh(jax.devices()[:1])
-      >>> padded_counts(5, 1, mesh), padded_counts(1, 1, mesh)
-      ((5, 5), (2, 1))
+      >>> padded_count(5, 2, lane_mesh(jax.devices()[:1]))
+      6
     """
-    groups = -(-count // (width * mesh.size)) * mesh.size
-    least = 2 * mesh.size if width == 1 else 0
-    return max(groups, least) * width, groups * width
+    return -(-count // (width * mesh.size)) * mesh.size * width
 
 
 def deal(active: np.ndarray, width: int, mesh: Mesh) -> np.ndarray:
@@ -140,8 +134,7 @@ def advance(
 
     Args:
       states: descent states, arrays (slots, ...), donated.
-      lanes: everything else of the lanes, with `state=None`; (devices, ...) where each has
-        one lane, whose data then are not copied.
+      lanes: everything else of the lanes, with `state=None`.
       active: (slots,) bool.
 
     Returns:
@@ -169,10 +162,11 @@ def advance(
         return keep(moved, state), keep(records, blank)
 
     def local(states: DescentState, lanes: Lane, active: jax.Array) -> Advanced:
-        if any(len(x) < len(active) for x in jax.tree.leaves(lanes)):
-            lane = jax.tree.map(lambda x: lax.squeeze(x, (0,)), lanes)
-            return lax.map(lambda work: turn((work[0], lane, work[1])), (states, active))
         work = (states, lanes, active)
+        if len(active) == width == 1:  # no loop, of which data would be sliced
+            state, lane, on = jax.tree.map(lambda x: lax.squeeze(x, (0,)), work)
+            done = one(state, lane) if mesh.size == 1 else turn((state, lane, on))
+            return jax.tree.map(lambda x: lax.expand_dims(x, (0,)), done)
         if width > 1:
             work = jax.tree.map(lambda x: x.reshape(-1, width, *x.shape[1:]), work)
         done = lax.map(turn, work)

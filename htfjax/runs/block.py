@@ -54,7 +54,7 @@ def run_block(
         yield Chunk(_stops_of(info), np.array([]), 0, 0.0, said, 0)
         return
     lanes = _lanes(session, runs)
-    _, slots = batch.padded_counts(len(runs), width, session.mesh)
+    slots = batch.padded_count(len(runs), width, session.mesh)
     stacked = batch.stack(lanes, slots)
     del lanes
     rest = dataclasses.replace(stacked, state=None)

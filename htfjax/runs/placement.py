@@ -15,8 +15,7 @@ class Placement:
     """States and data of all lanes in their slots: on the host until the first chunk.
 
     Attributes:
-      count, slots, width: lanes, slots for their states, lanes vectorized together.
-      held: slots for their data, fewer where a device has one lane.
+      count, slots, width: lanes, slots for them, lanes vectorized together.
       order: (slots,) the lane that each slot holds.
     """
 
@@ -26,7 +25,7 @@ class Placement:
     ) -> None:  # fmt: skip
         self.session, self.names = session, tuple(program.quantities)
         self.count, self.width = len(states[0]), width
-        self.slots, self.held = batch.padded_counts(self.count, width, session.mesh)
+        self.slots = batch.padded_count(self.count, width, session.mesh)
         self.order = np.arange(self.slots)
         treedef = jax.tree.structure(program.shapes.state)
         padded = [_pad(x, self.slots) for x in states]
@@ -44,13 +43,9 @@ class Placement:
         active[: self.count] = going
         wanted = batch.deal(active, self.width, mesh)
         if self.mask is None:
-            self.states = batch.put(self.states, wanted, mesh)
-            # The first slots of every device, which are those of its lanes.
-            own = wanted.reshape(mesh.size, -1)[:, : self.held // mesh.size]
-            self.data = batch.put(self.data, own.ravel(), mesh)
+            self.states, self.data = batch.put((self.states, self.data), wanted, mesh)
             self.order = wanted
         elif self._longest(active, wanted) < self._longest(active, self.order):
-            # Never where a device has one lane: none has more than another.
             move = np.argsort(self.order)[wanted]
             here = (self.states, self.data)
             self.states, self.data = batch.rearrange(here, move, mesh=mesh)
