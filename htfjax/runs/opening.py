@@ -60,7 +60,7 @@ def _prepare(
     if found is None:
         _check_unused(out)
     else:
-        manifests.check_same(found, grid, asked.build, options, out)
+        manifests.check_same(found, grid, options, out)
     manifests.check_watch(programs, options["watch"])
     if found is None:
         manifest = manifests.fresh(asked, options, sizes, programs)
@@ -146,7 +146,6 @@ def _metadata(
     files = store.root_metadata()
     every = manifest["record_every"]
     records = manifest["until_step"] // every + 1
-    values = [list(v) for _, v in grid.axes]
     for program, entry in zip(programs, manifest["programs"], strict=True):
         size, blocks = entry["block"], entry["blocks"]
         rows = (len(blocks) - 1) * size + len(blocks[-1])
@@ -158,9 +157,9 @@ def _metadata(
             "seed": ("run", seeds, {}),
             "step": ("step", np.arange(records) * every, {}),
         }
-        for a, (name, v) in enumerate(zip(grid.names, values, strict=True)):
+        for a, name in enumerate(grid.names):
             at = [places[r][a] if r in places else -1 for r in range(rows)]
-            listed = {"values": [str(x) for x in v]}
+            listed = {"values": [str(x) for x in manifest["labels"][name]]}
             labels[f"{name}_index"] = ("run", np.array(at), listed)
         files |= store.program_metadata(
             program.name, program.quantities, labels, rows=rows, records=records,

@@ -184,8 +184,7 @@ def _coords(manifest: JsonObject, places: _Places, folded: JsonObject) -> dict[s
                 info["stop_step"][at] = line["record"][lane] * every if cause else -1
                 if line.get("slow"):
                     info["slow_steps"][at] = line["slow"][lane]
-    axes = manifest["grid"]["axes"]
-    coords: dict[str, Any] = {name: _labels(name, v) for name, v in axes.items()}
+    coords: dict[str, Any] = {name: (name, v) for name, v in manifest["labels"].items()}
     steps = np.arange(manifest["until_step"] // every + 1) * every
     coords |= {"seed": ("seed", list(manifest["seeds"])), "step": ("step", steps)}
     coords |= {k: (dims, v) for k, v in ({"status": status} | info).items()}
@@ -369,9 +368,3 @@ def _outer(values: np.ndarray, key: tuple) -> np.ndarray:
             else np.take(values, index, axis=axis)
         )
     return values
-
-
-def _labels(name: str, values: list) -> tuple[str, list]:
-    """Axis values as coordinates; others are spelled."""
-    plain = all(isinstance(v, int | float) for v in values)
-    return name, list(values) if plain else [str(v) for v in values]
