@@ -11,7 +11,7 @@ from htfjax._types import JsonObject, PathLike
 from htfjax.runs import batch, folder, view
 from htfjax.runs.bindings import build_identity
 from htfjax.runs.block import run_block
-from htfjax.runs.completion import completion_lane
+from htfjax.runs.completion import check_axes, completion_lane
 from htfjax.runs.exits import closed_at_exit
 from htfjax.runs.grid import Grid
 from htfjax.runs.lanes import Build, check_build
@@ -104,6 +104,8 @@ def run(
     options = checked_options(
         until_step, record_every, chunk_steps, record, tolerance, patience, watch
     )
+    if completion_lane in (build, getattr(build, "build", None)):
+        check_axes(grid)
     options["build"] = build_identity(build)
     if mesh is not None:
         _checks.instance("mesh", mesh, Mesh, "`lane_mesh` makes one")
