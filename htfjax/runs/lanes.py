@@ -118,7 +118,7 @@ def _at_start(lane: Lane) -> Lane:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Untraced:
-    """A builder that is called as it is, once per run."""
+    """A builder that is called as it is, for every run: to look at its lane, and to run."""
 
     build: Build
 
@@ -130,6 +130,10 @@ class Untraced:
 
 def untraced(build: Build) -> Build:
     """A builder for `run` that jax does not trace: it may read files and use NumPy.
+
+    It is called twice per run: once for the shapes of all lanes, once to run. Runs for
+    which it raises are named and left out; lanes that differ in seeds or float fields only
+    must be of one kind.
 
     Raises:
       TypeError: it cannot be called with a setting and a key.
@@ -313,7 +317,4 @@ def advance_lane(
 
 def _field(piece: Trajectory, name: str) -> jax.Array:
     own = SCALARS.get(name)
-    found = piece.observed[name] if own is None else getattr(piece, own)
-    if np.issubdtype(found.dtype, np.integer):
-        return found.astype(piece.losses.dtype)
-    return found
+    return piece.observed[name] if own is None else getattr(piece, own)

@@ -134,8 +134,9 @@ def _grid_differences(found: JsonObject, grid: Grid) -> list[str]:
 
 def check_watch(programs: list[Program], watch: str) -> None:
     for program in programs:
-        if watch not in program.quantities or program.quantities[watch][0]:
-            plain = [n for n, (shape, _, _) in program.quantities.items() if not shape]
+        quantities = program.quantities.items()
+        plain = [n for n, (shape, k, _) in quantities if not shape and k[0] != "c"]
+        if watch not in plain:
             raise ValueError(f"`watch={watch!r}` is none of the recorded numbers {plain}.")
 
 

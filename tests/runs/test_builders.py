@@ -166,3 +166,69 @@ def test_lanes_that_cannot_run(
         htf.runs.make_lane(wrap(build), toy.Toy(), 0)
     with pytest.raises(kind, match=words):
         toy.finish(tmp_path, toy.grid(1, rate=(0.1,)), build=wrap(build), **SHORT)
+
+
+def seed_of(key: jax.Array) -> int:
+    return int(jax.random.key_data(key)[-1])
+
+
+def picky_lane(setting: toy.Toy, key: jax.Array) -> Any:
+    """Not for one rate, nor for one seed of another."""
+    if setting.rate == 0.2 or (seed_of(key) == 1 and setting.rate == 0.1):
+        raise ValueError("not this one")
+    return toy.toy_lane(setting, key)
+
+
+def test_runs_that_are_not_made_are_named(tmp_path: Path) -> None:
+    """Single ones where the builder is not traced; the others run as if alone."""
+    build, axes = htf.runs.untraced(picky_lane), {"rate": (0.2, 0.1, 0.05)}
+    said = []
+    for seeds in ((0, 1), (2,)):
+        for progress in htf.runs.run(
+            toy.grid(seeds, **axes), tmp_path, **toy.DEFAULTS | SHORT | {"build": build}
+        ):
+            said += progress.messages
+    assert len(said) == 4
+    point = "{'rate': 0.1, 'seed': 1}"
+    assert f"`build` fails for {point}, which is left out: ValueError: not this one" in said
+    data = htf.load_results(tmp_path)
+    expected = [["failed"] * 3, ["capped", "failed", "capped"], ["capped"] * 3]
+    assert data.status.values.tolist() == expected
+    assert np.isnan(data.loss.values[data.status.values == "failed"]).all()
+    alone = htf.runs.make_lane(toy.toy_lane, toy.Toy(rate=0.05), 1)
+    loss = alone.loss(alone.state.params)
+    np.testing.assert_allclose(data.loss.values[2, 1, 0], loss, rtol=1e-6)
+    fixed = htf.runs.untraced(toy.toy_lane)
+    toy_picky = toy.grid((0, 1), **axes)
+    assert [*htf.runs.load_states(tmp_path, toy_picky, fixed)] == [
+        run for run in toy_picky.runs() if run.point != (0.2,) and run != ((0.1,), 1)
+    ]
+
+
+def odd_size(setting: toy.Toy, key: jax.Array) -> Any:
+    return toy.toy_lane(dataclasses.replace(setting, size=3 + seed_of(key)), key)
+
+
+def odd_observe(setting: toy.Toy, key: jax.Array) -> Any:
+    lane = toy.toy_lane(setting, key)
+    return dataclasses.replace(lane, observe=None) if setting.rate > 0.1 else lane
+
+
+def odd_dims(setting: toy.Toy, key: jax.Array) -> Any:
+    lane = toy.toy_lane(setting, key)
+    return dataclasses.replace(lane, dims=()) if setting.rate > 0.1 else lane
+
+
+@pytest.mark.parametrize(
+    ("build", "words"),
+    [
+        (odd_size, r"`state=.*for \{'rate': 0\.1, 'seed': 1\}"),
+        (odd_observe, r"`observe=None` for \{'rate': 0\.2, 'seed': 0\}"),
+        (odd_dims, r"`dims=\(\)` for \{'rate': 0\.2, 'seed': 0\}"),
+    ],
+)
+def test_lanes_of_several_kinds(tmp_path: Path, build: Any, words: str) -> None:
+    grid, build = toy.grid(2, rate=(0.1, 0.2)), htf.runs.untraced(build)
+    with pytest.raises(ValueError, match=f"`build` returns {words}.*not floats"):
+        toy.finish(tmp_path, grid, build=build, **SHORT)
+    assert not (tmp_path / "manifest.json").exists()
