@@ -14,9 +14,11 @@ from htfjax import _checks
 from htfjax._digests import array_digest
 from htfjax._types import JsonObject
 from htfjax.runs.identity import described, text
+from htfjax.trees.mode_tree import TreeLike, as_tree
 
 # Keys of jax are made of 32 bits where x64 is off; beyond, two seeds give one key.
 SEEDS = 2**32
+TREES = typing.get_args(TreeLike)
 # An instance of a frozen dataclass: whatever a `Build` makes a lane of.
 Setting: TypeAlias = Any
 
@@ -186,7 +188,11 @@ def _typed(name: str, said: str, value: Any, hint: Any) -> Any:
     """
     if not _fits(value, hint):
         raise TypeError(f"{said} has the wrong type, expected {_spell(hint)}.")
-    value = float(value) if hint is float else value
+    if hint is float:
+        value = float(value)
+    elif value is not None and set(TREES) <= set(typing.get_args(hint)):
+        tree = as_tree(value, name=name.removeprefix("axes.")).nested
+        value = value if value == tree else tree  # three spellings are one tree
     _check_describable(name, value)
     return value
 

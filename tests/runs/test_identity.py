@@ -13,6 +13,8 @@ import pytest
 
 import htfjax as htf
 from htfjax.runs.bindings import build_identity
+from htfjax.runs.identity import labels
+from htfjax.trees.mode_tree import TreeLike
 from tests.runs import toy
 
 Grid = htf.runs.Grid
@@ -161,7 +163,7 @@ def test_classes_of_values_count() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "labels"),
+    ("values", "wanted"),
     [
         ((Sgd(0.1), Half(0.1)), ["Sgd(lr=0.1)", "Half(lr=0.1)"]),
         ((None, "None"), ["null", '"None"']),
@@ -171,9 +173,48 @@ def test_classes_of_values_count() -> None:
     ],
     ids=["class", "None", "sizes", "function", "bool"],
 )
-def test_labels_spell_values(tmp_path: Path, values: Any, labels: Any) -> None:
+def test_labels_spell_values(tmp_path: Path, values: Any, wanted: Any) -> None:
     def build(setting: Any_, key: jax.Array) -> Any:
         return toy.toy_lane(toy.Toy(), key)
 
     toy.finish(tmp_path, Grid(Any_(), [0], {"what": values}), build=build, **SHORT)
-    assert htf.load_results(tmp_path).what.values.tolist() == labels
+    assert htf.load_results(tmp_path).what.values.tolist() == wanted
+
+
+TREES = (((0, 1), (2, 3)), "((0, 2), (1, 3))", htf.flat(4), [[0, 3], [1, 2]])
+TEXTS = ["((0, 1), (2, 3))", "((0, 2), (1, 3))", "(0, 1, 2, 3)", "((0, 3), (1, 2))"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Own:
+    """A setting whose class does not look at its trees."""
+
+    tree: TreeLike = (0, 1, 2, 3)
+    other: TreeLike | None = None
+
+
+@pytest.mark.parametrize("base", [htf.problems.Completion(), Own()], ids=["ours", "own"])
+def test_trees_are_one_value_however_they_are_spelled(base: Any) -> None:
+    grid = Grid(base, [0], {"tree": TREES})
+    assert [str(v) for v in dict(grid.axes)["tree"]] == TEXTS
+    assert grid == Grid(base, [0], {"tree": TEXTS})
+    assert labels(dict(grid.axes)["tree"]) == TEXTS
+    for again in (TEXTS[0], htf.perfect(4), [[0, 1], [2, 3]]):
+        with pytest.raises(ValueError, match="axis `tree` has a value twice"):
+            Grid(base, [0], {"tree": (TREES[0], again)})
+    with pytest.raises(ValueError, match=r"`tree=.*0, 0"):
+        Grid(base, [0], {"tree": ((0, 0),)})
+    spelled = [dataclasses.replace(base, tree=tree) for tree in (TREES[0], TEXTS[0])]
+    assert Grid(spelled[0], [0]).to_json() == Grid(spelled[1], [0]).to_json()
+
+
+def test_trees_are_selected_by_their_text(tmp_path: Path) -> None:
+    def build(setting: Own, key: jax.Array) -> Any:
+        return toy.toy_lane(toy.Toy(), key)
+
+    axes = {"tree": TREES, "other": (None, TREES[0])}
+    toy.finish(tmp_path, Grid(Own(), [0], axes), build=build, **SHORT)
+    data = htf.load_results(tmp_path)
+    one = data.sel(tree="((0, 2), (1, 3))", other="None").loss
+    assert one.shape == (1, 3)
+    assert data.tree.values.tolist() == TEXTS
