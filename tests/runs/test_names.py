@@ -142,7 +142,7 @@ def test_integers_booleans_and_complex_numbers(tmp_path: Path) -> None:
             assert (kept[0] == wanted).all()
             assert np.isnan(kept[1, 0, -2:]).all()
     words = r"`watch='wave'` is none of .*'flag', 'half', 'large'\]"
-    options: Any = SHORT | {"build": build, "tolerance": 1.0}
+    options: Any = SHORT | {"build": build, "tolerance": 1.5}
     with pytest.raises(ValueError, match=words):
         toy.finish(tmp_path / "complex", grid, watch="wave", **options)
     toy.finish(tmp_path / "watched", grid, watch="flag", **options)
