@@ -5,6 +5,8 @@ import hashlib
 import json
 from typing import Any
 
+import numpy as np
+
 from htfjax import _files
 from htfjax._types import JsonObject, PathLike
 
@@ -40,6 +42,11 @@ def text_digest(text: str | bytes) -> str:
     """
     content = text.encode() if isinstance(text, str) else text
     return hashlib.sha256(content).hexdigest()
+
+
+def array_digest(x: np.ndarray) -> str:
+    """SHA-256 of an array: dtype, shape and bytes."""
+    return text_digest(f"{x.dtype}{x.shape}".encode() + np.ascontiguousarray(x).tobytes())
 
 
 def json_digest(values: object) -> str:

@@ -138,7 +138,8 @@ def advance(
       active: (slots,) bool.
 
     Returns:
-      The new states, and records (slots, records, ...) by name, NaN for idle lanes.
+      The new states, and records (slots, records, ...) by name, NaN for idle lanes, of
+      integers zero.
     """
 
     def one(state: DescentState, lane: Lane) -> Advanced:
@@ -152,7 +153,7 @@ def advance(
     def turn(work: tuple) -> Advanced:
         state, lane, on = work
         shapes = jax.eval_shape(group, state, lane)[1]
-        blank = jax.tree.map(lambda x: jnp.full(x.shape, jnp.nan, x.dtype), shapes)
+        blank = jax.tree.map(_blank, shapes)
         moved, records = lax.cond(
             jnp.any(on), lambda: group(state, lane), lambda: (state, blank)
         )
@@ -185,6 +186,11 @@ def rearrange(tree: Tree, order: jax.Array, *, mesh: Mesh) -> Tree:
     """Lanes moved to other slots, between devices where needed."""
     sharding = NamedSharding(mesh, P(AXIS))
     return jax.tree.map(lambda x: lax.with_sharding_constraint(x[order], sharding), tree)
+
+
+def _blank(x: jax.ShapeDtypeStruct) -> jax.Array:
+    filler = jnp.nan if jnp.issubdtype(x.dtype, jnp.inexact) else 0
+    return jnp.full(x.shape, filler, x.dtype)
 
 
 def _choose(on: jax.Array, new: jax.Array, old: jax.Array) -> jax.Array:

@@ -20,11 +20,13 @@ from htfjax.losses.penalty import penalize
 from htfjax.motion.descent import DescentState, start_descent
 from htfjax.motion.group_rms import group_rmsprop
 from htfjax.problems import Completion
-from htfjax.runs.grid import check_data
+from htfjax.runs.grid import Grid, check_data
 from htfjax.runs.lanes import Lane
 
 # A record contracts the dense end tensor; 2**20 numbers take some milliseconds.
 LARGEST_TENSOR = 2**20
+# Fields by which target and observations are drawn.
+DRAWN = ("target_tree", "target_rank", "target_norm", "symmetric", "observed")
 DIMS = (
     ("singular_value", ("modes", "index")),
     ("local_component_norm", ("node", "component")),
@@ -89,6 +91,20 @@ def completion_lane(
             ("node", tuple(_spell(tree.modes[k]) for k in nodes)),
         ),
     )
+
+
+def check_axes(grid: Grid) -> None:
+    """Checks that no axis is about observations that are drawn, where they are given.
+
+    Raises:
+      ValueError: with the axis.
+    """
+    idle = [name for name in grid.names if grid.data is not None and name in DRAWN]
+    if idle:
+        raise ValueError(
+            f"axis `{idle[0]}` has no effect, because observations are given as `data`; "
+            "leave it out."
+        )
 
 
 def _given(data: Mapping[str, Any], setting: Completion) -> tuple[Any, Any]:

@@ -9,8 +9,9 @@ from jax.sharding import Mesh
 from htfjax import _checks, _files
 from htfjax._types import JsonObject, PathLike
 from htfjax.runs import batch, folder, view
+from htfjax.runs.bindings import build_identity
 from htfjax.runs.block import run_block
-from htfjax.runs.completion import completion_lane
+from htfjax.runs.completion import check_axes, completion_lane
 from htfjax.runs.exits import closed_at_exit
 from htfjax.runs.grid import Grid
 from htfjax.runs.lanes import Build, check_build
@@ -54,7 +55,10 @@ def run(
       out: folder; one process, and one thread, at a time.
       until_step, record_every: as in `descend_in_chunks`, for every run.
       build: makes a lane of a setting and a key. A setting for which it raises is named
-        in the messages, and the others run.
+        in the messages, and the others run. A folder knows it by its name and by what it is
+        bound to: defaults, arguments of a partial, closures, fields of an instance. Of
+        these, numbers, texts, arrays, containers, dataclasses and functions are compared,
+        others are not, nor are global variables and source code.
       chunk_steps: steps between looks at the stopping rule, a multiple of `record_every`;
         about 500 by default.
       record: quantities to record beside the loss and norms of the steps; all by default.
@@ -100,6 +104,9 @@ def run(
     options = checked_options(
         until_step, record_every, chunk_steps, record, tolerance, patience, watch
     )
+    if completion_lane in (build, getattr(build, "build", None)):
+        check_axes(grid)
+    options["build"] = build_identity(build)
     if mesh is not None:
         _checks.instance("mesh", mesh, Mesh, "`lane_mesh` makes one")
     if interrupted is not None:

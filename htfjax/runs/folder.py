@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import json
 import os
 import platform
 import tempfile
@@ -14,7 +15,7 @@ from htfjax import _checks, _digests, _files
 from htfjax._types import JsonObject, PathLike
 from htfjax.runs import locks
 
-FORMAT = 4
+FORMAT = 5
 MANIFEST, STATUS, LOCK = "manifest.json", "status.json", "lock"
 PACKAGES = ("htfjax", "jax", "jaxlib", "numpy", "optax", "zarr")
 # What more seeds or steps add to; everything else of a manifest is fixed.
@@ -174,7 +175,8 @@ def differences(found: object, wanted: object, name: str = "") -> list[str]:
                 found.get(key), wanted.get(key), f"{name}.{key}" if name else key
             )
         ]
-    return [] if found == wanted else [f"`{name}` was {found!r}, now {wanted!r}"]
+    same = json.dumps(found) == json.dumps(wanted)  # 1, 1.0 and True are equal
+    return [] if same else [f"`{name}` was {found!r}, now {wanted!r}"]
 
 
 @contextlib.contextmanager

@@ -1,11 +1,8 @@
 """A grid of runs as pure data: one setting, seeds, and named axes that vary it."""
 
 import dataclasses
-import enum
 import itertools
-import json
 import math
-import os
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -14,12 +11,14 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from htfjax import _checks
-from htfjax._digests import text_digest
+from htfjax._digests import array_digest
 from htfjax._types import JsonObject
-from htfjax.trees.mode_tree import ModeTree
+from htfjax.runs.identity import described, text
+from htfjax.trees.mode_tree import TreeLike, as_tree
 
 # Keys of jax are made of 32 bits where x64 is off; beyond, two seeds give one key.
 SEEDS = 2**32
+TREES = typing.get_args(TreeLike)
 # An instance of a frozen dataclass: whatever a `Build` makes a lane of.
 Setting: TypeAlias = Any
 
@@ -117,10 +116,12 @@ class Grid:
             for f in dataclasses.fields(self.base)
             if f.name not in self.names
         }
-        named = {"setting": type(self.base).__name__, **fields, "axes": dict(self.axes)}
+        named = {"setting": type(self.base).__qualname__}
+        named |= {name: described(v) for name, v in fields.items()}
+        named["axes"] = {name: described(values) for name, values in self.axes}
         if self.data is not None:
-            named["data"] = {name: _digest(x) for name, x in self.data.items()}
-        return json.loads(json.dumps(named, default=_describe))
+            named["data"] = {name: array_digest(x) for name, x in self.data.items()}
+        return named
 
 
 def check_data(data: object) -> dict[str, Any] | None:
@@ -137,10 +138,6 @@ def check_data(data: object) -> dict[str, Any] | None:
             f"{_checks.spell(data)}."
         )
     return {name: _checks.array(f"data.{name}", x) for name, x in data.items()}
-
-
-def _digest(x: np.ndarray) -> str:
-    return text_digest(f"{x.dtype}{x.shape}".encode() + np.ascontiguousarray(x).tobytes())
 
 
 def float_fields(base: Setting) -> tuple[str, ...]:
@@ -191,7 +188,11 @@ def _typed(name: str, said: str, value: Any, hint: Any) -> Any:
     """
     if not _fits(value, hint):
         raise TypeError(f"{said} has the wrong type, expected {_spell(hint)}.")
-    value = float(value) if hint is float else value
+    if hint is float:
+        value = float(value)
+    elif value is not None and set(TREES) <= set(typing.get_args(hint)):
+        tree = as_tree(value, name=name.removeprefix("axes.")).nested
+        value = value if value == tree else tree  # three spellings are one tree
     _check_describable(name, value)
     return value
 
@@ -199,30 +200,12 @@ def _typed(name: str, said: str, value: Any, hint: Any) -> Any:
 def _check_describable(name: str, value: object) -> None:
     try:
         hash(value)
-        json.dumps(value, default=_describe)
+        text(value)
     except (TypeError, ValueError, RecursionError) as error:
         raise TypeError(
             f"`{name}={_checks.spell(value)}` cannot be written down ({error}), so that a "
             "folder could not tell it from another one; use numbers, text and tuples."
         ) from error
-
-
-def _describe(value: object) -> object:
-    """A unique name of a value that JSON does not know."""
-    if isinstance(value, ModeTree):
-        return value.nested
-    if isinstance(value, enum.Enum):
-        return f"{type(value).__qualname__}.{value.name}"
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    if isinstance(value, np.dtype):
-        return str(value)
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
-    name = getattr(value, "__qualname__", "<")
-    if callable(value) and "<" not in name:  # no lambda, no function inside another
-        return f"{value.__module__}.{name}"
-    raise TypeError(f"a {type(value).__name__} has no name of its own")
 
 
 def check_seed(name: str, seed: object) -> int:
@@ -304,7 +287,7 @@ def _check_axis(base: Setting, name: str, values: object) -> tuple[object, ...]:
         _typed(f"axes.{name}", f"axis `{name}`: {_checks.spell(v)}", v, hints[name])
         for v in _plain(f"axes.{name}", tuple(given))
     )
-    if len(set(plain)) != len(plain) or len(set(map(repr, plain))) != len(plain):
+    if len(set(plain)) != len(plain) or len(set(map(text, plain))) != len(plain):
         raise ValueError(f"axis `{name}` has a value twice: {plain}.")
     return plain
 
@@ -322,7 +305,8 @@ def _check_point(grid: Grid, point: tuple[object, ...]) -> None:
 def _plain(name: str, value: Any) -> Any:
     """Lists and arrays as tuples, numbers of NumPy, pandas and jax as Python's."""
     if isinstance(value, list | tuple):
-        return tuple(_plain(name, v) for v in value)
+        kind = getattr(value, "_make", tuple)  # of a named tuple
+        return kind(_plain(name, v) for v in value)
     if isinstance(value, np.generic) or hasattr(value, "__array__"):
         return _plain(name, _checks.array(name, value).tolist())
     return value

@@ -18,6 +18,7 @@ from htfjax.losses.gradient import check_loss
 from htfjax.motion.descent import DescentState, continue_descent
 from htfjax.motion.trajectory import Trajectory
 from htfjax.runs.grid import Setting, check_data, check_seed, check_setting, float_fields
+from htfjax.runs.identity import text
 
 # Quantities that every descent records, and their fields in a `Trajectory`.
 SCALARS = {
@@ -84,7 +85,11 @@ def make_lane(build: Build, setting: Setting, seed: int, *, data: Data = None) -
       >>> isinstance(lane, Lane), lane.state.params.weights[0].shape
       (True, (3, 4))
     """
-    return lane_maker(build, setting, data=data)(check_seed("seed", seed))
+    seed, data = check_seed("seed", seed), check_data(data)
+    make = lane_maker(build, setting, data=data)
+    if data is not None and not isinstance(build, Untraced):
+        _show_data(build, setting, data)
+    return make(seed)
 
 
 def lane_maker(
@@ -95,15 +100,25 @@ def lane_maker(
     more = check_build(build, data)
     setting = check_setting("setting", setting)
     if isinstance(build, Untraced):
-        return lambda seed: build(setting, jax.random.key(seed), *more)
+        return lambda seed: _at_start(build(setting, jax.random.key(seed), *more))
     static, numbers = _split(setting)
-    make = _builder(build, static)
-    return lambda seed: make(numbers, jax.random.key(seed), *more)
+    make = _builder(build, static, text(static))
+    return lambda seed: _at_start(make(numbers, jax.random.key(seed), *more))
+
+
+def _at_start(lane: Lane) -> Lane:
+    step = lane.state.step
+    if _checks.concrete(step) and step != 0:
+        raise ValueError(
+            f"`build.state` is at step {step}, but runs count their steps from 0; begin it "
+            "with `start_descent`."
+        )
+    return lane
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Untraced:
-    """A builder that is called as it is, once per run."""
+    """A builder that is called as it is, for every run: to look at its lane, and to run."""
 
     build: Build
 
@@ -115,6 +130,10 @@ class Untraced:
 
 def untraced(build: Build) -> Build:
     """A builder for `run` that jax does not trace: it may read files and use NumPy.
+
+    It is called twice per run: once for the shapes of all lanes, once to run. Runs for
+    which it raises are named and left out; lanes that differ in seeds or float fields only
+    must be of one kind.
 
     Raises:
       TypeError: it cannot be called with a setting and a key.
@@ -160,16 +179,42 @@ def lane_shapes(build: Build, setting: Setting, seed: int, data: Data = None) ->
     static, numbers = _split(setting)
     key = jax.eval_shape(jax.random.key, 0)
     more = check_build(build, data)
-    return jax.eval_shape(_builder(build, static), numbers, key, *more)
+    if data is not None:
+        _show_data(build, setting, data)
+    return jax.eval_shape(_builder(build, static, text(static)), numbers, key, *more)
+
+
+def _show_data(build: Build, setting: Setting, data: Mapping[str, Any]) -> None:
+    """Lets a builder look at data once, which are traced where lanes are made of them.
+
+    Raises:
+      ValueError: integers that jax does not hold, and what `build` refuses.
+    """
+    for name, x in data.items():
+        kind = jax.dtypes.canonicalize_dtype(x.dtype)
+        if x.dtype.kind in "iu" and not np.array_equal(x.astype(kind), x):
+            raise ValueError(
+                f"`data.{name}` holds integers of {x.dtype} that {kind} does not; make "
+                "them smaller, or do this within `with jax.enable_x64(True):`."
+            )
+    static, numbers = _split(setting)
+    held = {name: jnp.asarray(x) for name, x in data.items()}
+    make = inspect.unwrap(_builder(build, static, text(static)))
+    jax.eval_shape(
+        lambda n, k: make(n, k, held), numbers, jax.eval_shape(jax.random.key, 0)
+    )
 
 
 def _split(setting: Setting) -> tuple[Setting, dict[str, float]]:
-    """The setting with its float fields blank, which is static, and these fields."""
-    names = float_fields(setting)
+    """The setting with its float fields blank, which is static, and these fields.
+
+    Those that its class computes itself are blank too.
+    """
     static = copy.copy(setting)  # `replace` would have its class check the blanks
-    for name in names:
+    for name in float_fields(setting):
         object.__setattr__(static, name, 0.0)
-    return static, {name: getattr(setting, name) for name in names}
+    given = [f.name for f in dataclasses.fields(setting) if f.init]
+    return static, {n: getattr(setting, n) for n in float_fields(setting) if n in given}
 
 
 def _checked(lane: object) -> Lane:
@@ -178,15 +223,29 @@ def _checked(lane: object) -> Lane:
         raise TypeError(f"`build` must return a Lane, got {_checks.spell(lane)}.")
     advice = "`start_descent` makes one"
     _checks.instance("build.state", lane.state, DescentState, advice)
+    _check_leaves("build.state", lane.state)
     check_loss("build.loss", lane.loss)
+    _check_leaves("build.loss", lane.loss)
     if lane.observe is not None:
         _checks.function("build.observe", lane.observe)
+        _check_leaves("build.observe", lane.observe)
     if lane.key is not None:
         _checks.key("build.key", lane.key)
     _checks.optimizer("build.optimizer", lane.optimizer)
     _check_pairs("build.dims", lane.dims, str)
     _check_pairs("build.coords", lane.coords, str | int | float)
     return lane
+
+
+def _check_leaves(name: str, function: PyTree) -> None:
+    """Only arrays and numbers can be leaves of a lane."""
+    for leaf in jax.tree.leaves(function):
+        if not hasattr(leaf, "dtype") and not isinstance(leaf, complex | float | int):
+            raise TypeError(
+                f"`{name}` holds {_checks.spell(leaf)}, which is not an array; make a "
+                "function a pytree by `jax.tree_util.Partial(function, arrays)`, and mark "
+                "other things as static fields of a registered dataclass."
+            )
 
 
 def _check_pairs(name: str, pairs: object, kind: Any) -> None:
@@ -207,11 +266,26 @@ def _is_pair(pair: object, kind: Any) -> bool:
 
 
 @functools.lru_cache(maxsize=512)
-def _builder(build: Build, static: Setting) -> Callable[..., Lane]:
+def _builder(build: Build, static: Setting, _text: str) -> Callable[..., Lane]:
+    """The compiled builder; settings that are equal, as 1 and 1.0, differ in their text."""
+
     def make(numbers: dict[str, float], key: jax.Array, *data: Data) -> Lane:
-        return _checked(build(dataclasses.replace(static, **numbers), key, *data))
+        return _checked(build(_traced(static, numbers), key, *data))
 
     return jax.jit(make)
+
+
+def _traced(static: Setting, numbers: dict[str, float]) -> Setting:
+    """The setting with traced numbers; its own class may look at what has no value."""
+    try:
+        return dataclasses.replace(static, **numbers)
+    except Exception as error:
+        kind = type(static).__name__
+        raise TypeError(
+            f"`setting`: {kind}.__post_init__ cannot take its float fields traced, as "
+            f"`run` makes them ({str(error).splitlines()[0]}); let it check floats only "
+            "(`isinstance(x, float)`), or wrap `build` in `htf.runs.untraced`."
+        ) from error
 
 
 def advance_lane(
@@ -243,7 +317,4 @@ def advance_lane(
 
 def _field(piece: Trajectory, name: str) -> jax.Array:
     own = SCALARS.get(name)
-    found = piece.observed[name] if own is None else getattr(piece, own)
-    if np.issubdtype(found.dtype, np.integer):
-        return found.astype(piece.losses.dtype)
-    return found
+    return piece.observed[name] if own is None else getattr(piece, own)

@@ -8,9 +8,8 @@ import numpy as np
 from jax.sharding import Mesh
 
 from htfjax._types import JsonObject
-from htfjax.runs import folder
+from htfjax.runs import folder, identity
 from htfjax.runs.grid import Grid
-from htfjax.runs.lanes import Build, Untraced
 from htfjax.runs.memory import free_memory
 from htfjax.runs.options import COMPARED, Sizes
 from htfjax.runs.programs import Program, RunKey, block_size, choose_width
@@ -25,7 +24,7 @@ def fresh(
     asked: Session, options: JsonObject, sizes: Sizes, programs: list[Program]
 ) -> JsonObject:
     """The manifest of a folder that is begun."""
-    grid, build, mesh = asked.grid, asked.build, asked.mesh
+    grid, mesh = asked.grid, asked.mesh
     records = options["chunk_steps"] // options["record_every"]
     memory = sizes.memory_bytes or free_memory(mesh)
     entries = [_entry(program, sizes, mesh, records, memory) for program in programs]
@@ -40,7 +39,7 @@ def fresh(
         "lanes_limited_by_memory": any(limited for _, limited in entries),
         "versions": folder.versions(),
         "device": f"{mesh.devices.flat[0].platform} {mesh.devices.flat[0].device_kind}",
-        "build": _name(build),
+        "labels": {name: identity.labels(values) for name, values in grid.axes},
         "random bits of jax": _draws(),
         "programs": [entry for entry, _ in entries],
         "coords": _coords(programs),
@@ -89,15 +88,12 @@ def extended(
     return found | {"seeds": seeds, "until_step": steps}
 
 
-def check_same(
-    found: JsonObject, grid: Grid, build: Build, options: JsonObject, out: Path
-) -> None:
+def check_same(found: JsonObject, grid: Grid, options: JsonObject, out: Path) -> None:
     bits = "random bits of jax"
-    here = {name: options[name] for name in (*COMPARED, "record")}
-    here |= {"build": _name(build), bits: _draws()}
+    here = {name: options[name] for name in (*COMPARED, "record", "build")}
+    here[bits] = _draws()
     there = {name: found["asked" if name == "record" else name] for name in here}
-    differ = folder.differences(found["grid"], grid.to_json())
-    differ += folder.differences(there, here)
+    differ = _grid_differences(found, grid) + folder.differences(there, here)
     if differ:
         raise ValueError(
             f"`out={out}` holds another grid: {'; '.join(differ)}. Choose another "
@@ -123,15 +119,24 @@ def check_grid(found: JsonObject, grid: Grid, out: Path) -> None:
     Raises:
       ValueError: with the fields that differ.
     """
-    differ = folder.differences(found["grid"], grid.to_json())
+    differ = _grid_differences(found, grid)
     if differ:
         raise ValueError(f"`out={out}` holds another grid: {'; '.join(differ)}.")
 
 
+def _grid_differences(found: JsonObject, grid: Grid) -> list[str]:
+    """Differences of the grid, seeds apart; the order of axes decides what places mean."""
+    there, here = found["grid"], grid.to_json()
+    was, now = list(there["axes"]), list(here["axes"])
+    order = folder.differences(was, now, "order of axes")
+    return folder.differences(there, here) or order
+
+
 def check_watch(programs: list[Program], watch: str) -> None:
     for program in programs:
-        if watch not in program.quantities or program.quantities[watch][0]:
-            plain = [n for n, (shape, _, _) in program.quantities.items() if not shape]
+        quantities = program.quantities.items()
+        plain = [n for n, (shape, k, _) in quantities if not shape and k[0] != "c"]
+        if watch not in plain:
             raise ValueError(f"`watch={watch!r}` is none of the recorded numbers {plain}.")
 
 
@@ -165,13 +170,6 @@ def _shapes(program: Program) -> JsonObject:
         "state": [f"{x.dtype}{list(x.shape)}" for x in states],
         "records": {name: [kind, list(shape)] for name, (shape, kind, _) in records},
     }
-
-
-def _name(build: Build) -> str:
-    """Name of a builder, without its module: that of a script has several names."""
-    if isinstance(build, Untraced):
-        build = build.build
-    return getattr(build, "__qualname__", type(build).__qualname__)
 
 
 def _draws() -> list[int]:

@@ -13,7 +13,7 @@ from htfjax.runs.final import lost_final
 from htfjax.runs.grid import Grid
 from htfjax.runs.journal import JOURNAL, Journal, read_journal
 from htfjax.runs.options import Sizes
-from htfjax.runs.programs import Failures, Program
+from htfjax.runs.programs import Failures, Program, spell_run
 from htfjax.runs.session import Session, any_process, process_zero
 
 
@@ -60,7 +60,7 @@ def _prepare(
     if found is None:
         _check_unused(out)
     else:
-        manifests.check_same(found, grid, asked.build, options, out)
+        manifests.check_same(found, grid, options, out)
     manifests.check_watch(programs, options["watch"])
     if found is None:
         manifest = manifests.fresh(asked, options, sizes, programs)
@@ -70,6 +70,12 @@ def _prepare(
     files = _metadata(grid, manifest, programs)
     digests = {path: text_digest(content) for path, content in files.items()}
     failed = [list(place) for place in failures]
+    if found is not None:  # single runs of seeds that are not asked for now
+        failed += [
+            place
+            for place in found["failed"]
+            if len(place) > len(grid.axes) and place[-1] not in grid.seeds
+        ]
     manifest = manifest | {"metadata": digests, "failed": failed}
     with folder.named_errors(out):
         journal, lines, messages = _open_journal(out, found, manifest)
@@ -86,9 +92,9 @@ def _prepare(
 
 
 def _spell_failure(grid: Grid, place: tuple[int, ...], error: Exception) -> str:
-    point = {name: v[i] for (name, v), i in zip(grid.axes, place, strict=True)}
+    left = "which is" if len(place) > len(grid.axes) else "whose runs are"
     what = f"{type(error).__name__}: {error}"
-    return f"`build` fails for {point}, whose runs are left out: {what}"
+    return f"`build` fails for {spell_run(grid, place)}, {left} left out: {what}"
 
 
 def _check_unused(out: Path) -> None:
@@ -146,7 +152,6 @@ def _metadata(
     files = store.root_metadata()
     every = manifest["record_every"]
     records = manifest["until_step"] // every + 1
-    values = [list(v) for _, v in grid.axes]
     for program, entry in zip(programs, manifest["programs"], strict=True):
         size, blocks = entry["block"], entry["blocks"]
         rows = (len(blocks) - 1) * size + len(blocks[-1])
@@ -158,9 +163,9 @@ def _metadata(
             "seed": ("run", seeds, {}),
             "step": ("step", np.arange(records) * every, {}),
         }
-        for a, (name, v) in enumerate(zip(grid.names, values, strict=True)):
+        for a, name in enumerate(grid.names):
             at = [places[r][a] if r in places else -1 for r in range(rows)]
-            listed = {"values": [str(x) for x in v]}
+            listed = {"values": [str(x) for x in manifest["labels"][name]]}
             labels[f"{name}_index"] = ("run", np.array(at), listed)
         files |= store.program_metadata(
             program.name, program.quantities, labels, rows=rows, records=records,

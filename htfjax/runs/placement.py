@@ -32,6 +32,7 @@ class Placement:
         self.states: Any = jax.tree.unflatten(treedef, padded)
         self.data: Any = rest
         self.mask: Any = None  # None while all is on the host
+        self.going = np.ones(self.count, bool)
 
     def place(self, going: np.ndarray) -> None:
         """Lanes that go on, dealt evenly to the devices where that shortens their work.
@@ -40,6 +41,7 @@ class Placement:
           going: (count,) bool.
         """
         mesh, active = self.session.mesh, np.zeros(self.slots, bool)
+        self.going = going
         active[: self.count] = going
         wanted = batch.deal(active, self.width, mesh)
         if self.mask is None:
@@ -58,7 +60,8 @@ class Placement:
             self.states, self.data, self.mask, mesh=self.session.mesh, width=self.width,
             names=self.names, num_steps=num_steps, record_every=self.session.record_every,
         )  # fmt: skip
-        return {name: self._own(x) for name, x in batch.fetch(records).items()}
+        own = jax.tree.map(self._own, batch.fetch(records))
+        return jax.tree.map(self._floats, own)
 
     def to_host(self) -> list[np.ndarray]:
         """Leaves of the states, lanes in their own order."""
@@ -69,6 +72,13 @@ class Placement:
         counting = jax.tree.leaves(self.states, is_leaf=lambda x: hasattr(x, "slow_steps"))
         found = [x.slow_steps for x in counting if hasattr(x, "slow_steps")]
         return self._own(batch.fetch(found[0])).tolist() if found else None
+
+    def _floats(self, x: np.ndarray) -> np.ndarray:
+        """Integers and booleans as float64, which holds them, NaN for lanes that rest."""
+        if x.dtype.kind not in "biu":
+            return x
+        rest = ~self.going.reshape(-1, *[1] * (x.ndim - 1))
+        return np.where(rest, np.nan, x.astype(np.float64))
 
     def _own(self, x: np.ndarray) -> np.ndarray:
         return x[np.argsort(self.order)[: self.count]]

@@ -8,14 +8,17 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from htfjax import _checks
 from htfjax._types import JsonObject, PyTree
 from htfjax.runs.grid import Grid, Run, Setting
-from htfjax.runs.lanes import SCALARS, Build, Lane, advance_lane, lane_shapes
+from htfjax.runs.lanes import SCALARS, Build, Lane, Untraced, advance_lane, lane_shapes
+from htfjax.runs.names import check_observed, check_results
 from htfjax.runs.store import Quantities
 
 RunKey = tuple[int, ...]  # place on every axis, then the seed
 Kind = tuple[tuple, Lane, list[RunKey]]  # structure and shapes, a lane, its runs
-Failures = dict[tuple[int, ...], Exception]  # place on every axis -> what `build` raised
+# Place on every axis, for a single run with its seed -> what `build` raised.
+Failures = dict[tuple[int, ...], Exception]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,11 +54,13 @@ def programs_of(
     """Groups the runs of a grid by the structure and shapes of their lanes.
 
     Args:
-      failures: takes what `build` raised for settings that it does not make; by default
-        the first error is raised. It is raised too where no setting can be made.
+      failures: takes what `build` raised for settings that it does not make, or for single
+        runs where it is not traced; by default the first error is raised. It is raised too
+        where no run can be made.
 
     Raises:
-      ValueError: a quantity to record that a lane does not have.
+      ValueError: a quantity to record that a lane does not have, names and shapes that
+        results could not hold, lanes of an untraced builder that are of several kinds.
     """
     kinds: list[Kind] = []
     shapes: dict[tuple, Lane] = {}
@@ -65,22 +70,27 @@ def programs_of(
             v for name, v in zip(grid.names, run.point, strict=True)
             if name not in grid.array_axes
         )  # fmt: skip
-        key = _key(grid, run)
-        if fixed not in shapes and key[:-1] not in errors:
+        key, alone = _key(grid, run), isinstance(build, Untraced)
+        if key[:-1] in errors:
+            continue
+        if alone or fixed not in shapes:
             try:
-                shapes[fixed] = lane_shapes(build, grid.setting(run), run.seed, grid.data)
+                lane = lane_shapes(build, grid.setting(run), run.seed, grid.data)
             except Exception as error:
                 if failures is None:
                     raise
-                errors[key[:-1]] = error
-        if fixed in shapes:
-            _sort_in(kinds, shapes[fixed], key)
+                errors[key if alone else key[:-1]] = error
+                continue
+            _check_alike(shapes.setdefault(fixed, lane), lane, spell_run(grid, key))
+        _sort_in(kinds, shapes[fixed], key)
     if not kinds:
         raise next(iter(errors.values()))
-    return [
+    programs = [
         Program(f"p{i:03d}", tuple(runs), lane, _quantities(lane, record))
         for i, (_, lane, runs) in enumerate(kinds)
     ]
+    check_results(grid, [(program.shapes, program.quantities) for program in programs])
+    return programs
 
 
 def blocks_of(
@@ -99,12 +109,39 @@ def _key(grid: Grid, run: Run) -> RunKey:
     return (*(list(values).index(x) for (_, values), x in places), run.seed)
 
 
-def _sort_in(
-    kinds: list[tuple[tuple, Lane, list[RunKey]]], lane: Lane, key: RunKey
-) -> None:
+def spell_run(grid: Grid, key: tuple[int, ...]) -> dict[str, object]:
+    """Values on the axes and seed, if it has one, of a run or a setting."""
+    points: Any = {name: v[i] for (name, v), i in zip(grid.axes, key, strict=False)}
+    return points | ({"seed": key[-1]} if len(key) > len(points) else {})
+
+
+def _kind(lane: PyTree) -> tuple:
+    """Structure and shapes."""
+    return jax.tree.structure(lane), [(x.shape, x.dtype) for x in jax.tree.leaves(lane)]
+
+
+def _check_alike(first: Lane, lane: Lane, run: dict[str, object]) -> None:
+    """Lanes that differ in float fields and seeds only share a program.
+
+    Raises:
+      ValueError: they do not; with what differs.
+    """
+    if _kind(first) == _kind(lane):
+        return
+    for field in dataclasses.fields(Lane):
+        one, two = (getattr(x, field.name) for x in (first, lane))
+        static = "static" in field.metadata
+        if one != two if static else _kind(one) != _kind(two):
+            raise ValueError(
+                f"`build` returns `{field.name}={_checks.spell(two)}` for {run}, and "
+                f"`{_checks.spell(one)}` for the first run of the same setting; lanes may "
+                "differ in kind over fields that are not floats only."
+            )
+
+
+def _sort_in(kinds: list[Kind], lane: Lane, key: RunKey) -> None:
     """Adds a run to those of its kind."""
-    avals = [(x.shape, x.dtype) for x in jax.tree.leaves(lane)]
-    kind = (jax.tree.structure(lane), avals)
+    kind = _kind(lane)
     for known, _, runs in kinds:
         if known == kind:
             runs.append(key)
@@ -119,8 +156,7 @@ def _quantities(lane: Lane, record: Sequence[str] | None) -> Quantities:
         if lane.observe is None
         else jax.eval_shape(lambda o, p: o(p), lane.observe, params)
     )
-    if not isinstance(own, dict):
-        raise TypeError(f"`observe` must return named arrays, got {type(own).__name__}.")
+    own = check_observed(own)
     known = (*SCALARS, *own)
     wanted = known if record is None else tuple(dict.fromkeys((*SCALARS, *record)))
     unknown = [name for name in wanted if name not in known]
@@ -132,8 +168,8 @@ def _quantities(lane: Lane, record: Sequence[str] | None) -> Quantities:
     for name in wanted:
         shape = own[name].shape if name in own else ()
         kind = str(own[name].dtype) if name in own else dtype
-        if np.issubdtype(np.dtype(kind), np.integer):
-            kind = dtype
+        if np.dtype(kind).kind in "biu":  # idle lanes are NaN
+            kind = "float64"
         dims = named.get(name, tuple(f"{name}_{i}" for i in range(len(shape))))
         found[name] = (shape, kind, dims)
     return found

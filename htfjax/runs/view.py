@@ -163,7 +163,9 @@ def _coords(manifest: JsonObject, places: _Places, folded: JsonObject) -> dict[s
     every, dims = manifest["record_every"], places.dims
     status = np.full(places.sizes, RUN[0], f"<U{max(map(len, RUN))}")
     for place in manifest["failed"]:
-        status[tuple(place)] = "failed"
+        point = place[: len(dims) - 1]  # of all seeds, unless one follows
+        seed = [places.position[s] for s in place[len(point) :]]
+        status[(*point, *seed)] = "failed"
     info = {
         "steps": np.zeros(places.sizes, np.int32),
         "stop_step": np.full(places.sizes, -1, np.int32),
@@ -184,8 +186,7 @@ def _coords(manifest: JsonObject, places: _Places, folded: JsonObject) -> dict[s
                 info["stop_step"][at] = line["record"][lane] * every if cause else -1
                 if line.get("slow"):
                     info["slow_steps"][at] = line["slow"][lane]
-    axes = manifest["grid"]["axes"]
-    coords: dict[str, Any] = {name: _labels(name, v) for name, v in axes.items()}
+    coords: dict[str, Any] = {name: (name, v) for name, v in manifest["labels"].items()}
     steps = np.arange(manifest["until_step"] // every + 1) * every
     coords |= {"seed": ("seed", list(manifest["seeds"])), "step": ("step", steps)}
     coords |= {k: (dims, v) for k, v in ({"status": status} | info).items()}
@@ -202,7 +203,7 @@ def _label(name: str, listed: list, places: _Places) -> tuple[str, xr.Variable]:
     blank = "" if isinstance(values[0], str) else np.nan
     rows = [[*(x[1] if x else ()), *[blank] * length][:length] for x in [*listed, None]]
     # The last row is for settings that could not be built.
-    which = np.array([rows.index(row) for row in rows])[places.where[..., 0, 0]]
+    which = np.array([rows.index(row) for row in rows])[places.where[..., 0].max(axis=-1)]
     dims = [*places.dims[:-1], dim]
     for axis in reversed(range(which.ndim)):
         if (which == which.take([0], axis)).all():
@@ -369,9 +370,3 @@ def _outer(values: np.ndarray, key: tuple) -> np.ndarray:
             else np.take(values, index, axis=axis)
         )
     return values
-
-
-def _labels(name: str, values: list) -> tuple[str, list]:
-    """Axis values as coordinates; others are spelled."""
-    plain = all(isinstance(v, int | float) for v in values)
-    return name, list(values) if plain else [str(v) for v in values]

@@ -66,7 +66,8 @@ def drive(
       OSError: the folder cannot be written or is in use.
     """
     grid = htf.runs.Grid(job.setting, (job.seed,))
-    build = htf.runs.untraced(lambda setting, key: job.lane)
+    lane = job.lane  # bound alone: the number of steps may grow
+    build = htf.runs.untraced(lambda setting, key: lane)
     task = progress.add_task(job.name, total=job.num_steps, note="compiling")
     wait = SECONDS_BETWEEN_LINES if progress.disable else SECONDS_BETWEEN_NOTES
     mesh = htf.runs.lane_mesh(list(jnp.zeros(()).devices()))  # where arrays go now
