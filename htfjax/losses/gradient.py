@@ -8,6 +8,7 @@ and is then not differentiated. Descent, flow and ensembles ask either by the fu
 `value_and_grad` of this module.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, TypeGuard, runtime_checkable
 
@@ -108,6 +109,12 @@ def is_scaled(loss: object) -> bool:
     Such a loss has `scaled_value_and_grad(params, key) -> ScaledGradient`.
     """
     return bool(getattr(loss, "is_scaled", False))
+
+
+@functools.singledispatch
+def with_scale(loss: object) -> Any:
+    """The loss with a scaled gradient, for kinds that `scaled_loss` takes; others as given."""
+    return loss
 
 
 def check_loss(name: str, loss: Loss) -> None:

@@ -18,6 +18,7 @@ from htfjax.losses.gradient import (
     brings_gradient,
     is_scaled,
     value_and_grad,
+    with_scale,
 )
 
 Tree = TypeVar("Tree")  # a pytree of arrays
@@ -56,8 +57,8 @@ class Summable:
 class SumLoss(Summable):
     """A sum of losses, each times a weight; made by `+` and `*`.
 
-    If the gradient of one term is scaled, that of the sum is: all terms are brought to one
-    power of two before they are added.
+    If the gradient of one term is scaled, that of the sum is: all terms that can be are
+    scaled too, and brought to one power of two before they are added.
     """
 
     terms: tuple[Term, ...]
@@ -89,7 +90,8 @@ class SumLoss(Summable):
         self, params: PyTree, key: jax.Array | None = None
     ) -> ScaledGradient:
         """Value, and gradient as a mantissa with one power of two for all terms."""
-        parts = [_part(*term, params, key) for term in self.terms]
+        # A gradient that underflows before it is scaled would be missing in the sum.
+        parts = [_part(with_scale(loss), w, params, key) for loss, w in self.terms]
         gradients = [_normalized(part.gradient, part.log2_scale) for part in parts]
         top = functools.reduce(jnp.maximum, [exponent for _, exponent in gradients])
         total = _sum(_shift(g, e - top) for g, e in gradients)

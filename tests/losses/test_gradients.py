@@ -471,3 +471,56 @@ def test_what_has_no_length_does_not_flow() -> None:
 def test_bad_sums(make: Any, message: str) -> None:
     with pytest.raises((TypeError, ValueError), match=message):
         make()
+
+
+# Sums where gradients underflow
+
+PLAIN: dict[str, Any] = {
+    "l2": lambda: completion(MATRIX),
+    "l1": lambda: htf.completion_loss(MATRIX, 3, PAIRS, TARGETS, penalty="l1"),
+    "huber": lambda: htf.completion_loss(MATRIX, 3, PAIRS, TARGETS, penalty="huber"),
+    "sensing": lambda: htf.sensing_loss(helpers.random_vectors((3, 3), 30), TARGETS),
+    "population": lambda: htf.population_loss(factors(1.0, seed=5, tree=MATRIX)),
+    "qr": lambda: htf.population_loss(factors(1.0, seed=5, tree=MATRIX), method="qr"),
+    "sum": lambda: 0.5 * (PLAIN["population"]() + completion(MATRIX)),
+    "minibatch": lambda: htf.minibatch_loss(completion(MATRIX), 7),
+}
+PAIRS = INDICES[:, :2]
+
+
+@pytest.mark.parametrize("name", slow_unless(PLAIN, ("population",)))
+def test_no_term_of_a_scaled_sum_underflows(name: str) -> None:
+    """The direction of the float64 gradient at std 1e-25, though one term alone is given scaled."""
+    one = htf.sensing_loss(helpers.random_vectors((3, 3), 30, seed=7), TARGETS)
+    other, keys = PLAIN[name](), (KEY,) if name == "minibatch" else ()
+    start = factors(1e-25, np.float32, tree=MATRIX)
+    wide = jax.tree.map(lambda x: x.astype(np.float64), start)
+    wanted = direction(jax.grad(lambda f: one(f) + 100.0 * other(f, *keys))(wide))
+    assert abs(direction(jax.grad(one)(wide)) @ wanted) < 0.999
+    total = 100.0 * other + htf.scaled_loss(one)
+    found = compiled(total.value_and_grad)(start, KEY)[1]
+    assert direction(found) @ wanted > 1 - 1e-9
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Squares:
+    """A measurement that is not linear in the end tensor."""
+
+    entries: Any
+
+    def predict(self, layout: Any, stacks: Any) -> jax.Array:
+        return jnp.square(self.entries.predict(layout, stacks))
+
+    def take(self, rows: Any) -> "Squares":
+        return Squares(self.entries.take(rows))
+
+
+def test_a_measurement_that_may_not_be_linear_is_not_scaled() -> None:
+    """Its gradient is right where it does not underflow."""
+    entries = htf.losses.Entries.at(MATRIX, 3, PAIRS)
+    squares = htf.observation_loss(Squares(entries), TARGETS)
+    one, start = completion(MATRIX), factors(tree=MATRIX)
+    wanted = jax.grad(lambda f: one(f) + squares(f))(start)
+    found = (htf.scaled_loss(one) + squares).value_and_grad(start)[1]
+    assert direction(found) @ direction(wanted) > 1 - 1e-12
