@@ -113,7 +113,7 @@ def is_scaled(loss: object) -> bool:
 
 @functools.singledispatch
 def with_scale(loss: object) -> Any:
-    """The loss with a scaled gradient, for kinds that `scaled_loss` takes; others as given."""
+    """The loss with a scaled gradient, if its kind can be scaled; others as given."""
     return loss
 
 

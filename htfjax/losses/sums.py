@@ -26,7 +26,7 @@ Term = tuple[Any, Any]  # a loss and its weight, a number
 
 
 class Summable:
-    """A loss that can be added to others and multiplied by numbers.
+    """A loss that can be added to others, subtracted and multiplied or divided by numbers.
 
     The other term of `+` may be any loss; a function of the parameters is called with the
     key only if it has a parameter named `key`.
@@ -35,7 +35,9 @@ class Summable:
     __array_ufunc__ = None  # NumPy's numbers leave the multiplication to the loss
 
     def __add__(self, other: object) -> "SumLoss":
-        """The sum."""
+        """The sum; `sum` of losses begins with 0."""
+        if isinstance(other, int) and other == 0:
+            return SumLoss(_terms(self))
         if not (callable(other) or brings_gradient(other)):
             return NotImplemented
         return SumLoss((*_terms(self), *_terms(other)))
@@ -46,10 +48,34 @@ class Summable:
         """The multiple."""
         if callable(factor):
             return NotImplemented
-        _checks.real("factor", factor)
-        return SumLoss(tuple((loss, factor * weight) for loss, weight in _terms(self)))
+        _check_weight("factor", factor)
+        terms = [(loss, factor * weight) for loss, weight in _terms(self)]
+        for (_, before), (_, after) in zip(_terms(self), terms, strict=True):
+            _check_weight("factor", after, zero=_is_zero(factor) or _is_zero(before))
+        return SumLoss(tuple(terms))
 
     __rmul__ = __mul__
+
+    def __truediv__(self, divisor: ArrayLike) -> "SumLoss":
+        """The quotient."""
+        if callable(divisor):
+            return NotImplemented
+        _checks.real("divisor", divisor)
+        if _is_zero(divisor):
+            raise ValueError(f"`divisor={_checks.spell(divisor)}` must not be zero.")
+        return self * (1.0 / divisor)
+
+    def __neg__(self) -> "SumLoss":
+        """The negative."""
+        return self * -1.0
+
+    def __sub__(self, other: object) -> "SumLoss":
+        """The difference."""
+        return self + (-SumLoss(_terms(other)) if _is_loss(other) else other)
+
+    def __rsub__(self, other: object) -> "SumLoss":
+        """The difference, with a function in front."""
+        return -self + other
 
 
 @jax.tree_util.register_dataclass

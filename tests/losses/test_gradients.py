@@ -490,7 +490,7 @@ PAIRS = INDICES[:, :2]
 
 @pytest.mark.parametrize("name", slow_unless(PLAIN, ("population",)))
 def test_no_term_of_a_scaled_sum_underflows(name: str) -> None:
-    """The direction of the float64 gradient at std 1e-25, though one term alone is given scaled."""
+    """The direction of the float64 gradient at std 1e-25; one term is given scaled."""
     one = htf.sensing_loss(helpers.random_vectors((3, 3), 30, seed=7), TARGETS)
     other, keys = PLAIN[name](), (KEY,) if name == "minibatch" else ()
     start = factors(1e-25, np.float32, tree=MATRIX)
