@@ -117,14 +117,16 @@ def with_scale(loss: object) -> Any:
     return loss
 
 
-def check_loss(name: str, loss: Loss) -> None:
-    """A function, or an object with `value_and_grad`.
+def check_loss(name: str, loss: Any, params: PyTree) -> None:
+    """A function, or an object with `value_and_grad`; weights that the parameters hold.
 
     Raises:
-      TypeError: neither.
+      TypeError: neither. ValueError: a weight that becomes zero in their dtype.
     """
     if not brings_gradient(loss):
         _checks.function(name, loss)
+    if hasattr(loss, "check_weights"):
+        loss.check_weights(params)
 
 
 def value_and_grad(loss: Loss, params: PyTree, key: jax.Array | None = None) -> Gradient:

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from htfjax import _checks, _numerics
 from htfjax._types import Array, ArrayLike, Float, Key, PyTree
@@ -35,24 +36,33 @@ class Summable:
     __array_ufunc__ = None  # NumPy's numbers leave the multiplication to the loss
 
     def __add__(self, other: object) -> "SumLoss":
-        """The sum; `sum` of losses begins with 0."""
-        if isinstance(other, int) and other == 0:
+        """The sum; Python's `sum` begins with 0."""
+        if type(other) is int and other == 0:
             return SumLoss(_terms(self))
-        if not (callable(other) or brings_gradient(other)):
+        if not _is_loss(other):
             return NotImplemented
         return SumLoss((*_terms(self), *_terms(other)))
 
     __radd__ = __add__
 
+    def __sub__(self, other: object) -> "SumLoss":
+        """The difference."""
+        return self + -SumLoss(_terms(other)) if _is_loss(other) else NotImplemented
+
+    def __rsub__(self, other: object) -> "SumLoss":
+        """The difference from a function."""
+        return SumLoss(_terms(other)) + -self if _is_loss(other) else NotImplemented
+
+    def __neg__(self) -> "SumLoss":
+        """The negative."""
+        return self * -1.0
+
     def __mul__(self, factor: ArrayLike) -> "SumLoss":
         """The multiple."""
         if callable(factor):
             return NotImplemented
-        _check_weight("factor", factor)
-        terms = [(loss, factor * weight) for loss, weight in _terms(self)]
-        for (_, before), (_, after) in zip(_terms(self), terms, strict=True):
-            _check_weight("factor", after, zero=_is_zero(factor) or _is_zero(before))
-        return SumLoss(tuple(terms))
+        _checks.real("factor", factor)
+        return SumLoss(tuple((loss, _product(factor, w)) for loss, w in _terms(self)))
 
     __rmul__ = __mul__
 
@@ -61,21 +71,9 @@ class Summable:
         if callable(divisor):
             return NotImplemented
         _checks.real("divisor", divisor)
-        if _is_zero(divisor):
-            raise ValueError(f"`divisor={_checks.spell(divisor)}` must not be zero.")
+        if _checks.concrete(divisor) and divisor == 0:
+            raise ValueError("`divisor` is zero; give a number to divide the loss by.")
         return self * (1.0 / divisor)
-
-    def __neg__(self) -> "SumLoss":
-        """The negative."""
-        return self * -1.0
-
-    def __sub__(self, other: object) -> "SumLoss":
-        """The difference."""
-        return self + (-SumLoss(_terms(other)) if _is_loss(other) else other)
-
-    def __rsub__(self, other: object) -> "SumLoss":
-        """The difference, with a function in front."""
-        return -self + other
 
 
 @jax.tree_util.register_dataclass
@@ -93,6 +91,17 @@ class SumLoss(Summable):
     def is_scaled(self) -> bool:
         """Whether the gradient is a mantissa."""
         return any(is_scaled(loss) for loss, _ in self.terms)
+
+    def check_weights(self, params: PyTree) -> None:
+        """Weights that the dtypes of the parameters hold, where they can be seen.
+
+        Raises:
+          ValueError: a weight that becomes zero or infinite.
+        """
+        for dtype in {jnp.result_type(x) for x in jax.tree.leaves(params)}:
+            if jnp.issubdtype(dtype, jnp.inexact):
+                for _, weight in self.terms:
+                    _held(weight, dtype)
 
     def __call__(
         self, params: PyTree, key: Key[Array, ""] | None = None
@@ -130,11 +139,23 @@ class SumLoss(Summable):
 ZERO = -(2**29)
 
 
+def _is_loss(other: object) -> bool:
+    return callable(other) or brings_gradient(other)
+
+
+def _product(factor: ArrayLike, weight: ArrayLike) -> ArrayLike:
+    """The product of two weights, which the default floating dtype must hold."""
+    if _checks.concrete(factor) and _checks.concrete(weight):
+        both = float(np.asarray(factor)) * float(np.asarray(weight))
+        _checks.scalar("factor", both, jnp.result_type(float))
+    return factor * weight
+
+
 def _terms(loss: object) -> tuple[Term, ...]:
     """Losses and weights of what is added; functions as pytrees without leaves."""
     if isinstance(loss, SumLoss):
         return loss.terms
-    if callable(loss) and jax.tree.leaves(loss) == [loss]:
+    if callable(loss) and jax.tree_util.all_leaves([loss]):
         loss = jax.tree_util.Partial(loss)
     return ((loss, 1.0),)
 
@@ -163,7 +184,19 @@ def _keys(loss: Callable, key: jax.Array | None) -> tuple:
 
 
 def _times(weight: ArrayLike, tree: Tree) -> Tree:
-    return jax.tree.map(lambda x: jnp.asarray(weight, x.dtype) * x, tree)
+    return jax.tree.map(lambda x: _held(weight, x.dtype) * x, tree)
+
+
+def _held(weight: ArrayLike, dtype: np.dtype) -> jax.Array:
+    """A weight in the dtype of what it multiplies; NaN where it would silently be zero."""
+    real = jnp.finfo(dtype).dtype
+    if _checks.concrete(weight):
+        return _checks.scalar("factor", weight, real).astype(dtype)
+    held = jnp.asarray(weight, real)
+    if jnp.asarray(weight).dtype.itemsize > real.itemsize:
+        lost = (jnp.abs(held) < jnp.finfo(real).tiny) & (weight != 0)
+        held = jnp.where(lost, jnp.nan, held)
+    return held.astype(dtype)
 
 
 def _sum(trees: Iterable[Tree]) -> Tree:

@@ -221,7 +221,7 @@ def check_descent(
             f"`state.step` must be one int32, got {_checks.spell(state.step)}; "
             "`start_descent` makes states."
         )
-    check_loss("loss", loss)
+    check_loss("loss", loss, state.params)
     _checks.optimizer("optimizer", optimizer)
     if observe is not None:
         _checks.function("observe", observe)

@@ -139,7 +139,7 @@ def gradient_flow(
       True
     """
     dtype = checks.parameter_dtype(params)
-    checks.check_flow_loss(loss)
+    checks.check_flow_loss(loss, params)
     for name, function in (("observe", observe), ("integrate", integrate)):
         if function is not None:
             _checks.function(name, function)

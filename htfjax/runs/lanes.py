@@ -178,7 +178,7 @@ def _checked(lane: object) -> Lane:
         raise TypeError(f"`build` must return a Lane, got {_checks.spell(lane)}.")
     advice = "`start_descent` makes one"
     _checks.instance("build.state", lane.state, DescentState, advice)
-    check_loss("build.loss", lane.loss)
+    check_loss("build.loss", lane.loss, lane.state.params)
     if lane.observe is not None:
         _checks.function("build.observe", lane.observe)
     if lane.key is not None:

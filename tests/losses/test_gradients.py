@@ -460,6 +460,11 @@ def test_what_has_no_length_does_not_flow() -> None:
         (lambda: np.nan * completion(), "`factor=nan`"),
         (lambda: completion() * completion(), "unsupported operand"),
         (lambda: completion() + 1.0, "unsupported operand"),
+        (lambda: completion() - 1.0, "unsupported operand type.* -"),
+        (lambda: 1.0 - SCALED, "unsupported operand type.* -"),
+        (lambda: completion() / 0, "`divisor` is zero"),
+        (lambda: completion() / "a", "`divisor`"),
+        (lambda: completion() / completion(), "unsupported operand"),
         (lambda: (completion() + (lambda f: f.weights[0]))(factors()), "floating scalar"),
         (
             lambda: run(completion() + decay, optax.sgd(0.1), htf.Carrying(factors(), ())),
@@ -524,3 +529,75 @@ def test_a_measurement_that_may_not_be_linear_is_not_scaled() -> None:
     wanted = jax.grad(lambda f: one(f) + squares(f))(start)
     found = (htf.scaled_loss(one) + squares).value_and_grad(start)[1]
     assert direction(found) @ direction(wanted) > 1 - 1e-12
+
+
+# Weights and operators
+
+UNHELD = "`factor=.*becomes (0.0|-?inf) in float32"
+
+
+def multiple(weight: float) -> Any:
+    return weight * htf.scaled_loss(completion(MATRIX))
+
+
+@pytest.mark.parametrize("weight", [1e-50, 1e-39, 1e39, -1e45])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda total, start: total(start),
+        lambda total, start: total.value_and_grad(start),
+        lambda total, start: run(total, optax.sgd(0.1), start),
+        lambda total, start: run(total + decay, optax.sgd(0.1), start),
+        lambda total, start: htf.gradient_flow(
+            start, completion(MATRIX) + total.terms[0][1] * completion(MATRIX),
+            times=[1.0], rtol=1e-3, atol=0.0,
+        ),
+    ],
+    ids=["value", "gradient", "descent", "sum", "flow"],
+)  # fmt: skip
+def test_weights_that_float32_does_not_hold(weight: float, call: Any) -> None:
+    with pytest.raises(ValueError, match=UNHELD):
+        call(multiple(weight), factors(dtype=np.float32, tree=MATRIX))
+
+
+def test_weights_are_looked_at_before_and_while_tracing() -> None:
+    """Without float64 where they are multiplied; where they cannot be seen, as NaN."""
+    with jax.enable_x64(False):
+        for make in (lambda: multiple(1e-50), lambda: 1e-30 * multiple(1e-30)):
+            with pytest.raises(ValueError, match=UNHELD):
+                make()
+    start = factors(dtype=np.float32, tree=MATRIX)
+    call = jax.jit(lambda w: (w * completion(MATRIX))(start))
+    assert np.isnan(call(1e-50))
+    assert call(0.0) == 0
+    wide = factors(tree=MATRIX)
+    helpers.assert_close(multiple(1e-50)(wide), 1e-50 * completion(MATRIX)(wide))
+
+
+def test_differences_quotients_and_python_s_sum() -> None:
+    loss, population = completion(MATRIX), htf.population_loss(factors(seed=5, tree=MATRIX))
+    start = factors(tree=MATRIX)
+    a, b, c = loss(start), population(start), decay(start)
+    for total, wanted in (
+        (-loss, -a),
+        (loss - population, a - b),
+        (loss - decay, a - c),
+        (decay - loss, c - a),
+        (2.0 * loss - (population - decay) / 4, 2 * a - (b - c) / 4),
+        (sum([loss, population, decay]), a + b + c),
+        (-htf.scaled_loss(loss) / np.float32(2) - population, -a / 2 - b),
+    ):
+        helpers.assert_close(total(start), wanted)
+    scaled = htf.scaled_loss(loss)
+    found = (population - scaled / 2).value_and_grad(start)[1]
+    wanted = jax.grad(lambda f: population(f) - loss(f) / 2)(start)
+    assert direction(found) @ direction(wanted) > 1 - 1e-12
+
+
+@pytest.mark.parametrize("array", [np.ones(3), jnp.ones(3), 2.0])
+def test_a_pytree_of_one_array_is_a_term(array: Any) -> None:
+    term = jax.tree_util.Partial(lambda x, f: jnp.sum(x) * decay(f), array)
+    start = factors(tree=MATRIX)
+    wanted = completion(MATRIX)(start) + np.sum(array) * decay(start)
+    for total in (completion(MATRIX) + term, term + completion(MATRIX)):
+        helpers.assert_close(total(start), wanted)
