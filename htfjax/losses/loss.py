@@ -22,6 +22,7 @@ from htfjax.contraction.sensing import check_vectors
 from htfjax.factors.factors import AnyFactors
 from htfjax.factors.layout import Layout, layout_of
 from htfjax.factors.stacks import Stacks, opened
+from htfjax.losses.gradient import check_key
 from htfjax.losses.measurements import Dense, Entries, Measurement, Planning, RankOne
 from htfjax.losses.penalty import Penalty, check_data, mean_penalty, pointwise, working
 from htfjax.losses.sums import Summable
@@ -58,6 +59,17 @@ class ObservationLoss(Summable):
 
     def residuals(self, predictions: Float[Array, "B"]) -> Float[Array, "B"]:
         """Predictions minus targets, in float32 where predictions have 16 bits."""
+        predictions = self.checked(predictions)
+        dtype = working(predictions.dtype)
+        return predictions.astype(dtype) - _checks.cast("targets", self.targets, dtype)
+
+    def checked(self, predictions: object) -> jax.Array:
+        """Predictions (B,), floating."""
+        if not isinstance(predictions, jax.Array | np.ndarray | np.generic):
+            raise TypeError(
+                f"`measurement` predicts {_checks.spell(predictions)}, expected an array "
+                f"(B,) = {self.targets.shape}, one for each of the `targets`."
+            )
         if jnp.shape(predictions) != self.targets.shape:
             raise ValueError(
                 f"`measurement` predicts values of shape {jnp.shape(predictions)}, "
@@ -67,8 +79,7 @@ class ObservationLoss(Summable):
             raise TypeError(
                 f"`measurement` predicts {predictions.dtype}, expected floating numbers."
             )
-        dtype = working(predictions.dtype)
-        return predictions.astype(dtype) - _checks.cast("targets", self.targets, dtype)
+        return jnp.asarray(predictions)
 
     def take(self, rows: Int[Array, "b"]) -> "ObservationLoss":
         """The loss on some of its observations."""
@@ -97,13 +108,15 @@ class MinibatchLoss(Summable):
     loss: ObservationLoss
     batch_size: int = dataclasses.field(metadata={"static": True})
 
-    def __call__(self, factors: AnyFactors, key: Key[Array, ""]) -> Float[Array, ""]:
+    def __call__(
+        self, factors: AnyFactors, key: Key[Array, ""] | None = None
+    ) -> Float[Array, ""]:
         """The loss on the observations that `key` draws."""
         return self.drawn(key)(factors)
 
     def drawn(self, key: Any) -> ObservationLoss:
         """The loss on the observations that `key` draws."""
-        _checks.key("key", key)
+        check_key(key)
         count = self.loss.targets.shape[0]
         rows = jax.random.permutation(key, count)[: self.batch_size]
         return self.loss.take(rows)

@@ -23,19 +23,13 @@ from htfjax.factors.layout import Layout, layout_of
 from htfjax.factors.stacks import Stacks, alike, children_of, closed, opened
 from htfjax.instruments.gram import log2_squares, scaled_inner_product
 from htfjax.instruments.scaled_stacks import Scaled, normalized
-from htfjax.losses.gradient import Gradient, ScaledGradient, with_scale
+from htfjax.losses.gradient import NO_DERIVATIVE, Gradient, ScaledGradient, with_scale
 from htfjax.losses.loss import MinibatchLoss, ObservationLoss
 from htfjax.losses.measurements import Dense, Entries, RankOne
 from htfjax.losses.penalty import working
 from htfjax.losses.population import PopulationLoss, split_integer
 from htfjax.losses.sums import Summable
 
-NO_DERIVATIVE = (
-    "`scaled_loss` has a value but no derivative: its gradient is a mantissa, 2^-k times "
-    "the true one. Give it to `descend`, alone or as `scaled_loss(loss) + 0.1 * other`, or "
-    "call its `value_and_grad`. For `jax.grad`, or an `optimizer` with a line search, use "
-    "the loss that was scaled; `scaled_value_and_grad` has gradient and exponent."
-)
 Loss = ObservationLoss | PopulationLoss
 
 
@@ -213,8 +207,8 @@ def scaled_loss(loss: Loss | MinibatchLoss) -> ScaledLoss:
     along the gradient, that is by arc length, and float32 follows float64. The exponent
     k is that of `scaled_value_and_grad` and changes from step to step, so a running mean
     (decay above zero), and a trajectory's gradient norms and durations, are in units of
-    2^k. The value is the true one, so that steps of value over gradient (`polyak_sgd`)
-    are too.
+    2^k. The value is the true one, so steps of value over gradient (`polyak_sgd`) are 2^k
+    times the true ones, and line searches are refused.
 
     A mantissa is not a derivative, so `jax.grad` of the result, or of a function that
     calls it, is refused. Sums and multiples are losses again, whose terms are brought to
@@ -325,7 +319,7 @@ def _observed_slopes(
     """Loss and pulled-back slopes of predictions 2^total times those of `small`."""
 
     def predict(factors: AnyFactors) -> jax.Array:
-        predictions = loss.measurement.predict(*opened(factors))
+        predictions = loss.checked(loss.measurement.predict(*opened(factors)))
         return predictions.astype(working(predictions.dtype))
 
     predictions, pull = jax.vjp(predict, small)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -146,6 +146,8 @@ def test_fixed_nodes_are_zero_in_an_own_gradient() -> None:
         assert bool(jnp.all(before == after)) == (k in start.fixed)
 
 
+SCALED_SUM = htf.scaled_loss(completion()) + decay
+
 # Optimizers that look at value and value_fn
 
 SEARCHES = {
@@ -210,6 +212,33 @@ def test_a_line_search_sees_the_batch_of_its_step() -> None:
             factors(), batches + decay, optimizer, num_steps=3, record_every=3, key=KEY
         )
     assert_alike(final, params, rtol=1e-9)
+
+
+@pytest.mark.parametrize("loss", [htf.scaled_loss(completion()), 2.0 * SCALED_SUM])
+def test_a_search_by_value_is_refused_too(loss: Any) -> None:
+    with pytest.raises(NotImplementedError, match="`scaled_loss` has a value but no"):
+        run(loss, SEARCHES["backtracking"])
+
+
+BATCHES = htf.minibatch_loss(completion(), 7)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        BATCHES,
+        lambda f: run(BATCHES, optax.sgd(0.1), f),
+        lambda f: run(BATCHES + decay, optax.sgd(0.1), f),
+        lambda f: (BATCHES + decay).value_and_grad(f),
+        lambda f: (htf.scaled_loss(BATCHES) - decay).value_and_grad(f),
+        htf.scaled_loss(BATCHES),
+        htf.scaled_loss(BATCHES).value_and_grad,
+    ],
+    ids=["call", "descent", "sum", "of sum", "of scaled sum", "scaled", "of scaled"],
+)
+def test_a_loss_that_draws_needs_a_key(call: Any) -> None:
+    with pytest.raises(TypeError, match=r"`key` is missing.*`key=jax\.random\.key"):
+        call(factors())
 
 
 @pytest.mark.parametrize("name", slow_unless(["lbfgs", "storing"], ("lbfgs",)))
@@ -576,7 +605,7 @@ def test_weights_are_looked_at_before_and_while_tracing() -> None:
 
 def test_differences_quotients_and_python_s_sum() -> None:
     loss, population = completion(MATRIX), htf.population_loss(factors(seed=5, tree=MATRIX))
-    start = factors(tree=MATRIX)
+    start, terms = factors(tree=MATRIX), cast(list[Any], [loss, population, decay])
     a, b, c = loss(start), population(start), decay(start)
     for total, wanted in (
         (-loss, -a),
@@ -584,7 +613,7 @@ def test_differences_quotients_and_python_s_sum() -> None:
         (loss - decay, a - c),
         (decay - loss, c - a),
         (2.0 * loss - (population - decay) / 4, 2 * a - (b - c) / 4),
-        (sum([loss, population, decay]), a + b + c),
+        (sum(terms), a + b + c),
         (-htf.scaled_loss(loss) / np.float32(2) - population, -a / 2 - b),
     ):
         helpers.assert_close(total(start), wanted)
