@@ -15,7 +15,7 @@ from htfjax import _checks
 from htfjax._platforms import Platform, check_platform, default_platform
 from htfjax._types import Array, ArrayLike, Dims, Float, Int, Key, Numbers
 from htfjax.contraction.end_tensor import flat_end_tensor
-from htfjax.contraction.observed import DenseTargets, dense_targets
+from htfjax.contraction.observed import DenseTargets, dense_penalties, dense_targets
 from htfjax.contraction.plan import Plan
 from htfjax.contraction.rates import ADVICE
 from htfjax.contraction.sensing import check_vectors
@@ -37,13 +37,12 @@ class ObservationLoss(Summable):
     measurement: Any  # see `Measurement`
     targets: jax.Array  # (B,)
     threshold: jax.Array  # ()
-    dense: DenseTargets | None  # of entries, where comparing the whole tensor may pay
     penalty: Penalty = dataclasses.field(metadata={"static": True})
 
     def __call__(self, factors: AnyFactors) -> Float[Array, ""]:
         """The loss of the factors."""
         layout, stacks = opened(factors)
-        if self.dense is None:
+        if not self.masks:
             return self.compare(self.measurement.predict(layout, stacks))
 
         def mean(plan: Plan, stacks: Stacks) -> jax.Array:
@@ -52,6 +51,19 @@ class ObservationLoss(Summable):
             return self.compare(self.measurement.read(plan, layout, stacks))
 
         return self.measurement.by_plan(layout, stacks, mean, masked=True)
+
+    @property
+    def masks(self) -> bool:
+        """Whether comparing the whole tensor with dense targets may pay, and is exact."""
+        return self.penalty in getattr(self.measurement, "dense", ())
+
+    @property
+    def dense(self) -> DenseTargets | None:
+        """The targets of entries as a dense array, if it `masks`."""
+        if not self.masks:
+            return None
+        rows = self.measurement
+        return dense_targets(rows.tree, rows.mode_dims, rows.indices, self.targets)
 
     def compare(self, predictions: Float[Array, "B"]) -> Float[Array, ""]:
         """Mean penalty on predictions minus targets."""
@@ -87,15 +99,15 @@ class ObservationLoss(Summable):
             self,
             measurement=self.measurement.take(rows),
             targets=self.targets[rows],
-            dense=None,
         )
 
     def _masked(self, layout: Layout, stacks: Stacks) -> jax.Array:
         """Sum over all entries of count x penalty(W - mean target), without a gather."""
-        assert self.dense is not None
+        dense = self.dense  # here, not kept: it would not follow the targets
+        assert dense is not None
         values, _ = flat_end_tensor(layout, stacks)
         dtype = working(values.dtype)
-        counts, means, rest = (_checks.cast("targets", x, dtype) for x in self.dense)
+        counts, means, rest = (_checks.cast("targets", x, dtype) for x in dense)
         costs = pointwise(values.astype(dtype) - means, self.penalty, self.threshold)
         return (jnp.sum(counts * costs) + rest) / np.asarray(len(self.targets), dtype)
 
@@ -171,7 +183,7 @@ def observation_loss(
         )
     count = len(_checks.real_array("targets", targets)) if np.ndim(targets) else 0
     targets, threshold = check_data(targets, count, penalty, threshold)
-    return ObservationLoss(measurement, targets, threshold, None, penalty)
+    return ObservationLoss(measurement, targets, threshold, penalty)
 
 
 def completion_loss(
@@ -228,8 +240,9 @@ def completion_loss(
     entries = Entries.at(tree, mode_dims, indices, plan=plan, platform=platform)
     targets, threshold = check_data(targets, entries.indices.shape[0], penalty, threshold)
     tree, dims = entries.tree, entries.mode_dims
-    dense = dense_targets(tree, dims, entries.indices, targets, penalty)
-    return ObservationLoss(entries, targets, threshold, dense, penalty)
+    dense = dense_penalties(tree, dims, entries.indices, penalty)
+    entries = dataclasses.replace(entries, dense=dense)
+    return ObservationLoss(entries, targets, threshold, penalty)
 
 
 def sensing_loss(
@@ -271,7 +284,7 @@ def sensing_loss(
     )
     _check_axes(held, targets)
     targets, threshold = check_data(targets, len(held[0]), penalty, threshold)
-    return ObservationLoss(RankOne(held), targets, threshold, None, penalty)
+    return ObservationLoss(RankOne(held), targets, threshold, penalty)
 
 
 def matrix_sensing_loss(
@@ -308,7 +321,7 @@ def matrix_sensing_loss(
     if array.ndim != 3:
         raise ValueError(f"`matrices` has shape {array.shape}, expected (B, D_0, D_1).")
     targets, threshold = check_data(targets, len(array), penalty, threshold)
-    return ObservationLoss(Dense(array), targets, threshold, None, penalty)
+    return ObservationLoss(Dense(array), targets, threshold, penalty)
 
 
 def minibatch_loss(loss: ObservationLoss, batch_size: int) -> MinibatchLoss:
@@ -365,7 +378,7 @@ def loss_plan(
             "makes one."
         )
     named = None if platform is None else check_platform(platform, ADVICE)
-    plans = loss.measurement.plans(layout_of(factors), masked=loss.dense is not None)
+    plans = loss.measurement.plans(layout_of(factors), masked=loss.masks)
     return plans[named or loss.measurement.platform or default_platform()]
 
 
