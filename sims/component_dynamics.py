@@ -6,6 +6,7 @@ Descent follows with an error of the order of its step.
 """
 
 import dataclasses
+import functools
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,14 @@ import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 import optax
+import xarray as xr
 from rich.console import Console
 
 import htfjax as htf
 
+from .common import parts
 from .common.command import command
-from .common.folder import open_folder, write_json
-from .common.theory import COLOURS, completion
-from .figures.files import save_figure
+from .common.theory import COLOURS, arc_flow, completion
 
 TREES = {
     "arity 2, depth 2": htf.perfect(4),
@@ -52,29 +53,13 @@ class Config:
     """Of target and start."""
 
 
-def run(config: Config) -> dict[str, Any]:
-    """Runs and returns the summary; figures and `summary.json` go to `config.out`."""
-    with open_folder(config.out, config, may_differ=()) as folder:
-        return _compute(config, folder)
-
-
-def _compute(config: Config, folder: Path) -> dict[str, Any]:
-    rows, curves = {}, {}
-    with jax.enable_x64(True):
-        for name, tree in TREES.items():
-            problem = _problem(tree, config)
-            key = jax.random.key(100 + config.seed)
-            starts = {
-                "balanced": htf.balanced_factors(key, tree, 4, config.widths, config.scale),
-                "gaussian": problem.start,
-            }
-            for kind, start in starts.items():
-                row, curve = _compare(start, problem.loss, config, kind == "balanced")
-                rows[f"{name}, {kind}"] = row
-                curves[f"{name}, {kind}"] = curve
-    write_json(folder / "summary.json", rows)
-    save_figure(draw(curves), folder, "component_dynamics")
-    return rows
+def plan(config: Config) -> dict[str, parts.Work]:
+    """A flow and a short descent for each tree, from both kinds of start."""
+    return {
+        f"{name}, {kind}": functools.partial(_compare, config, tree, kind)
+        for name, tree in TREES.items()
+        for kind in ("balanced", "gaussian")
+    }
 
 
 def _problem(tree: htf.ModeTree, config: Config) -> Any:
@@ -86,8 +71,15 @@ def _problem(tree: htf.ModeTree, config: Config) -> Any:
     )  # fmt: skip
 
 
-def _compare(start: Any, loss: Any, config: Config, balanced: bool) -> tuple[Any, Any]:
-    eps = 0.0 if balanced else float(htf.unbalancedness(start))
+def _compare(config: Config, tree: htf.ModeTree, kind: str) -> xr.Dataset:
+    """Curves of the root's components, and the errors of the laws at all nodes."""
+    _, loss, start = _problem(tree, config)
+    eps = 0.0
+    if kind == "balanced":
+        key = jax.random.key(100 + config.seed)
+        start = htf.balanced_factors(key, tree, 4, config.widths, config.scale)
+    else:
+        eps = float(htf.unbalancedness(start))
     root = start.tree.root
 
     def laws(factors: htf.Factors) -> Any:
@@ -109,18 +101,10 @@ def _compare(start: Any, loss: Any, config: Config, balanced: bool) -> tuple[Any
             **laws(factors),
         }
 
-    _, path = htf.gradient_flow(
-        start,
-        loss,
-        times=np.linspace(0.0, 20.0, 121),
-        rtol=1e-10,
-        atol=0.0,
-        clock="arc",
-        observe=observe,
-        integrate=laws,
+    path, count = arc_flow(
+        start, loss, observe, length=20.0, num=121, rtol=1e-10, integrate=laws,
         stop_loss=config.stop_loss,
-    )
-    count = max(int(np.sum(path.report.reached)), 1)
+    )  # fmt: skip
     seen = {k: np.asarray(v[root])[:count] for k, v in path.observed.items()}
     sums = {
         k: {v: np.diff(np.asarray(x)[:count], axis=0) for v, x in each.items()}
@@ -144,17 +128,20 @@ def _compare(start: Any, loss: Any, config: Config, balanced: bool) -> tuple[Any
         scale = np.maximum(np.abs(low), np.abs(high)) + 1e-12 * np.max(np.abs(rate))
         over = np.maximum(low - rate, rate - high) / scale
         outside = float(np.maximum(outside, np.max(over)))
-    row = {
-        "status": path.report.status,
-        "intervals": count - 1,
-        "crossings_left_out": int(np.sum(kinks)),
-        "exact_law_error": worst["exact"],
-        "balanced_law_error": worst["balanced"],
-        "outside_bounds": outside,
-        "drift": float(path.report.drift[-1]),
-        "descent_error": _descent_error(start, loss, config.learning_rate),
-    }
-    return row, {"path": np.asarray(path.path_lengths)[:count], **seen}
+    curves = {name: (("record", "component"), values) for name, values in seen.items()}
+    return xr.Dataset(
+        {"path": ("record", np.asarray(path.path_lengths)[:count]), **curves},
+        attrs={
+            "status": path.report.status,
+            "intervals": count - 1,
+            "crossings_left_out": int(np.sum(kinks)),
+            "exact_law_error": worst["exact"],
+            "balanced_law_error": worst["balanced"],
+            "outside_bounds": outside,
+            "drift": float(path.report.drift[-1]),
+            "descent_error": _descent_error(start, loss, config.learning_rate),
+        },
+    )
 
 
 def _descent_error(start: Any, loss: Any, rate: float) -> float:
@@ -174,14 +161,22 @@ def _descent_error(start: Any, loss: Any, rate: float) -> float:
     return float(np.max(np.sum(np.abs(change - rate * law[:-1]), axis=0) / size))
 
 
-def draw(curves: dict[str, Any]) -> Any:
+def summarize(saved: parts.Parts, config: Config) -> dict[str, Any]:
+    """A row for each tree and start."""
+    del config
+    return {name: dict(part.attrs) for name, part in saved.items()}
+
+
+def draw(saved: parts.Parts, config: Config, rows: dict[str, Any]) -> dict[str, Any]:
     """Measured growth rates of the root's two largest components, and the laws' values."""
-    columns = len(curves) // 2
+    del config, rows
+    columns = len(saved) // 2
     fig, axes = plt.subplots(
         2, columns, figsize=(3.7 * columns, 6.4), layout="constrained", squeeze=False
     )
-    for i, (name, curve) in enumerate(curves.items()):
+    for i, (name, part) in enumerate(saved.items()):
         ax = axes[i % 2][i // 2]
+        curve = {key: values.values for key, values in part.items()}
         order = np.argsort(-curve["sigma"][-1])[:2]
         for colour, r in zip(COLOURS, order, strict=False):
             x = curve["path"]
@@ -207,7 +202,7 @@ def draw(curves: dict[str, Any]) -> Any:
     for colour, rank in zip(COLOURS, ("largest", "second"), strict=False):
         ax.plot([], [], color=colour, lw=2.6, alpha=0.5, label=f"{rank} component")
     fig.legend(loc="outside lower center", ncols=6, fontsize=9, frameon=False)
-    return fig
+    return {"component_dynamics": fig}
 
 
 def report(rows: dict[str, Any], config: Config, console: Console) -> None:
@@ -219,6 +214,9 @@ def report(rows: dict[str, Any], config: Config, console: Console) -> None:
             f"{row['outside_bounds']:.1e}, descent {row['descent_error']:.1e}"
         )
     console.print(f"figures and summary.json are in {config.out}", soft_wrap=True)
+
+
+run, redraw = parts.run_and_redraw(Config, (), plan, summarize, draw)
 
 
 def main() -> int:

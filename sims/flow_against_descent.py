@@ -6,6 +6,7 @@ optimizer's eps; plain descent converges to the flow with order one in its step.
 """
 
 import dataclasses
+import functools
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,24 +15,30 @@ import jax
 import matplotlib.pyplot as plt
 import numpy as np
 import optax
+import xarray as xr
 from matplotlib.ticker import NullFormatter
 from rich.console import Console
 
 import htfjax as htf
 
+from .common import parts
 from .common.command import command
-from .common.folder import open_folder, write_json
+from .common.single import Job
 from .common.theory import (
     COLOURS,
     STYLES,
-    check_given,
+    Problem,
+    arc_flow,
     completion,
+    descent,
     finite,
     interpolated_loss,
+    path_lengths,
     share_crossings,
     top_singular_values,
 )
-from .figures.files import save_figure
+
+EXACT = 1e-6  # rtol of the flow that the others are compared with
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,97 +69,122 @@ class Config:
     """Of target, observations and start."""
 
 
-def run(config: Config) -> dict[str, Any]:
-    """Runs and returns the summary; figures and `summary.json` go to `config.out`."""
-    with open_folder(config.out, config, may_differ=()) as folder:
-        return _compute(config, folder)
-
-
-def _compute(config: Config, folder: Path) -> dict[str, Any]:
-    check_given("learning-rates", config.learning_rates)
-    with jax.enable_x64(True):
-        keys = jax.random.split(jax.random.key(config.seed), 2)
-        _, loss, start = completion(
-            keys, dim=config.dim, observed=config.observed, widths=config.widths,
-            init_std=config.init_std,
-        )  # fmt: skip
-        look = top_singular_values(6, (0, 1))
-        flows = {
-            rtol: _flow(start, loss, look, config, rtol) for rtol in (config.rtol, 1e-6)
-        }
-        runs = {
-            f"lr {rate:g}": _descend(start, loss, look, config, rate)
-            for rate in config.learning_rates
-        }
-        orders = _convergence(start, loss)
-    truth = _positions(flows[1e-6])
-    rows: dict[str, Any] = {
-        "flow, rtol 1e-06": _row(flows[1e-6], truth),
-        f"flow, rtol {config.rtol:g}": _row(flows[config.rtol], truth),
+def plan(config: Config) -> dict[str, parts.Work]:
+    """Two flows, a descent for each learning rate, and plain descents."""
+    flows = {
+        f"flow, rtol {rtol}": functools.partial(_flow, config, rtol)
+        for rtol in (config.rtol, EXACT)
     }
-    rows |= {name: _row(path, truth) for name, path in runs.items()}
-    first = next(iter(runs))
-    summary = {
+    descents = {
+        f"lr {rate}": functools.partial(_descent, config, rate)
+        for rate in config.learning_rates
+    }
+    return {**flows, **descents, "convergence": functools.partial(_convergence, config)}
+
+
+def _problem(config: Config) -> Problem:
+    return completion(
+        jax.random.split(jax.random.key(config.seed), 2), dim=config.dim,
+        observed=config.observed, widths=config.widths, init_std=config.init_std,
+    )  # fmt: skip
+
+
+def _flow(config: Config, rtol: float) -> xr.Dataset:
+    _, loss, start = _problem(config)
+    path, count = arc_flow(
+        start, loss, top_singular_values(6, (0, 1)), length=60.0, num=1201, rtol=rtol,
+        stop_loss=config.stop_loss, interpolate=rtol > 1e-5,
+    )  # fmt: skip
+    report = path.report
+    taken = int(report.num_evaluations) + int(report.num_steps) - int(report.num_rejected)
+    curves = {
+        "losses": path.losses, "path": path.path_lengths, "grads": path.grad_norms,
+    }  # fmt: skip
+    return xr.Dataset(
+        {
+            "values": (("record", "index"), np.asarray(path.observed)[:count]),
+            **{name: ("record", np.asarray(y)[:count]) for name, y in curves.items()},
+        },
+        attrs={
+            "evaluations": taken,
+            "drift": float(report.drift[-1]),
+            "status": report.status,
+        },
+    )
+
+
+def _descent(config: Config, rate: float) -> Job:
+    slower = _slower(config, rate)
+    _, loss, start = _problem(config)
+    return descent(
+        start, loss, htf.group_rmsprop(rate), _observe,
+        num_steps=config.num_steps * slower, record_every=config.chord_steps * slower,
+        dims=(("value", ("index",)),), stop_loss=config.stop_loss,
+    )  # fmt: skip
+
+
+def _slower(config: Config, rate: float) -> int:
+    """How many times the steps of the first learning rate."""
+    return round(config.learning_rates[0] / rate)
+
+
+def _observe(factors: htf.Factors) -> dict[str, jax.Array]:
+    return {"value": top_singular_values(6, (0, 1))(factors)}
+
+
+def _curves(saved: parts.Parts, config: Config) -> tuple[dict, dict]:
+    """Curves of the flows by their rtol, and of the descents by name."""
+    flows = {
+        rtol: _flow_curves(saved[f"flow, rtol {rtol}"]) for rtol in (config.rtol, EXACT)
+    }
+    descents = {
+        f"lr {rate:g}": _descent_curves(
+            saved[f"lr {rate}"], config.chord_steps * _slower(config, rate)
+        )
+        for rate in config.learning_rates
+    }
+    return flows, descents
+
+
+def _flow_curves(part: xr.Dataset) -> dict[str, Any]:
+    return {str(name): values.values for name, values in part.items()} | {
+        "evaluations": np.full(part.sizes["record"], part.evaluations),
+        "drift": part.drift,
+        "status": part.status,
+    }
+
+
+def _descent_curves(part: xr.Dataset, every: int) -> dict[str, Any]:
+    grads = part.grad_norm.values
+    return {
+        "losses": part.loss.values,
+        "values": part.value.values,
+        "path": path_lengths(part),
+        "grads": grads,
+        "evaluations": part.step.values,
+        "eps_phase_steps": int(np.sum(grads < 1e-5) * every),  # ten times eps
+        "status": "fitted" if part.status == "converged" else "ran out of steps",
+    }
+
+
+def summarize(saved: parts.Parts, config: Config) -> dict[str, Any]:
+    """A row for each flow and descent, beside the exact flow's take-offs."""
+    flows, descents = _curves(saved, config)
+    truth = _positions(flows[EXACT])
+    rows: dict[str, Any] = {
+        f"flow, rtol {rtol:g}": _row(flows[rtol], truth) for rtol in (EXACT, config.rtol)
+    }
+    rows |= {name: _row(curves, truth) for name, curves in descents.items()}
+    orders = saved["convergence"]
+    counts, distances = orders.steps.values.astype(str), orders.distance.values.tolist()
+    return {
         "runs": rows,
         "evaluations_ratio": rows[f"flow, rtol {config.rtol:g}"]["evaluations"]
-        / rows[first]["evaluations"],
-        "convergence": orders,
-    }
-    write_json(folder / "summary.json", summary)
-    save_figure(draw(flows[1e-6], runs, orders), folder, "flow_against_descent")
-    return summary
-
-
-def _flow(start: Any, loss: Any, look: Any, config: Config, rtol: float) -> dict[str, Any]:
-    _, path = htf.gradient_flow(
-        start,
-        loss,
-        times=np.linspace(0.0, 60.0, 1201),
-        rtol=rtol,
-        atol=0.0,
-        observe=look,
-        clock="arc",
-        stop_loss=config.stop_loss,
-        interpolate=rtol > 1e-5,
-    )
-    report = path.report
-    count = max(int(np.sum(report.reached)), 1)  # a start below `--stop-loss` is one
-    taken = int(report.num_evaluations) + int(report.num_steps) - int(report.num_rejected)
-    return {
-        "losses": np.asarray(path.losses)[:count],
-        "values": np.asarray(path.observed)[:count],
-        "path": np.asarray(path.path_lengths)[:count],
-        "times": np.asarray(path.times)[:count],
-        "grads": np.asarray(path.grad_norms)[:count],
-        "evaluations": np.full(count, taken),
-        "drift": float(report.drift[-1]),
-        "status": report.status,
-    }
-
-
-def _descend(start: Any, loss: Any, look: Any, config: Config, rate: float) -> Any:
-    slower = round(config.learning_rates[0] / rate)
-    _, path = htf.descend(
-        start,
-        loss,
-        htf.group_rmsprop(rate),
-        num_steps=config.num_steps * slower,
-        record_every=config.chord_steps * slower,
-        observe=look,
-    )
-    losses = np.asarray(path.losses)
-    below = losses < config.stop_loss
-    count = int(np.argmax(below)) + 1 if below.any() else len(losses)
-    eps_phase = np.asarray(path.grad_norms) < 1e-5  # ten times eps
-    return {
-        "losses": losses[:count],
-        "values": np.asarray(path.observed)[:count],
-        "path": np.asarray(path.path_lengths)[:count],
-        "times": np.asarray(path.times)[:count],
-        "grads": np.asarray(path.grad_norms)[:count],
-        "evaluations": np.asarray(path.steps)[:count],
-        "eps_phase_steps": int(np.sum(eps_phase[:count]) * config.chord_steps * slower),
-        "status": "fitted" if below.any() else "ran out of steps",
+        / rows[next(iter(descents))]["evaluations"],
+        "convergence": {
+            "steps_and_distance": dict(zip(counts.tolist(), distances, strict=True)),
+            **orders.attrs,
+        },
     }
 
 
@@ -186,8 +218,9 @@ def _worst(found: np.ndarray, truth: np.ndarray) -> float | None:
     return finite(np.max(np.abs(found / truth - 1)))[0] if len(truth) else None
 
 
-def _convergence(start: Any, loss: Any) -> dict[str, Any]:
+def _convergence(config: Config) -> xr.Dataset:
     """Distance of plain descent from the flow at one natural time, against the step."""
+    _, loss, start = _problem(config)
     _, path = htf.gradient_flow(
         start, loss, times=[3.0, 7.0], rtol=1e-9, atol=0.0, clock="arc", solver="explicit"
     )
@@ -199,8 +232,8 @@ def _convergence(start: Any, loss: Any) -> dict[str, Any]:
     end, _ = htf.gradient_flow(
         origin, loss, times=[span], rtol=1e-10, atol=0.0, solver="explicit"
     )
-    found = {}
-    for count in (500, 1000, 2000, 4000):
+    counts, distances = (500, 1000, 2000, 4000), []
+    for count in counts:
         final, _ = htf.descend(
             origin, loss, optax.sgd(span / count), num_steps=count, record_every=count
         )
@@ -208,15 +241,20 @@ def _convergence(start: Any, loss: Any) -> dict[str, Any]:
             np.sum(np.square(np.asarray(a - b)))
             for a, b in zip(jax.tree.leaves(final), jax.tree.leaves(end), strict=True)
         ]
-        found[str(count)] = float(np.sqrt(sum(squares)))
-    errors = list(found.values())
+        distances.append(float(np.sqrt(sum(squares))))
     with np.errstate(divide="ignore", invalid="ignore"):
-        order = float(np.log2(np.divide(errors[-2], errors[-1])))
-    return {"steps_and_distance": found, "span": float(span), "order": order}
+        order = float(np.log2(np.divide(distances[-2], distances[-1])))
+    return xr.Dataset(
+        {"distance": ("steps", distances)},
+        {"steps": list(counts)},
+        {"span": float(span), "order": order},
+    )
 
 
-def draw(flow: dict[str, Any], runs: dict[str, Any], orders: dict[str, Any]) -> Any:
+def draw(saved: parts.Parts, config: Config, summary: dict[str, Any]) -> dict[str, Any]:
     """Singular values over path length, gradient norms with eps, and convergence."""
+    flows, runs = _curves(saved, config)
+    flow, orders = flows[EXACT], summary["convergence"]
     fig, axes = plt.subplots(1, 3, figsize=(13.5, 3.8), layout="constrained")
     for i in range(min(5, flow["values"].shape[1])):
         axes[0].plot(
@@ -251,7 +289,7 @@ def draw(flow: dict[str, Any], runs: dict[str, Any], orders: dict[str, Any]) -> 
     axes[2].set_yticks([5e-3, 1e-2, 2e-2, 4e-2], ["0.005", "0.01", "0.02", "0.04"])
     for ax in axes:
         ax.grid(alpha=0.25)
-    return fig
+    return {"flow_against_descent": fig}
 
 
 def report(summary: dict[str, Any], config: Config, console: Console) -> None:
@@ -267,6 +305,9 @@ def report(summary: dict[str, Any], config: Config, console: Console) -> None:
         f"flow over descent: {summary['evaluations_ratio']:.2f} in gradients; order of "
         f"convergence {summary['convergence']['order']:.2f}; results in {config.out}"
     )
+
+
+run, redraw = parts.run_and_redraw(Config, ("learning_rates",), plan, summarize, draw)
 
 
 def main() -> int:

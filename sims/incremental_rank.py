@@ -32,7 +32,7 @@ from .common.settings import (
 )
 from .common.single import Job, drive
 from .figures import dynamics
-from .figures.files import save_figure
+from .figures.files import save_figures
 
 # A chunk is this many records: about two seconds of the largest panel on two cores.
 RECORDS_PER_CHUNK = 40
@@ -87,8 +87,7 @@ def _drive_all(
 
 def draw(folder: Path, view: dynamics.View) -> None:
     """Draws every figure of a folder from its saved results."""
-    for name, figure in dynamics.standard(load_runs(folder), view).items():
-        save_figure(figure, folder, name)
+    save_figures(dynamics.standard(load_runs(folder), view), folder)
 
 
 def load_runs(folder: Path) -> dict[str, xr.Dataset]:

@@ -7,6 +7,7 @@ behind the first on this clock).
 """
 
 import dataclasses
+import functools
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,21 +15,21 @@ from typing import Any
 import jax
 import matplotlib.pyplot as plt
 import numpy as np
+import xarray as xr
 from rich.console import Console
 
 import htfjax as htf
 
+from .common import parts
 from .common.command import command
-from .common.folder import open_folder, write_json
 from .common.theory import (
     COLOURS,
-    check_given,
+    arc_flow,
     completion,
     finite,
     share_crossings,
     top_singular_values,
 )
-from .figures.files import save_figure
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,64 +54,80 @@ class Config:
     """The flow ends below this loss."""
 
 
-def run(config: Config) -> dict[str, Any]:
-    """Runs and returns the summary; figures and `summary.json` go to `config.out`."""
-    with open_folder(config.out, config, may_differ=()) as folder:
-        return _compute(config, folder)
+def plan(config: Config) -> dict[str, parts.Work]:
+    """A flow for each seed and scale."""
+    return {
+        _name(seed, std): functools.partial(_flow, config, seed, std)
+        for seed in config.seeds
+        for std in config.stds
+    }
 
 
-def _compute(config: Config, folder: Path) -> dict[str, Any]:
-    check_given("stds", config.stds)
-    check_given("seeds", config.seeds)
-    rows, curves = {}, {}
-    look = top_singular_values(4, (0, 1))
-    with jax.enable_x64(True):
-        for seed in config.seeds:
-            keys = jax.random.split(jax.random.key(seed), 2)
-            for std in config.stds:
-                problem = completion(
-                    keys, dim=config.dim, observed=200, widths=config.widths, init_std=std,
-                    target_rank=config.rank, target_norm=10.0,
-                )  # fmt: skip
-                _, path = htf.gradient_flow(
-                    problem.start,
-                    problem.loss,
-                    times=np.linspace(0.0, 40.0, 2001),
-                    rtol=config.rtol,
-                    atol=0.0,
-                    observe=look,
-                    clock="arc",
-                    stop_loss=config.stop_loss,
-                    interpolate=True,
-                )
-                count = max(int(np.sum(path.report.reached)), 1)
-                unit = std ** -(htf.theory.degree(problem.start) - 2)
-                tau = np.asarray(path.times)[:count] / unit
-                values = np.asarray(path.observed)[:count]
-                rows[f"seed {seed}, std {std:g}"] = _row(tau, values, path)
-                curves[seed, std] = tau, values
-    write_json(folder / "summary.json", rows)
-    save_figure(draw(config, curves), folder, "init_scale")
-    save_figure(draw_sharpening(config, rows), folder, "sharpening")
-    return rows
+def _name(seed: int, std: float) -> str:
+    return f"seed {seed}, std {float(std)}"
 
 
-def _row(tau: np.ndarray, values: np.ndarray, path: Any) -> dict[str, Any]:
+def _flow(config: Config, seed: int, std: float) -> xr.Dataset:
+    problem = completion(
+        jax.random.split(jax.random.key(seed), 2), dim=config.dim, observed=200,
+        widths=config.widths, init_std=std, target_rank=config.rank, target_norm=10.0,
+    )  # fmt: skip
+    path, count = arc_flow(
+        problem.start, problem.loss, top_singular_values(4, (0, 1)), length=40.0, num=2001,
+        rtol=config.rtol, stop_loss=config.stop_loss, interpolate=True,
+    )  # fmt: skip
+    return xr.Dataset(
+        {
+            "time": ("record", np.asarray(path.times)[:count]),
+            "singular_value": (("record", "index"), np.asarray(path.observed)[:count]),
+        },
+        attrs={
+            "status": path.report.status,
+            "evaluations": int(path.report.num_evaluations),
+            "degree": htf.theory.degree(problem.start),
+        },
+    )
+
+
+def _curve(part: xr.Dataset, std: float) -> tuple[np.ndarray, np.ndarray]:
+    """Rescaled time, and singular values."""
+    return part.time.values / std ** -(part.degree - 2), part.singular_value.values
+
+
+def summarize(flows: parts.Parts, config: Config) -> dict[str, Any]:
+    """A row for each flow."""
+    return {
+        f"seed {seed}, std {std:g}": _row(flows[_name(seed, std)], std)
+        for seed in config.seeds
+        for std in config.stds
+    }
+
+
+def _row(part: xr.Dataset, std: float) -> dict[str, Any]:
+    tau, values = _curve(part, std)
     low, half, high = (share_crossings(tau, values, share) for share in (0.1, 0.5, 0.9))
     gaps, widths = np.diff(half), high - low
     return {
-        "status": path.report.status,
+        "status": part.status,
         "half_rise": finite(half),
         "width": finite(widths),
         "separation": finite(gaps),
         "separation_over_width": finite(gaps / widths[1:]),
         # Of the first transition: how long it takes beside how long one waits for it.
         "first_width_over_wait": finite(widths[0] / half[0])[0],
-        "evaluations": int(path.report.num_evaluations),
+        "evaluations": part.evaluations,
     }
 
 
-def draw(config: Config, curves: dict[Any, Any]) -> Any:
+def draw(flows: parts.Parts, config: Config, rows: dict[str, Any]) -> dict[str, Any]:
+    """Both figures."""
+    return {
+        "init_scale": draw_curves(flows, config),
+        "sharpening": draw_sharpening(config, rows),
+    }
+
+
+def draw_curves(flows: parts.Parts, config: Config) -> Any:
     """Singular values over rescaled time, one row of panels per seed."""
     rows, columns = len(config.seeds), len(config.stds)
     fig, axes = plt.subplots(
@@ -123,7 +140,7 @@ def draw(config: Config, curves: dict[Any, Any]) -> Any:
     )
     for i, seed in enumerate(config.seeds):
         for j, std in enumerate(config.stds):
-            ax, (tau, values) = axes[i][j], curves[seed, std]
+            ax, (tau, values) = axes[i][j], _curve(flows[_name(seed, std)], std)
             half = share_crossings(tau, values, 0.5)
             for k in range(values.shape[1]):
                 style = ("-", "--", "-.", ":")[k % 4]
@@ -147,12 +164,12 @@ def draw_sharpening(config: Config, rows: dict[str, Any]) -> Any:
     """The two measures of the question over the scale of the start, a line per seed."""
     fig, axes = plt.subplots(1, 2, figsize=(8.4, 3.4), layout="constrained")
     for i, seed in enumerate(config.seeds):
-        found = [rows[f"seed {seed}, std {std:g}"] for std in config.stds]
+        each = [rows[f"seed {seed}, std {std:g}"] for std in config.stds]
         style = {"marker": "os^Dv"[i % 5], "ls": ("-", "--", "-.")[i % 3],
                  "color": COLOURS[i % len(COLOURS)]}  # fmt: skip
-        axes[0].plot(config.stds, [row["first_width_over_wait"] for row in found],
+        axes[0].plot(config.stds, [row["first_width_over_wait"] for row in each],
                      label=f"seed {seed}", **style)  # fmt: skip
-        second = [row["separation_over_width"][0] for row in found]
+        second = [row["separation_over_width"][0] for row in each]
         seen = [(s, x) for s, x in zip(config.stds, second, strict=True) if x is not None]
         if seen:
             axes[1].plot(*zip(*seen, strict=True), label=f"seed {seed}", **style)
@@ -181,6 +198,9 @@ def report(rows: dict[str, Any], config: Config, console: Console) -> None:
         said = "unknown" if share is None else f"{share:.3f}"
         console.print(f"{name}: half-rises at tau = {halves}; first width over wait {said}")
     console.print(f"figures and summary.json are in {config.out}", soft_wrap=True)
+
+
+run, redraw = parts.run_and_redraw(Config, ("stds", "seeds"), plan, summarize, draw)
 
 
 def main() -> int:

@@ -6,6 +6,7 @@ later and completes worse from the same entries.
 """
 
 import dataclasses
+import functools
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,16 +15,19 @@ import jax
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
+import xarray as xr
 from rich.console import Console
 
 import htfjax as htf
 
+from .common import parts
 from .common.command import command
-from .common.folder import open_folder, write_json
-from .common.theory import STYLES, check_given, completion
-from .figures.files import save_figure
+from .common.single import Job
+from .common.theory import STYLES, completion, descent
 
 MODES = ((0, 1), (0, 2))
+TARGET_TREE = htf.perfect(4)
+TREES = {"matching": TARGET_TREE, "mismatching": htf.as_tree(((0, 2), (1, 3)))}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,54 +54,51 @@ class Config:
     """Of target, observations and start."""
 
 
-def run(config: Config) -> dict[str, Any]:
-    """Runs and returns the summary; figures and `summary.json` go to `config.out`."""
-    with open_folder(config.out, config, may_differ=()) as folder:
-        return _compute(config, folder)
+def plan(config: Config) -> dict[str, parts.Work]:
+    """A descent for each seed and tree."""
+    return {
+        f"seed {seed}, {name} tree": functools.partial(_learn, config, seed, tree)
+        for seed in config.seeds
+        for name, tree in TREES.items()
+    }
 
 
-def _compute(config: Config, folder: Path) -> dict[str, Any]:
-    check_given("seeds", config.seeds)
-    target_tree = htf.perfect(4)
-    trees = {"matching": target_tree, "mismatching": htf.as_tree(((0, 2), (1, 3)))}
-    rows, curves = {}, {}
-    with jax.enable_x64(True):
-        for seed in config.seeds:
-            keys = jax.random.split(jax.random.key(seed), 2)
-            for name, tree in trees.items():
-                problem = completion(
-                    keys, dim=config.dim, observed=config.observed, tree=tree,
-                    widths=config.widths, init_std=config.init_std,
-                    target_tree=target_tree, target_rank=config.rank, target_norm=30.0,
-                )  # fmt: skip
-                path = _learn(problem, config)
-                rows[f"seed {seed}, {name} tree"] = _row(path, problem)
-                curves[seed, name] = path
-    write_json(folder / "summary.json", rows)
-    save_figure(draw(curves, config.seeds[0]), folder, "mode_tree_shape")
-    return rows
+def _learn(config: Config, seed: int, tree: htf.ModeTree) -> Job:
+    target, loss, start = completion(
+        jax.random.split(jax.random.key(seed), 2), dim=config.dim,
+        observed=config.observed, tree=tree, widths=config.widths,
+        init_std=config.init_std, target_tree=TARGET_TREE, target_rank=config.rank,
+        target_norm=30.0,
+    )  # fmt: skip
+    norm = jnp.linalg.norm(target.ravel())
+    spectra = [np.asarray(s) for s in _spectra(target)]
+    return descent(
+        start, loss, htf.group_rmsprop(config.learning_rate),
+        jax.tree_util.Partial(_observe, target, norm),
+        num_steps=config.num_steps, record_every=_record_every(config.num_steps),
+        dims=(("spectra", ("modes", "index")), ("target_rank", ("modes",))),
+        coords=(
+            ("modes", tuple(",".join(map(str, modes)) for modes in MODES)),
+            ("target_rank", tuple(_rank(s) for s in spectra)),
+        ),
+    )  # fmt: skip
 
 
-def _learn(problem: Any, config: Config) -> htf.Trajectory:
-    norm = jnp.linalg.norm(problem.target.ravel())
+def _observe(target: jax.Array, norm: jax.Array, factors: htf.Factors) -> dict[str, Any]:
+    tensor = htf.end_tensor(factors)
+    error = jnp.linalg.norm((tensor - target).ravel()) / norm
+    return {"error": error, "spectra": jnp.stack([s[:12] for s in _spectra(tensor)])}
 
-    def observe(factors: htf.Factors) -> dict[str, Any]:
-        tensor = htf.end_tensor(factors)
-        error = jnp.linalg.norm((tensor - problem.target).ravel()) / norm
-        spectra = [
-            jnp.linalg.svd(htf.matricize(tensor, modes), compute_uv=False)[:12]
-            for modes in MODES
-        ]
-        return {"error": error, "spectra": jnp.stack(spectra)}
 
-    return htf.descend(
-        problem.start,
-        problem.loss,
-        htf.group_rmsprop(config.learning_rate),
-        num_steps=config.num_steps,
-        record_every=_record_every(config.num_steps),
-        observe=observe,
-    )[1]
+def _spectra(tensor: jax.Array) -> list[jax.Array]:
+    """Singular values of both matricizations."""
+    return [
+        jnp.linalg.svd(htf.matricize(tensor, modes), compute_uv=False) for modes in MODES
+    ]
+
+
+def _rank(s: np.ndarray) -> int:
+    return int(np.sum(s > 1e-2 * s[0]))
 
 
 def _record_every(num_steps: int) -> int:
@@ -106,26 +107,31 @@ def _record_every(num_steps: int) -> int:
     return max(d for d in range(1, most + 1) if num_steps % d == 0)
 
 
-def _row(path: htf.Trajectory, problem: Any) -> dict[str, Any]:
-    last = np.asarray(path.observed["spectra"])[-1]
+def summarize(saved: parts.Parts, config: Config) -> dict[str, Any]:
+    """A row for each descent."""
+    del config
+    return {name: _row(part) for name, part in saved.items()}
+
+
+def _row(part: xr.Dataset) -> dict[str, Any]:
+    last = part.isel(step=-1)
     row: dict[str, Any] = {
-        "train_mse": float(path.losses[-1]),
-        "relative_error": float(path.observed["error"][-1]),
+        "train_mse": float(last.loss),
+        "relative_error": float(last.error),
     }
-    for i, modes in enumerate(MODES):
-        s = jnp.linalg.svd(htf.matricize(problem.target, modes), compute_uv=False)
-        key = ",".join(map(str, modes))
-        row[f"rank_{key}"] = int(np.sum(last[i] > 1e-2 * last[i][0]))
-        row[f"target_rank_{key}"] = int(np.sum(np.asarray(s) > 1e-2 * float(s[0])))
+    for i, modes in enumerate(part.modes.values):
+        row[f"rank_{modes}"] = _rank(last.spectra.values[i])
+        row[f"target_rank_{modes}"] = int(part.target_rank[i])
     return row
 
 
-def draw(curves: dict[Any, Any], seed: int) -> Any:
+def draw(saved: parts.Parts, config: Config, rows: dict[str, Any]) -> dict[str, Any]:
     """Singular values on and off the target's tree, and errors, for both models."""
+    del rows
     fig, axes = plt.subplots(2, 3, figsize=(12, 6), layout="constrained", sharex="col")
-    for i, name in enumerate(("matching", "mismatching")):
-        path = curves[seed, name]
-        steps, spectra = np.asarray(path.steps), np.asarray(path.observed["spectra"])
+    for i, name in enumerate(TREES):
+        part = saved[f"seed {config.seeds[0]}, {name} tree"]
+        steps, spectra = part.step.values, part.spectra.values
         for j, modes in enumerate(MODES):
             ax = axes[i][j]
             for k in range(spectra.shape[2]):
@@ -137,21 +143,21 @@ def draw(curves: dict[Any, Any], seed: int) -> Any:
             )
             ax.set_ylabel("singular value")
             ax.grid(alpha=0.25)
-    for i, quantity in enumerate(("train", "error")):
+    for i, quantity in enumerate(("loss", "error")):
         ax = axes[i][2]
-        for (number, name), path in curves.items():
-            style = "-" if name == "matching" else "--"
-            values = path.losses if quantity == "train" else path.observed["error"]
-            label = f"{name} tree" if number == seed else None
-            ax.semilogy(path.steps, values, style, color="0.2", lw=1.1, label=label)
+        for n, part in enumerate(saved.values()):
+            name, style = (("matching", "-"), ("mismatching", "--"))[n % 2]
+            values = part[quantity].values
+            label = f"{name} tree" if n < 2 else None
+            ax.semilogy(part.step.values, values, style, color="0.2", lw=1.1, label=label)
         ax.set_ylabel(
-            "training loss" if quantity == "train" else "relative error of the tensor"
+            "training loss" if quantity == "loss" else "relative error of the tensor"
         )
         ax.legend(fontsize=8, frameon=False)
         ax.grid(alpha=0.25)
     for ax in axes[1]:
         ax.set_xlabel("step")
-    return fig
+    return {"mode_tree_shape": fig}
 
 
 def report(rows: dict[str, Any], config: Config, console: Console) -> None:
@@ -166,6 +172,9 @@ def report(rows: dict[str, Any], config: Config, console: Console) -> None:
             f"train MSE {row['train_mse']:.1e}"
         )
     console.print(f"figures and summary.json are in {config.out}", soft_wrap=True)
+
+
+run, redraw = parts.run_and_redraw(Config, ("seeds",), plan, summarize, draw)
 
 
 def main() -> int:

@@ -7,6 +7,7 @@ all three find the target and its rank, the more observations the higher the ran
 
 import dataclasses
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,11 +25,10 @@ from .common.ensembles import (
     seeds_from,
     with_quick,
 )
-from .common.folder import write_json
+from .common.folder import saved_config
 from .common.models import Cell, cell_lane, degrees_of_freedom, observed_entries
 from .common.settings import check_multiple
 from .figures import ensembles
-from .figures.files import save_figure
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,13 +75,22 @@ def run(config: Config) -> dict[str, Any]:
     }  # fmt: skip
     base = Cell(widths=config.widths, init_scale=config.init_scale)
     grid = htf.runs.Grid(base, seeds_from(config.seed, config.num_seeds), axes)
-    record = ("relative_error", "test_mse", "singular_value")
-    with drive_grid(grid, config, build=cell_lane, record=record) as last:
-        data = htf.load_results(config.out)
-        summary = {"rows": summarize(data), "state": last.state}
-        write_json(config.out / "summary.json", summary)
-        save_figure(ensembles.phase(data, summary), config.out, "phase_diagram")
-    return summary
+    return drive_grid(
+        grid, config, evaluate, build=cell_lane,
+        record=("relative_error", "test_mse", "singular_value"),
+    )  # fmt: skip
+
+
+def evaluate(config: Config) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Summary, and figures by name, of what a folder holds."""
+    data = htf.load_results(config.out)
+    summary: dict[str, Any] = {"rows": summarize(data)}
+    return summary, {"phase_diagram": ensembles.phase(data, summary)}
+
+
+def redraw(folder: Path) -> dict[str, Any]:
+    """Figures by name, of what is saved."""
+    return evaluate(saved_config(folder, Config))[1]
 
 
 def summarize(data: xr.Dataset) -> list[dict[str, Any]]:

@@ -3,32 +3,35 @@
 import dataclasses
 import sys
 from pathlib import Path
+from typing import Any
 
 import tyro
 from rich.console import Console
 
 from . import incremental_rank
-from .common.command import PACKAGE, command
+from .common.command import PACKAGE, command, command_of
+from .common.errors import SettingError
 from .figures import dynamics
-from .figures.files import save_figure
+from .figures.files import save_figures
 from .networks import saved
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Draws saved runs again, without computing anything.
+    """Draws the figures of saved runs again, without computing anything.
 
-    One folder is drawn as it was; several are laid over each other, panel by panel.
+    One folder, of any command, is drawn as it was; several of incremental_rank are laid
+    over each other, panel by panel.
     """
 
     folders: tyro.conf.Positional[tuple[Path, ...]]
     """Folders of finished or running simulations."""
     window: tuple[float, float] | None = None
-    """First and last iteration to show."""
+    """First and last iteration to show, of incremental_rank."""
     top: int = 10
-    """Lines per panel."""
+    """Lines per panel, of incremental_rank."""
     marks: bool = False
-    """Show the paper's take-offs and final values."""
+    """Show the paper's take-offs and final values, of incremental_rank."""
     out: Path | None = None
     """Where to write; by default the first folder."""
 
@@ -37,12 +40,39 @@ def run(options: Options) -> list[Path]:
     """Draws and returns the PNG files written.
 
     Raises:
-      FileNotFoundError: a folder without results. ValueError: a damaged file.
+      SettingError: options that do not fit the command of a folder.
+      FolderError, FileNotFoundError: a folder without results, or not with all of them.
+      ValueError: a damaged file.
     """
     if not options.folders:
         raise FileNotFoundError("give at least one folder")
     if len(options.folders) == 1 and (drawn := saved.redraw(options.folders[0])):
         return drawn
+    modules = [command_of(folder) for folder in options.folders]
+    others = [m for m in modules if m not in (None, incremental_rank)]
+    figures = _redrawn(options, others[0]) if others else _dynamics(options)
+    out = options.out or options.folders[0]
+    out.mkdir(parents=True, exist_ok=True)
+    save_figures(figures, out)
+    return [out / f"{name}.png" for name in figures]
+
+
+def _redrawn(options: Options, module: Any) -> dict[str, Any]:
+    """The figures of one folder, by its command."""
+    name = module.__name__.rpartition(".")[2]
+    if not hasattr(module, "redraw"):
+        raise SettingError(f"`{name}` draws no figures from what it saves.")
+    folder, *others = options.folders
+    if others or options.window or options.marks:
+        raise SettingError(
+            f"`{name}`: several folders, --window and --marks are for incremental_rank; "
+            "give one folder and no such option."
+        )
+    return module.redraw(folder)
+
+
+def _dynamics(options: Options) -> dict[str, Any]:
+    """The figures of one folder of incremental_rank, or of several over each other."""
     runs = {folder: incremental_rank.load_runs(folder) for folder in options.folders}
     for folder, found in runs.items():
         if not found and (folder / "status.json").exists():
@@ -53,26 +83,18 @@ def run(options: Options) -> list[Path]:
             )
         if not found:
             raise FileNotFoundError(f"no results in {folder}")
-    out = options.out or options.folders[0]
-    out.mkdir(parents=True, exist_ok=True)
     view = dynamics.View(window=options.window, top=options.top, marks=options.marks)
     if len(runs) == 1:
-        figures = dynamics.standard(next(iter(runs.values())), view)
-    else:
-        shared = [
-            name for name in ("mf", "tf", "htf") if all(name in r for r in runs.values())
-        ]
-        if not shared:
-            raise FileNotFoundError("the folders have no panel in common")
-        figures = {
-            f"overlay_{name}": dynamics.overlay(
-                {folder.name: found[name] for folder, found in runs.items()}, view
-            )
-            for name in shared
-        }
-    for name, figure in figures.items():
-        save_figure(figure, out, name)
-    return [out / f"{name}.png" for name in figures]
+        return dynamics.standard(next(iter(runs.values())), view)
+    shared = [name for name in ("mf", "tf", "htf") if all(name in r for r in runs.values())]
+    if not shared:
+        raise FileNotFoundError("the folders have no panel in common")
+    return {
+        f"overlay_{name}": dynamics.overlay(
+            {folder.name: found[name] for folder, found in runs.items()}, view
+        )
+        for name in shared
+    }
 
 
 def report(written: list[Path], options: Options, console: Console) -> None:

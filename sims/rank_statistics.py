@@ -8,6 +8,7 @@ singular values, so fewer rise before the loss is fitted or the steps are spent.
 
 import dataclasses
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,11 +27,10 @@ from .common.ensembles import (
     seeds_from,
     with_quick,
 )
-from .common.folder import write_json
+from .common.folder import saved_config
 from .common.models import Model, model_lane, standard_std, target_singular_values
 from .common.settings import check_multiple
 from .figures import ensembles
-from .figures.files import save_figure
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,18 +76,22 @@ def run(config: Config) -> dict[str, Any]:
     """
     config = resolve(config)
     check_multiple(config.num_steps, config.record_every)
-    grid = grid_of(config)
-    with drive_grid(grid, config, build=model_lane) as last:
-        data = htf.load_results(config.out)
-        found = rises.rises(
-            data[["loss", "chord", "singular_value"]], target_values(data, config)
-        )
-        summary = summarize(data, found, config) | {"state": last.state}
-        write_json(config.out / "summary.json", summary)
-        figures = ensembles.rank_statistics(data, found, summary)
-        for name, figure in figures.items():
-            save_figure(figure, config.out, name)
-    return summary
+    return drive_grid(grid_of(config), config, evaluate, build=model_lane)
+
+
+def evaluate(config: Config) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Summary, and figures by name, of what a folder holds."""
+    data = htf.load_results(config.out)
+    found = rises.rises(
+        data[["loss", "chord", "singular_value"]], target_values(data, config)
+    )
+    summary = summarize(data, found, config)
+    return summary, ensembles.rank_statistics(data, found, summary)
+
+
+def redraw(folder: Path) -> dict[str, Any]:
+    """Figures by name, of what is saved."""
+    return evaluate(saved_config(folder, Config))[1]
 
 
 def resolve(config: Config) -> Config:

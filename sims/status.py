@@ -1,4 +1,4 @@
-"""How far is the ensemble in a folder, and is anyone working on it?"""
+"""How far is the command in a folder, and is anyone working on it?"""
 
 import dataclasses
 import json
@@ -12,15 +12,21 @@ from rich.console import Console
 
 import htfjax as htf
 
+from .common import parts
 from .common.command import command
 from .common.display import spell_seconds
 from .common.ensembles import headline
+from .common.folder import LOCK, STATUS
 from .networks import saved
+
+ANY = {"state", "time", "pid"}
+RUNS = ANY | {field.name for field in dataclasses.fields(htf.runs.Progress)}
+MOST = 4  # missing parts that are named
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Reads the folder of a running, stopped or killed ensemble."""
+    """Reads the folder of a running, stopped or killed command."""
 
     folder: tyro.conf.Positional[Path]
     """Folder given as --out to the simulation."""
@@ -29,22 +35,22 @@ class Options:
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """What `status.json` says, and whether a process is at work.
+    """What `status.json` says, which parts are missing, and whether a process is at work.
 
     Raises:
-      FileNotFoundError: no ensemble there. ValueError: a damaged file.
+      FileNotFoundError: nothing there. ValueError, FolderError: a damaged file.
     """
     if (study := saved.standing(folder)) is not None:
         return study
-    path = folder / "status.json"
+    path = folder / STATUS
     if not path.exists():
-        parts = sorted(folder.glob("*/status.json"), key=lambda p: p.stat().st_mtime)
-        if not parts:
-            raise FileNotFoundError(f"no ensemble in {folder}")
-        path, folder = parts[-1], parts[-1].parent  # the run that was at work last
-    wanted = {f.name for f in dataclasses.fields(htf.runs.Progress)} | {"time", "pid"}
+        inside = sorted(folder.glob(f"*/{STATUS}"), key=lambda p: p.stat().st_mtime)
+        if not inside:
+            raise FileNotFoundError(f"no ensemble in {folder}, and no parts")
+        path, folder = inside[-1], inside[-1].parent  # the run that was at work last
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
+        wanted = ANY if "parts" in found else RUNS
         missing = sorted(wanted - set(found))
         if missing or not isinstance(found, dict):
             raise ValueError(f"it lacks {', '.join(missing)}")
@@ -53,7 +59,18 @@ def read(folder: Path) -> dict[str, Any]:
             f"{path} is damaged ({error}); the next chunk of the run, or the same command "
             "again, writes it anew"
         ) from error
-    return found | {"at_work": htf.runs.is_locked(folder)}
+    if "parts" not in found:
+        return found | {"at_work": htf.runs.is_locked(folder)}
+    missing = [name for name in found["parts"] if not _done(parts.place_of(folder, name))]
+    at_work = htf.runs.lock_holder(folder / LOCK) is not None
+    return found | {"missing": missing, "at_work": at_work}
+
+
+def _done(place: Path) -> bool:
+    """Whether a part is a file, or a descent that has ended."""
+    if (place / STATUS).exists():
+        return read(place)["state"] == "finished"
+    return parts.file_of(place).exists()
 
 
 def sentence(found: dict[str, Any]) -> str:
@@ -67,22 +84,28 @@ def sentence(found: dict[str, Any]) -> str:
     return "finished"
 
 
+def lines(found: dict[str, Any]) -> list[str]:
+    """How far it is."""
+    if "parts" not in found:
+        steps = f"{found['steps']:,} of at most {found['steps_in_all']:,} steps"
+        notes = [found["note"]] if "note" in found else []
+        return [headline(type("Known", (), found)), *notes, steps]
+    total, missing = len(found["parts"]), found["missing"]
+    more = f"; and {len(missing) - MOST} more" if len(missing) > MOST else ""
+    left = [f"missing: {'; '.join(missing[:MOST])}{more}"] if missing else []
+    return [*left, f"{total - len(missing)} of {total} parts done"]
+
+
 def report(found: dict[str, Any], options: Options, console: Console) -> None:
-    """Three sentences, or JSON."""
+    """A few sentences, or JSON."""
     if options.json:
         sys.stdout.write(json.dumps(found, indent=1) + "\n")
         return
-    console.print(sentence(found), soft_wrap=True)
-    known = type("Known", (), found)
-    console.print(headline(known), soft_wrap=True, highlight=False)
-    if "note" in found:
-        console.print(found["note"], soft_wrap=True, highlight=False)
     age = spell_seconds(max(time.time() - found["time"], 0.0))
-    console.print(
-        f"{found['steps']:,} of at most {found['steps_in_all']:,} steps, last heard "
-        f"{age} ago from process {found['pid']}",
-        soft_wrap=True, highlight=False,
-    )  # fmt: skip
+    said = [sentence(found), *lines(found)]
+    said[-1] += f", last heard {age} ago from process {found['pid']}"
+    for line in said:
+        console.print(line, soft_wrap=True, highlight=False)
 
 
 def main() -> int:

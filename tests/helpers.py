@@ -138,7 +138,7 @@ def count_traces(fn: Callable[..., Any]) -> tuple[Callable[..., Any], list[None]
 
 def examples(count: int) -> settings:
     """So many examples, always the same; a third of them in `make test`."""
-    share = settings.default.max_examples / 100
+    share = settings().max_examples / 100
     return settings(max_examples=round(share * count), deadline=None, derandomize=True)
 
 

@@ -13,13 +13,15 @@ import numpy as np
 from htfjax._types import JsonObject
 from htfjax.motion.chunks import chunk_lengths
 from htfjax.motion.stopping import Stops, no_stops, update_stops
-from htfjax.runs import batch, buffer, folder
+from htfjax.runs import batch, folder
 from htfjax.runs.block_files import BlockFiles, Snapshot, chunk_of
 from htfjax.runs.lanes import Lane, lane_maker
 from htfjax.runs.placement import Placement
 from htfjax.runs.programs import Block, Program, RunKey, setting_of
 from htfjax.runs.session import Session, agreed, shared
 from htfjax.runs.status import ended
+
+Buffer = dict[str, np.ndarray]  # (lanes, records, ...) by quantity
 
 
 class Chunk(NamedTuple):
@@ -84,7 +86,7 @@ def _resumed(
     session: Session, files: BlockFiles, start: Snapshot, info: JsonObject | None,
     lost: dict[str, str],
 ) -> tuple[Snapshot, int, list[str]]:  # fmt: skip
-    """Where to go on, how many chunks to compute again before, and what was lost."""
+    """The state to go on from, chunks to compute again before, and words on losses."""
     saved, messages, redo = start, [], 0
     if session.journal:
         saved, messages = files.latest(start, 0 if info is None else info["saved"])
@@ -105,7 +107,7 @@ class _Block:
         self.session, self.files, self.lanes = session, files, lanes
         self.step, self.stops = int(start.step), start.stops
         offset = self.record % session.chunk_records
-        self.buffer, _ = buffer.cut(start.buffer, offset + 1)
+        self.buffer, _ = _cut(start.buffer, offset + 1)
 
     @property
     def record(self) -> int:
@@ -127,7 +129,6 @@ class _Block:
             piece = self.lanes.advance(length)
             seconds = time.perf_counter() - begun
             self._record(piece, going, length)
-            self._commit_full()
             due = agreed(time.monotonic() - saved > session.checkpoint_seconds)
             final = last and (self.step >= end or not (self.stops.cause == 0).any())
             if due or final:
@@ -150,9 +151,9 @@ class _Block:
     def _news(self, losses: np.ndarray, steps: int, seconds: float) -> Chunk:
         return Chunk(self.stops, losses, steps, seconds, (), self.files.changed)
 
-    def _record(self, piece: buffer.Buffer, going: np.ndarray, length: int) -> None:
-        """Takes in the records of a chunk, and stops the lanes that they end."""
-        session = self.session
+    def _record(self, piece: Buffer, going: np.ndarray, length: int) -> None:
+        """Takes in the records of a chunk, stops the lanes that they end, writes."""
+        session, size = self.session, self.session.chunk_records
         first = 0 if self.record == 0 else 1
         stops = update_stops(
             self.stops, piece[session.watch][:, first:], self.record + first,
@@ -161,19 +162,15 @@ class _Block:
         self.step += length
         end = np.where(going, self.step, stops.end).astype(np.int32)
         self.stops = stops._replace(end=end)
-        self.buffer = buffer.append(self.buffer, piece, going)
-
-    def _commit_full(self) -> None:
-        """Writes all full chunks of the buffer."""
-        size = self.session.chunk_records
-        while (held := buffer.length(self.buffer)) > size:
-            full, self.buffer = buffer.cut(self.buffer, size)
+        self.buffer = append(self.buffer, piece, going)
+        while (held := next(iter(self.buffer.values())).shape[1]) > size:
+            full, self.buffer = _cut(self.buffer, size)
             number = (self.record - held + 1) // size
             self.files.write(full, number, self.stops, {})
 
     def _save(self) -> None:
         """Writes a checkpoint; all processes take part in fetching the states."""
-        full = buffer.widened(self.buffer, self.session.chunk_records)
+        full = _widened(self.buffer, self.session.chunk_records)
         step = np.asarray(self.step, np.int32)
         self.files.save(Snapshot(step, self.lanes.to_host(), full, self.stops))
 
@@ -217,3 +214,41 @@ def _stops_of(info: JsonObject) -> Stops:
         cause=np.array(info["cause"], np.int8), end=np.array(info["end"], np.int32),
         record=np.array(info["record"], np.int32),
     )  # fmt: skip
+
+
+# Records that are not on disk yet
+
+
+def append(buffer: Buffer, piece: Buffer, going: np.ndarray) -> Buffer:
+    """The buffer's last record is the piece's first one, except for lanes that rest.
+
+    Example:
+      >>> old, new = np.array([[0.0, 1.0], [5.0, 6.0]]), np.array([[1.5, 2.0], [0.0, 0.0]])
+      >>> append({"x": old}, {"x": new}, np.array([True, False]))["x"][:, :2].tolist()
+      [[0.0, 1.5], [5.0, 6.0]]
+    """
+    joined = {}
+    for name, old in buffer.items():
+        new = piece[name]
+        keep = going.reshape(-1, *[1] * (new.ndim - 2))
+        seam = np.where(keep, new[:, 0], old[:, -1])
+        joined[name] = np.concatenate([old[:, :-1], seam[:, None], new[:, 1:]], axis=1)
+    return joined
+
+
+def _cut(buffer: Buffer, records: int) -> tuple[Buffer, Buffer]:
+    """The first records, and all others."""
+    head = {name: x[:, :records] for name, x in buffer.items()}
+    return head, {name: x[:, records:] for name, x in buffer.items()}
+
+
+def _widened(buffer: Buffer, records: int) -> Buffer:
+    """NaN after the records of an open chunk."""
+
+    def wide(x: np.ndarray) -> np.ndarray:
+        length = max(records, x.shape[1])
+        full = np.full((len(x), length, *x.shape[2:]), np.nan, x.dtype)
+        full[:, : x.shape[1]] = x
+        return full
+
+    return {name: wide(x) for name, x in buffer.items()}

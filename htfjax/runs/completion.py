@@ -119,7 +119,7 @@ def _started(start: Factors, setting: Completion) -> DescentState:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class Looks:
-    """What is read off the factors whatever they are to fit."""
+    """Quantities of the factors whatever they are to fit."""
 
     modes: tuple[tuple[int, ...], ...] = dataclasses.field(metadata={"static": True})
     top: int = dataclasses.field(metadata={"static": True})

@@ -71,7 +71,7 @@ def with_final(folder: Path, manifest: JsonObject, dataset: xr.Dataset) -> xr.Da
 
 
 def lost_final(folder: Path, manifest: JsonObject) -> str:
-    """What is wrong with the final quantities that the manifest lists, if anything."""
+    """The fault of the final quantities that the manifest lists, "" without one."""
     found = _digests.file_digest(folder / FINAL)
     if manifest.get("final", {}).get("digest") in (None, found):
         return ""

@@ -56,7 +56,7 @@ def check_batching(batching: Batching | int) -> Batching | int:
 
 @dataclasses.dataclass(frozen=True)
 class Sizes:
-    """How many lanes run together, and how."""
+    """Numbers of lanes that run together."""
 
     batching: Batching | int
     max_lanes: int

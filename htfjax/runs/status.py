@@ -29,5 +29,5 @@ def run_status(cause: int, end: int, until_step: int) -> int:
 
 
 def ended(causes: np.ndarray, ends: np.ndarray, until_step: int) -> np.ndarray:
-    """Which runs have nothing left to do."""
+    """Runs that have nothing left to do, as booleans."""
     return (np.asarray(causes) > 0) | (np.asarray(ends) >= until_step)

@@ -66,7 +66,7 @@ class _Anew(ValueError):
 
 
 def _settled(folder: Path, read: Callable[[], T]) -> T:
-    """What is read of a folder, which a process may be writing.
+    """The reading of a folder that a process may be writing.
 
     It changes one file after another; a moment later they fit together again.
 
@@ -123,7 +123,7 @@ def _opened(folder: Path) -> xr.Dataset:
 
 
 def _attributes(manifest: JsonObject) -> dict[str, Any]:
-    """What is true of all runs: their setting, and how they were run."""
+    """Attributes that all runs share: their setting, and the way they were run."""
     fields = manifest["grid"].items()
     return {name: v for name, v in fields if isinstance(v, str | int | float)} | {
         "htfjax_format": manifest["format"],
@@ -134,7 +134,7 @@ def _attributes(manifest: JsonObject) -> dict[str, Any]:
 
 
 class _Places:
-    """Where in the store every run of a grid is.
+    """Places of all runs of a grid in the store.
 
     Attributes:
       dims, sizes: of the grid: its axes, then the seeds.

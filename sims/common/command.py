@@ -1,6 +1,7 @@
 """Command line shared by the simulations: options, signals, errors in one line."""
 
 import dataclasses
+import importlib
 import itertools
 import sys
 from collections.abc import Callable
@@ -12,7 +13,9 @@ from rich.console import Console
 
 import htfjax as htf
 
-from .errors import SimError
+from ..__main__ import questions
+from .errors import FolderError, SimError
+from .folder import CONFIG, read_entry
 
 PACKAGE = __name__.removesuffix(".common.command")  # `sims` in a clone
 
@@ -52,8 +55,9 @@ def command(
                 sys.stderr.write(f"error: {error}\n")
                 return 2
             code = report(found, asked, console) or 0
-        except KeyboardInterrupt:
-            sys.stderr.write("interrupted: the same command resumes from what was saved\n")
+        except KeyboardInterrupt as stop:
+            said = str(stop) or "the same command resumes from what was saved"
+            sys.stderr.write(f"interrupted: {said}\n")
             code = INTERRUPTED
         return signals.exit_code if code == INTERRUPTED else code
 
@@ -85,3 +89,18 @@ def _expanded(options: Any) -> Any:
     names = [field.name for field in dataclasses.fields(options)]
     changes = {name: expand(getattr(options, name)) for name in names}
     return dataclasses.replace(options, **changes)
+
+
+def command_of(folder: Path) -> Any:
+    """The module of the command that a folder is of; None where no `config.json` is.
+
+    Raises:
+      FolderError: that file is damaged, or of no command that there is.
+    """
+    name = read_entry(folder / CONFIG, "command")
+    if name not in (None, *questions()):
+        raise FolderError(
+            f"{folder / CONFIG} is of `{name}`, which is no command here; "
+            f"`python -m {PACKAGE}` lists them."
+        )
+    return None if name is None else importlib.import_module(f"{PACKAGE}.{name}")

@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,8 +11,9 @@ import jax
 
 import htfjax as htf
 
+from ..figures.files import save_figures
 from .display import now_and_then, progress_display, spell_seconds
-from .folder import open_folder
+from .folder import open_folder, write_json
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,24 +65,35 @@ def with_quick(config: Any, preset: dict[str, Any]) -> Any:
     return dataclasses.replace(config, **unchanged) if config.quick else config
 
 
-@contextlib.contextmanager
-def drive_grid(grid: Any, config: Any, **options: Any) -> Iterator[Any]:
+def drive_grid(
+    grid: Any,
+    config: Any,
+    evaluate: Callable[[Any], tuple[dict[str, Any], dict[str, Any]]],
+    **options: Any,
+) -> dict[str, Any]:
     """Runs a grid into `config.out` until it is finished or a signal asks it to save.
 
-    Other commands are kept out of the folder until the block ends, in which summary and
-    figures are written; beside them stands what was asked, in `config.json`.
+    Other commands are kept out of the folder until summary and figures are written; beside
+    them stands what was asked, in `config.json`.
 
-    Yields:
-      The last `Progress`.
+    Args:
+      evaluate: options -> summary, and figures by name, of what `config.out` holds.
+
+    Returns:
+      The summary, with the `state` of the grid.
     """
     for name in ("record_every", "tolerance", "patience", "batching", "checkpoint_seconds"):
         options[name] = getattr(config, name)
     options["until_step"] = config.num_steps
     with htf.runs.stop_requested() as requested:
         session = htf.runs.run(grid, config.out, interrupted=requested, **options)
-        folder = open_folder(config.out, config, may_differ=None)
-        with folder, contextlib.closing(session):
-            yield _follow(session, len(grid.runs()))
+        opened = open_folder(config.out, config, may_differ=None)
+        with opened as folder, contextlib.closing(session):
+            state = _follow(session, len(grid.runs())).state
+            summary, figures = evaluate(config)
+            write_json(folder / "summary.json", summary | {"state": state})
+            save_figures(figures, folder)
+    return summary | {"state": state}
 
 
 def _follow(session: Any, runs: int) -> Any:
@@ -103,7 +115,7 @@ def _follow(session: Any, runs: int) -> Any:
 
 
 def headline(progress: Any) -> str:
-    """How an ensemble stands, in one line."""
+    """The state of an ensemble in one line."""
     words = [f"{progress.done} of {progress.runs} runs done", f"{progress.active} active"]
     if progress.failed:
         words.append(f"{progress.failed} diverged")

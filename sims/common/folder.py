@@ -16,11 +16,11 @@ import htfjax as htf
 from .errors import FolderError, SimError
 from .settings import flag
 
-CONFIG, MANIFEST, LOCK = "config.json", "manifest.json", ".lock"
+CONFIG, MANIFEST, STATUS, LOCK = "config.json", "manifest.json", "status.json", ".lock"
 # Written by an earlier run, or by a user; config.json says whose it is.
 RESULTS = (
-    MANIFEST, f"*/{MANIFEST}", "*.nc", "checkpoints", f"runs/*/{MANIFEST}", "summary.json",
-    "*.png", "*.svg",
+    MANIFEST, f"*/{MANIFEST}", "*.nc", "checkpoints", f"runs/*/{MANIFEST}", "parts/*.nc",
+    f"parts/*/{MANIFEST}", STATUS, "summary.json", "*.png", "*.svg",
 )  # fmt: skip
 
 
@@ -70,10 +70,11 @@ def open_folder(
             yield folder
         except (SimError, ValueError, TypeError):
             # A command that was refused has left nothing that others would have to fit.
-            ours = (CONFIG, LOCK, LOCK[1:])
+            ours = (CONFIG, STATUS, LOCK, LOCK[1:])
             others = [p for p in folder.iterdir() if not p.name.startswith(ours)]
             if present is None and not others:
                 path.unlink()
+                (folder / STATUS).unlink(missing_ok=True)
             raise
         if grid:
             htf.runs.write_sealed(path, asked)
@@ -99,6 +100,19 @@ def _read(path: Path) -> dict[str, Any] | None:
         raise FolderError(str(error)) from error
 
 
+def saved_config(folder: Path, options: type) -> Any:
+    """The options that a folder was asked for, as the dataclass of its command.
+
+    Raises:
+      FileNotFoundError, ValueError: `config.json` is missing or damaged.
+    """
+    values = htf.runs.read_sealed(folder / CONFIG)
+    values = values.get("config", values)  # of a grid they stand at the top
+    names = {field.name for field in dataclasses.fields(options)} - {"out"}
+    fields = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    return options(out=folder, **{name: fields[name] for name in names})
+
+
 def read_config(path: Path) -> dict[str, Any] | None:
     """What an earlier run was asked for; None in a fresh folder.
 
@@ -118,10 +132,13 @@ def read_entry(path: Path, name: str) -> Any:
     if values is None:
         return None
     if name not in values:
-        of = f"of {values['command']}" if "command" in values else "another file"
+        if "command" in values:
+            raise FolderError(
+                f"{path} is of a run of {values['command']}; choose another `--out`."
+            )
         raise FolderError(
-            f"{path} holds no `{name}`: it is {of}; restore it from a copy, or choose "
-            "another `--out`."
+            f"{path} holds no `{name}`: it is another file; restore it from a copy, or "
+            "choose another `--out`."
         )
     return values[name]
 

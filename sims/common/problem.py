@@ -18,7 +18,7 @@ from .settings import Config, Setting
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
-    """What is learned from what, from where and how."""
+    """Loss, start and optimizer of a run, and the target where it is known."""
 
     start: htf.Factors
     loss: Any  # on all observations

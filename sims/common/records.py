@@ -20,7 +20,7 @@ from .single import Outcome
 
 @dataclasses.dataclass(frozen=True)
 class Asked:
-    """What tells the folder of a panel from that of another run."""
+    """Setting that tells the folder of a panel from that of another run."""
 
     panel: str
     tree: str

@@ -29,7 +29,7 @@ class Job:
     num_steps: int
     record_every: int
     chunk_steps: int
-    tolerance: float
+    tolerance: float | None  # None: only a diverged run stops early
     patience: int
     watch: str
     headline: Callable[[xr.Dataset], str]
@@ -37,7 +37,7 @@ class Job:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """How a descent ended: "converged", "diverged", "capped" or "interrupted"."""
+    """End of a descent: "converged", "diverged", "capped" or "interrupted"."""
 
     status: str
     state: htf.DescentState

@@ -1,17 +1,23 @@
 """Completions that the theory's simulations run, and their small parts."""
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import xarray as xr
 
 import htfjax as htf
 
 from .errors import SettingError
+from .single import Job
 
 # Distinguishable in grey: dark to light, with a line style each.
 STYLES = ("-", "--", "-.", ":")
 COLOURS = ("#1b3a6b", "#b5541c", "#3c8d5a", "#8e6bb0", "#b8a100", "#888888")
+# Of a descent, between looks at its end and at signals.
+RECORDS_PER_CHUNK = 40
 
 
 class Problem(NamedTuple):
@@ -51,14 +57,52 @@ def completion(keys: Any, *, dim: int, observed: int, **fields: Any) -> Problem:
     return Problem(target, loss, setting.start(keys[1]))
 
 
-def check_given(option: str, values: tuple[Any, ...]) -> None:
-    """An option of several values has at least one.
+def arc_flow(
+    start: htf.Factors, loss: Any, observe: Any, *, length: float, num: int, **options: Any
+) -> tuple[htf.Trajectory, int]:
+    """A flow by arc length, and how many of its `num` records it reached."""
+    _, path = htf.gradient_flow(
+        start, loss, times=np.linspace(0.0, length, num), atol=0.0, clock="arc",
+        observe=observe, **options,
+    )  # fmt: skip
+    return path, max(int(np.sum(path.report.reached)), 1)  # a start may be fitted
+
+
+def descent(
+    start: htf.Factors, loss: Any, optimizer: Any, observe: Any, *, num_steps: int,
+    record_every: int, dims: tuple, coords: tuple = (), stop_loss: float | None = None,
+) -> Job:  # fmt: skip
+    """A descent that is a part: until `stop_loss`, or all its steps.
+
+    Args:
+      observe: parameters -> arrays by name.
+      dims, coords: of these, as in `htfjax.runs.Lane`.
 
     Raises:
-      SettingError: none.
+      ValueError: fewer than two steps.
     """
-    if not values:
-        raise SettingError(f"`--{option}` is empty; give at least one value.")
+    if num_steps < 2:
+        raise ValueError(f"`num_steps={num_steps}` must be at least 2.")
+    lane = htf.runs.Lane(
+        state=htf.start_descent(start, optimizer), loss=loss,
+        observe=jax.tree_util.Partial(observe), key=None, optimizer=optimizer,
+        dims=dims, coords=coords,
+    )  # fmt: skip
+    return Job(
+        name="", setting=None, seed=0, lane=lane, num_steps=num_steps,
+        record_every=record_every, chunk_steps=RECORDS_PER_CHUNK * record_every,
+        tolerance=stop_loss, patience=0, watch="loss", headline=_headline,
+    )  # fmt: skip
+
+
+def _headline(dataset: xr.Dataset) -> str:
+    return f"loss {float(dataset.loss[0, -1]):.2e}"
+
+
+def path_lengths(part: xr.Dataset) -> np.ndarray:
+    """Length of the recorded path up to each record of a descent."""
+    # By jax, as the path lengths of a trajectory, for the same last digits.
+    return np.append(0.0, jnp.cumsum(part.chord.values)[:-1])
 
 
 def share_crossings(positions: Any, values: Any, share: float = 0.1) -> np.ndarray:
@@ -76,6 +120,7 @@ def interpolated_loss(losses: Any, values: Any) -> np.ndarray:
     return np.exp(share_crossings(np.log(np.asarray(losses, float)), values))
 
 
+@functools.cache  # the same function for all parts: a flow is compiled for its observer
 def top_singular_values(count: int, modes: tuple[int, ...]) -> Any:
     """An observer of the largest singular values of one matricization."""
 

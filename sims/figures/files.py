@@ -17,3 +17,9 @@ def save_figure(fig: Any, folder: Path, name: str) -> None:
         with htf.runs.atomic_write(folder / f"{name}.{suffix}") as temporary:
             fig.savefig(temporary, **chosen)
     plt.close(fig)
+
+
+def save_figures(figures: dict[str, Any], folder: Path) -> None:
+    """Writes figures by name."""
+    for name, figure in figures.items():
+        save_figure(figure, folder, name)

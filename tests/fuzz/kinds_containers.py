@@ -16,7 +16,14 @@ import numpy as np
 
 import htfjax as htf
 from htfjax import locality
-from tests.fuzz import kinds, kinds_locality, kinds_motion, kinds_objects
+from tests.fuzz import (
+    kinds,
+    kinds_images,
+    kinds_locality,
+    kinds_motion,
+    kinds_objects,
+    kinds_tasks,
+)
 from tests.fuzz.calls import Call, Form, Kind, Wrong, always
 from tests.fuzz.foreign import FOREIGN
 from tests.fuzz.kinds import wrongs
@@ -329,7 +336,7 @@ CALLS = {
 
 # Networks
 
-DRAWN = kinds_locality.DRAWN
+DRAWN = kinds_tasks.DRAWN
 LABELS = ARRAY.but(
     wrong=wrongs(
         ("high", lambda v: np.array(v) + 7),
@@ -423,9 +430,9 @@ LOCALITY_CALLS = {
     ),
     "locality.Pairs": of_container(
         locality.Pairs,
-        lambda: kinds_locality.PAIRS,
+        lambda: kinds_tasks.PAIRS,
         lambda pairs: locality.same_class_examples(
-            kinds_locality.PICTURES, pairs, distance=2, canvas=(4, 12)
+            kinds_tasks.PICTURES, pairs, distance=2, canvas=(4, 12)
         ).batch([0, 1]),
         "pairs",
         rows=ROWS_OF_PAIRS,
@@ -447,7 +454,7 @@ LOCALITY_CALLS = {
             "images": Kind(
                 "images", (*kinds.STRANGE, kinds.WORD, *wrongs(("pixels", lambda i: i[0])))
             ),
-            "rows": kinds_locality.ROWS,
+            "rows": kinds_images.ROWS,
         },
     ),
     "locality.Course": of_container(

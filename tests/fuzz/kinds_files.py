@@ -15,7 +15,7 @@ import xarray as xr
 
 import htfjax as htf
 from htfjax import locality, runs
-from tests.fuzz import kinds, kinds_locality, kinds_objects
+from tests.fuzz import kinds, kinds_objects, kinds_tasks
 from tests.fuzz.calls import Call, Form, Kind, Unreadable, Wrong, always
 from tests.fuzz.kinds import wrongs
 
@@ -405,7 +405,7 @@ CALLS: dict[str, Call] = {
     ),
     "locality.save_pathfinder": Call(
         locality.save_pathfinder,
-        lambda: {"path": new_path("p.npz"), "images": kinds_locality.DRAWN},
+        lambda: {"path": new_path("p.npz"), "images": kinds_tasks.DRAWN},
         {
             "path": PATH.but(wrong=(NO_FOLDER, IS_FOLDER)),
             "images": Kind(
@@ -416,7 +416,7 @@ CALLS: dict[str, Call] = {
     "locality.load_pathfinder": Call(
         locality.load_pathfinder,
         lambda: kinds.path_arguments(
-            "p.npz", lambda p: locality.save_pathfinder(p, kinds_locality.DRAWN)
+            "p.npz", lambda p: locality.save_pathfinder(p, kinds_tasks.DRAWN)
         ),
         {"path": READ_PATH.but(wrong=(Wrong("damaged", damaged),))},
     ),
@@ -425,7 +425,7 @@ CALLS: dict[str, Call] = {
         lambda: {
             "folder": new_path("drawn"),
             "key": kinds_objects.key(),
-            "settings": kinds_locality.SETTINGS,
+            "settings": kinds_tasks.SETTINGS,
             "count": 2,
             "processes": 1,
         },

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.guards import commands, contract
+from tests.guards import commands, contract, contract_folders
 from tests.marks import slow_unless
 
 LONG = ("mappings", "locality")
@@ -35,15 +35,20 @@ def test_calls_and_results(check: Callable[[], None]) -> None:
 FAST = {name for name, job in commands.JOBS.items() if not job.slow}
 
 
-@pytest.mark.parametrize("name", slow_unless(contract.NAMES, FAST))
+@pytest.mark.parametrize("name", slow_unless(contract_folders.NAMES, FAST))
 def test_folders(name: str, base: Path) -> None:
     """Files, keys, variables, dimensions and coordinates; more of them are allowed."""
-    assert contract.broken(contract.facts(name, base), contract.kept()[name], name) == []
+    assert (
+        contract_folders.broken(
+            contract_folders.facts(name, base), contract_folders.kept()[name], name
+        )
+        == []
+    )
 
 
 def test_every_folder_is_kept() -> None:
     """None is missing, none is left over."""
-    assert set(contract.kept()) == set(contract.NAMES)
+    assert set(contract_folders.kept()) == set(contract_folders.NAMES)
 
 
 def test_rank_statistics_takes_its_options() -> None:
@@ -68,8 +73,8 @@ def test_the_same_command_keeps_a_finished_folder(
 
 def test_losses_are_seen() -> None:
     """A key, a file, a variable, a dimension or a label that is gone is named."""
-    for name, facts in contract.kept().items():
-        assert contract.broken(facts, facts, name) == []
+    for name, facts in contract_folders.kept().items():
+        assert contract_folders.broken(facts, facts, name) == []
         for part, values in facts.items():
             for key in values:
                 found: Any = copy.deepcopy(facts)
@@ -77,4 +82,4 @@ def test_losses_are_seen() -> None:
                     del found[part][key]
                 else:
                     found[part].remove(key)
-                assert len(contract.broken(found, facts, name)) == 1
+                assert len(contract_folders.broken(found, facts, name)) == 1

@@ -14,7 +14,9 @@ import pytest
 import htfjax as htf
 from htfjax import locality
 from htfjax.locality import Patch
-from tests.fuzz.kinds_locality import CALLS, FILE_CALLS, names_parameter
+from tests.fuzz.calls import names_parameter
+from tests.fuzz.kinds_locality import CALLS
+from tests.fuzz.kinds_tasks import FILE_CALLS
 
 X = np.random.default_rng(0).normal(size=(4, 6, 6, 1))
 P, Q = Patch(0, 0, 2, 2), Patch(3, 3, 2, 2)

@@ -6,7 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from tests.fuzz.kinds_locality import CALLS, FILE_CALLS
+from tests.fuzz.kinds_locality import CALLS
+from tests.fuzz.kinds_tasks import FILE_CALLS
 
 QUICK = [name for name, call in CALLS.items() if name not in FILE_CALLS and not call.slow]
 

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import xarray as xr
 
 import htfjax as htf
-from sims import phase_diagram, rank_statistics, status
+from sims import phase_diagram, plot, rank_statistics, status
 from sims.common import ensembles, models, rises
 from tests.marks import slow_unless
 from tests.sims.small import REPOSITORY
@@ -62,6 +63,18 @@ def test_a_run_of_the_ensemble_is_the_run_by_itself(finished: Path) -> None:
     )  # fmt: skip
     run = htf.load_results(finished).sel(model="mf", init_scale=30.0, seed=2)
     np.testing.assert_array_equal(run.loss, trajectory.losses)
+
+
+def test_plot_draws_a_grid_again(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From what is saved alone."""
+    monkeypatch.setattr(htf.runs, "run", None)
+    drawn: dict[str, Any] = {}
+    monkeypatch.setattr(plot, "save_figures", lambda figures, out: drawn.update(figures))
+    plot.run(plot.Options(folders=(finished,), out=tmp_path))
+    assert set(drawn) == {"bands", "take_offs", "incrementality"}
+    plt.close("all")
 
 
 @pytest.mark.slow
@@ -248,6 +261,8 @@ def test_phase_diagram(tmp_path: Path) -> None:
         widths=8, init_scale=30.0, num_steps=2000,
     )  # fmt: skip
     rows = phase_diagram.run(config)["rows"]
+    assert set(phase_diagram.redraw(tmp_path)) == {"phase_diagram"}
+    plt.close("all")
     assert [(r["target_rank"], r["observed"]) for r in rows] == [
         (1, 64), (1, 762), (2, 126), (2, 1512),
     ]  # fmt: skip

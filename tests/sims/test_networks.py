@@ -97,7 +97,7 @@ class Silent:
     def update(self, *_: Any, **__: Any) -> None:
         pass
 
-    def print(self, *_: Any) -> None:
+    def print(self, *_: Any, **__: Any) -> None:
         pass
 
 
