@@ -613,7 +613,7 @@ def test_differences_quotients_and_python_s_sum() -> None:
         (loss - decay, a - c),
         (decay - loss, c - a),
         (2.0 * loss - (population - decay) / 4, 2 * a - (b - c) / 4),
-        (sum(terms), a + b + c),
+        (cast(Any, sum(terms)), a + b + c),
         (-htf.scaled_loss(loss) / np.float32(2) - population, -a / 2 - b),
     ):
         helpers.assert_close(total(start), wanted)
