@@ -335,7 +335,7 @@ def test_the_gradient_of_a_sum_with_a_scaled_term(tree: htf.ModeTree, std: float
 
 @pytest.mark.slow
 def test_scaled_terms_far_below_what_the_dtype_holds() -> None:
-    """Order 16 at std 1e-2, in float32: two scaled terms, and one that is zero there."""
+    """Order 16 at std 1e-2, in float32: two terms given scaled, and one as it is."""
     tree, f32 = htf.perfect(16), np.float32
     start = htf.gaussian_factors(jax.random.key(0), tree, 2, 3, 1e-2, dtype=f32)
     indices = helpers.random_indices((2,) * 16, 20)
@@ -345,7 +345,7 @@ def test_scaled_terms_far_below_what_the_dtype_holds() -> None:
     )
     total = htf.scaled_loss(one) + 3.0 * htf.scaled_loss(other) + one
     wide = jax.tree.map(lambda x: x.astype(np.float64), start)
-    wanted = jax.grad(lambda f: one(f) + 3 * other(f))(wide)
+    wanted = jax.grad(lambda f: 2 * one(f) + 3 * other(f))(wide)
     found = total.scaled_value_and_grad(start)
     assert direction(found.gradient) @ direction(wanted) > 1 - 1e-6
     assert int(found.log2_scale) < -150
