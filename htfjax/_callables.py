@@ -57,6 +57,33 @@ def split(function: PyTree) -> tuple[list[Any], Rebuild]:
     return arrays, Rebuild(treedef, static, dynamic)
 
 
+def check_hashable(name: str, function: PyTree) -> None:
+    """A callable whose static rest can be told from that of others.
+
+    Raises:
+      TypeError: it cannot be hashed.
+    """
+    rebuild = split(function)[1]
+    try:
+        hash(rebuild)
+    except TypeError:
+        kinds = [type(x).__name__ for x in rebuild.leaves if not _is_hashable(x)]
+        raise TypeError(
+            f"`{name}` is or holds a {(kinds or [type(function).__name__])[0]} that cannot "
+            "be hashed, by which its compiled program would be found again; make it a "
+            "dataclass with `eq=False`, with `frozen=True` if it holds no arrays, or a "
+            "pytree (`jax.tree_util.register_dataclass`), whose arrays are then traced."
+        ) from None
+
+
+def _is_hashable(leaf: object) -> bool:
+    try:
+        hash(leaf)
+    except TypeError:
+        return False
+    return True
+
+
 def traced(function: T) -> T:
     """The callable with jax arrays for all leaves that `split` traces."""
     return jax.tree.map(lambda x: jnp.asarray(x) if isinstance(x, DYNAMIC) else x, function)

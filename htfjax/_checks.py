@@ -111,6 +111,9 @@ def scalar(
     number = float(value)
     with np.errstate(over="ignore", under="ignore"):
         held = np.asarray(number).astype(dtype)
+    # Processors take subnormal numbers for zero, those of float16 excepted.
+    if np.dtype(dtype) != np.float16 and abs(held) < jax.numpy.finfo(dtype).tiny:
+        held = np.zeros_like(held)
     if not np.isfinite(held.astype(np.float64)) or (held == 0) != (number == 0):
         given = number if hasattr(value, "dtype") else value
         raise ValueError(

@@ -46,6 +46,17 @@ def safe_sqrt(x: jax.Array) -> jax.Array:
     return jnp.where(vanishes, jnp.zeros_like(x), root)
 
 
+@jax.custom_jvp
+def root(x: jax.Array) -> jax.Array:
+    """Square root, in the one operation of `jnp.sqrt`, with derivatives of `safe_sqrt`."""
+    return jnp.sqrt(x)
+
+
+@root.defjvp
+def _root_slope(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
+    return root(*primals), jax.jvp(safe_sqrt, primals, tangents)[1]
+
+
 def product(factors: Sequence[jax.Array]) -> jax.Array:
     """Elementwise product of one or more arrays, left to right."""
     return functools.reduce(operator.mul, factors)

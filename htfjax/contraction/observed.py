@@ -1,4 +1,4 @@
-"""Index maps and dense targets, prepared from observed indices that never change."""
+"""Index maps, prepared from observed indices that never change, and dense targets."""
 
 import math
 from typing import NamedTuple
@@ -26,29 +26,32 @@ class DenseTargets(NamedTuple):
 
 
 def dense_targets(
-    tree: ModeTree,
-    dims: tuple[int, ...],
-    indices: jax.Array,
-    targets: jax.Array,
-    penalty: str,
-) -> DenseTargets | None:
-    """Counts and mean targets, scattered once; None where they are no help.
-
-    A penalty of a mean is the mean of penalties up to a constant only for "l2"; for the
-    others no index may repeat.
-    """
-    size = math.prod(dims)
-    if size > min(LARGEST_DENSE, DENSE_SHARE * indices.shape[0]):
-        return None
+    tree: ModeTree, dims: tuple[int, ...], indices: jax.Array, targets: jax.Array
+) -> DenseTargets:
+    """Counts and mean targets, scattered."""
     flat = flat_indices(indices, visiting_order(tree, tree.root), dims)
-    if penalty != "l2" and not (
-        _checks.concrete(flat) and len(np.unique(np.asarray(flat))) == len(flat)
-    ):
-        return None
-    zeros = jnp.zeros((size,), targets.dtype)
+    zeros = jnp.zeros((math.prod(dims),), targets.dtype)
     counts = zeros.at[flat].add(1)
     means = zeros.at[flat].add(targets) / jnp.maximum(counts, 1)
     return DenseTargets(counts, means, jnp.sum(jnp.square(targets - means[flat])))
+
+
+def dense_penalties(
+    tree: ModeTree, dims: tuple[int, ...], indices: jax.Array, penalty: str
+) -> tuple[str, ...]:
+    """Penalties by which all of the tensor may be compared; none where it is no help.
+
+    A penalty of a mean is the mean of penalties up to a constant only for "l2"; for the
+    others no index may repeat, which is looked at if one of them is asked for.
+    """
+    size = math.prod(dims)
+    if size > min(LARGEST_DENSE, DENSE_SHARE * indices.shape[0]):
+        return ()
+    if penalty == "l2":
+        return ("l2",)
+    flat = flat_indices(indices, visiting_order(tree, tree.root), dims)
+    once = _checks.concrete(flat) and len(np.unique(np.asarray(flat))) == len(flat)
+    return ("l2", "l1", "huber") if once else ()
 
 
 def distinct_rows(tree: ModeTree, indices: jax.Array) -> Distinct:

@@ -9,15 +9,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from htfjax import _archives, _files
-from htfjax.factors.factors import Factors
+from htfjax.factors.factors import AnyFactors, Factors, GroupedFactors
+from htfjax.factors.grouping import ungroup
 from htfjax.factors.layout import layout_of
 from htfjax.trees.mode_tree import ModeTree
 
 FORMAT = 1
 
 
-def save_factors(path: str | os.PathLike[str], factors: Factors) -> None:
+def save_factors(path: str | os.PathLike[str], factors: AnyFactors) -> None:
     """Writes factors to one file, replacing it only when all is written.
+
+    Grouped factors are written, and come back, as `ungroup` gives them.
 
     The file is an npz archive: `weight_k` for every node k that has a matrix, and
     `header`, a JSON text with the format version, the children of every node and the
@@ -35,6 +38,8 @@ def save_factors(path: str | os.PathLike[str], factors: Factors) -> None:
       True
     """
     dtype = layout_of(factors).dtype
+    if isinstance(factors, GroupedFactors):
+        factors = ungroup(factors)
     header = {
         "format": FORMAT,
         "children": factors.tree.children,

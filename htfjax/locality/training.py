@@ -29,7 +29,7 @@ from htfjax.locality.regularizer.regularizer import (
     is_zero,
     regularized_loss,
 )
-from htfjax.losses.gradient import Carrying
+from htfjax.losses.gradient import Carrying, check_key
 
 Penalty = Literal["input_gradient_change", "input_gradient_norm"]
 PENALTIES = get_args(Penalty)
@@ -75,7 +75,7 @@ class TrainingLoss:
     patience: int | None = dataclasses.field(metadata={"static": True})
 
     def __call__(
-        self, params: Carrying, key: Key[Array, ""]
+        self, params: Carrying, key: Key[Array, ""] | None = None
     ) -> tuple[Float[Array, ""], Course]:
         """Value at the step's batch and the new `Course`.
 
@@ -85,7 +85,7 @@ class TrainingLoss:
         value, _, course = self._step(params, key, differentiate=False)
         return value, course
 
-    def value_and_grad(self, params: Carrying, key: Key[Array, ""]) -> tuple:
+    def value_and_grad(self, params: Carrying, key: Key[Array, ""] | None = None) -> tuple:
         """((value, new `Course`), gradient by the weights), in fewer passes than
         `jax.value_and_grad` of the loss takes.
 
@@ -94,10 +94,10 @@ class TrainingLoss:
         value, grads, course = self._step(params, key, differentiate=True)
         return (value, course), grads
 
-    def _step(self, params: Carrying, key: jax.Array, differentiate: bool) -> tuple:
+    def _step(self, params: Carrying, key: Any, differentiate: bool) -> tuple:
         """Value, gradient (() unless it is asked for) and the new `Course`."""
         weights, course = _checked_params(params)
-        _checks.key("key", key)
+        check_key(key)
         full, part = divmod(self.examples.count, self.batch_size)
         branches = [self._batch(weights, key, self.batch_size, differentiate)]
         if part:

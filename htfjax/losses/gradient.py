@@ -8,6 +8,7 @@ and is then not differentiated. Descent, flow and ensembles ask either by the fu
 `value_and_grad` of this module.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, TypeGuard, runtime_checkable
 
@@ -18,6 +19,12 @@ from htfjax._derivatives import refuse_derivatives
 from htfjax._types import PyTree
 from htfjax.factors.stacks import freeze
 
+NO_DERIVATIVE = (
+    "`scaled_loss` has a value but no derivative: its gradient is a mantissa, 2^-k times "
+    "the true one. Give it to `descend`, alone or as `scaled_loss(loss) + 0.1 * other`, or "
+    "call its `value_and_grad`. For `jax.grad`, or an `optimizer` with a line search, use "
+    "the loss that was scaled; `scaled_value_and_grad` has gradient and exponent."
+)
 NOT_CALLABLE = (
     "`loss` ({}) brings its gradient by `value_and_grad` and cannot be called: its value "
     "has no derivative. An `optimizer` that differentiates `value_fn`, such as a line "
@@ -110,14 +117,37 @@ def is_scaled(loss: object) -> bool:
     return bool(getattr(loss, "is_scaled", False))
 
 
-def check_loss(name: str, loss: Loss) -> None:
-    """A function, or an object with `value_and_grad`.
+@functools.singledispatch
+def with_scale(loss: object) -> Any:
+    """The loss with a scaled gradient, if its kind can be scaled; others as given."""
+    return loss
+
+
+def check_loss(name: str, loss: Any, params: PyTree) -> None:
+    """A function, or an object with `value_and_grad`; weights that the parameters hold.
 
     Raises:
-      TypeError: neither.
+      TypeError: neither. ValueError: a weight that becomes zero in their dtype.
     """
     if not brings_gradient(loss):
         _checks.function(name, loss)
+    check = getattr(loss, "check_weights", None)
+    if check is not None:
+        check(params)
+
+
+def check_key(key: object) -> None:
+    """The key of a loss that draws.
+
+    Raises:
+      TypeError: none, or not a typed key.
+    """
+    if key is None:
+        raise TypeError(
+            "`key` is missing: `loss` draws by it. Give `key=jax.random.key(0)` to what "
+            "calls the loss, `descend` for example."
+        )
+    _checks.key("key", key)
 
 
 def value_and_grad(loss: Loss, params: PyTree, key: jax.Array | None = None) -> Gradient:
@@ -170,6 +200,8 @@ def value_function(
     def value(trained: PyTree, *, carried: PyTree = None) -> jax.Array:
         del carried
         whole = given(Carrying(trained, before))
+        if is_scaled(loss):  # its value does not fall by step times gradient
+            raise NotImplementedError(NO_DERIVATIVE)
         if not callable(loss):
             whole = refuse_derivatives(whole, NOT_CALLABLE.format(type(loss).__name__))
             return loss.value_and_grad(whole, key)[0][0]

@@ -15,13 +15,14 @@ from htfjax import _checks
 from htfjax._platforms import Platform, check_platform, default_platform
 from htfjax._types import Array, ArrayLike, Dims, Float, Int, Key, Numbers
 from htfjax.contraction.end_tensor import flat_end_tensor
-from htfjax.contraction.observed import DenseTargets, dense_targets
+from htfjax.contraction.observed import DenseTargets, dense_penalties, dense_targets
 from htfjax.contraction.plan import Plan
 from htfjax.contraction.rates import ADVICE
 from htfjax.contraction.sensing import check_vectors
 from htfjax.factors.factors import AnyFactors
 from htfjax.factors.layout import Layout, layout_of
 from htfjax.factors.stacks import Stacks, opened
+from htfjax.losses.gradient import check_key
 from htfjax.losses.measurements import Dense, Entries, Measurement, Planning, RankOne
 from htfjax.losses.penalty import Penalty, check_data, mean_penalty, pointwise, working
 from htfjax.losses.sums import Summable
@@ -36,13 +37,12 @@ class ObservationLoss(Summable):
     measurement: Any  # see `Measurement`
     targets: jax.Array  # (B,)
     threshold: jax.Array  # ()
-    dense: DenseTargets | None  # of entries, where comparing the whole tensor may pay
     penalty: Penalty = dataclasses.field(metadata={"static": True})
 
     def __call__(self, factors: AnyFactors) -> Float[Array, ""]:
         """The loss of the factors."""
         layout, stacks = opened(factors)
-        if self.dense is None:
+        if not self.masks:
             return self.compare(self.measurement.predict(layout, stacks))
 
         def mean(plan: Plan, stacks: Stacks) -> jax.Array:
@@ -52,12 +52,36 @@ class ObservationLoss(Summable):
 
         return self.measurement.by_plan(layout, stacks, mean, masked=True)
 
+    @property
+    def masks(self) -> bool:
+        """Whether comparing the whole tensor with dense targets may pay, and is exact."""
+        return self.penalty in getattr(self.measurement, "dense", ())
+
+    @property
+    def dense(self) -> DenseTargets | None:
+        """The targets of entries as a dense array, if it `masks`."""
+        if not self.masks:
+            return None
+        rows = self.measurement
+        return dense_targets(rows.tree, rows.mode_dims, rows.indices, self.targets)
+
     def compare(self, predictions: Float[Array, "B"]) -> Float[Array, ""]:
         """Mean penalty on predictions minus targets."""
         return mean_penalty(self.residuals(predictions), self.penalty, self.threshold)
 
     def residuals(self, predictions: Float[Array, "B"]) -> Float[Array, "B"]:
         """Predictions minus targets, in float32 where predictions have 16 bits."""
+        predictions = self.checked(predictions)
+        dtype = working(predictions.dtype)
+        return predictions.astype(dtype) - _checks.cast("targets", self.targets, dtype)
+
+    def checked(self, predictions: object) -> jax.Array:
+        """Predictions (B,), floating."""
+        if not isinstance(predictions, jax.Array | np.ndarray | np.generic):
+            raise TypeError(
+                f"`measurement` predicts {_checks.spell(predictions)}, expected an array "
+                f"(B,) = {self.targets.shape}, one for each of the `targets`."
+            )
         if jnp.shape(predictions) != self.targets.shape:
             raise ValueError(
                 f"`measurement` predicts values of shape {jnp.shape(predictions)}, "
@@ -67,8 +91,7 @@ class ObservationLoss(Summable):
             raise TypeError(
                 f"`measurement` predicts {predictions.dtype}, expected floating numbers."
             )
-        dtype = working(predictions.dtype)
-        return predictions.astype(dtype) - _checks.cast("targets", self.targets, dtype)
+        return jnp.asarray(predictions)
 
     def take(self, rows: Int[Array, "b"]) -> "ObservationLoss":
         """The loss on some of its observations."""
@@ -76,15 +99,15 @@ class ObservationLoss(Summable):
             self,
             measurement=self.measurement.take(rows),
             targets=self.targets[rows],
-            dense=None,
         )
 
     def _masked(self, layout: Layout, stacks: Stacks) -> jax.Array:
         """Sum over all entries of count x penalty(W - mean target), without a gather."""
-        assert self.dense is not None
+        dense = self.dense  # here, not kept: it would not follow the targets
+        assert dense is not None
         values, _ = flat_end_tensor(layout, stacks)
         dtype = working(values.dtype)
-        counts, means, rest = (_checks.cast("targets", x, dtype) for x in self.dense)
+        counts, means, rest = (_checks.cast("targets", x, dtype) for x in dense)
         costs = pointwise(values.astype(dtype) - means, self.penalty, self.threshold)
         return (jnp.sum(counts * costs) + rest) / np.asarray(len(self.targets), dtype)
 
@@ -97,13 +120,15 @@ class MinibatchLoss(Summable):
     loss: ObservationLoss
     batch_size: int = dataclasses.field(metadata={"static": True})
 
-    def __call__(self, factors: AnyFactors, key: Key[Array, ""]) -> Float[Array, ""]:
+    def __call__(
+        self, factors: AnyFactors, key: Key[Array, ""] | None = None
+    ) -> Float[Array, ""]:
         """The loss on the observations that `key` draws."""
         return self.drawn(key)(factors)
 
     def drawn(self, key: Any) -> ObservationLoss:
         """The loss on the observations that `key` draws."""
-        _checks.key("key", key)
+        check_key(key)
         count = self.loss.targets.shape[0]
         rows = jax.random.permutation(key, count)[: self.batch_size]
         return self.loss.take(rows)
@@ -158,7 +183,7 @@ def observation_loss(
         )
     count = len(_checks.real_array("targets", targets)) if np.ndim(targets) else 0
     targets, threshold = check_data(targets, count, penalty, threshold)
-    return ObservationLoss(measurement, targets, threshold, None, penalty)
+    return ObservationLoss(measurement, targets, threshold, penalty)
 
 
 def completion_loss(
@@ -215,8 +240,9 @@ def completion_loss(
     entries = Entries.at(tree, mode_dims, indices, plan=plan, platform=platform)
     targets, threshold = check_data(targets, entries.indices.shape[0], penalty, threshold)
     tree, dims = entries.tree, entries.mode_dims
-    dense = dense_targets(tree, dims, entries.indices, targets, penalty)
-    return ObservationLoss(entries, targets, threshold, dense, penalty)
+    dense = dense_penalties(tree, dims, entries.indices, penalty)
+    entries = dataclasses.replace(entries, dense=dense)
+    return ObservationLoss(entries, targets, threshold, penalty)
 
 
 def sensing_loss(
@@ -258,7 +284,7 @@ def sensing_loss(
     )
     _check_axes(held, targets)
     targets, threshold = check_data(targets, len(held[0]), penalty, threshold)
-    return ObservationLoss(RankOne(held), targets, threshold, None, penalty)
+    return ObservationLoss(RankOne(held), targets, threshold, penalty)
 
 
 def matrix_sensing_loss(
@@ -295,7 +321,7 @@ def matrix_sensing_loss(
     if array.ndim != 3:
         raise ValueError(f"`matrices` has shape {array.shape}, expected (B, D_0, D_1).")
     targets, threshold = check_data(targets, len(array), penalty, threshold)
-    return ObservationLoss(Dense(array), targets, threshold, None, penalty)
+    return ObservationLoss(Dense(array), targets, threshold, penalty)
 
 
 def minibatch_loss(loss: ObservationLoss, batch_size: int) -> MinibatchLoss:
@@ -352,7 +378,7 @@ def loss_plan(
             "makes one."
         )
     named = None if platform is None else check_platform(platform, ADVICE)
-    plans = loss.measurement.plans(layout_of(factors), masked=loss.dense is not None)
+    plans = loss.measurement.plans(layout_of(factors), masked=loss.masks)
     return plans[named or loss.measurement.platform or default_platform()]
 
 

@@ -66,7 +66,10 @@ class Measurement(Protocol):
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class Entries:
-    """Entries of the end tensor, W[i_b], contracted by a plan; made by `Entries.at`."""
+    """Entries of the end tensor, W[i_b], contracted by a plan; made by `Entries.at`.
+
+    Other indices need another `Entries.at`: maps and plan are those of its own.
+    """
 
     indices: jax.Array  # (B, N) int32
     distinct: Distinct | None  # index maps of `plan="exact"`
@@ -74,6 +77,8 @@ class Entries:
     mode_dims: tuple[int, ...] = dataclasses.field(metadata={"static": True})
     plan: Plan | None = dataclasses.field(default=None, metadata={"static": True})
     platform: str | None = dataclasses.field(default=None, metadata={"static": True})
+    # Penalties by which a loss may compare all of the tensor instead, see `dense_targets`.
+    dense: tuple[str, ...] = dataclasses.field(default=(), metadata={"static": True})
 
     @classmethod
     def at(
@@ -113,7 +118,7 @@ class Entries:
     def take(self, rows: Int[Array, "b"]) -> "Entries":
         """Some of the entries; what was prepared for all of them is not for a part."""
         return dataclasses.replace(
-            self, indices=self.indices[rows], distinct=None, plan=None
+            self, indices=self.indices[rows], distinct=None, plan=None, dense=()
         )
 
     def read(self, plan: Plan, layout: Layout, stacks: Stacks) -> Float[Array, "B"]:

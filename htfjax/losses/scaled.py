@@ -23,18 +23,13 @@ from htfjax.factors.layout import Layout, layout_of
 from htfjax.factors.stacks import Stacks, alike, children_of, closed, opened
 from htfjax.instruments.gram import log2_squares, scaled_inner_product
 from htfjax.instruments.scaled_stacks import Scaled, normalized
-from htfjax.losses.gradient import Gradient, ScaledGradient
+from htfjax.losses.gradient import NO_DERIVATIVE, Gradient, ScaledGradient, with_scale
 from htfjax.losses.loss import MinibatchLoss, ObservationLoss
+from htfjax.losses.measurements import Dense, Entries, RankOne
 from htfjax.losses.penalty import working
 from htfjax.losses.population import PopulationLoss, split_integer
 from htfjax.losses.sums import Summable
 
-NO_DERIVATIVE = (
-    "`scaled_loss` has a value but no derivative: its gradient is a mantissa, 2^-k times "
-    "the true one. Give it to `descend`, alone or as `scaled_loss(loss) + 0.1 * other`, or "
-    "call its `value_and_grad`. For `jax.grad`, or an `optimizer` with a line search, use "
-    "the loss that was scaled; `scaled_value_and_grad` has gradient and exponent."
-)
 Loss = ObservationLoss | PopulationLoss
 
 
@@ -103,6 +98,18 @@ class ScaledLoss(Summable):
         if isinstance(loss, MinibatchLoss):
             loss = loss.drawn(key)
         return scaled_value_and_grad(loss, factors)
+
+
+with_scale.register(PopulationLoss, ScaledLoss)
+
+
+@with_scale.register(ObservationLoss)
+@with_scale.register(MinibatchLoss)
+def _linear(loss: ObservationLoss | MinibatchLoss) -> object:
+    """Scaled, if the measurement is known to be linear in the end tensor."""
+    whole = loss.loss if isinstance(loss, MinibatchLoss) else loss
+    linear = isinstance(whole.measurement, Entries | RankOne | Dense)
+    return ScaledLoss(loss) if linear else loss
 
 
 def magnitude(factors: AnyFactors) -> Magnitude:
@@ -200,14 +207,19 @@ def scaled_loss(loss: Loss | MinibatchLoss) -> ScaledLoss:
     along the gradient, that is by arc length, and float32 follows float64. The exponent
     k is that of `scaled_value_and_grad` and changes from step to step, so a running mean
     (decay above zero), and a trajectory's gradient norms and durations, are in units of
-    2^k. The value is the true one, so that steps of value over gradient (`polyak_sgd`)
-    are too.
+    2^k. The value is the true one, so steps of value over gradient (`polyak_sgd`) are 2^k
+    times the true ones, and line searches are refused.
 
     A mantissa is not a derivative, so `jax.grad` of the result, or of a function that
     calls it, is refused. Sums and multiples are losses again, whose terms are brought to
-    one power of two: `scaled_loss(loss) + 0.1 * population_loss(target)`, also with a
-    function of the factors for a term. Such a sum has the direction of the true gradient
-    and its own `scaled_value_and_grad(factors, key)`.
+    one power of two: `scaled_loss(loss) + 0.1 * population_loss(target)`. Completion,
+    sensing, population and minibatch losses are scaled in such a sum whether or not they
+    are given to `scaled_loss`, so that it has the direction of the true gradient, and its
+    own `scaled_value_and_grad(factors, key)`. A term that is a function, that brings its
+    own gradient, or whose measurement is a user's own (unless it is given to
+    `scaled_loss`, which takes it to be linear) enters with its gradient as it is: where
+    that underflows in the factors' dtype, the term is missing in the sum.
+    `htf.magnitude(factors)` says whether gradients do.
 
     Args:
       loss: as in `scaled_value_and_grad`, or from `minibatch_loss`.
@@ -307,7 +319,7 @@ def _observed_slopes(
     """Loss and pulled-back slopes of predictions 2^total times those of `small`."""
 
     def predict(factors: AnyFactors) -> jax.Array:
-        predictions = loss.measurement.predict(*opened(factors))
+        predictions = loss.checked(loss.measurement.predict(*opened(factors)))
         return predictions.astype(working(predictions.dtype))
 
     predictions, pull = jax.vjp(predict, small)

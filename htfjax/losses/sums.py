@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from htfjax import _checks, _numerics
 from htfjax._types import Array, ArrayLike, Float, Key, PyTree
@@ -18,6 +19,7 @@ from htfjax.losses.gradient import (
     brings_gradient,
     is_scaled,
     value_and_grad,
+    with_scale,
 )
 
 Tree = TypeVar("Tree")  # a pytree of arrays
@@ -25,7 +27,7 @@ Term = tuple[Any, Any]  # a loss and its weight, a number
 
 
 class Summable:
-    """A loss that can be added to others and multiplied by numbers.
+    """A loss that can be added to others, subtracted and multiplied or divided by numbers.
 
     The other term of `+` may be any loss; a function of the parameters is called with the
     key only if it has a parameter named `key`.
@@ -34,21 +36,44 @@ class Summable:
     __array_ufunc__ = None  # NumPy's numbers leave the multiplication to the loss
 
     def __add__(self, other: object) -> "SumLoss":
-        """The sum."""
-        if not (callable(other) or brings_gradient(other)):
+        """The sum; Python's `sum` begins with 0."""
+        if type(other) is int and other == 0:
+            return SumLoss(_terms(self))
+        if not _is_loss(other):
             return NotImplemented
         return SumLoss((*_terms(self), *_terms(other)))
 
     __radd__ = __add__
+
+    def __sub__(self, other: object) -> "SumLoss":
+        """The difference."""
+        return self + -SumLoss(_terms(other)) if _is_loss(other) else NotImplemented
+
+    def __rsub__(self, other: object) -> "SumLoss":
+        """The difference from a function."""
+        return SumLoss(_terms(other)) + -self if _is_loss(other) else NotImplemented
+
+    def __neg__(self) -> "SumLoss":
+        """The negative."""
+        return self * -1.0
 
     def __mul__(self, factor: ArrayLike) -> "SumLoss":
         """The multiple."""
         if callable(factor):
             return NotImplemented
         _checks.real("factor", factor)
-        return SumLoss(tuple((loss, factor * weight) for loss, weight in _terms(self)))
+        return SumLoss(tuple((loss, _product(factor, w)) for loss, w in _terms(self)))
 
     __rmul__ = __mul__
+
+    def __truediv__(self, divisor: ArrayLike) -> "SumLoss":
+        """The quotient."""
+        if callable(divisor):
+            return NotImplemented
+        _checks.real("divisor", divisor)
+        if _checks.concrete(divisor) and divisor == 0:
+            raise ValueError("`divisor` is zero; give a number to divide the loss by.")
+        return self * (1.0 / divisor)
 
 
 @jax.tree_util.register_dataclass
@@ -56,8 +81,8 @@ class Summable:
 class SumLoss(Summable):
     """A sum of losses, each times a weight; made by `+` and `*`.
 
-    If the gradient of one term is scaled, that of the sum is: all terms are brought to one
-    power of two before they are added.
+    If the gradient of one term is scaled, that of the sum is: all terms that can be are
+    scaled too, and brought to one power of two before they are added.
     """
 
     terms: tuple[Term, ...]
@@ -66,6 +91,17 @@ class SumLoss(Summable):
     def is_scaled(self) -> bool:
         """Whether the gradient is a mantissa."""
         return any(is_scaled(loss) for loss, _ in self.terms)
+
+    def check_weights(self, params: PyTree) -> None:
+        """Weights that the dtypes of the parameters hold, where they can be seen.
+
+        Raises:
+          ValueError: a weight that becomes zero or infinite.
+        """
+        for dtype in {jnp.result_type(x) for x in jax.tree.leaves(params)}:
+            if jnp.issubdtype(dtype, jnp.inexact):
+                for _, weight in self.terms:
+                    _held(weight, dtype)
 
     def __call__(
         self, params: PyTree, key: Key[Array, ""] | None = None
@@ -89,7 +125,8 @@ class SumLoss(Summable):
         self, params: PyTree, key: jax.Array | None = None
     ) -> ScaledGradient:
         """Value, and gradient as a mantissa with one power of two for all terms."""
-        parts = [_part(*term, params, key) for term in self.terms]
+        # A gradient that underflows before it is scaled would be missing in the sum.
+        parts = [_part(with_scale(loss), w, params, key) for loss, w in self.terms]
         gradients = [_normalized(part.gradient, part.log2_scale) for part in parts]
         top = functools.reduce(jnp.maximum, [exponent for _, exponent in gradients])
         total = _sum(_shift(g, e - top) for g, e in gradients)
@@ -102,11 +139,23 @@ class SumLoss(Summable):
 ZERO = -(2**29)
 
 
+def _is_loss(other: object) -> bool:
+    return callable(other) or brings_gradient(other)
+
+
+def _product(factor: ArrayLike, weight: ArrayLike) -> ArrayLike:
+    """The product of two weights, which the default floating dtype must hold."""
+    if _checks.concrete(factor) and _checks.concrete(weight):
+        both = float(np.asarray(factor)) * float(np.asarray(weight))
+        _checks.scalar("factor", both, jnp.result_type(float))
+    return factor * weight
+
+
 def _terms(loss: object) -> tuple[Term, ...]:
     """Losses and weights of what is added; functions as pytrees without leaves."""
     if isinstance(loss, SumLoss):
         return loss.terms
-    if callable(loss) and jax.tree.leaves(loss) == [loss]:
+    if callable(loss) and jax.tree_util.all_leaves([loss]):
         loss = jax.tree_util.Partial(loss)
     return ((loss, 1.0),)
 
@@ -135,7 +184,19 @@ def _keys(loss: Callable, key: jax.Array | None) -> tuple:
 
 
 def _times(weight: ArrayLike, tree: Tree) -> Tree:
-    return jax.tree.map(lambda x: jnp.asarray(weight, x.dtype) * x, tree)
+    return jax.tree.map(lambda x: _held(weight, x.dtype) * x, tree)
+
+
+def _held(weight: ArrayLike, dtype: np.dtype) -> jax.Array:
+    """A weight in the dtype of what it multiplies; NaN where it would silently be zero."""
+    real = jnp.finfo(dtype).dtype
+    if _checks.concrete(weight):
+        return _checks.scalar("factor", weight, real).astype(dtype)
+    held = jnp.asarray(weight, real)
+    if jnp.asarray(weight).dtype.itemsize > real.itemsize:
+        lost = (jnp.abs(held) < jnp.finfo(real).tiny) & (weight != 0)
+        held = jnp.where(lost, jnp.nan, held)
+    return held.astype(dtype)
 
 
 def _sum(trees: Iterable[Tree]) -> Tree:

@@ -221,10 +221,12 @@ def check_descent(
             f"`state.step` must be one int32, got {_checks.spell(state.step)}; "
             "`start_descent` makes states."
         )
-    check_loss("loss", loss)
+    check_loss("loss", loss, state.params)
+    _callables.check_hashable("loss", loss)
     _checks.optimizer("optimizer", optimizer)
     if observe is not None:
         _checks.function("observe", observe)
+        _callables.check_hashable("observe", observe)
     if key is not None:
         _checks.key("key", key)
 
@@ -301,7 +303,7 @@ def _run(
     @jax.jit
     def evaluate(params: Carrying, arrays: list, key: jax.Array | None) -> tuple:
         pair, grads = value_and_grad(rebuild(arrays), given(params), key)
-        return *pair, grads, jnp.sqrt(_numerics.sum_squares(grads))
+        return *pair, grads, _numerics.root(_numerics.sum_squares(grads))
 
     def step(state: DescentState, _: None) -> tuple[DescentState, tuple]:
         before, own_key = state.params, _at_step(key, state.step)
@@ -317,7 +319,7 @@ def _run(
         )
         # An optimizer may move what has no gradient (weight decay); fixed nodes stay.
         updates = freeze(updates)
-        length = jnp.sqrt(_numerics.sum_squares(updates))
+        length = _numerics.root(_numerics.sum_squares(updates))
         # |u| / |g| is the time that a flow takes for the way; none where there is no way.
         still = grad_norm == 0
         duration = length / jnp.where(still, jnp.ones_like(grad_norm), grad_norm)
@@ -332,7 +334,7 @@ def _run(
         moved, each = lax.scan(step, state, length=record_every)
         values, grad_norms, lengths, durations = each
         gap = jax.tree.map(jnp.subtract, moved.params.trained, state.params.trained)
-        chord = jnp.sqrt(_numerics.sum_squares(gap))
+        chord = _numerics.root(_numerics.sum_squares(gap))
         first = (values[0], observed, grad_norms[0], lengths[0])
         end = (values[-1], grad_norms[-1]) if repeats else ()
         return moved, ((state.step, *first, chord, jnp.sum(durations)), end)

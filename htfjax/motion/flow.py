@@ -139,10 +139,12 @@ def gradient_flow(
       True
     """
     dtype = checks.parameter_dtype(params)
-    checks.check_flow_loss(loss)
+    checks.check_flow_loss(loss, params)
+    _callables.check_hashable("loss", loss)
     for name, function in (("observe", observe), ("integrate", integrate)):
         if function is not None:
             _checks.function(name, function)
+            _callables.check_hashable(name, function)
     interpolate = _checks.flag("interpolate", interpolate)
     hand: Any = _checks.one_of("clock", clock, CLOCKS)
     max_steps = _checks.at_least("max_steps", max_steps, 1)
@@ -233,7 +235,8 @@ def _run(
 
     def integrand(flat: jax.Array) -> jax.Array:
         values = None if plan.integrate is None else plan.integrate(unflatten(flat))
-        parts = [jnp.ravel(x).astype(flat.dtype) for x in jax.tree.leaves(values)]
+        leaves = [_summed(jnp.asarray(x)) for x in jax.tree.leaves(values)]
+        parts = [jnp.ravel(x).astype(flat.dtype) for x in leaves]
         return jnp.concatenate([jnp.zeros((0,), flat.dtype), *parts])
 
     def look(state: FlowState) -> _Look:
@@ -241,7 +244,7 @@ def _run(
         here = unflatten(state.params)
         observed = None if plan.observe is None else plan.observe(here)
         # Records that are not reached are filled with infinity meanwhile.
-        observed = jax.tree.map(lambda x: _as_floating(x, flat.dtype), observed)
+        observed = jax.tree.map(_as_floating, observed)
         conserved = _conserved(here)
         return _Look(value, norm, state.other, observed, state.integrals, conserved)
 
@@ -328,9 +331,29 @@ def _fill(reached: jax.Array, records: jax.Array, last: jax.Array) -> jax.Array:
     return jnp.where(mask, records, last[None])
 
 
-def _as_floating(x: ArrayLike, dtype: np.dtype) -> jax.Array:
+def _summed(x: jax.Array) -> jax.Array:
+    """A value of `integrate`, whose integral is as real as the parameters."""
+    if not (jnp.issubdtype(x.dtype, jnp.number) or x.dtype == bool) or jnp.iscomplexobj(x):
+        raise TypeError(
+            f"`integrate` must return real numbers, got {x.dtype}; give real and imaginary "
+            "parts one by one."
+        )
+    return x
+
+
+def _as_floating(x: ArrayLike) -> jax.Array:
+    """Floating numbers as they are, others as 16-bit digits (P, ...), held by float32."""
     array = jnp.asarray(x)
-    return array if jnp.issubdtype(array.dtype, jnp.inexact) else array.astype(dtype)
+    if jnp.issubdtype(array.dtype, jnp.inexact):
+        return array
+    if not (jnp.issubdtype(array.dtype, jnp.integer) or array.dtype == bool):
+        raise TypeError(f"`observe` must return numbers, got {array.dtype}.")
+    if array.dtype.itemsize <= 2:
+        return array.astype(jnp.float32)[None]
+    low = jnp.asarray(0xFFFF, array.dtype)
+    shifts = [jnp.asarray(s, array.dtype) for s in range(0, 8 * array.dtype.itemsize, 16)]
+    digits = [jnp.right_shift(array, shift) & low for shift in shifts]
+    return jnp.stack(digits).astype(jnp.float32)
 
 
 def _like(fn: Callable[..., PyTree] | None, params: PyTree, records: PyTree) -> PyTree:
@@ -338,7 +361,19 @@ def _like(fn: Callable[..., PyTree] | None, params: PyTree, records: PyTree) -> 
     if fn is None:
         return None
     shapes = jax.eval_shape(fn, params)
-    return jax.tree.map(lambda x, like: x.astype(like.dtype), records, shapes)
+    return jax.tree.map(lambda x, like: _as_given(x, like.dtype), records, shapes)
+
+
+def _as_given(records: jax.Array, dtype: np.dtype) -> jax.Array:
+    """Records of `_as_floating` in their own dtype."""
+    if jnp.issubdtype(dtype, jnp.inexact):
+        return records
+    digits = jnp.moveaxis(records.astype(dtype), 1, 0)
+    parts = [
+        digit if n == 0 else jnp.left_shift(digit, jnp.asarray(16 * n, dtype))
+        for n, digit in enumerate(digits)
+    ]
+    return functools.reduce(jnp.bitwise_or, parts)
 
 
 def _split(fn: Callable[..., PyTree] | None, params: PyTree, records: jax.Array) -> PyTree:

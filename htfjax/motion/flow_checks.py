@@ -72,9 +72,9 @@ def check_tolerances(
         )
 
 
-def check_flow_loss(loss: Loss) -> None:
+def check_flow_loss(loss: Loss, params: PyTree) -> None:
     """A loss whose gradient has its true length, as time is measured by it."""
-    check_loss("loss", loss)
+    check_loss("loss", loss, params)
     if is_scaled(loss):
         raise TypeError(
             "`loss` contains a `scaled_loss`, whose gradient has the right direction but "

@@ -74,7 +74,7 @@ def scale_by_group_rms(
         mean_square = keep * state.mean_square + (1 - keep) * square
         count = state.num_updates + jnp.int32(1)
         bias = 1 - keep ** count.astype(dtype)
-        rms = jnp.sqrt(mean_square / bias)
+        rms = _numerics.root(mean_square / bias)
         divisor = rms + floor
         zero = divisor == 0
         scale = jnp.where(zero, 0, 1 / jnp.where(zero, 1, divisor))

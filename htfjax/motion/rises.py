@@ -87,8 +87,8 @@ def rise_times(
       values: (K, M) quantities, of which magnitudes count.
       active: share of the largest final value, from 0 to 1.
       final: (M,) values that quantities rise to, where they are known (the target's
-        singular values); by default those of the last record, which for a run that has
-        not converged are not final.
+        singular values); by default each one's last that is not NaN, as `load_results`
+        pads runs that stopped, which for a run that has not converged is not final.
 
     Returns:
       Arrays (M,), NaN where a quantity is not active or has not come so far.
@@ -108,7 +108,7 @@ def rise_times(
         raise ValueError("`steps` must increase from record to record.")
     _checks.real("active", active, least=0, most=1)
     active = float(active)
-    ends = y[-1] if final is None else np.abs(_checks.seen("final", final))
+    ends = _last_seen(y) if final is None else np.abs(_checks.seen("final", final))
     _checks.shape("final", ends, y.shape[1:], "(M,)")
     ends = np.asarray(ends, float)
     largest = np.max(ends, initial=0.0, where=~np.isnan(ends))  # NaN pads ragged sizes
@@ -167,7 +167,7 @@ def _crossings(x: np.ndarray, y: np.ndarray, levels: np.ndarray) -> np.ndarray:
     with np.errstate(invalid="ignore", divide="ignore"):
         above = y > levels
         up = ~above[:-1] & above[1:] & ~np.isnan(y[:-1])
-        ends_above = _last_seen(above, y)
+        ends_above = _last_seen(y) > levels
         found = np.full(levels.shape, np.nan)
         for i in np.flatnonzero(up.any(axis=0) & ends_above):
             k = int(np.flatnonzero(up[:, i])[-1])
@@ -193,8 +193,7 @@ def _records(name: str, positions: object, values: object) -> tuple[np.ndarray, 
     return x, y
 
 
-def _last_seen(above: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Whether the last value that is not NaN is above."""
-    seen = ~np.isnan(values)
-    last = len(values) - 1 - np.argmax(seen[::-1], axis=0)
-    return above[last, np.arange(values.shape[1])] & seen.any(axis=0)
+def _last_seen(values: np.ndarray) -> np.ndarray:
+    """The last value that is not NaN; NaN where there is none."""
+    last = len(values) - 1 - np.argmax(~np.isnan(values)[::-1], axis=0)
+    return values[last, np.arange(values.shape[1])]

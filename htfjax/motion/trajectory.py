@@ -38,7 +38,8 @@ class Trajectory(Generic[Observed, Report]):
       observed: `observe(params)` before the update, stacked; None without `observe`.
       grad_norms: norm of the whole gradient before the update.
       step_lengths: norm of the update made at that step; 0 at the last record.
-      chords: distance between the parameters of this record and the next; 0 at the last.
+      chords: distance between the parameters of this record and the next, of a flow the
+        length of its path between them; 0 at the last.
       durations: flow time between this record and the next, the sum of step length over
         gradient norm (the learning rate, for a method with one scalar step); 0 at the
         last.
@@ -73,8 +74,8 @@ class Trajectory(Generic[Observed, Report]):
         """Length of the recorded path up to each record: the sum of its chords.
 
         Chords over many steps measure the path that descent zig-zags around; the sum of
-        single step lengths exceeds it up to 3.4 times. A flow does not zig-zag, so its
-        chords are its arcs.
+        single step lengths exceeds it up to 3.4 times. A flow does not zig-zag; its path
+        is measured along the arc.
         """
         if self.report is not None:
             return self.report.arc_lengths

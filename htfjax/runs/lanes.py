@@ -224,7 +224,7 @@ def _checked(lane: object) -> Lane:
     advice = "`start_descent` makes one"
     _checks.instance("build.state", lane.state, DescentState, advice)
     _check_leaves("build.state", lane.state)
-    check_loss("build.loss", lane.loss)
+    check_loss("build.loss", lane.loss, lane.state.params)
     _check_leaves("build.loss", lane.loss)
     if lane.observe is not None:
         _checks.function("build.observe", lane.observe)

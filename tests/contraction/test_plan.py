@@ -284,3 +284,52 @@ def _loss(
     indices = np.zeros((batch, 4), int)
     tree = htf.ModeTree.from_nested(nested)
     return htf.completion_loss(tree, dims, indices, np.zeros(batch), plan=plan)
+
+
+def changed_targets(loss: Any, shift: jax.Array) -> Any:
+    return dataclasses.replace(loss, targets=loss.targets + shift)
+
+
+@pytest.mark.parametrize("penalty", ["l2", "l1", "huber"])
+@pytest.mark.parametrize("repeats", [0, 5])
+def test_changed_losses_of_all_entries_have_no_stale_data(
+    penalty: Any, repeats: int
+) -> None:
+    """The masked plan follows the targets, the penalty and the indices that it is given."""
+    grid = np.stack(np.meshgrid(*[np.arange(16)] * 2, indexing="ij"), -1).reshape(-1, 2)
+    indices = np.concatenate([grid, grid[:repeats]])
+    targets = jnp.linspace(0.0, 2.0, len(indices))
+    factors = htf.gaussian_factors(jax.random.key(0), htf.flat(2), 16, 16, 0.3)
+
+    def fresh(targets: Any, penalty: Any = penalty, indices: Any = indices) -> Any:
+        return htf.completion_loss(htf.flat(2), 16, indices, targets, penalty=penalty)
+
+    def wanted(targets: Any, penalty: Any = penalty) -> jax.Array:
+        return htf.penalize(htf.entries(factors, indices) - targets, penalty=penalty)
+
+    loss = fresh(targets)
+    assert (htf.loss_plan(loss, factors).root == "masked") == (
+        penalty == "l2" or not repeats
+    )
+    helpers.assert_close(
+        changed_targets(loss, jnp.array(1.0))(factors), wanted(targets + 1)
+    )
+    doubled = jax.tree.map(
+        lambda x: 2 * x if jnp.issubdtype(x.dtype, jnp.floating) else x, loss
+    )
+    helpers.assert_close(
+        dataclasses.replace(doubled, threshold=loss.threshold)(factors), wanted(2 * targets)
+    )
+    slope = jax.grad(lambda loss: loss(factors), allow_int=True)(loss).targets
+    helpers.assert_close(slope, jax.grad(wanted)(targets), rtol=1e-9)
+    shifts = jnp.arange(3.0)
+    lanes = jax.vmap(lambda shift: changed_targets(loss, shift)(factors))(shifts)
+    helpers.assert_close(lanes, [wanted(targets + shift) for shift in shifts])
+    for other in ("l2", "l1", "huber"):
+        found = dataclasses.replace(loss, penalty=other)(factors)
+        helpers.assert_close(found, wanted(targets, other))
+    twice = np.concatenate([indices[:-1], indices[:1]])
+    moved = dataclasses.replace(loss, measurement=fresh(targets, "l1", twice).measurement)
+    helpers.assert_close(
+        moved(factors), htf.penalize(htf.entries(factors, twice) - targets, penalty=penalty)
+    )

@@ -45,6 +45,13 @@ def test_fixed_nodes_round_trip(getkey, tmp_path):
     assert loaded.weights[-1] is None
 
 
+@pytest.mark.parametrize("fixed", [(), (0, 1, 2, 3)])
+def test_grouped_factors_come_back_ungrouped(getkey, tmp_path, fixed):
+    factors = dataclasses.replace(factors_for(getkey(), root="ones"), fixed=fixed)
+    htf.save_factors(tmp_path / "f.npz", htf.group(factors))
+    assert_bit_equal(htf.load_factors(tmp_path / "f.npz"), factors)
+
+
 def test_special_values_round_trip(tmp_path):
     column = np.array([[-0.0], [np.nan], [np.inf], [5e-324]])
     factors = htf.Factors(tree=htf.flat(1), weights=(jnp.asarray(column), None))

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -146,6 +146,8 @@ def test_fixed_nodes_are_zero_in_an_own_gradient() -> None:
         assert bool(jnp.all(before == after)) == (k in start.fixed)
 
 
+SCALED_SUM = htf.scaled_loss(completion()) + decay
+
 # Optimizers that look at value and value_fn
 
 SEARCHES = {
@@ -210,6 +212,33 @@ def test_a_line_search_sees_the_batch_of_its_step() -> None:
             factors(), batches + decay, optimizer, num_steps=3, record_every=3, key=KEY
         )
     assert_alike(final, params, rtol=1e-9)
+
+
+@pytest.mark.parametrize("loss", [htf.scaled_loss(completion()), 2.0 * SCALED_SUM])
+def test_a_search_by_value_is_refused_too(loss: Any) -> None:
+    with pytest.raises(NotImplementedError, match="`scaled_loss` has a value but no"):
+        run(loss, SEARCHES["backtracking"])
+
+
+BATCHES = htf.minibatch_loss(completion(), 7)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        BATCHES,
+        lambda f: run(BATCHES, optax.sgd(0.1), f),
+        lambda f: run(BATCHES + decay, optax.sgd(0.1), f),
+        lambda f: (BATCHES + decay).value_and_grad(f),
+        lambda f: (htf.scaled_loss(BATCHES) - decay).value_and_grad(f),
+        htf.scaled_loss(BATCHES),
+        htf.scaled_loss(BATCHES).value_and_grad,
+    ],
+    ids=["call", "descent", "sum", "of sum", "of scaled sum", "scaled", "of scaled"],
+)
+def test_a_loss_that_draws_needs_a_key(call: Any) -> None:
+    with pytest.raises(TypeError, match=r"`key` is missing.*`key=jax\.random\.key"):
+        call(factors())
 
 
 @pytest.mark.parametrize("name", slow_unless(["lbfgs", "storing"], ("lbfgs",)))
@@ -306,7 +335,7 @@ def test_the_gradient_of_a_sum_with_a_scaled_term(tree: htf.ModeTree, std: float
 
 @pytest.mark.slow
 def test_scaled_terms_far_below_what_the_dtype_holds() -> None:
-    """Order 16 at std 1e-2, in float32: two scaled terms, and one that is zero there."""
+    """Order 16 at std 1e-2, in float32: two terms given scaled, and one as it is."""
     tree, f32 = htf.perfect(16), np.float32
     start = htf.gaussian_factors(jax.random.key(0), tree, 2, 3, 1e-2, dtype=f32)
     indices = helpers.random_indices((2,) * 16, 20)
@@ -316,7 +345,7 @@ def test_scaled_terms_far_below_what_the_dtype_holds() -> None:
     )
     total = htf.scaled_loss(one) + 3.0 * htf.scaled_loss(other) + one
     wide = jax.tree.map(lambda x: x.astype(np.float64), start)
-    wanted = jax.grad(lambda f: one(f) + 3 * other(f))(wide)
+    wanted = jax.grad(lambda f: 2 * one(f) + 3 * other(f))(wide)
     found = total.scaled_value_and_grad(start)
     assert direction(found.gradient) @ direction(wanted) > 1 - 1e-6
     assert int(found.log2_scale) < -150
@@ -460,6 +489,11 @@ def test_what_has_no_length_does_not_flow() -> None:
         (lambda: np.nan * completion(), "`factor=nan`"),
         (lambda: completion() * completion(), "unsupported operand"),
         (lambda: completion() + 1.0, "unsupported operand"),
+        (lambda: completion() - 1.0, "unsupported operand type.* -"),
+        (lambda: 1.0 - SCALED, "unsupported operand type.* -"),
+        (lambda: completion() / 0, "`divisor` is zero"),
+        (lambda: completion() / "a", "`divisor`"),
+        (lambda: completion() / completion(), "unsupported operand"),
         (lambda: (completion() + (lambda f: f.weights[0]))(factors()), "floating scalar"),
         (
             lambda: run(completion() + decay, optax.sgd(0.1), htf.Carrying(factors(), ())),
@@ -471,3 +505,128 @@ def test_what_has_no_length_does_not_flow() -> None:
 def test_bad_sums(make: Any, message: str) -> None:
     with pytest.raises((TypeError, ValueError), match=message):
         make()
+
+
+# Sums where gradients underflow
+
+PLAIN: dict[str, Any] = {
+    "l2": lambda: completion(MATRIX),
+    "l1": lambda: htf.completion_loss(MATRIX, 3, PAIRS, TARGETS, penalty="l1"),
+    "huber": lambda: htf.completion_loss(MATRIX, 3, PAIRS, TARGETS, penalty="huber"),
+    "sensing": lambda: htf.sensing_loss(helpers.random_vectors((3, 3), 30), TARGETS),
+    "population": lambda: htf.population_loss(factors(1.0, seed=5, tree=MATRIX)),
+    "qr": lambda: htf.population_loss(factors(1.0, seed=5, tree=MATRIX), method="qr"),
+    "sum": lambda: 0.5 * (PLAIN["population"]() + completion(MATRIX)),
+    "minibatch": lambda: htf.minibatch_loss(completion(MATRIX), 7),
+}
+PAIRS = INDICES[:, :2]
+
+
+@pytest.mark.parametrize("name", slow_unless(PLAIN, ("population",)))
+def test_no_term_of_a_scaled_sum_underflows(name: str) -> None:
+    """The direction of the float64 gradient at std 1e-25; one term is given scaled."""
+    one = htf.sensing_loss(helpers.random_vectors((3, 3), 30, seed=7), TARGETS)
+    other, keys = PLAIN[name](), (KEY,) if name == "minibatch" else ()
+    start = factors(1e-25, np.float32, tree=MATRIX)
+    wide = jax.tree.map(lambda x: x.astype(np.float64), start)
+    wanted = direction(jax.grad(lambda f: one(f) + 100.0 * other(f, *keys))(wide))
+    assert abs(direction(jax.grad(one)(wide)) @ wanted) < 0.999
+    total = 100.0 * other + htf.scaled_loss(one)
+    found = compiled(total.value_and_grad)(start, KEY)[1]
+    assert direction(found) @ wanted > 1 - 1e-9
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Squares:
+    """A measurement that is not linear in the end tensor."""
+
+    entries: Any
+
+    def predict(self, layout: Any, stacks: Any) -> jax.Array:
+        return jnp.square(self.entries.predict(layout, stacks))
+
+    def take(self, rows: Any) -> "Squares":
+        return Squares(self.entries.take(rows))
+
+
+def test_a_measurement_that_may_not_be_linear_is_not_scaled() -> None:
+    """Its gradient is right where it does not underflow."""
+    entries = htf.losses.Entries.at(MATRIX, 3, PAIRS)
+    squares = htf.observation_loss(Squares(entries), TARGETS)
+    one, start = completion(MATRIX), factors(tree=MATRIX)
+    wanted = jax.grad(lambda f: one(f) + squares(f))(start)
+    found = (htf.scaled_loss(one) + squares).value_and_grad(start)[1]
+    assert direction(found) @ direction(wanted) > 1 - 1e-12
+
+
+# Weights and operators
+
+UNHELD = "`factor=.*becomes (0.0|-?inf) in float32"
+
+
+def multiple(weight: float) -> Any:
+    return weight * htf.scaled_loss(completion(MATRIX))
+
+
+@pytest.mark.parametrize("weight", [1e-50, 1e-39, 1e39, -1e45])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda total, start: total(start),
+        lambda total, start: total.value_and_grad(start),
+        lambda total, start: run(total, optax.sgd(0.1), start),
+        lambda total, start: run(total + decay, optax.sgd(0.1), start),
+        lambda total, start: htf.gradient_flow(
+            start, completion(MATRIX) + total.terms[0][1] * completion(MATRIX),
+            times=[1.0], rtol=1e-3, atol=0.0,
+        ),
+    ],
+    ids=["value", "gradient", "descent", "sum", "flow"],
+)  # fmt: skip
+def test_weights_that_float32_does_not_hold(weight: float, call: Any) -> None:
+    with pytest.raises(ValueError, match=UNHELD):
+        call(multiple(weight), factors(dtype=np.float32, tree=MATRIX))
+
+
+def test_weights_are_looked_at_before_and_while_tracing() -> None:
+    """Without float64 where they are multiplied; where they cannot be seen, as NaN."""
+    with jax.enable_x64(False):
+        for make in (lambda: multiple(1e-50), lambda: 1e-30 * multiple(1e-30)):
+            with pytest.raises(ValueError, match=UNHELD):
+                make()
+    start = factors(dtype=np.float32, tree=MATRIX)
+    call = jax.jit(lambda w: (w * completion(MATRIX))(start))
+    assert np.isnan(call(1e-50))
+    assert call(0.0) == 0
+    wide = factors(tree=MATRIX)
+    helpers.assert_close(multiple(1e-50)(wide), 1e-50 * completion(MATRIX)(wide))
+
+
+def test_differences_quotients_and_python_s_sum() -> None:
+    loss, population = completion(MATRIX), htf.population_loss(factors(seed=5, tree=MATRIX))
+    start, terms = factors(tree=MATRIX), cast(list[Any], [loss, population, decay])
+    a, b, c = loss(start), population(start), decay(start)
+    for total, wanted in (
+        (-loss, -a),
+        (loss - population, a - b),
+        (loss - decay, a - c),
+        (decay - loss, c - a),
+        (2.0 * loss - (population - decay) / 4, 2 * a - (b - c) / 4),
+        (cast(Any, sum(terms)), a + b + c),
+        (-htf.scaled_loss(loss) / np.float32(2) - population, -a / 2 - b),
+    ):
+        helpers.assert_close(total(start), wanted)
+    scaled = htf.scaled_loss(loss)
+    found = (population - scaled / 2).value_and_grad(start)[1]
+    wanted = jax.grad(lambda f: population(f) - loss(f) / 2)(start)
+    assert direction(found) @ direction(wanted) > 1 - 1e-12
+
+
+@pytest.mark.parametrize("array", [np.ones(3), jnp.ones(3), 2.0])
+def test_a_pytree_of_one_array_is_a_term(array: Any) -> None:
+    term = jax.tree_util.Partial(lambda x, f: jnp.sum(x) * decay(f), array)
+    start = factors(tree=MATRIX)
+    wanted = completion(MATRIX)(start) + np.sum(array) * decay(start)
+    for total in (completion(MATRIX) + term, term + completion(MATRIX)):
+        helpers.assert_close(total(start), wanted)

@@ -172,6 +172,35 @@ def test_predictions_of_another_shape_are_named():
             call(factors())
 
 
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Odd(BlockMeans):
+    kind: str = dataclasses.field(default="", metadata={"static": True})
+
+    def predict(self, layout, stacks):
+        return ODD[self.kind](super().predict(layout, stacks))
+
+
+ODD = {
+    "int32": lambda x: x.astype(np.int32),
+    "bool": lambda x: x > 0,
+    "complex128": lambda x: x.astype(complex),
+    "None": lambda x: None,
+    "[": lambda x: list(x),
+    "()": lambda x: x[0],
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_predictions_of_another_kind_are_named(kind):
+    loss = htf.observation_loss(Odd(blocks().entries, 3, kind), TARGETS)
+    for call in (loss, lambda f: htf.scaled_value_and_grad(loss, f)):
+        with pytest.raises((TypeError, ValueError)) as caught:
+            call(factors())
+        assert str(caught.value).startswith("`measurement` predicts")
+        assert kind in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("measurement", "words"),
     [

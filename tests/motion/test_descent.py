@@ -474,3 +474,63 @@ def test_join_refuses_gaps() -> None:
         htf.join([piece, piece])
     with pytest.raises(ValueError, match="empty"):
         htf.join([])
+
+
+RECORDS = ("grad_norms", "step_lengths", "chords", "durations", "times", "path_lengths")
+
+
+@pytest.mark.parametrize(
+    ("start", "rate"), [(0.0, 0.1), (1.0, 0.0)], ids=["gradient zero", "rate zero"]
+)
+def test_derivatives_of_records_where_nothing_moves(start: float, rate: float) -> None:
+    """Norms have derivative zero at zero, as all that is differentiated here."""
+
+    def records(x: jax.Array) -> dict[str, jax.Array]:
+        optimizer = optax.sgd(rate)
+        run = htf.descend(x, lambda x: x @ x, optimizer, num_steps=2, record_every=1)[1]
+        return {name: jnp.sum(getattr(run, name)) for name in RECORDS}
+
+    found = jax.jacrev(records)(jnp.full(2, start))
+    forward = jax.jvp(records, (jnp.full(2, start),), (jnp.ones(2),))[1]
+    for name in RECORDS:
+        assert np.all(np.isfinite(found[name])), name
+        assert np.isfinite(forward[name]), name
+    np.testing.assert_array_equal(found["chords"], 0)
+
+
+def test_derivatives_through_group_rms_at_zero() -> None:
+    start = htf.gaussian_factors(jax.random.key(0), htf.flat(2), 2, 2, 0.0)
+    loss = htf.completion_loss(htf.flat(2), 2, [[0, 0]], [1.0])
+
+    def size(start: htf.Factors) -> jax.Array:
+        final, run = htf.descend(
+            start, loss, htf.group_rmsprop(0.1), num_steps=2, record_every=1
+        )
+        return htf.squared_norm(final) + jnp.sum(run.chords) + run.times[-1]
+
+    for slope in jax.tree.leaves(jax.grad(size)(start)):
+        assert np.all(np.isfinite(slope))
+
+
+@dataclasses.dataclass
+class Equal:
+    """Compared by its fields, so it has no hash."""
+
+    weight: Any
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return self.weight * (x @ x)
+
+
+@pytest.mark.parametrize("name", ["loss", "observe"])
+@pytest.mark.parametrize("motion", ["descend", "gradient_flow"])
+def test_callables_without_a_hash_are_named(motion: str, name: str) -> None:
+    square: Any = lambda x: x @ x  # noqa: E731
+    given = {"loss": square, "observe": square, name: Equal(2.0)}
+    options: dict[str, Any] = (
+        {"optimizer": optax.sgd(0.1), "num_steps": 2, "record_every": 1}
+        if motion == "descend"
+        else {"times": [1.0], "rtol": 1e-3, "atol": 0.0}
+    )
+    with pytest.raises(TypeError, match=f"`{name}` .* Equal .* hashed.*`eq=False`"):
+        getattr(htf, motion)(jnp.ones(2), **given, **options)

@@ -432,6 +432,12 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"loss": lambda x: jnp.sum(x) * jnp.nan}, "`loss` is nan at the start"),
     ({"loss": lambda x: jnp.sum(jnp.sqrt(x * 0))}, "gradient is not finite"),
     ({"loss": 3.0}, "`loss` must be callable"),
+    (
+        {"integrate": lambda x: x[0].astype(complex)},
+        "`integrate` must return real.*complex128",
+    ),
+    ({"integrate": lambda x: jax.random.key(0)}, "`integrate` must return real.*key"),
+    ({"observe": lambda x: jax.random.key(0)}, "`observe` must return numbers.*key"),
     ({"params": jnp.arange(3)}, "`params` must be a floating array"),
     ({"params": {}}, "`params` holds no arrays"),
     (
@@ -439,6 +445,27 @@ BAD: list[tuple[dict[str, Any], str]] = [
         "of one dtype",
     ),
 ]
+
+
+def test_integers_are_observed_exactly() -> None:
+    """In float32, also at records that are not reached."""
+    whole = {
+        "int32": jnp.array([16_777_217, -(2**31)], jnp.int32),
+        "uint32": jnp.array(2**32 - 3, jnp.uint32),
+        "int64": jnp.array([[2**62 + 1], [-(2**62) - 1]]),
+        "int8": jnp.array(-7, jnp.int8),
+        "uint16": jnp.array(65_535, jnp.uint16),
+        "bool": jnp.array([True, False]),
+    }
+    _, found = htf.gradient_flow(
+        jnp.ones(2, jnp.float32), lambda x: jnp.sum(x * x), times=[0.1, 0.2, 9.0],
+        rtol=1e-3, atol=0.0, observe=lambda x: whole, stop_loss=1.5,
+    )  # fmt: skip
+    assert not bool(found.report.reached[-1])
+    for name, value in whole.items():
+        seen = found.observed[name]
+        assert seen.dtype == value.dtype
+        np.testing.assert_array_equal(seen, np.broadcast_to(value, (3, *value.shape)))
 
 
 @pytest.mark.parametrize(("change", "message"), BAD)

@@ -41,6 +41,18 @@ def test_the_last_crossing_counts():
     assert np.isfinite(htf.crossings(range(3), padded, 1.0)[0])
 
 
+def test_runs_padded_with_nan_have_rises():
+    """As `load_results` pads runs that stopped; a quantity of NaN alone has none."""
+    steps, rise = np.arange(0.0, 60, 10), np.array([1e-3, 1e-2, 0.1, 1.0, 10.0, 10.0])
+    values = np.stack([rise, rise / 2, np.full(6, np.nan)], axis=1)
+    padded = np.concatenate([values, np.full((3, 3), np.nan)])
+    wanted = htf.rise_times(steps, values)
+    found = htf.rise_times(np.arange(0.0, 90, 10), padded)
+    for a, b in zip(found, wanted, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert found.active.tolist() == [True, True, False]
+
+
 def test_values_of_zero_cross_at_the_later_record():
     assert htf.crossings([0, 10], [[0.0], [8.0]], 1.0)[0] == 10
 
