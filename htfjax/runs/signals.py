@@ -1,10 +1,13 @@
 """Signals that ask a long run to save and end: Ctrl-C, SIGTERM and SIGUSR1."""
 
+import _thread
 import contextlib
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
+from typing import Any
 
 NAMES = ("SIGINT", "SIGTERM", "SIGUSR1")  # Slurm sends the last two near a time limit
 
@@ -20,12 +23,25 @@ class StopSignals:
     def __init__(self) -> None:
         self.received: int | None = None
         self.listening = 0
+        self.hook = sys.unraisablehook
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         again = self.received is not None and number in (signal.SIGINT, signal.SIGTERM)
         self.received = self.received or number
         if again or not self.listening:
             raise KeyboardInterrupt
+
+    def lost(self, unraisable: Any) -> None:
+        """Repeats a signal whose exception Python dropped, as where it collects garbage."""
+        if self.received is None or unraisable.exc_type is not KeyboardInterrupt:
+            self.hook(unraisable)
+            return
+        number, self.received = self.received, None
+        main = threading.main_thread().ident
+        if hasattr(signal, "pthread_kill"):  # which also ends a wait of the main thread
+            threading.Timer(0.01, signal.pthread_kill, [main, number]).start()
+        else:
+            threading.Timer(0.01, _thread.interrupt_main, [number]).start()
 
     @property
     def exit_code(self) -> int:
@@ -47,9 +63,11 @@ def stop_signals() -> Iterator[StopSignals]:
     if threading.current_thread() is threading.main_thread():
         numbers = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
         before = {number: signal.signal(number, handler) for number in numbers}
+    sys.unraisablehook = handler.lost
     try:
         yield handler
     finally:
+        sys.unraisablehook = handler.hook
         for number, previous in before.items():
             # None: installed from outside Python, which cannot be put back.
             signal.signal(number, signal.SIG_DFL if previous is None else previous)

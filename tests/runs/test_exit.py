@@ -1,9 +1,12 @@
 """Processes that end with an unfinished ensemble: they end, and nothing is lost."""
 
+import gc
 import os
+import signal
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import numpy as np
@@ -194,3 +197,22 @@ def test_a_folder_that_loses_a_part_at_work(tmp_path: Path, whole: Path, lost: s
         assert "results.zarr" in done.stderr or lost != "results.zarr"
     assert toy.finish(out).state == "finished"
     assert_same(whole, out)
+
+
+def test_an_interrupt_that_python_drops_is_repeated() -> None:
+    """Exceptions of callbacks of the garbage collector are printed and forgotten."""
+
+    def callback(phase: str, info: dict) -> None:
+        if phase == "start":
+            signal.raise_signal(signal.SIGINT)
+
+    def collect() -> None:
+        gc.callbacks.append(callback)
+        gc.collect()
+        gc.callbacks.remove(callback)
+        time.sleep(10)
+
+    with htf.runs.stop_signals() as signals:
+        with pytest.raises(KeyboardInterrupt):
+            collect()
+        assert signals.received == signal.SIGINT
