@@ -117,7 +117,8 @@ def steps_of(out: Path) -> int:
         if (out / "manifest.json").exists():
             return int(htf.load_results(out).steps.sum())
         files = [*(out / "runs").glob("[!.]*.nc"), *out.glob("[!.]*.nc")]
-        files += [path.parent for path in out.glob("*/manifest.json")]
+        places = (*out.glob("*/manifest.json"), *out.glob("runs/*/manifest.json"))
+        files += [path.parent for path in places]
         loaded = [htf.load_results(f) for f in files if f.name != "results.nc"]
         return sum(int(run.step[-1]) for run in loaded if isinstance(run, xr.Dataset))
     return 0
