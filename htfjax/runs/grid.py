@@ -18,6 +18,7 @@ from htfjax.trees.mode_tree import TreeLike, as_tree
 
 # Keys of jax are made of 32 bits where x64 is off; beyond, two seeds give one key.
 SEEDS = 2**32
+TAKEN = ("setting", "axes", "data")  # beside the fields, where a folder names its grid
 TREES = typing.get_args(TreeLike)
 # An instance of a frozen dataclass: whatever a `Build` makes a lane of.
 Setting: TypeAlias = Any
@@ -68,6 +69,12 @@ class Grid:
         object.__setattr__(self, "data", check_data(self.data))
         base = check_setting("base", self.base)
         object.__setattr__(self, "base", base)
+        taken = [f.name for f in dataclasses.fields(base) if f.name in TAKEN]
+        if taken:
+            raise ValueError(
+                f"`base` has a field `{taken[0]}`, which a folder keeps for the grid's own "
+                f"({', '.join(TAKEN)}); rename it."
+            )
         object.__setattr__(self, "seeds", _check_seeds(self.seeds))
         axes = tuple(
             (name, _check_axis(base, name, values)) for name, values in _pairs(self.axes)

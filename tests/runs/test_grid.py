@@ -476,3 +476,11 @@ def test_a_grid_of_own_observations(tmp_path: Path) -> None:
         htf.runs.make_lane(LANE, setting, 0, data={"indices": data["indices"]})
     with pytest.raises(TypeError, match="`data` must be arrays by name"):
         Grid(setting, range(2), data=[1.0])  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("name", ["setting", "axes", "data"])
+def test_fields_of_the_names_that_a_folder_keeps(name: str) -> None:
+    """They would stand in place of the grid's own, and two grids be taken for one."""
+    kind = dataclasses.make_dataclass("Mine", [(name, int)], frozen=True)
+    with pytest.raises(ValueError, match=f"field `{name}`.*rename it"):
+        htf.runs.Grid(kind(1), [0])
