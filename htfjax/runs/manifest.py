@@ -140,20 +140,29 @@ def check_watch(programs: list[Program], watch: str) -> None:
             raise ValueError(f"`watch={watch!r}` is none of the recorded numbers {plain}.")
 
 
+def check_width(found: JsonObject, out: Path) -> None:
+    """Checks that jax has the numbers of 64 bits that the states of a folder hold.
+
+    Raises:
+      ValueError: it has not.
+    """
+    arrays = [kind for entry in found["programs"] for kind in entry["arrays"]["state"]]
+    wide = sorted({kind.split("[")[0] for kind in arrays} & WIDE)
+    if wide and jax.dtypes.canonicalize_dtype(np.float64) != np.float64:
+        raise ValueError(
+            f"`out={out}` holds states of {wide[0]}, and 64-bit numbers are off: do this "
+            "within `with jax.enable_x64(True):`."
+        )
+
+
 def check_programs(found: JsonObject, programs: list[Program], out: Path) -> None:
     """Checks that `build` still makes lanes of the same kind.
 
     Raises:
       ValueError: it does not, or cannot, as jax has no 64-bit numbers now.
     """
+    check_width(found, out)
     before = [(entry["name"], entry["arrays"]) for entry in found["programs"]]
-    kinds = {kind.split("[")[0] for _, arrays in before for kind in arrays["state"]}
-    narrow = jax.dtypes.canonicalize_dtype(np.float64) != np.float64
-    if narrow and (wide := sorted(kinds & WIDE)):
-        raise ValueError(
-            f"`out={out}` holds states of {wide[0]}, and 64-bit numbers are off: do this "
-            "within `with jax.enable_x64(True):`."
-        )
     now = [(program.name, _shapes(program)) for program in programs]
     if before != now:
         raise ValueError(

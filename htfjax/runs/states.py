@@ -46,6 +46,7 @@ def load_states(out: PathLike, grid: Grid, build: Build) -> dict[Run, DescentSta
     if found is None:
         raise FileNotFoundError(f"no runs in {path}")
     manifest.check_grid(found, grid, path)
+    manifest.check_width(found, path)  # before jax sees numbers that it does not have
     programs = programs_of(grid, build, found["asked"], {})
     manifest.check_programs(found, programs, path)
     identity, states = folder.identity_of(found), {}
