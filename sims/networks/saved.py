@@ -7,7 +7,8 @@ from typing import Any
 import htfjax as htf
 
 from .. import is_same_class, pathfinder
-from ..common.folder import CONFIG, LOCK, as_json, read_config
+from ..common.command import command_of
+from ..common.folder import LOCK, saved_config
 from . import study
 from .options import points_of
 from .training import label_of, read_records
@@ -21,17 +22,11 @@ def restored(folder: Path) -> tuple[Any, study.Study] | None:
     Raises:
       FolderError: config.json is damaged.
     """
-    if not (folder / "runs").is_dir():
+    module = command_of(folder)
+    if module not in COMMANDS or not (folder / "runs").is_dir():
         return None
-    asked = read_config(folder / CONFIG) or {}
-    for command in COMMANDS:
-        if set(asked) == set(as_json(command.Config(out=folder))):
-            # Paths of data are not kept; nothing here reads data.
-            fields = {n: v for n, v in asked.items() if not isinstance(v, dict)}
-            fields = {n: tuple(v) if isinstance(v, list) else v for n, v in fields.items()}
-            config = command.Config(out=folder, **fields)
-            return config, command.study_of(config)
-    return None
+    config = saved_config(folder, module.Config)  # digests in place of paths of data
+    return config, module.study_of(config)
 
 
 def redraw(folder: Path) -> list[Path] | None:

@@ -257,7 +257,7 @@ def test_plot_draws_without_computing(
         plot.run(dataclasses.replace(options, window=(0.0, 1.0)))
 
 
-# Commands that are no experiments, and descents that are
+# Commands that are not experiments, and experiments with descents
 
 
 @contextlib.contextmanager
