@@ -135,7 +135,7 @@ def _job(config: Config, setting: Setting, problem: Problem) -> Job:
     label = run_label(setting.panel, config, MAY_DIFFER)
     return Job(
         name=setting.panel,
-        setting=records.Asked(setting.panel, repr(setting.tree), label),
+        setting=records.Panel(label, setting.panel, repr(setting.tree)),
         seed=config.seed,
         lane=records.make_lane(config, setting, problem),
         num_steps=config.num_steps,

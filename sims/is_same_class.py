@@ -18,9 +18,11 @@ from htfjax import locality
 
 from .common.command import command
 from .common.errors import SettingError
+from .common.folder import saved_config
 from .figures.networks import accuracies
 from .networks import study
 from .networks.options import NetworkOptions, Point
+from .networks.standing import progress_of
 from .networks.training import Task
 
 
@@ -93,6 +95,18 @@ def run(asked: Config) -> dict[str, Any]:
         for distance in config.distances:
             _examples(config, 0, 8, "test", distance, canvas)
     return study.run(config, study_of(config))
+
+
+def redraw(folder: Path) -> dict[str, Any]:
+    """Figures by name, of what is saved, without the images."""
+    config = saved_config(folder, Config)  # digests in place of paths of data
+    return study.redraw(config, study_of(config), folder)
+
+
+def standing(folder: Path) -> dict[str, Any]:
+    """How far the runs of a folder are."""
+    config = saved_config(folder, Config)
+    return progress_of(config, study_of(config), folder)
 
 
 def study_of(config: Any) -> study.Study:

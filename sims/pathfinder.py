@@ -18,9 +18,11 @@ from htfjax import locality
 
 from .common.command import command
 from .common.errors import SettingError
+from .common.folder import saved_config
 from .figures.networks import accuracies
 from .networks import study
 from .networks.options import NetworkOptions, Point
+from .networks.standing import progress_of
 from .networks.training import Task
 
 
@@ -105,6 +107,18 @@ def run(asked: Config) -> dict[str, Any]:
                 distance=config.patch_distance,
             )  # fmt: skip
     return study.run(config, study_of(config))
+
+
+def redraw(folder: Path) -> dict[str, Any]:
+    """Figures by name, of what is saved, without the images."""
+    config = saved_config(folder, Config)  # digests in place of paths of data
+    return study.redraw(config, study_of(config), folder)
+
+
+def standing(folder: Path) -> dict[str, Any]:
+    """How far the runs of a folder are."""
+    config = saved_config(folder, Config)
+    return progress_of(config, study_of(config), folder)
 
 
 def study_of(config: Any) -> study.Study:
@@ -234,12 +248,14 @@ def _draw(data: Any, axis: str, summary: dict[str, Any], config: Any) -> Any:
     )  # fmt: skip
 
 
-def _shown(
-    config: Any, summary: dict[str, Any] | None = None
-) -> dict[str, dict[int, float]]:
-    """The figure's baselines: the marks' positions, and their distance if it tells."""
-    found = _extra(config) if summary is None else summary
+def _shown(config: Any, found: dict[str, Any]) -> dict[str, dict[int, float]]:
+    """The figure's baselines: the marks' positions, and their distance if it tells.
+
+    Those that a summary has; none while the first session is at work.
+    """
     shown = {}
+    if "marker_position_baseline" not in found:
+        return shown
     for canvas in config.canvases:
         where = f", {canvas}" if len(config.canvases) > 1 else ""
         places = found["marker_position_baseline"][canvas].items()

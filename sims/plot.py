@@ -13,7 +13,6 @@ from .common.command import PACKAGE, command, command_of
 from .common.errors import SettingError
 from .figures import dynamics
 from .figures.files import save_figures
-from .networks import saved
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,8 +45,6 @@ def run(options: Options) -> list[Path]:
     """
     if not options.folders:
         raise FileNotFoundError("give at least one folder")
-    if len(options.folders) == 1 and (drawn := saved.redraw(options.folders[0])):
-        return drawn
     modules = [command_of(folder) for folder in options.folders]
     others = [m for m in modules if m not in (None, incremental_rank)]
     figures = _redrawn(options, others[0]) if others else _dynamics(options)

@@ -13,11 +13,10 @@ from rich.console import Console
 import htfjax as htf
 
 from .common import parts
-from .common.command import command
+from .common.command import command, command_of
 from .common.display import spell_seconds
 from .common.ensembles import headline
 from .common.folder import LOCK, STATUS
-from .networks import saved
 
 ANY = {"state", "time", "pid"}
 RUNS = ANY | {field.name for field in dataclasses.fields(htf.runs.Progress)}
@@ -40,8 +39,8 @@ def read(folder: Path) -> dict[str, Any]:
     Raises:
       FileNotFoundError: nothing there. ValueError, FolderError: a damaged file.
     """
-    if (study := saved.standing(folder)) is not None:
-        return study
+    if (standing := getattr(command_of(folder), "standing", None)) is not None:
+        return standing(folder)
     path = folder / STATUS
     if not path.exists():
         inside = sorted(folder.glob(f"*/{STATUS}"), key=lambda p: p.stat().st_mtime)

@@ -24,7 +24,7 @@ from ..figures.files import save_figures
 from .display import now_and_then, progress_display, spell_seconds
 from .errors import FolderError, SettingError
 from .folder import STATUS, open_folder, run_label, saved_config, write_json
-from .single import Job, drive
+from .single import Asked, Job, drive
 
 CHECKPOINT_SECONDS = 30.0
 
@@ -54,13 +54,6 @@ class Experiment(NamedTuple):
     def label(self, name: str, config: Any) -> str:
         """Of a part: its name and a digest of what decides its numbers."""
         return run_label(name, config, self.lists)
-
-
-@dataclasses.dataclass(frozen=True)
-class Asked:
-    """What tells the folder of a descent from that of another run."""
-
-    label: str
 
 
 def run_and_redraw(*fields: Any) -> tuple[Callable[[Any], dict], Callable[[Path], Figures]]:

@@ -15,16 +15,15 @@ import htfjax as htf
 from ..figures.dynamics import spell
 from .problem import Problem
 from .settings import Config, Setting
-from .single import Outcome
+from .single import Asked, Outcome
 
 
 @dataclasses.dataclass(frozen=True)
-class Asked:
-    """Setting that tells the folder of a panel from that of another run."""
+class Panel(Asked):
+    """What a panel shows, for its readers."""
 
     panel: str
     tree: str
-    asked: str  # digest of all that decides the numbers
 
 
 def make_lane(config: Config, setting: Setting, problem: Problem) -> Any:

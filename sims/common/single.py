@@ -19,11 +19,18 @@ SECONDS_BETWEEN_NOTES = 1.0  # where there is a terminal; each reads records fro
 
 
 @dataclasses.dataclass(frozen=True)
+class Asked:
+    """What tells the folder of a run from that of another one."""
+
+    label: str  # name, and digest of all that decides the numbers
+
+
+@dataclasses.dataclass(frozen=True)
 class Job:
     """One descent: what `htfjax.runs.run` needs, and how to read it."""
 
     name: str
-    setting: Any  # a frozen dataclass that tells the folder from that of another run
+    setting: Asked
     seed: int
     lane: Any
     num_steps: int

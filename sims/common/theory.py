@@ -11,7 +11,7 @@ import xarray as xr
 import htfjax as htf
 
 from .errors import SettingError
-from .single import Job
+from .single import Asked, Job
 
 # Distinguishable in grey: dark to light, with a line style each.
 STYLES = ("-", "--", "-.", ":")
@@ -89,7 +89,7 @@ def descent(
         dims=dims, coords=coords,
     )  # fmt: skip
     return Job(
-        name="", setting=None, seed=0, lane=lane, num_steps=num_steps,
+        name="", setting=Asked(""), seed=0, lane=lane, num_steps=num_steps,
         record_every=record_every, chunk_steps=RECORDS_PER_CHUNK * record_every,
         tolerance=stop_loss, patience=0, watch="loss", headline=_headline,
     )  # fmt: skip

@@ -73,7 +73,7 @@ def save(
         },
         coords={"state": list(states), "patch_distance": distances,
                 "index": np.arange(1, num + 1)},
-        attrs={"patch_size": side, "run": label},
+        attrs={"patch_size": side, "label": label},
     )  # fmt: skip
     (folder / FOLDER).mkdir(exist_ok=True)
     htf.save_results(path_of(folder, name), dataset)

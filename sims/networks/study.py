@@ -16,7 +16,7 @@ from ..common.command import INTERRUPTED
 from ..common.errors import FolderError, SettingError
 from ..common.folder import CONFIG, open_folder, read_config, read_entry, write_json
 from ..figures.contact_sheet import sheet
-from ..figures.files import save_figure
+from ..figures.files import save_figure, save_figures
 from ..figures.networks import courses, locality_measures
 from . import measures, results
 from .options import (
@@ -87,8 +87,20 @@ def _train_all(points: list, config: Any, study: Study, folder: Path) -> dict[st
     summary |= study.extra()
     summary |= {"state": "finished" if done else "interrupted", "preset": config.preset}
     write_json(folder / "summary.json", summary)
-    draw(data, summary, config, study, folder)
+    save_figures(figures(data, summary, config, study, folder), folder)
     return summary
+
+
+def redraw(config: Any, study: Study, folder: Path) -> dict[str, Any]:
+    """Figures by name, of what is saved so far.
+
+    Raises:
+      FolderError, RunError, ValueError, OSError: files that are damaged or missing.
+    """
+    data = collected(config, study, folder / "runs")
+    if (data.status == "pending").all():
+        raise FolderError(f"no run in {folder} has begun; the same command trains them.")
+    return figures(data, _read_summary(folder), config, study, folder)
 
 
 def collected(config: Any, study: Study, runs: Path) -> xr.Dataset:
@@ -101,39 +113,39 @@ def collected(config: Any, study: Study, runs: Path) -> xr.Dataset:
     return results.collect(points, runs, study.axis, arms, config)
 
 
-def draw(
+def figures(
     data: xr.Dataset, summary: dict[str, Any], config: Any, study: Study, folder: Path
-) -> list[Path]:
-    """Draws the figures of a study; the PNG files.
+) -> dict[str, Any]:
+    """The figures of a study by name.
 
     Raises:
       RunError, ValueError: a file of measures that is damaged, or of another run.
     """
     axis = study.axis
-    figures = {axis: study.figure(data, axis, summary), "training": courses(data, axis)}
+    drawn = {axis: study.figure(data, axis, summary), "training": courses(data, axis)}
     arms = [arm.label for arm in arms_of(config)]
     points = points_of(config, study.values, study.canvases)
     ordered = sorted(points, key=lambda p: arms.index(p.arm.label))
     measured = read_measures(ordered, folder / "runs", config)
     if measured:
-        figures["locality"] = locality_measures(measured, axis)
-    for name, figure in figures.items():
-        save_figure(figure, folder, name)
-    return [folder / f"{name}.png" for name in figures]
+        drawn["locality"] = locality_measures(measured, axis)
+    return drawn
 
 
-def read_summary(folder: Path) -> dict[str, Any]:
-    """What `summary.json` says.
+def _read_summary(folder: Path) -> dict[str, Any]:
+    """What `summary.json` says; nothing before the first session has ended.
 
     Raises:
-      FolderError: it is missing or damaged.
+      FolderError: it is damaged.
     """
     path = folder / "summary.json"
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return {}
     except (OSError, ValueError, TypeError, RecursionError) as error:
         raise FolderError(
-            f"{path} is missing or damaged ({error}); run the same command again, which "
+            f"{path} is damaged ({error}); run the same command again, which "
             "writes it anew."
         ) from error
 

@@ -18,18 +18,11 @@ from htfjax import locality
 
 from ..common.errors import RunError
 from ..common.folder import run_label
-from ..common.single import Job, drive
+from ..common.single import Asked, Job, drive
 from . import measures
 from .options import MAY_DIFFER, Point
 
 EPOCHS_PER_CHUNK = 10  # of small networks; a large one saves and listens every epoch
-
-
-@dataclasses.dataclass(frozen=True)
-class Asked:
-    """What tells the folder of a run from that of another one."""
-
-    run: str  # name, and digest of all that decides the numbers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +46,7 @@ def read_records(path: Path, label: str) -> xr.Dataset | None:
     if not path.is_file() and not (path / "manifest.json").exists():
         return None
     dataset = htf.load_results(path)
-    found = dataset.attrs.get("run")
+    found = dataset.attrs.get("label")
     if found != label:
         raise RunError(
             f"{path} holds records of another run ({found!r}, expected {label!r}); restore "

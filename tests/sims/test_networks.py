@@ -193,11 +193,12 @@ def test_baselines_are_named_by_what_they_are_of(
     monkeypatch.setattr(pathfinder, "_position_baseline", lambda *_: found)
     monkeypatch.setattr(pathfinder, "_distance_baseline", lambda *_: 0.5)
     options = pathfinder.Config(out=tmp_path, path_lengths=(5,), canvases=("32x32",))
-    shown = {"markers' positions alone": {5: 0.529}}
-    assert pathfinder._shown(dataclasses.replace(options, matched=True)) == shown
-    shown["markers' distance alone"] = {5: 0.5}
-    assert pathfinder._shown(options) == shown
     extra = pathfinder._extra(options)
+    shown = {"markers' positions alone": {5: 0.529}}
+    assert pathfinder._shown(dataclasses.replace(options, matched=True), extra) == shown
+    shown["markers' distance alone"] = {5: 0.5}
+    assert pathfinder._shown(options, extra) == shown
+    assert pathfinder._shown(options, {}) == {}
     assert extra["marker_distance_baseline"] == {"32x32": {"5": 0.5}}
     position = extra["marker_position_baseline"]["32x32"]["5"]
     assert position == {"accuracy": 0.529, "standard_error": 0.006,

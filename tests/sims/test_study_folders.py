@@ -1,5 +1,6 @@
 """Folders of network studies: removed, swapped and foreign files."""
 
+import dataclasses
 import shutil
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 from htfjax import locality
 from sims import is_same_class, plot, status
-from sims.common.errors import FolderError, RunError
+from sims.common.errors import FolderError, RunError, SettingError
 from tests.sims.small import assert_same_results
 
 pytestmark = pytest.mark.usefixtures("ordinary_promotion")
@@ -73,10 +74,14 @@ def test_a_study_is_counted_and_drawn_again_without_its_images(
     """From runs and measures alone; a run that is missing is pending."""
     monkeypatch.delattr(is_same_class, "_examples")
     names = ["distance.png", "training.png", "locality.png"]
-    for name in names:
-        (study_folder / name).unlink()
-    assert plot.run(plot.Options((study_folder,))) == [study_folder / n for n in names]
-    assert all((study_folder / name).stat().st_size for name in names)
+    out = study_folder.with_name("drawn")
+    options = plot.Options((study_folder,), out=out)
+    assert plot.run(options) == [out / name for name in names]
+    assert all((out / name).stat().st_size for name in names)
+    with pytest.raises(SettingError, match="--window"):
+        plot.run(dataclasses.replace(options, window=(0.0, 1.0)))
+    (study_folder / "summary.json").unlink()  # as while the first session is at work
+    assert plot.run(options) == [out / name for name in names]
     found = status.read(study_folder)
     assert (found["runs"], found["done"], found["note"]) == (2, 2, "2 capped")
     assert status.sentence(found) == "finished"
@@ -86,6 +91,11 @@ def test_a_study_is_counted_and_drawn_again_without_its_images(
     assert (found["done"], found["note"]) == (1, "1 capped, 1 pending")
     assert found["steps_in_all"] == 2 * found["steps"]
     assert "the same command resumes" in status.sentence(found)
+    shutil.rmtree(study_folder / "runs")
+    with pytest.raises(FolderError, match=r"no run in .* has begun"):
+        plot.run(options)
+    with pytest.raises(FileNotFoundError, match=r"no run in .* has begun"):
+        status.read(study_folder)
 
 
 @pytest.mark.durable

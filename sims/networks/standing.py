@@ -1,4 +1,4 @@
-"""Saved studies of networks: drawn again without training, and how far they are."""
+"""Standing of a study of networks: how far its runs are."""
 
 import collections
 from pathlib import Path
@@ -6,59 +6,23 @@ from typing import Any
 
 import htfjax as htf
 
-from .. import is_same_class, pathfinder
-from ..common.command import command_of
-from ..common.folder import LOCK, saved_config
-from . import study
+from ..common.folder import LOCK
 from .options import points_of
+from .study import Study
 from .training import label_of, read_records
 
-COMMANDS = (is_same_class, pathfinder)
 
-
-def restored(folder: Path) -> tuple[Any, study.Study] | None:
-    """What was asked of a folder last, and the study it is of; None of other commands.
-
-    Raises:
-      FolderError: config.json is damaged.
-    """
-    module = command_of(folder)
-    if module not in COMMANDS or not (folder / "runs").is_dir():
-        return None
-    config = saved_config(folder, module.Config)  # digests in place of paths of data
-    return config, module.study_of(config)
-
-
-def redraw(folder: Path) -> list[Path] | None:
-    """Draws the figures of a study from what is saved; the files, None without a study.
-
-    Raises:
-      FolderError, RunError, ValueError, OSError: files that are damaged or missing.
-    """
-    found = restored(folder)
-    if found is None:
-        return None
-    config, task = found
-    data = study.collected(config, task, folder / "runs")
-    summary = study.read_summary(folder)
-    return study.draw(data, summary, config, task, folder)
-
-
-def standing(folder: Path) -> dict[str, Any] | None:
+def progress_of(config: Any, study: Study, folder: Path) -> dict[str, Any]:
     """Progress of all runs of a study, with the fields of `htf.runs.Progress`.
 
     Beside them what `status.json` of a run says of its process, whether one is at work,
-    and a note on which run it works. None without a study.
+    and a note on which run it works.
 
     Raises:
       FileNotFoundError: no run has begun.
       FolderError, RunError, ValueError: files that are damaged.
     """
-    found = restored(folder)
-    if found is None:
-        return None
-    config, task = found
-    points = points_of(config, task.values, task.canvases)
+    points = points_of(config, study.values, study.canvases)
     counts, working, told = collections.Counter(), [], []
     for point in points:
         out = folder / "runs" / point.name
