@@ -195,14 +195,14 @@ class Completion:
         rows = check_indices(indices, self.dims)
         return self.loss_of(rows, tensor[tuple(rows.T)])
 
-    def loss_of(self, indices: Numbers, values: Numbers) -> ObservationLoss:
-        """The loss on some entries, given their values.
+    def loss_of(self, indices: Numbers, targets: Numbers) -> ObservationLoss:
+        """The loss on some entries, given their values as targets.
 
         Raises:
           TypeError, ValueError: as `completion_loss`.
         """
         return completion_loss(
-            self.mode_tree, self.dims, indices, values,
+            self.mode_tree, self.dims, indices, targets,
             penalty=self.penalty, threshold=self.threshold,
         )  # fmt: skip
 

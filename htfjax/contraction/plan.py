@@ -61,7 +61,7 @@ class Plan:
     distinct: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
-        _checks.tree(self.tree)
+        object.__setattr__(self, "tree", as_tree(self.tree))
         count = self.tree.num_nodes
         for name, value, length in (
             ("mode_dims", self.mode_dims, self.tree.order),

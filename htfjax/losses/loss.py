@@ -181,7 +181,8 @@ def observation_loss(
             f"`measurement` must be a pytree, but {type(measurement).__name__} is not "
             "registered as one; `jax.tree_util.register_dataclass` does it."
         )
-    count = len(_checks.real_array("targets", targets)) if np.ndim(targets) else 0
+    given = _checks.real_array("targets", targets)
+    count = len(given) if given.ndim else 0
     targets, threshold = check_data(targets, count, penalty, threshold)
     return ObservationLoss(measurement, targets, threshold, penalty)
 

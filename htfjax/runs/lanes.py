@@ -86,6 +86,7 @@ def make_lane(build: Build, setting: Setting, seed: int, *, data: Data = None) -
       (True, (3, 4))
     """
     seed, data = check_seed("seed", seed), check_data(data)
+    setting = check_setting("setting", setting)
     make = lane_maker(build, setting, data=data)
     if data is not None and not isinstance(build, Untraced):
         _show_data(build, setting, data)

@@ -50,7 +50,7 @@ def check_observed(observed: object) -> dict[str, Any]:
     return observed
 
 
-def check_results(grid: Grid, recorded: Sequence[tuple[Lane, Quantities]]) -> None:
+def check_names(grid: Grid, recorded: Sequence[tuple[Lane, Quantities]]) -> None:
     """Checks that one dataset can hold the axes of a grid and what its programs record.
 
     Raises:

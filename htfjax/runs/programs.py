@@ -12,7 +12,7 @@ from htfjax import _checks
 from htfjax._types import JsonObject, PyTree
 from htfjax.runs.grid import Grid, Run, Setting
 from htfjax.runs.lanes import SCALARS, Build, Lane, Untraced, advance_lane, lane_shapes
-from htfjax.runs.names import check_observed, check_results
+from htfjax.runs.names import check_names, check_observed
 from htfjax.runs.store import Quantities
 
 RunKey = tuple[int, ...]  # place on every axis, then the seed
@@ -89,7 +89,7 @@ def programs_of(
         Program(f"p{i:03d}", tuple(runs), lane, _quantities(lane, record))
         for i, (_, lane, runs) in enumerate(kinds)
     ]
-    check_results(grid, [(program.shapes, program.quantities) for program in programs])
+    check_names(grid, [(program.shapes, program.quantities) for program in programs])
     return programs
 
 

@@ -4,6 +4,10 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax
+
+import htfjax as htf
+
 __all__ = [
     "Call",
     "Form",
@@ -82,9 +86,7 @@ class Call:
     function: Callable[..., Any]
     arguments: Callable[[], dict[str, Any]]
     kinds: Mapping[str, Kind]
-    read: Callable[[Any], Any] = lambda result: (
-        dict(result) if isinstance(result, Mapping) else result
-    )
+    read: Callable[[Any], Any] = lambda result: _by_node(result)
     slow: bool = False
 
     def __call__(self, **changed: Any) -> Any:
@@ -106,6 +108,18 @@ class Unreadable:
 
 def always(value: Any) -> Make:
     return lambda _: value
+
+
+def _by_node(result: Any) -> Any:
+    """Mappings as dicts and grouped factors as plain ones, wherever they are inside."""
+    kinds = (Mapping, htf.GroupedFactors)
+
+    def plain(x: Any) -> Any:
+        if isinstance(x, htf.GroupedFactors):
+            return htf.ungroup(x)
+        return dict(x) if isinstance(x, Mapping) else x
+
+    return jax.tree.map(plain, result, is_leaf=lambda x: isinstance(x, kinds))
 
 
 def _label(value: Any) -> str:

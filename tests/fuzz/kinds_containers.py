@@ -269,7 +269,7 @@ CALLS = {
         htf.squared_norm,
         "factors weights",
         weights=WEIGHTS,
-        tree=kinds_objects.TREES,
+        tree=kinds_objects.MODE_TREE,
         fixed=FIXED,
     ),
     "GroupedFactors": of_container(
@@ -278,7 +278,7 @@ CALLS = {
         htf.squared_norm,
         "factors stacks groups weights",
         stacks=STACKS,
-        tree=kinds_objects.TREES,
+        tree=kinds_objects.MODE_TREE,
         groups=GROUPS,
         fixed=FIXED,
     ),

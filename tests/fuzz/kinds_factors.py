@@ -83,7 +83,7 @@ TREE_CALLS = {
                     ),
                 ),
                 (
-                    Form("lists", lambda v: [list(v[0]), 2]),
+                    Form("lists", lambda v: [list(v[0]), v[1]]),
                     Form("numpy", lambda v: (np.array(v[0]), np.int64(2))),
                     Form("range", lambda v: (range(2), 2)),
                 ),

@@ -110,7 +110,7 @@ INSTRUMENT_CALLS = {
     "rank_bound": of_factors(htf.rank_bound, modes=((0, 2), MODES)),
     "NodeValues.__getitem__": Call(
         htf.NodeValues.__getitem__,
-        lambda: {"self": htf.local_component_norms(factors()), "node": 3},
+        lambda: {"self": htf.local_component_norms(htf.group(factors())), "node": 3},
         {
             "node": Kind(
                 "node",

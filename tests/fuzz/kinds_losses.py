@@ -162,7 +162,8 @@ LOSS_CALLS = {
     "losses.Dense": Call(
         htf.losses.Dense,
         lambda: {"matrices": np.full((4, 2, 3), 0.5)},
-        {"matrices": reals(finite=False, axes=3)},
+        # How many there should be is known where targets are.
+        {"matrices": reals(finite=False, axes=3).but(without="longer empty")},
         lambda held: htf.observation_loss(held, TARGETS)(factors(FLAT_TREE, (2, 3), 2)),
     ),
     "CompletionLoss.__call__": Call(

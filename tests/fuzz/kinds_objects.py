@@ -154,6 +154,8 @@ TREES = Kind(
         Form("spelled", lambda t: str(t.nested)),
     ),
 )
+# Of containers, whose construction validates nothing and changes nothing.
+MODE_TREE = dataclasses.replace(TREES, name="mode tree", equal=())
 KEY = Kind(
     "key",
     (

@@ -397,8 +397,8 @@ CALLS: dict[str, Call] = {
     ),
     "problems.Completion.loss_of": Call(
         PROBLEM.loss_of,
-        lambda: {"indices": kinds_objects.POINTS, "values": kinds_objects.TARGETS},
-        {"indices": kinds.INDICES, "values": kinds.reals(axes=1)},
+        lambda: {"indices": kinds_objects.POINTS, "targets": kinds_objects.TARGETS},
+        {"indices": kinds.INDICES, "targets": kinds.reals(axes=1)},
         lambda loss: (loss.targets, loss.measurement.indices),
     ),
     "runs.Grid": Call(

@@ -29,6 +29,7 @@ WITHOUT_ARGUMENTS = {
     "runs.StopSignals",
     "runs.stop_requested",
     "runs.stop_signals",
+    "runs.versions",
 }
 # Functions make these, and their methods are called.
 MADE_BY_FUNCTIONS = {
