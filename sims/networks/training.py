@@ -22,6 +22,9 @@ from ..common.single import Asked, Job, drive
 from . import measures
 from .options import MAY_DIFFER, Point
 
+# Values of a finished run, NaN where it has none.
+ENDS = ("change_at_start", "change", "change_test", "test_accuracy", "test_loss",
+        "validation_accuracy")  # fmt: skip
 EPOCHS_PER_CHUNK = 10  # of small networks; a large one saves and listens every epoch
 
 
@@ -46,11 +49,11 @@ def read_records(path: Path, label: str) -> xr.Dataset | None:
     if not path.is_file() and not (path / "manifest.json").exists():
         return None
     dataset = htf.load_results(path)
-    found = dataset.attrs.get("label")
-    if found != label:
+    present = dataset.attrs.get("label")
+    if present != label:
         raise RunError(
-            f"{path} holds records of another run ({found!r}, expected {label!r}); restore "
-            "the right one, or delete it and run the same command again."
+            f"{path} holds records of another run ({present!r}, expected {label!r}); "
+            "restore the right one, or delete it and run the same command again."
         )
     return dataset
 
@@ -63,17 +66,17 @@ def is_finished(point: Point, config: Any, folder: Path) -> bool:
     """
     out = folder / point.name
     try:
-        found = read_records(out, label_of(point, config))
-        if found is None or "test_accuracy" not in found:
+        run = read_records(out, label_of(point, config))
+        if run is None or "test_accuracy" not in run:
             return False
         htf.runs.check_results(out)
     except (OSError, ValueError):  # running it mends that, or says why it cannot be
         return False
-    status = found.status.item()
+    status = run.status.item()
     place = measures.path_of(folder, point.name)
     if is_measured(point, config, status) and not place.exists():
         return False
-    return status != "capped" or found.epochs[0, -1] >= config.epochs
+    return status != "capped" or run.epochs[0, -1] >= config.epochs
 
 
 def label_of(point: Point, config: Any) -> str:
@@ -114,44 +117,76 @@ def _train(
     progress: Any,
     interrupted: Callable[[], bool] | None,
 ) -> str:
-    arm = point.arm
     network = make_network(point, config, task.channels)
-    examples = task.train
-    if arm.control == "train_and_test":
-        examples = locality.join_examples(examples, task.test)
-    for_start, for_steps, for_measures = jax.random.split(jax.random.key(point.seed), 3)
+    keys = jax.random.split(jax.random.key(point.seed), 3)
+    for_start, for_steps, for_measures = keys
     params, statistics = jax.jit(network.init)(for_start)
-    norm = arm.control == "gradient_norm"
-    loss = locality.training_loss(
+    start = (params, statistics)
+    change = _mean_change(point, config, task, for_measures)
+    at_start = float(change(*start, task.train, train=True))
+    if point.arm.coefficient > 0:
+        say_if_blind(at_start, point, progress)
+    examples = task.train
+    if point.arm.control == "train_and_test":
+        examples = locality.join_examples(examples, task.test)
+    lane = htf.runs.Lane(
+        state=htf.start_descent(
+            locality.start_training(*start, examples), make_optimizer(point, config)
+        ),
+        loss=_loss(point, config, task, examples, network),
+        observe=jax.tree_util.Partial(epoch_records),
+        key=for_steps,
+        optimizer=make_optimizer(point, config),
+    )
+    job, out = _job(point, config, lane, examples.count), folder / point.name
+    outcome = drive(job, out, progress, config.checkpoint_seconds, interrupted=interrupted)
+    if outcome.status == "interrupted":
+        return outcome.status
+    weights, course = outcome.state.params
+    end = (weights, course.statistics)
+    ends = {"change_at_start": at_start}
+    if outcome.status != "diverged":
+        ends |= _ends(network, end, task, change)
+    final = {name: ("seed", [ends.get(name, np.nan)]) for name in ENDS}
+    htf.runs.save_final(out, outcome.dataset, xr.Dataset(final))
+    if is_measured(point, config, outcome.status):
+        both = {"before": start, "after": end}
+        label = measures.label(label_of(point, config))
+        measures.save(folder, point.name, label, network, both, task, for_measures)
+    return outcome.status
+
+
+def _loss(
+    point: Point, config: Any, task: Task, examples: Any, network: locality.Network
+) -> locality.TrainingLoss:
+    norm = point.arm.control == "gradient_norm"
+    return locality.training_loss(
         network.apply,
         examples,
-        coefficient=arm.strength if norm else arm.coefficient,
+        coefficient=point.arm.strength if norm else point.arm.coefficient,
         penalty="input_gradient_norm" if norm else "input_gradient_change",
         patches=task.patches,
         batch_size=config.batch_size,
         batch_norm=config.batch_norm,
         patience=config.patience,
     )
-    measured = make_network(point, config, task.channels, dropout=False)
-    change = functools.partial(
-        locality.mean_change, measured.apply, patches=task.patches, key=for_measures,
+
+
+def _mean_change(
+    point: Point, config: Any, task: Task, key: jax.Array
+) -> Callable[..., jax.Array]:
+    """The regularizer over some batches, as a function of weights and examples."""
+    network = make_network(point, config, task.channels, dropout=False)
+    return functools.partial(
+        locality.mean_change, network.apply, patches=task.patches, key=key,
         batch_size=config.batch_size, num_batches=16,
     )  # fmt: skip
-    at_start = float(change(params, statistics, task.train, train=True))
-    if arm.coefficient > 0:
-        say_if_blind(at_start, point, progress)
-    steps = locality.steps_per_epoch(examples.count, config.batch_size)
-    lane = htf.runs.Lane(
-        state=htf.start_descent(
-            locality.start_training(params, statistics, examples),
-            make_optimizer(point, config),
-        ),
-        loss=loss,
-        observe=jax.tree_util.Partial(epoch_records),
-        key=for_steps,
-        optimizer=make_optimizer(point, config),
-    )
-    job = Job(
+
+
+def _job(point: Point, config: Any, lane: htf.runs.Lane, count: int) -> Job:
+    """A record an epoch; training stops once no example is wrong for some epochs."""
+    steps = locality.steps_per_epoch(count, config.batch_size)
+    return Job(
         name=point.name,
         setting=Asked(label_of(point, config)),
         seed=point.seed,
@@ -159,35 +194,31 @@ def _train(
         num_steps=config.epochs * steps,
         record_every=steps,
         chunk_steps=steps * (1 if is_large(point) else EPOCHS_PER_CHUNK),
-        tolerance=0.5 / examples.count,  # less than one example
+        tolerance=0.5 / count,  # less than one example
         patience=config.patience,
         watch="train_error",
         headline=headline,
     )
-    out = folder / point.name
-    outcome = drive(job, out, progress, config.checkpoint_seconds, interrupted=interrupted)
-    if outcome.status == "interrupted":
-        return outcome.status
-    weights, course = outcome.state.params
-    found = {"change_at_start": at_start, "change": np.nan, "change_test": np.nan,
-             "test_accuracy": np.nan, "test_loss": np.nan,
-             "validation_accuracy": np.nan}  # fmt: skip
-    if outcome.status != "diverged":
-        end = (weights, course.statistics)
-        test = locality.evaluate(network.apply, *end, task.test)
-        found["test_accuracy"], found["test_loss"] = map(float, test)
-        found["change"] = float(change(*end, task.train, train=True))
-        found["change_test"] = float(change(*end, task.test, train=False))
-        if task.validation is not None:
-            validation = locality.evaluate(network.apply, *end, task.validation)
-            found["validation_accuracy"] = float(validation.accuracy)
-    final = xr.Dataset({name: ("seed", [value]) for name, value in found.items()})
-    htf.runs.save_final(out, outcome.dataset, final)
-    if is_measured(point, config, outcome.status):
-        both = {"before": (params, statistics), "after": (weights, course.statistics)}
-        label = measures.label(label_of(point, config))
-        measures.save(folder, point.name, label, network, both, task, for_measures)
-    return outcome.status
+
+
+def _ends(
+    network: locality.Network,
+    end: tuple[Any, Any],
+    task: Task,
+    change: Callable[..., jax.Array],
+) -> dict[str, Any]:
+    """What is read off the final weights."""
+    test = locality.evaluate(network.apply, *end, task.test)
+    ends = {
+        "test_accuracy": float(test.accuracy),
+        "test_loss": float(test.loss),
+        "change": float(change(*end, task.train, train=True)),
+        "change_test": float(change(*end, task.test, train=False)),
+    }
+    if task.validation is not None:
+        validation = locality.evaluate(network.apply, *end, task.validation)
+        ends["validation_accuracy"] = float(validation.accuracy)
+    return ends
 
 
 @functools.lru_cache
