@@ -140,7 +140,7 @@ class BlockFiles:
 
 
 def checkpoint_of(out: Path, program: str, number: int) -> Path:
-    """Where the states of a block are kept."""
+    """The file of a block's states."""
     return out / "checkpoints" / f"{program}-{number:04d}.npz"
 
 
@@ -158,7 +158,7 @@ def check_checkpoint(path: Path, owner: JsonObject, at_least: int) -> None:
 def owner_of(
     identity: str, program: str, number: int, runs: Sequence[Sequence[int]]
 ) -> JsonObject:
-    """What a checkpoint belongs to."""
+    """Folder, program, block and runs that a checkpoint belongs to."""
     return {
         "folder": identity, "program": program, "block": number,
         "runs": folder.runs_digest(runs),

@@ -114,7 +114,7 @@ def saved_config(folder: Path, options: type) -> Any:
 
 
 def read_config(path: Path) -> dict[str, Any] | None:
-    """What an earlier run was asked for; None in a fresh folder.
+    """Options of an earlier run; None in a fresh folder.
 
     Raises:
       FolderError: the file is damaged.
@@ -217,7 +217,7 @@ def _finite(values: Any) -> Any:
 
 
 def versions() -> dict[str, str]:
-    """What ran: Python, packages, device."""
+    """Versions of Python and packages, and the device."""
     device = jax.devices()[0]
     return htf.runs.versions() | {"device": f"{device.platform} {device.device_kind}"}
 

@@ -20,7 +20,7 @@ from .single import Asked, Outcome
 
 @dataclasses.dataclass(frozen=True)
 class Panel(Asked):
-    """What a panel shows, for its readers."""
+    """Label of a panel, and its name and tree for readers."""
 
     panel: str
     tree: str

@@ -20,7 +20,7 @@ SECONDS_BETWEEN_NOTES = 1.0  # where there is a terminal; each reads records fro
 
 @dataclasses.dataclass(frozen=True)
 class Asked:
-    """What tells the folder of a run from that of another one."""
+    """Label that tells the folder of a run from that of another one."""
 
     label: str  # name, and digest of all that decides the numbers
 

@@ -106,9 +106,9 @@ def path_lengths(part: xr.Dataset) -> np.ndarray:
 
 
 def share_crossings(positions: Any, values: Any, share: float = 0.1) -> np.ndarray:
-    """Where each quantity last rises above `share` of its final value, interpolated.
+    """Positions at which each quantity last rises above `share` of its final value.
 
-    NaN for quantities that end below a hundredth of the largest.
+    Interpolated; NaN for quantities that end below a hundredth of the largest.
     """
     y = np.abs(np.asarray(values, float))
     levels = np.where(y[-1] > 1e-2 * y[-1].max(), share * y[-1], np.nan)

@@ -19,12 +19,12 @@ CONTENTS = 16
 
 
 def path_of(folder: Path, name: str) -> Path:
-    """Where the measures of a run are kept."""
+    """The file of a run's measures."""
     return folder / FOLDER / f"{name}.nc"
 
 
 def label(run: str) -> str:
-    """What the measures of a run are labelled with, unlike its records."""
+    """Label of a run's measures, unlike that of its records."""
     return f"{run} measures"
 
 

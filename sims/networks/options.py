@@ -61,7 +61,7 @@ class NetworkOptions:
     accumulate: int = 1
     """Batches whose gradients are averaged for one update."""
     batch_norm: Literal["reference", "split", "frozen"] = "reference"
-    """How the regularizer's passes treat batch normalization."""
+    """Batch normalization in the regularizer's passes."""
     measure: bool = False
     """Measures how local the first seed's networks are before and after training."""
     samples_only: bool = False

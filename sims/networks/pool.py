@@ -144,7 +144,7 @@ def _side_by_side(
 
 @contextlib.contextmanager
 def _for_workers() -> Iterator[None]:
-    """What processes started within the block inherit: one thread, and no stop signals.
+    """Processes started within the block inherit one thread and no stop signals.
 
     Signals that reach all processes of a job are held back until a worker ignores them.
     """

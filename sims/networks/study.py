@@ -33,7 +33,7 @@ from .training import label_of, read_records
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-    """What differs between the tasks."""
+    """Differences between the tasks."""
 
     axis: str  # "distance" or "path_length"
     values: tuple[int, ...]
@@ -133,7 +133,7 @@ def figures(
 
 
 def _read_summary(folder: Path) -> dict[str, Any]:
-    """What `summary.json` says; nothing before the first session has ended.
+    """Values of `summary.json`; none before the first session has ended.
 
     Raises:
       FolderError: it is damaged.
@@ -200,7 +200,7 @@ def _samples(points: list, config: Any, study: Study) -> Any:
 
 
 def read_measures(points: list, runs: Path, config: Any) -> dict[Any, xr.Dataset]:
-    """What `--measure` left of each run.
+    """Measures of each run, left by `--measure`.
 
     Raises:
       RunError: a file of another run. ValueError: a damaged file.

@@ -30,7 +30,7 @@ EPOCHS_PER_CHUNK = 10  # of small networks; a large one saves and listens every 
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """What a network is trained and tested on."""
+    """Examples that a network is trained and tested on, and patches."""
 
     train: Any
     test: Any
@@ -40,7 +40,7 @@ class Task:
 
 
 def read_records(path: Path, label: str) -> xr.Dataset | None:
-    """What the folder of a run, or a file, holds; None if there is nothing.
+    """Records in the folder of a run, or in a file; None if there is nothing.
 
     Raises:
       RunError: it is of another run. ValueError, FileNotFoundError: a damaged or missing
@@ -80,7 +80,7 @@ def is_finished(point: Point, config: Any, folder: Path) -> bool:
 
 
 def label_of(point: Point, config: Any) -> str:
-    """What every file of a run is labelled with."""
+    """Label of every file of a run."""
     return run_label(point.name, config, MAY_DIFFER)
 
 
@@ -207,7 +207,7 @@ def _ends(
     task: Task,
     change: Callable[..., jax.Array],
 ) -> dict[str, Any]:
-    """What is read off the final weights."""
+    """Values read off the final weights."""
     test = locality.evaluate(network.apply, *end, task.test)
     ends = {
         "test_accuracy": float(test.accuracy),
@@ -297,7 +297,7 @@ def epoch_records(params: htf.Carrying) -> dict[str, jax.Array]:
 
 
 def headline(dataset: xr.Dataset) -> str:
-    """Where a run stands."""
+    """Standing of a run in a line."""
     last = dataset.isel(seed=0, step=-1)
     return (
         f"epoch {int(last.epochs)}, train accuracy {float(last.train_accuracy):.3f}, loss "
