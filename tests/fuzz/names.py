@@ -7,7 +7,13 @@ from typing import Any
 
 import htfjax as htf
 import htfjax.locality  # not imported by the package
-from tests.fuzz import kinds_containers, kinds_files, kinds_locality, kinds_runs
+from tests.fuzz import (
+    kinds_containers,
+    kinds_files,
+    kinds_locality,
+    kinds_problems,
+    kinds_runs,
+)
 from tests.fuzz.kinds_contraction import CONTRACTION_CALLS
 from tests.fuzz.kinds_factors import FACTOR_CALLS, TREE_CALLS
 from tests.fuzz.kinds_instruments import DRAWING_CALLS, INSTRUMENT_CALLS
@@ -54,6 +60,7 @@ CALLS: dict[str, Any] = (
     | kinds_containers.CALLS
     | kinds_containers.LOCALITY_CALLS
     | kinds_files.CALLS
+    | kinds_problems.CALLS
     | kinds_runs.CALLS
 )
 
