@@ -7,8 +7,9 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
+from wadler_lindig import AbstractDoc
 
-from htfjax import _checks
+from htfjax import _checks, _reprs
 from htfjax._types import Array, Float, Int, Key, Numbers
 from htfjax.contraction.end_tensor import end_tensor
 from htfjax.contraction.entries import check_indices
@@ -32,6 +33,8 @@ class Problem(NamedTuple):
     indices: jax.Array  # (B, N)
     loss: ObservationLoss
     start: Factors
+
+    __repr__ = _reprs.text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,6 +91,12 @@ class Completion:
     track_modes: tuple[tuple[int, ...], ...] = ((0, 1),)
     top: int = 10
     dtype: DType = "float32"
+
+    __repr__ = _reprs.text
+
+    def __pdoc__(self, **_: object) -> AbstractDoc:
+        """The tree, and the fields that are not as by default."""
+        return _reprs.record(self, **({"tree": self.mode_tree} | _reprs.changed(self)))
 
     def __post_init__(self) -> None:
         tree = as_tree(self.tree)

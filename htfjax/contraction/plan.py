@@ -13,7 +13,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
 
-from htfjax import _checks
+from wadler_lindig import AbstractDoc
+
+from htfjax import _checks, _reprs
 from htfjax._platforms import PLATFORMS, Platform, check_platform, default_platform
 from htfjax._types import Dims
 from htfjax.contraction.rates import ADVICE, SHIPPED, Rates
@@ -79,6 +81,21 @@ class Plan:
             _checks.one_of("routes", route, NODE_ROUTES)
         _checks.one_of("root", self.root, ROOT_ROUTES)
         _check_costs("costs", self.costs, (*self.routes, self.root))
+
+    __repr__ = _reprs.text
+
+    def __pdoc__(self, **_: object) -> AbstractDoc:
+        """Fields, with the predicted seconds of the chosen routes in place of all costs."""
+        return _reprs.record(
+            self,
+            tree=self.tree,
+            mode_dims=_reprs.sizes(self.mode_dims),
+            widths=_reprs.sizes(self.widths),
+            batch=self.batch,
+            routes=self.routes,
+            root=self.root,
+            seconds=_reprs.digits(self.seconds),
+        )
 
     @property
     def seconds(self) -> float:

@@ -1,10 +1,14 @@
 """Factors: one weight matrix on every node of a mode tree, plain or stacked in groups."""
 
 import dataclasses
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import jax
+from wadler_lindig import AbstractDoc
 
+from htfjax import _reprs
+from htfjax._tables import table
 from htfjax.trees.mode_tree import ModeTree
 
 
@@ -44,6 +48,16 @@ class Factors:
     tree: ModeTree = dataclasses.field(metadata={"static": True})
     fixed: tuple[int, ...] = dataclasses.field(default=(), metadata={"static": True})
 
+    __repr__ = _reprs.text
+
+    def __pdoc__(self, **_: object) -> AbstractDoc:
+        """Fields, the tree first."""
+        return _reprs.record(self, tree=self.tree, weights=self.weights, fixed=self.fixed)
+
+    def _repr_html_(self) -> str:
+        """A table of nodes, those of one height, shape and dtype in one row."""
+        return table(self, "Factors", HEAD, _alike(self))
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -69,5 +83,41 @@ class GroupedFactors:
     groups: tuple[tuple[int, ...], ...] = dataclasses.field(metadata={"static": True})
     fixed: tuple[int, ...] = dataclasses.field(default=(), metadata={"static": True})
 
+    __repr__ = _reprs.text
+
+    def __pdoc__(self, **_: object) -> AbstractDoc:
+        """Fields, the tree first; a stack begins with the number of its nodes."""
+        return _reprs.record(self, tree=self.tree, stacks=self.stacks, fixed=self.fixed)
+
+    def _repr_html_(self) -> str:
+        """A table of groups."""
+        rows = (
+            _row(self, nodes, stack)
+            for nodes, stack in zip(self.groups, self.stacks, strict=True)
+        )
+        return table(self, "GroupedFactors", HEAD, rows)
+
 
 AnyFactors = Factors | GroupedFactors
+
+HEAD = ("nodes", "height", "weights", "")  # of the tables
+
+
+def _alike(factors: Factors) -> Iterator[tuple[str, ...]]:
+    """Rows of the nodes that have one height, shape and dtype, each row as `_row`."""
+    tree, rows = factors.tree, dict[tuple, list[int]]()
+    for k, w in enumerate(factors.weights):
+        look = None if w is None else (w.shape, w.dtype)
+        rows.setdefault((tree.height[k], look, k in factors.fixed), []).append(k)
+    for nodes in rows.values():
+        yield _row(factors, nodes, factors.weights[nodes[0]])
+
+
+def _row(factors: AnyFactors, nodes: Iterable[int], weights: Any) -> tuple[str, ...]:
+    """Nodes, their height, dtype and shape, and what becomes of their matrices."""
+    first, *_ = nodes
+    height = str(factors.tree.height[first])
+    if weights is None:
+        return _reprs.ranges(nodes), height, "ones", "fixed"
+    kind = "fixed" if first in factors.fixed else "trained"
+    return _reprs.ranges(nodes), height, _reprs.array(weights), kind

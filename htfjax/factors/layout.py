@@ -12,7 +12,9 @@ from typing import TypeVar
 
 import jax
 import numpy as np
+from wadler_lindig import AbstractDoc
 
+from htfjax import _reprs
 from htfjax.factors.checks import check_factors, rows, shapes
 from htfjax.factors.factors import AnyFactors, Factors, GroupedFactors
 from htfjax.trees.mode_tree import ModeTree
@@ -43,6 +45,21 @@ class Layout:
     has_root: bool
     groups: Groups
     grouped: bool = False
+
+    __repr__ = _reprs.text
+
+    def __pdoc__(self, **_: object) -> AbstractDoc:
+        """Mode dimensions and widths apart, groups by their number."""
+        return _reprs.record(
+            self,
+            tree=self.tree,
+            mode_dims=_reprs.sizes(self.dims),
+            widths=_reprs.sizes(self.inner_widths),
+            weights_dtype=str(self.weights_dtype),
+            fixed=self.fixed,
+            has_root=self.has_root,
+            groups=self.groups if self.grouped else None,
+        )
 
     def __hash__(self) -> int:
         return self._hash

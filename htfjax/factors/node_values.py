@@ -5,8 +5,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeVar
 
 import jax
+from wadler_lindig import AbstractDoc
 
+from htfjax import _reprs
 from htfjax._integers import at_least
+from htfjax._tables import table
 from htfjax.factors.layout import Layout
 
 Value = TypeVar("Value")  # of a node: an array, or a pytree of arrays
@@ -60,6 +63,20 @@ class NodeValues(Mapping[int, Value]):
 
     def __len__(self) -> int:
         return sum(map(len, self.groups))
+
+    __repr__ = _reprs.text
+
+    def __pdoc__(self, **_: object) -> AbstractDoc:
+        """Nodes of every group and their stack."""
+        return _reprs.wrapped(self, dict(zip(self.groups, self.stacks, strict=True)))
+
+    def _repr_html_(self) -> str:
+        """A table of groups."""
+        rows = (
+            (_reprs.ranges(nodes), str(len(nodes)), _reprs.text(stack))
+            for nodes, stack in zip(self.groups, self.stacks, strict=True)
+        )
+        return table(self, "NodeValues", ("nodes", "number", "stack"), rows)
 
 
 def node_values(

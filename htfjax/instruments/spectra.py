@@ -5,8 +5,9 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
+from wadler_lindig import AbstractDoc
 
-from htfjax import _checks
+from htfjax import _checks, _reprs
 from htfjax._types import Array, Float, Int
 from htfjax.contraction.end_tensor import contracted
 from htfjax.factors.factors import AnyFactors
@@ -50,6 +51,17 @@ class Spectrum(NamedTuple):
     values: jax.Array  # (K,) descending
     route: str  # "dense", "qr" or "gram"
     accuracy: jax.Array  # (), errors are below this times the largest value
+
+    __repr__ = _reprs.text
+
+    def __pdoc__(self, **_: object) -> AbstractDoc:
+        """Fields, of the values the first and the last."""
+        return _reprs.record(
+            self,
+            values=_reprs.ends(self.values),
+            route=self.route,
+            accuracy=self.accuracy,
+        )
 
 
 jax.tree_util.register_pytree_node(

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
-from htfjax import _checks
+from htfjax import _checks, _reprs
 from htfjax._types import Array, ArrayLike, Bool, Float, Int, Key, PyTree, Shaped
 from htfjax.locality import inputs as _inputs
 from htfjax.locality.inputs import Examples
@@ -44,6 +44,8 @@ class EpochSums(NamedTuple):
     penalty: Float[Array, ""]  # not multiplied by the coefficient; NaN without one
     unseen: Int[Array, ""]  # images without an input gradient, see `Measured`
 
+    __repr__ = _reprs.text
+
 
 class Course(NamedTuple):
     """State of training that is carried beside the weights."""
@@ -57,6 +59,8 @@ class Course(NamedTuple):
     perfect: Int[Array, ""]  # of them in a row with every image right
     held: Bool[Array, ""]  # whether the last step made no update
     failed: Bool[Array, ""]  # whether a loss was not finite
+
+    __repr__ = _reprs.text
 
 
 @jax.tree_util.register_dataclass
@@ -73,6 +77,8 @@ class TrainingLoss:
     batch_norm: BatchNorms = dataclasses.field(metadata={"static": True})
     momentum: float = dataclasses.field(metadata={"static": True})
     patience: int | None = dataclasses.field(metadata={"static": True})
+
+    __repr__ = _reprs.text
 
     def __call__(
         self, params: Carrying, key: Key[Array, ""] | None = None

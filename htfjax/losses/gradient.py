@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol, TypeGuard, runtime_checkable
 
 import jax
 
-from htfjax import _checks
+from htfjax import _checks, _reprs
 from htfjax._derivatives import refuse_derivatives
 from htfjax._types import PyTree
 from htfjax.factors.stacks import freeze
@@ -64,6 +64,8 @@ class Carrying(NamedTuple):
     trained: PyTree
     carried: PyTree
 
+    __repr__ = _reprs.text
+
 
 Gradient = tuple[tuple[jax.Array, PyTree], PyTree]  # (value, carried) and the gradient
 
@@ -95,6 +97,8 @@ class ScaledGradient(NamedTuple):
     value: jax.Array  # ()
     gradient: PyTree  # like the parameters; largest entry in [1/2, 1), or all zeros
     log2_scale: jax.Array  # () int32
+
+    __repr__ = _reprs.text
 
 
 def as_carrying(params: PyTree) -> tuple[Carrying, Callable[[Carrying], PyTree]]:

@@ -10,8 +10,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from wadler_lindig import AbstractDoc
 
-from htfjax import _checks
+from htfjax import _checks, _reprs
 from htfjax._platforms import Platform, check_platform, default_platform
 from htfjax._types import Array, ArrayLike, Dims, Float, Int, Key, Numbers
 from htfjax.contraction.end_tensor import flat_end_tensor
@@ -38,6 +39,19 @@ class ObservationLoss(Summable):
     targets: jax.Array  # (B,)
     threshold: jax.Array  # ()
     penalty: Penalty = dataclasses.field(metadata={"static": True})
+
+    __repr__ = _reprs.text
+
+    def __pdoc__(self, **_: object) -> AbstractDoc:
+        """Fields; the threshold where the penalty has one."""
+        huber = self.penalty == "huber"
+        return _reprs.record(
+            self,
+            measurement=self.measurement,
+            targets=self.targets,
+            penalty=self.penalty,
+            threshold=self.threshold if huber else None,
+        )
 
     def __call__(self, factors: AnyFactors) -> Float[Array, ""]:
         """The loss of the factors."""
@@ -119,6 +133,8 @@ class MinibatchLoss(Summable):
 
     loss: ObservationLoss
     batch_size: int = dataclasses.field(metadata={"static": True})
+
+    __repr__ = _reprs.text
 
     def __call__(
         self, factors: AnyFactors, key: Key[Array, ""] | None = None

@@ -11,8 +11,9 @@ from typing import Literal, Protocol, get_args, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+from wadler_lindig import AbstractDoc
 
-from htfjax import _checks
+from htfjax import _checks, _reprs
 from htfjax._platforms import PLATFORMS, Platform, by_platform, check_platform
 from htfjax._types import Array, Dims, Float, Int, Numbers
 from htfjax.contraction import observed
@@ -79,6 +80,20 @@ class Entries:
     platform: str | None = dataclasses.field(default=None, metadata={"static": True})
     # Penalties by which a loss may compare all of the tensor instead, see `dense_targets`.
     dense: tuple[str, ...] = dataclasses.field(default=(), metadata={"static": True})
+
+    __repr__ = _reprs.text
+
+    def __pdoc__(self, **_: object) -> AbstractDoc:
+        """What `Entries.at` was given."""
+        exact = self.plan is None and self.distinct is not None
+        return _reprs.record(
+            self,
+            tree=self.tree,
+            mode_dims=_reprs.sizes(self.mode_dims),
+            indices=self.indices,
+            plan="exact" if exact else self.plan,
+            platform=self.platform,
+        )
 
     @classmethod
     def at(
@@ -172,6 +187,8 @@ class RankOne:
 
     vectors: tuple[jax.Array, ...] | jax.Array  # N arrays (B, D_n), or (N, B, D)
 
+    __repr__ = _reprs.text
+
     def predict(self, layout: Layout, stacks: Stacks) -> Float[Array, "B"]:
         """The inner products."""
         held = check_vectors(self.vectors, layout.dims, layout.dtype)
@@ -190,6 +207,8 @@ class Dense:
     """Inner products <W, A_b> with the matrix that factors of order 2 have."""
 
     matrices: jax.Array  # (B, D_0, D_1)
+
+    __repr__ = _reprs.text
 
     def predict(self, layout: Layout, stacks: Stacks) -> Float[Array, "B"]:
         """The inner products."""

@@ -5,7 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from htfjax import _checks, _numerics
+from htfjax import _checks, _numerics, _reprs
 from htfjax._types import Array, Float
 from htfjax.factors.factors import AnyFactors
 from htfjax.factors.layout import layout_of
@@ -21,6 +21,8 @@ class PopulationLoss(Summable):
 
     target: AnyFactors
     method: Method = dataclasses.field(metadata={"static": True})
+
+    __repr__ = _reprs.text
 
     def __call__(self, factors: AnyFactors) -> Float[Array, ""]:
         """The loss of the factors."""

@@ -14,7 +14,7 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from htfjax import _numerics
+from htfjax import _numerics, _reprs
 from htfjax._derivatives import refuse_derivatives
 from htfjax._types import Array, Float, Key
 from htfjax.factors.factors import AnyFactors
@@ -48,6 +48,8 @@ class Magnitude(NamedTuple):
     log2_smallest: jax.Array  # (), of the dtype's normal numbers
     underflows: jax.Array  # () bool: values, slopes or squared slopes fall below
 
+    __repr__ = _reprs.text
+
     def __str__(self) -> str:
         shown = [
             f"{name} about {_power(x)}"
@@ -72,6 +74,8 @@ class ScaledLoss(Summable):
 
     loss: Loss | MinibatchLoss
     is_scaled: ClassVar[bool] = True
+
+    __repr__ = _reprs.text
 
     def __call__(
         self, factors: AnyFactors, key: Key[Array, ""] | None = None

@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+from wadler_lindig import AbstractDoc
 
-from htfjax import _checks, _numerics
+from htfjax import _checks, _numerics, _reprs
 from htfjax._types import Array, ArrayLike, Float, Key, PyTree
 from htfjax.losses.gradient import (
     Carrying,
@@ -86,6 +87,12 @@ class SumLoss(Summable):
     """
 
     terms: tuple[Term, ...]
+
+    __repr__ = _reprs.text
+
+    def __pdoc__(self, **_: object) -> AbstractDoc:
+        """Terms as they are written: a weight of 1 is left out."""
+        return _reprs.total(self, (_reprs.times(w, loss) for loss, w in self.terms))
 
     @property
     def is_scaled(self) -> bool:

@@ -13,7 +13,7 @@ import numpy as np
 import optax
 from jax import lax
 
-from htfjax import _callables, _checks, _numerics
+from htfjax import _callables, _checks, _numerics, _reprs
 from htfjax._callables import Rebuild
 from htfjax._types import Array, ArrayLike, Key, Params, PyTree
 from htfjax.factors.stacks import freeze
@@ -43,6 +43,8 @@ class DescentState(NamedTuple):
     params: PyTree
     opt_state: PyTree
     step: jax.Array  # () int32, updates made so far
+
+    __repr__ = _reprs.text
 
 
 def start_descent(params: PyTree, optimizer: optax.GradientTransformation) -> DescentState:

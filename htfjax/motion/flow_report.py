@@ -3,8 +3,9 @@
 import dataclasses
 
 import jax
+from wadler_lindig import AbstractDoc
 
-from htfjax import _checks
+from htfjax import _checks, _reprs
 from htfjax._types import PyTree
 
 # How a flow ends, by code. The first two are as planned.
@@ -64,6 +65,22 @@ class FlowReport:
     num_rejected: jax.Array
     drift: jax.Array
 
+    __repr__ = _reprs.text
+
+    def __pdoc__(self, **_: object) -> AbstractDoc:
+        """Ending, clocks with their first and last number, and counts."""
+        return _reprs.record(
+            self,
+            status=_status(self.ending),
+            natural_times=_reprs.ends(self.natural_times),
+            arc_lengths=_reprs.ends(self.arc_lengths),
+            integrals=self.integrals,
+            num_evaluations=self.num_evaluations,
+            num_steps=self.num_steps,
+            num_rejected=self.num_rejected,
+            drift=_reprs.ends(self.drift),
+        )
+
     @property
     def status(self) -> str:
         """Ending of the run in words (of one run, not under `vmap`).
@@ -80,3 +97,9 @@ class FlowReport:
     def failed(self) -> jax.Array:
         """Whether the solver gave up."""
         return self.ending > STOPPED
+
+
+def _status(ending: object) -> object:
+    """The ending in words, before any advice; the array of those of many runs."""
+    code = _reprs.number(ending)
+    return ending if code is None else ENDINGS[code].partition("; ")[0].partition(" (")[0]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from htfjax import _checks
+from htfjax import _checks, _reprs
 from htfjax._types import Float
 
 # A rise with fewer records between 10 and 90 % has no width worth a number.
@@ -30,6 +30,8 @@ class RiseTimes(NamedTuple):
     half_rise: np.ndarray  # 50 %
     width: np.ndarray  # from 10 % to 90 %; NaN with fewer than 4 records in between
     active: np.ndarray  # bool: whether the final value counts at all
+
+    __repr__ = _reprs.text
 
 
 def crossings(

@@ -2,14 +2,16 @@
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Generic, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from wadler_lindig import AbstractDoc
 
-from htfjax import _checks
+from htfjax import _checks, _reprs
+from htfjax._tables import table
 from htfjax.motion.flow_report import FlowReport
 
 Observed = TypeVar("Observed")
@@ -62,6 +64,17 @@ class Trajectory(Generic[Observed, Report]):
     durations: jax.Array
     report: Report
 
+    __repr__ = _reprs.text
+
+    def __pdoc__(self, **_: object) -> AbstractDoc:
+        """First and last step, loss and gradient norm, and what was observed."""
+        shown = {name: _reprs.ends(getattr(self, name)) for name in SHOWN}
+        return _reprs.record(self, **shown, observed=self.observed, report=self.report)
+
+    def _repr_html_(self) -> str:
+        """A table of records: array, first and last number."""
+        return table(self, "Trajectory", ("records", "array", "first", "last"), _rows(self))
+
     @property
     def times(self) -> jax.Array:
         """Flow time at each record: of descent from 0, the sum of its durations."""
@@ -85,6 +98,19 @@ class Trajectory(Generic[Observed, Report]):
     def finite(self) -> jax.Array:
         """Whether the loss was finite at each record."""
         return jnp.isfinite(self.losses)
+
+
+SHOWN = ("steps", "losses", "grad_norms")
+
+
+def _rows(trajectory: Trajectory) -> Iterator[tuple[str, str, str, str]]:
+    """Name, array, first and last number of what is shown and of what was observed."""
+    observed, _ = jax.tree_util.tree_flatten_with_path(trajectory.observed)
+    named = [(name, getattr(trajectory, name)) for name in SHOWN]
+    named += [(f"observed{jax.tree_util.keystr(path)}", x) for path, x in observed]
+    for name, values in named:
+        first, last = _reprs.ends_of(values) or ("", "")
+        yield name, _reprs.text(values), first, last
 
 
 def join(pieces: Sequence[Trajectory[Observed, None]]) -> Trajectory[Observed, None]:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from htfjax import _checks
+from htfjax import _checks, _reprs
 from htfjax._types import Array, Key
 from htfjax.contraction.end_tensor import end_tensor
 from htfjax.factors.factors import Factors
@@ -164,6 +164,8 @@ class CompletionRecords(Looks):
     target: jax.Array  # (D_0, ..., D_{N-1})
     seen: jax.Array  # the same shape, True where observed
 
+    __repr__ = _reprs.text
+
     def __call__(self, factors: Factors) -> dict[str, jax.Array]:
         """The quantities of the factors."""
         tensor = end_tensor(factors)
@@ -187,6 +189,8 @@ class DataRecords(Looks):
 
     loss: Any
     test: Any  # None without
+
+    __repr__ = _reprs.text
 
     def __call__(self, factors: Factors) -> dict[str, jax.Array]:
         """The quantities of the factors."""

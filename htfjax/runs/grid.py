@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
+from wadler_lindig import AbstractDoc
 
-from htfjax import _checks
+from htfjax import _checks, _reprs
 from htfjax._digests import array_digest
 from htfjax._types import JsonObject
 from htfjax.runs.identity import described, text
@@ -85,6 +86,18 @@ class Grid:
         object.__setattr__(self, "axes", axes)
         for point in itertools.product(*(values for _, values in axes)):
             _check_point(self, point)
+
+    __repr__ = _reprs.text
+
+    def __pdoc__(self, **_: object) -> AbstractDoc:
+        """Fields, axes by name."""
+        return _reprs.record(
+            self,
+            base=self.base,
+            seeds=_reprs.as_range(self.seeds),
+            axes=dict(self.axes),
+            data=self.data,
+        )
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from htfjax import _checks
+from htfjax import _checks, _reprs
 from htfjax._types import PyTree
 from htfjax.losses.gradient import check_loss
 from htfjax.motion.descent import DescentState, continue_descent
@@ -53,6 +53,8 @@ class Lane:
     optimizer: optax.GradientTransformation = dataclasses.field(metadata={"static": True})
     dims: tuple = dataclasses.field(default=(), metadata={"static": True})
     coords: tuple = dataclasses.field(default=(), metadata={"static": True})
+
+    __repr__ = _reprs.text
 
 
 # (setting, key), and the grid's data where it has some, -> Lane

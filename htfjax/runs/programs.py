@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from htfjax import _checks
+from htfjax import _checks, _reprs
 from htfjax._types import JsonObject, PyTree
 from htfjax.runs.grid import Grid, Run, Setting
 from htfjax.runs.lanes import SCALARS, Build, Lane, Untraced, advance_lane, lane_shapes
@@ -36,6 +36,8 @@ class Program:
     runs: tuple[RunKey, ...]
     shapes: Lane
     quantities: Quantities
+
+    __repr__ = _reprs.text
 
 
 class Block(NamedTuple):

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from wadler_lindig import AbstractDoc
 
+from htfjax import _reprs
 from htfjax.runs.block import Chunk
 from htfjax.runs.folder import read_status
 from htfjax.runs.status import ended
@@ -57,6 +59,15 @@ class Progress:
     changed: int
     messages: tuple[str, ...]
     state: str
+
+    __repr__ = _reprs.text
+
+    def __pdoc__(self, **_: object) -> AbstractDoc:
+        """What changes while one waits, the state first; numbers of four digits."""
+        names = ("state", "runs", "done", "active", "failed", "steps", "steps_in_all",
+                 "steps_per_second", "seconds_left", "losses", "messages")  # fmt: skip
+        fields = {name: _reprs.digits(getattr(self, name)) for name in names}
+        return _reprs.record(self, **fields)
 
 
 class Clock:

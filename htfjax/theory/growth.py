@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from htfjax import _checks, _numerics
+from htfjax import _checks, _numerics, _reprs
 from htfjax._types import Array, ArrayLike, Float
 from htfjax.factors.factors import AnyFactors
 from htfjax.factors.layout import Layout
@@ -32,6 +32,8 @@ class GrowthBounds(NamedTuple):
 
     lower: Mapping[int, Float[Array, "R_v"]]
     upper: Mapping[int, Float[Array, "R_v"]]
+
+    __repr__ = _reprs.text
 
 
 def exact_growth(factors: AnyFactors, loss: Loss) -> Mapping[int, Float[Array, "R_v"]]:

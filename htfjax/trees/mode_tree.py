@@ -16,6 +16,7 @@ from typing import Any, TypeAlias, TypeGuard
 from htfjax._integers import at_least, spell
 
 Children = tuple[tuple[int, ...], ...]
+MOST_SPELLED = 64  # nodes of a tree whose `repr` spells it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,6 +160,14 @@ class ModeTree:
         for k in self.interior:
             spelled.append(tuple(spelled[c] for c in self.children[k]))
         return spelled[self.root]
+
+    def __repr__(self) -> str:
+        if self.num_nodes <= MOST_SPELLED:
+            return f"ModeTree.from_nested({self.nested})"
+        return (
+            f"<ModeTree: order {self.order}, {self.num_nodes} nodes, "
+            f"height {self.height[self.root]}>"
+        )
 
     def __str__(self) -> str:
         branch, last_branch, beside = _strokes()

@@ -117,7 +117,7 @@ class Config:
 MAY_DIFFER = ("num_steps", "checkpoint_seconds")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Setting(htf.problems.Completion):
     """One panel, fully resolved."""
 

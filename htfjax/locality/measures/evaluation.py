@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from htfjax import _checks
+from htfjax import _checks, _reprs
 from htfjax._types import Array, Float, Key, PyTree
 from htfjax.locality import inputs as _inputs
 from htfjax.locality.inputs import Examples
@@ -25,6 +25,8 @@ class Evaluation(NamedTuple):
 
     accuracy: Float[Array, ""]  # share of images that are right
     loss: Float[Array, ""]  # mean cross-entropy
+
+    __repr__ = _reprs.text
 
 
 def evaluate(

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from htfjax import _checks
+from htfjax import _checks, _reprs
 from htfjax._types import Array, Float, Int, Key, Numbers
 from htfjax.locality import inputs as _inputs
 from htfjax.locality.regularizer import patches as _patches
@@ -22,6 +22,8 @@ class ChangeByDistance(NamedTuple):
     distance: np.ndarray  # (D,) free pixels between the patches
     change: Float[Array, "D pairs"]  # of each pair, a mean over the images
     unseen: Int[Array, "D pairs"]  # images whose gradient at P is zero: they count 1
+
+    __repr__ = _reprs.text
 
 
 def gradient_change_by_distance(

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from htfjax import _checks
+from htfjax import _checks, _reprs
 from htfjax._types import Array, Float, Key, Numbers
 from htfjax.locality import inputs as _inputs
 from htfjax.locality.regularizer import patches as _patches
@@ -22,6 +22,8 @@ class Separation(NamedTuple):
     centred: Float[Array, "num"]  # without row and column means; zero for a sum of the two
     null: Float[Array, "shuffles num"]  # of centred grids, their entries in random order
     grids: Float[Array, "contexts num num"]  # the values of f
+
+    __repr__ = _reprs.text
 
 
 def separation_spectrum(

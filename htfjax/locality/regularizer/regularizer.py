@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from htfjax import _checks
+from htfjax import _checks, _reprs
 from htfjax._derivatives import only_slope
 from htfjax._types import Array, ArrayLike, Float, Int, Key, Numbers, PyTree
 from htfjax.locality import inputs as _inputs
@@ -46,6 +46,8 @@ class Measured(NamedTuple):
     change: Float[Array, ""]  # mean |cos|, without the coefficient; NaN if skipped
     logits: Float[Array, "B *K"]  # of the images as they are
     unseen: Int[Array, ""]  # images whose gradient at P is zero; 0 if skipped
+
+    __repr__ = _reprs.text
 
 
 def input_gradient_change(

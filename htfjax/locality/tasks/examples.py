@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from htfjax import _checks, _pytrees
+from htfjax import _checks, _pytrees, _reprs
 from htfjax._types import Array, Float, Numbers
 from htfjax.locality import inputs as _inputs
 from htfjax.locality.inputs import Examples
@@ -36,6 +36,8 @@ class ArrayExamples:
 
     images: Any  # (N, H, W, C), an array of jax once made
     labels: Any  # (N,) int32
+
+    __repr__ = _reprs.text
 
     def __post_init__(self) -> None:
         """Checks what would otherwise fail inside a compiled step."""
@@ -72,6 +74,8 @@ class _Joined:
     first: Examples
     second: Examples
 
+    __repr__ = _reprs.text
+
     @property
     def count(self) -> int:
         return self.first.count + self.second.count
@@ -89,6 +93,8 @@ class _Joined:
 class _Selected:
     examples: Examples
     rows: jax.Array  # (N,) int32
+
+    __repr__ = _reprs.text
 
     @property
     def count(self) -> int:

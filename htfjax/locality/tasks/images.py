@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from htfjax import _checks
+from htfjax import _checks, _reprs
 from htfjax.locality import inputs as _inputs
 
 
@@ -36,6 +36,8 @@ class Images:
     white: int = 255  # the byte that means 1.0
     mean: tuple[float, ...] = (0.0,)  # one for all channels, or one each
     std: tuple[float, ...] = (1.0,)
+
+    __repr__ = _reprs.text
 
     def __post_init__(self) -> None:
         """Checks what would otherwise fail far from here."""

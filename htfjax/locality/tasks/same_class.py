@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from htfjax import _checks
+from htfjax import _checks, _reprs
 from htfjax._types import Array, Float, Key, Numbers
 from htfjax.locality import inputs as _inputs
 from htfjax.locality.regularizer.patches import Patch, Place
@@ -25,6 +25,8 @@ class Pairs(NamedTuple):
 
     rows: np.ndarray  # (N, 2) int32: the left and the right image
     labels: np.ndarray  # (N,) uint8: 1 where the classes are equal
+
+    __repr__ = _reprs.text
 
 
 def same_class_pairs(
@@ -110,6 +112,8 @@ class SameClassExamples:
     distance: Place  # a leaf, so that other distances retrace nothing
     canvas: tuple[int, int] = dataclasses.field(metadata={"static": True})
     name: str = dataclasses.field(metadata={"static": True})
+
+    __repr__ = _reprs.text
 
     @property
     def count(self) -> int:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from htfjax import _checks
+from htfjax import _checks, _reprs
 from htfjax._types import Array, Float, Key
 from htfjax.locality import inputs as _inputs
 from htfjax.locality.tasks import streams
@@ -31,6 +31,8 @@ class PathfinderImages(NamedTuple):
     drawn: int  # pairs of long paths that came to their end, for all chunks
     thrown_away: int  # pairs that did not
     settings: PathfinderSettings
+
+    __repr__ = _reprs.text
 
 
 def draw_pathfinder(

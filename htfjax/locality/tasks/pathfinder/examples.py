@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from htfjax import _archives, _checks, _digests, _files
+from htfjax import _archives, _checks, _digests, _files, _reprs
 from htfjax._types import Array, Float, Key, Numbers, PathLike
 from htfjax.locality.tasks import streams
 from htfjax.locality.tasks.examples import check_rows
@@ -37,6 +37,8 @@ class PathfinderExamples:
     labels: jax.Array  # (N,) uint8
     mean: jax.Array  # () float32, of pixels / 255
     std: jax.Array  # () float32
+
+    __repr__ = _reprs.text
 
     @property
     def count(self) -> int:
