@@ -83,4 +83,5 @@ def _spell(value: object) -> str:
     if isinstance(plain, str):  # of a text, an enum, a path or a function
         return plain
     spelled = repr(value)
-    return text(value) if " at 0x" in spelled else spelled
+    # Of some objects it shows an address, of others it takes several lines.
+    return text(value) if " at 0x" in spelled or "\n" in spelled else spelled
