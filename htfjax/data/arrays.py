@@ -10,6 +10,8 @@ from htfjax.data.cells import Cells, real_values, refuse_infinite, sparse
 from htfjax.data.levels import distinct_names
 
 LARGEST_INDEX = np.iinfo(np.int32).max - 1
+# Indices beyond are rather identifiers, whose levels would fill the memory.
+LARGEST_DIMENSION = 2**24
 VALUE = "value"
 
 
@@ -81,7 +83,7 @@ def _dims(indices: np.ndarray, mode_dims: Any) -> tuple[int, ...]:
             f"{LARGEST_INDEX}. Columns of a table may have any labels."
         )
     if mode_dims is None:
-        return tuple(int(top) + 1 for top in indices.max(axis=0))
+        return _smallest_dims(indices)
     dims = _checks.mode_dims(indices.shape[1], mode_dims)
     wrong = np.argwhere(indices >= np.asarray(dims))
     if wrong.size:
@@ -90,6 +92,18 @@ def _dims(indices: np.ndarray, mode_dims: Any) -> tuple[int, ...]:
             f"`data[0][{row}, {mode}]` is {indices[row, mode]}, and `mode_dims` gives mode "
             f"{mode} dimension {dims[mode]}: indices run from 0 to {dims[mode] - 1}."
         )
+    return dims
+
+
+def _smallest_dims(indices: np.ndarray) -> tuple[int, ...]:
+    dims = tuple(int(top) + 1 for top in indices.max(axis=0))
+    for mode, dim in enumerate(dims):
+        if dim > LARGEST_DIMENSION:
+            raise ValueError(
+                f"`data[0]` has index {dim - 1} of mode {mode}; indices count from 0. Give "
+                "`mode_dims` if there are so many levels, or a table, whose columns may "
+                "have any labels."
+            )
     return dims
 
 

@@ -69,12 +69,19 @@ def _from_objects(name: str, values: np.ndarray) -> np.ndarray:
         if type(value).__name__ in ("NoneType", "NAType"):
             plain[at] = np.nan
         elif isinstance(value, NUMBERS) and not isinstance(value, bool):
-            plain[at] = float(value)
+            plain[at] = _as_float(value)
         else:
             raise TypeError(
                 f"`{name}` must hold real numbers, got {spell(value)} at {list(at)}."
             )
     return plain
+
+
+def _as_float(value: Any) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # an integer beyond the floats
+        return np.inf if value > 0 else -np.inf
 
 
 def refuse_infinite(values: np.ndarray, place: Callable[[int], str]) -> None:
@@ -83,8 +90,8 @@ def refuse_infinite(values: np.ndarray, place: Callable[[int], str]) -> None:
     if wrong.size:
         at = int(wrong[0])
         raise ValueError(
-            f"{place(at)} is {values.flat[at]}; values must be finite, and NaN where they "
-            "are missing."
+            f"{place(at)} is {values.flat[at]} in float64; values must be finite, and NaN "
+            "where they are missing."
         )
 
 
@@ -121,6 +128,8 @@ def distinct(cells: Cells) -> tuple[Cells, str]:
     Returns:
       The cells, and what to warn of where values of one cell differ, or "".
     """
+    if _ascends(cells.indices):  # those of an array do, and it may be large
+        return cells, ""
     order = np.lexsort(cells.indices.T[::-1])
     indices, values = cells.indices[order], cells.values[order]
     first = np.ones(len(order), bool)
@@ -135,11 +144,19 @@ def distinct(cells: Cells) -> tuple[Cells, str]:
     return kept, _disagreement(low, high)
 
 
+def _ascends(indices: np.ndarray) -> bool:
+    """Whether each row comes after the one before in C order, and differs from it."""
+    steps = np.diff(indices, axis=0)
+    first = np.argmax(steps != 0, axis=1)
+    return bool(np.all(np.take_along_axis(steps, first[:, None], axis=1) > 0))
+
+
 def _disagreement(low: np.ndarray, high: np.ndarray) -> str:
     spread = (high - low)[high > low]
     if not spread.size:
         return ""
+    cells = "1 cell" if len(spread) == 1 else f"{len(spread)} cells"
     return (
-        f"`data` has {len(spread)} cells with values that differ, by up to "
-        f"{spread.max():g} (median {np.median(spread):g}); each is set to their mean."
+        f"`data` has {cells} with values that differ, by up to {spread.max():g} (median "
+        f"{np.median(spread):g}); each is set to their mean."
     )

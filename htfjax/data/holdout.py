@@ -6,6 +6,8 @@ import numpy as np
 from htfjax import _checks
 from htfjax._integers import spell
 
+BLOCK = 2**16  # cells that are looked at together, so that lists stay small
+
 
 def check_share(name: str, value: object) -> float:
     """A share of the cells, at least 0 and below 1.
@@ -69,12 +71,15 @@ def _draw(
         for column, dim in zip(indices.T, dims, strict=True)
     ]
     chosen: list[int] = []
-    # Python's lists: NumPy takes longer for one number at a time.
-    for cell, levels in zip(order.tolist(), indices[order].tolist(), strict=True):
-        if len(chosen) == wanted:
-            break
-        if all(counts[level] > 1 for counts, level in zip(left, levels, strict=True)):
-            chosen.append(cell)
-            for counts, level in zip(left, levels, strict=True):
-                counts[level] -= 1
+    for begin in range(0, len(order), BLOCK):
+        block = order[begin : begin + BLOCK]
+        # Python's lists: NumPy takes longer for one number at a time.
+        for cell, levels in zip(block.tolist(), indices[block].tolist(), strict=True):
+            counts = [of_level[code] for of_level, code in zip(left, levels, strict=True)]
+            if min(counts) > 1:
+                chosen.append(cell)
+                for of_level, code in zip(left, levels, strict=True):
+                    of_level[code] -= 1
+            if len(chosen) == wanted:
+                return chosen
     return chosen

@@ -1,7 +1,7 @@
 """Levels of the modes of a tensor: labels, their codes, and those that are seen rarely."""
 
 import difflib
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,11 +9,12 @@ import numpy as np
 from htfjax._integers import spell
 
 MOST_NAMED = 5
+MOST_COMPARED = 10_000  # each costs tens of microseconds
 
 
-def nearest(name: object, names: Iterable[object]) -> str:
+def nearest(name: object, names: Collection[object]) -> str:
     """ "; did you mean 'rating'?" where one of the names is like a name, else ""."""
-    if not isinstance(name, str):
+    if not isinstance(name, str) or len(names) > MOST_COMPARED:
         return ""
     close = difflib.get_close_matches(name, [str(n) for n in names], n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
@@ -70,14 +71,22 @@ def _as_labels(mode: str, labels: object) -> np.ndarray:
 
 
 def _keys(mode: str, levels: np.ndarray, labels: np.ndarray) -> list[Any]:
-    """Labels as what can be looked up: dates and durations in nanoseconds."""
-    if levels.dtype.kind not in "mM":
+    """Labels as what can be looked up: dates and durations in the unit of the levels."""
+    kind = levels.dtype.kind
+    if kind not in "mM":
         return labels.tolist()
+    # Python's dates and text have no unit; nanoseconds do not reach far dates.
+    finest = "ns" if np.datetime_data(levels.dtype)[0] == "ns" else "us"
     try:
-        return labels.astype(f"{levels.dtype.kind}8[ns]").astype(np.int64).tolist()
+        times = labels if labels.dtype.kind == kind else labels.astype(f"{kind}8[{finest}]")
+        keys = times.astype(levels.dtype)
     except (TypeError, ValueError) as error:
-        kind = "dates" if levels.dtype.kind == "M" else "durations"
-        raise TypeError(f"`labels[{mode!r}]` must be {kind}: {error}.") from error
+        what = "dates" if kind == "M" else "durations"
+        raise TypeError(f"`labels[{mode!r}]` must be {what}: {error}.") from error
+    # A label between two levels is none.
+    exact = (keys == times).tolist()
+    ticks = keys.astype(np.int64).tolist()
+    return [tick if same else None for tick, same in zip(ticks, exact, strict=True)]
 
 
 def rare(

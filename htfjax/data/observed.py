@@ -1,4 +1,4 @@
-"""Observations: a user's array or table, scaled, with cells held out to test on."""
+"""Observed cells of a user's array or table, to train on and to test on."""
 
 import dataclasses
 import warnings
@@ -83,7 +83,7 @@ class Observed:
     # Losses and errors
 
     def loss(self, tree: TreeLike, **options: Any) -> ObservationLoss:
-        """`completion_loss` of the cells to train on, with scaled targets.
+        """`completion_loss` of the cells to train on.
 
         Args:
           tree: mode tree, with a leaf for each mode, nested modes or their text.
@@ -96,7 +96,7 @@ class Observed:
         return completion_loss(tree, self.mode_dims, self.indices, self.targets, **options)
 
     def test_loss(self, tree: TreeLike, **options: Any) -> ObservationLoss:
-        """`completion_loss` of the cells held out, with scaled targets.
+        """`completion_loss` of the cells held out.
 
         Args, raises: as `loss`; ValueError: no cells are held out.
         """
@@ -242,7 +242,7 @@ def observed(
     modes: Sequence[Hashable] | None = None,
     mode_dims: Dims | None = None,
 ) -> Observed:
-    """Observed cells of a user's array or table, scaled, some held out to test on.
+    """Observed cells of a user's array or table, some of them held out to test on.
 
     Each row of a table is a cell and each column a mode; the labels in a column are the
     levels of its mode: text, numbers and dates in sorted order, categories in theirs,

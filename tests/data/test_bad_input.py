@@ -54,6 +54,8 @@ MISTAKES = [
     # Arrays
     ("infinite", lambda: read(with_entry((1, 2), -np.inf)), ValueError,
      "`data[1, 2]` -inf finite NaN"),
+    ("beyond_floats", lambda: read([[1.0, None], [-(10**400), 3.0]]), ValueError,
+     "`data[1, 0]` -inf float64 finite"),
     ("complex", lambda: read(full() + 1j), TypeError, "`data` real complex128"),
     ("complex_jax", lambda: read(jax.numpy.asarray(full() + 1j)), TypeError,
      "`data` real complex"),
@@ -84,6 +86,8 @@ MISTAKES = [
      "`data[0][1, 1]` -1 from 0 table"),
     ("large_index", lambda: pair(np.array(SQUARE) * 2**40), ValueError,
      "`data[0][1, 1]` 1099511627776 2147483646"),
+    ("identifiers", lambda: pair([[0, 0], [0, 2**30], [1, 0], [1, 1]]), ValueError,
+     "`data[0]` 1073741824 mode 1 `mode_dims` table"),
     ("float_indices", lambda: pair(np.array(SQUARE) * 1.0), TypeError,
      "`data[0]` integers float64"),
     ("index_beyond_dims", lambda: pair(mode_dims=(2, 1)), ValueError,

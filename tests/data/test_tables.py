@@ -156,6 +156,24 @@ def test_dates_are_found_by_any_spelling():
     assert data.codes({"day": spelled, "i": [0, 0, 1]}).tolist() == [[1, 0], [1, 0], [1, 1]]
 
 
+@pytest.mark.parametrize("unit", ["s", "ns"])
+def test_dates_between_levels_are_none(unit):
+    dates = np.array(["2020-01-01", "2200-01-01"], f"datetime64[{unit}]")
+    frame = pd.DataFrame({"t": [*dates] * 2, "i": [0, 0, 1, 1], "v": range(4)})
+    data = htf.observed(frame.astype({"t": f"datetime64[{unit}]"}), holdout=0)
+    late = np.datetime64("2020-01-01T00:00:00.25", "ms")
+    for label in (late, late.item(), str(late)):
+        with pytest.raises(ValueError, match=r"`labels\['t'\]\[1\]` is .* not a level"):
+            data.codes({"t": [dates[0], label], "i": [0, 0]})
+
+
+def test_far_dates_are_levels():
+    dates = np.array(["0033-04-03", "2999-12-31"], "datetime64[s]")
+    frame = pd.DataFrame({"t": dates.repeat(2), "i": [0, 1] * 2, "v": range(4)})
+    data = htf.observed(frame, holdout=0)
+    assert np.array_equal(data.codes(data.labels(data.indices)), data.indices)
+
+
 def test_decoded_tensors_select_by_label():
     data = htf.observed(table(), holdout=0)
     tensor = (dense() - data.shift) / data.scale
@@ -187,7 +205,8 @@ def test_the_table_of_the_user_is_left_alone():
     index = pd.Index([3, 1, 2], name="user")
     array = xr.DataArray(dense(), coords={"user": index}, dims=("user", "b", "c"))
     htf.observed(frame, key=KEY)
-    htf.observed(array, key=KEY)
+    levels = htf.observed(array, key=KEY).levels[0]
+    assert not np.shares_memory(levels, array.get_index("user").to_numpy())
     pd.testing.assert_frame_equal(frame, table())
     array[0, 0, 0] = 7.0  # still writeable
     frame.loc[0, "rating"] = 7.0
