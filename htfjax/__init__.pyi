@@ -80,6 +80,9 @@ from .losses.scaled import magnitude as magnitude
 from .losses.scaled import scaled_loss as scaled_loss
 from .losses.scaled import scaled_value_and_grad as scaled_value_and_grad
 
+from .data.observed import Observed as Observed
+from .data.observed import observed as observed
+
 from .motion.group_rms import group_rmsprop as group_rmsprop
 from .motion.group_rms import scale_by_group_rms as scale_by_group_rms
 from .motion.trajectory import Trajectory as Trajectory

@@ -22,6 +22,7 @@ ROOMS = (
     "contraction",
     "instruments",
     "losses",
+    "data",
     "theory",
     "motion",
     "problems",
@@ -38,6 +39,7 @@ HEAVY = (
     "h5py",
     "matplotlib",
     "orbax",
+    "pandas",
     "xarray",
     "zarr",
 )
@@ -49,7 +51,8 @@ HOMES = {
     "h5py": ("runs.netcdf",),
     "matplotlib": ("instruments.drawing",),
     "orbax": ("runs.checkpoints",),
-    "xarray": ("runs",),
+    "pandas": ("data.observed",),  # for type checkers only
+    "xarray": ("runs", "data.labelled", "data.observed"),
     "zarr": ("runs",),
 }
 APART = ("sims", "benchmarks", "tests")

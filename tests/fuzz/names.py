@@ -15,6 +15,7 @@ from tests.fuzz import (
     kinds_runs,
 )
 from tests.fuzz.kinds_contraction import CONTRACTION_CALLS
+from tests.fuzz.kinds_data import DATA_CALLS
 from tests.fuzz.kinds_factors import FACTOR_CALLS, TREE_CALLS
 from tests.fuzz.kinds_instruments import DRAWING_CALLS, INSTRUMENT_CALLS
 from tests.fuzz.kinds_losses import LOSS_CALLS
@@ -49,6 +50,7 @@ CORE_CALLS: dict[str, Any] = (
     | FACTOR_CALLS
     | CONTRACTION_CALLS
     | LOSS_CALLS
+    | DATA_CALLS
     | INSTRUMENT_CALLS
     | DESCENT_CALLS
     | DRAWING_CALLS

@@ -34,6 +34,7 @@ WITHOUT_ARGUMENTS = {
 # Functions make these, and their methods are called.
 MADE_BY_FUNCTIONS = {
     "NodeValues",
+    "Observed",
     "losses.Entries",
     "losses.Measurement",
     "locality.Network",

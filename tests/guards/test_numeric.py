@@ -30,6 +30,8 @@ UNCALLED = {
     "loss_plan": TIMING,
     "platform_rates": TIMING,
     "draw_tree": "draws",
+    "observed": "no computation of its own: its tests have the values",
+    "Observed": "no computation of its own: its tests have the values",
     "as_tree": "a tree: its own tests have the values",
     "locality.download_cifar10": FILES,
     "locality.load_cifar10": FILES,
