@@ -51,7 +51,7 @@ bench: $(RUNTIME)
 $(RUNTIME): pyproject.toml
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --editable . $(PINS)
+	$(BIN)/python -m pip install --quiet --editable '.[all]' $(PINS)
 	touch $@
 
 $(DEVELOP): $(RUNTIME)
