@@ -57,6 +57,15 @@ def test_a_wheel_has_the_library_and_the_commands(wheel: zipfile.ZipFile) -> Non
     assert {"htfjax/py.typed", "htfjax/__init__.pyi", "htfjax/sims/plot.py"} <= inside
 
 
+def test_a_wheel_has_the_digits_and_their_licence(wheel: zipfile.ZipFile) -> None:
+    """Beside the data, and among the licences of the distribution."""
+    names = wheel.namelist()
+    assert "htfjax/locality/tasks/digits.npz" in names
+    assert "htfjax/locality/tasks/digits.LICENSE.txt" in names
+    licences = [name for name in names if "dist-info/licenses/" in name]
+    assert {Path(name).name for name in licences} == {"LICENSE", "digits.LICENSE.txt"}
+
+
 def test_a_wheel_runs_its_own_commands(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
     """By the entry point, from a folder where another `sims` is."""
     wheel.extractall(tmp_path / "site")
