@@ -1,15 +1,18 @@
 """The package: what is in a wheel and an sdist, and that it runs from there."""
 
 import os
+import re
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
 
 import htfjax as htf
+from sims import cite
 
 ROOT = Path(__file__).parent.parent
 
@@ -93,3 +96,53 @@ def test_an_sdist_has_tests_and_documents(sdist: set[str]) -> None:
     single = {"pyproject.toml", "conftest.py", "README.md", "CHANGELOG.md", "LICENSE"}
     assert wanted | single <= sdist
     assert not {name for name in sdist if name.startswith((".venv", ".git/", "runs/"))}
+
+
+def text(name: str) -> str:
+    """A file of the clone."""
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def test_both_citations_are_of_the_same_paper() -> None:
+    """`CITATION.cff` and `htfjax cite`: title, authors, year and number."""
+    found = re.search(r"title = \{(.*?)\},", cite.PAPER, re.DOTALL)
+    assert found
+    cff = text("CITATION.cff")
+    assert f'title: "{" ".join(found[1].split())}"' in cff
+    people = re.findall(r"family-names: (\w+)\n +given-names: (\w+)", cff)
+    assert " and ".join(f"{last}, {first}" for last, first in people) in cite.PAPER
+    for words in ("arXiv:2201.11729", "year: 2022"):
+        assert words in cff
+        assert re.split(r"[ :]+", words)[1] in cite.PAPER
+
+
+def test_the_version_is_written_once() -> None:
+    """No other file has to be changed with it."""
+    assert f'__version__ = "{htf.__version__}"' in text("htfjax/__init__.py")
+    for name in ("pyproject.toml", "CITATION.cff", "sims/cite.py", "sims/info.py"):
+        assert f'"{htf.__version__}"' not in text(name)
+
+
+def test_hooks_run_the_ruff_of_the_project() -> None:
+    """Two versions would format each other's work."""
+    lint = tomllib.loads(text("pyproject.toml"))["dependency-groups"]["lint"]
+    (wanted,) = (line for line in lint if line.startswith("ruff=="))
+    assert set(re.findall(r"ruff==[\d.]+", text(".pre-commit-config.yaml"))) == {wanted}
+
+
+def test_the_oldest_jax_is_the_one_that_is_tested() -> None:
+    """In the requirements, in the workflow, and in the table of the README."""
+    found = re.search(r'"jax>=([\d.]+),', text("pyproject.toml"))
+    assert found
+    assert f"jax=={found[1]} jaxlib=={found[1]}" in text(".github/workflows/ci.yml")
+    assert f"| 3.11 | {found[1]} |" in text("README.md")
+
+
+def test_a_release_tries_the_promised_pythons() -> None:
+    """By default, all of the classifiers."""
+    pattern = r"Python :: (3\.\d+)"
+    promised = re.findall(pattern, text("pyproject.toml"))
+    assert promised
+    wanted = " ".join(f"python{version}" for version in promised)
+    assert f"PYTHONS ?= {wanted}\n" in text("Makefile")
+    assert f"${{PYTHONS:-{wanted}}}" in text(".ci/release-check")
