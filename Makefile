@@ -6,16 +6,19 @@
 
 PYTHON ?= python3
 PINS ?=
+# Interpreters of `make release-check`; those that are not there are left out.
+PYTHONS ?= python3.11 python3.12 python3.13
 VENV := .venv
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 RUNTIME := $(VENV)/.runtime-$(VERSION)
 DEVELOP := $(VENV)/.develop-$(VERSION)
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-all test-durable lint bench clean
+.PHONY: help demo test test-all test-durable lint coverage bench release-check clean
 
 help:
-	@echo "make demo | test | test-all | test-durable | lint | bench | clean   [PYTHON=python3.12]"
+	@echo "make demo | test | test-all | test-durable | lint | coverage | bench | release-check |"
+	@echo "     clean   [PYTHON=python3.12]"
 
 demo: $(RUNTIME)
 	$(BIN)/python -m sims.incremental_rank --out runs/demo
@@ -36,6 +39,15 @@ lint: $(DEVELOP)
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
+# Lines and branches that `make test` does not reach.
+coverage: $(DEVELOP)
+	$(BIN)/python -m pip install --quiet --group coverage $(PINS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not durable" --cov
+
+# The wheel and the sdist into dist/, tried in an empty environment of each interpreter.
+release-check:
+	PYTHON="$(PYTHON)" PYTHONS="$(PYTHONS)" .ci/release-check
+
 bench: $(RUNTIME)
 	$(BIN)/python -m benchmarks.descent_step
 	$(BIN)/python -m benchmarks.contraction
@@ -51,7 +63,7 @@ bench: $(RUNTIME)
 $(RUNTIME): pyproject.toml
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --editable . $(PINS)
+	$(BIN)/python -m pip install --quiet --editable '.[all]' $(PINS)
 	touch $@
 
 $(DEVELOP): $(RUNTIME)
@@ -59,4 +71,4 @@ $(DEVELOP): $(RUNTIME)
 	touch $@
 
 clean:
-	rm -rf $(VENV) runs .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist runs .coverage* .pytest_cache .ruff_cache .hypothesis

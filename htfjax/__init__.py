@@ -15,8 +15,9 @@ Public names, in that order, are all importable from here; `__init__.pyi` lists 
 their modules, which are imported at first use.
 """
 
-import lazy_loader as _lazy_loader
 from jaxlib.version import __version__ as _jaxlib_version
+
+from htfjax._extras import attach as _attach
 
 if _jaxlib_version == "0.10.2":
     raise ImportError(
@@ -26,5 +27,5 @@ if _jaxlib_version == "0.10.2":
         "'jaxlib!=0.10.2'."
     )
 
-__getattr__, __dir__, __all__ = _lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = _attach(__name__, __file__)
 __version__ = "0.1.0"

@@ -1,33 +1,67 @@
-"""Table of the simulations with the question that each answers: `python -m sims`."""
+"""Dispatcher of the commands: `htfjax NAME ...`, and `python -m sims NAME ...` in a clone.
 
-import ast
+It needs the standard library alone, so that it can name what is not installed.
+"""
+
+import difflib
+import importlib
 import sys
-from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
+import htfjax as htf
 
+from .common.names import PACKAGE, PROGRAM, dashed, questions, typed
 
-def questions() -> dict[str, str]:
-    """Name of every simulation and the first line of its docstring."""
-    found = {}
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        if not path.stem.startswith("_"):
-            text = ast.get_docstring(ast.parse(path.read_text())) or ""
-            found[path.stem] = text.splitlines()[0] if text else ""
-    return found
+WRONG = 2  # exit code, as that of wrong options
 
 
-def main() -> None:
-    """Prints the table."""
-    table = Table(box=None, pad_edge=False)
-    table.add_column(f"python -m {__package__}.", style="bold")
-    table.add_column("question")
-    for name, question in questions().items():
-        table.add_row(name, question)
-    console = Console(markup=False)
-    console.print(table)
-    console.print("\nEvery command takes --help, and --out DIR for its results.")
+def main() -> int:
+    """Runs the command that is named first, with the words after it; the exit code."""
+    first, *words = sys.argv[1:] or ["--help"]
+    if first in ("-h", "--help"):
+        sys.stdout.write(listing())
+        return 0
+    if first == "--version":
+        sys.stdout.write(f"htfjax {htf.__version__}\n")
+        return 0
+    name = first.replace("-", "_")
+    if name not in questions():
+        sys.stderr.write(f"error: {unknown(first)}\n")
+        return WRONG
+    sys.argv = [typed(name), *words]
+    try:
+        return importlib.import_module(f"{PACKAGE}.{name}").main()
+    except ModuleNotFoundError as error:
+        package = (error.name or "htfjax").partition(".")[0]
+        if package in ("htfjax", PACKAGE):  # a fault of ours
+            raise
+        sys.stderr.write(f"error: {needs(first, package, error)}\n")
+        return WRONG
+
+
+def listing() -> str:
+    """Every command with its question."""
+    rows = {dashed(name): question for name, question in questions().items()}
+    width = max(map(len, rows))
+    lines = [f"{name:{width}}  {question}" for name, question in rows.items()]
+    head = f"usage: {PROGRAM} NAME [--options]"
+    foot = f"`{PROGRAM} NAME --help` explains one. What computes takes --out DIR."
+    return "\n".join([head, "", *lines, "", foot, ""])
+
+
+def unknown(first: str) -> str:
+    """What to do about a word that names no command."""
+    names = [dashed(name) for name in questions()]
+    close = difflib.get_close_matches(first.replace("_", "-"), names, n=1)
+    meant = f" Did you mean `{close[0]}`?" if close else ""
+    return f"`{first}` is no command.{meant} `{PROGRAM}` lists them."
+
+
+def needs(first: str, package: str, error: ModuleNotFoundError) -> str:
+    """What to install for a command; the library says it for what it needs itself."""
+    text = str(error)
+    if "pip install" in text:
+        return f"`{first}`: {text}"
+    return f"`{first}` needs {package}; install it by `pip install 'htfjax[studies]'`."
 
 
 if __name__ == "__main__":

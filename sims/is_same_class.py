@@ -34,7 +34,7 @@ class Config(NetworkOptions):
     for every distance, coefficient of the locality regularizer, control and seed. The same
     command on the same folder resumes it; more seeds or arms extend it.
 
-    --preset cpu (an illustration): scikit-learn's digits on 8x64, distances 0 16 32 48,
+    --preset cpu (an illustration): 8x8 digits on 8x64, distances 0 16 32 48,
     coefficients 0 1, seeds 10 to 14, 800 training and 2000 test pairs, 120 epochs at most,
     patience 10, the strided network.
     --preset paper: CIFAR-10 on 224x224, distances 0 40 80 120 160, coefficients 0 0.1 1,

@@ -208,8 +208,15 @@ def baselines(config: Any, canvas: str) -> dict[int, float]:
 
 
 def position_baselines(config: Any, canvas: str) -> dict[int, locality.PositionBaseline]:
-    """Accuracy from all that the marks show, their positions, for each path length."""
-    return {n: _position_baseline(config, n, canvas) for n in config.path_lengths}
+    """Accuracy from all that the marks show, their positions, for each path length.
+
+    None without the extra `baselines`: a study must not end in an error over a number that
+    stands beside its own.
+    """
+    try:
+        return {n: _position_baseline(config, n, canvas) for n in config.path_lengths}
+    except ImportError:
+        return {}
 
 
 @functools.lru_cache
@@ -258,10 +265,10 @@ def _shown(config: Any, found: dict[str, Any]) -> dict[str, dict[int, float]]:
         return shown
     for canvas in config.canvases:
         where = f", {canvas}" if len(config.canvases) > 1 else ""
-        places = found["marker_position_baseline"][canvas].items()
-        shown[f"markers' positions alone{where}"] = {
-            int(n): baseline["accuracy"] for n, baseline in places
-        }
+        if places := found["marker_position_baseline"][canvas]:
+            shown[f"markers' positions alone{where}"] = {
+                int(n): baseline["accuracy"] for n, baseline in places.items()
+            }
         if not config.matched:
             distances = found["marker_distance_baseline"][canvas].items()
             shown[f"markers' distance alone{where}"] = {int(n): v for n, v in distances}

@@ -9,8 +9,9 @@ import tyro
 from rich.console import Console
 
 from . import incremental_rank
-from .common.command import PACKAGE, command, command_of
+from .common.command import command, command_of
 from .common.errors import SettingError
+from .common.names import typed
 from .figures import dynamics
 from .figures.files import save_figures
 
@@ -74,9 +75,8 @@ def _dynamics(options: Options) -> dict[str, Any]:
     for folder, found in runs.items():
         if not found and (folder / "status.json").exists():
             raise FileNotFoundError(
-                f"{folder} holds many runs: its study draws it, `python -m {PACKAGE}"
-                f'.status {folder}` says how far it is, `htfjax.load_results("{folder}")` '
-                "reads it"
+                f"{folder} holds many runs: its study draws it, `{typed('status')} "
+                f'{folder}` says how far it is, `htfjax.load_results("{folder}")` reads it'
             )
         if not found:
             raise FileNotFoundError(f"no results in {folder}")

@@ -367,8 +367,11 @@ def test_readme_names_the_oldest_python():
     assert named <= classified_pythons()
 
 
-def test_the_version_is_that_of_the_project():
-    assert htf.__version__ == project()["project"]["version"]
+def test_the_version_stands_in_one_place():
+    """The build reads it from the library; a wheel's name has it (`test_package.py`)."""
+    assert project()["project"]["dynamic"] == ["version"]
+    assert project()["tool"]["hatch"]["version"] == {"path": "htfjax/__init__.py"}
+    assert re.fullmatch(r"\d+\.\d+\.\d+((a|b|rc|\.dev)\d+)?", htf.__version__)
 
 
 @pytest.mark.parametrize("package", ["jax", "jaxlib"])

@@ -4,6 +4,6 @@ Images and tasks -> networks -> training with the locality regularizer -> measur
 local the trained network is.
 """
 
-import lazy_loader as _lazy_loader
+from htfjax._extras import attach as _attach
 
-__getattr__, __dir__, __all__ = _lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = _attach(__name__, __file__)

@@ -1,5 +1,5 @@
 """Losses: random observations, penalties, and comparisons of factors with data."""
 
-import lazy_loader as _lazy_loader
+from htfjax._extras import attach as _attach
 
-__getattr__, __dir__, __all__ = _lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = _attach(__name__, __file__)

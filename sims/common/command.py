@@ -13,11 +13,9 @@ from rich.console import Console
 
 import htfjax as htf
 
-from ..__main__ import questions
 from .errors import FolderError, SimError
 from .folder import CONFIG, read_entry
-
-PACKAGE = __name__.removesuffix(".common.command")  # `sims` in a clone
+from .names import PACKAGE, PROGRAM, questions, typed
 
 WIDTH = 140  # of tables where the output is no terminal
 INTERRUPTED = 130
@@ -42,7 +40,7 @@ def command(
       The exit code: 2 after an error, 130 after Ctrl-C, 143 after SIGTERM or SIGUSR1,
       each with a message of one line.
     """
-    asked = tyro.cli(options, prog=f"python -m {PACKAGE}.{name}", args=_arguments())
+    asked = tyro.cli(options, prog=typed(name), args=_arguments())
     console = Console(markup=False)
     if not console.is_terminal:
         console = Console(width=WIDTH, markup=False)
@@ -101,6 +99,6 @@ def command_of(folder: Path) -> Any:
     if name not in (None, *questions()):
         raise FolderError(
             f"{folder / CONFIG} is of `{name}`, which is no command here; "
-            f"`python -m {PACKAGE}` lists them."
+            f"`{PROGRAM}` lists them."
         )
     return None if name is None else importlib.import_module(f"{PACKAGE}.{name}")

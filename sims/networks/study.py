@@ -281,6 +281,7 @@ def report(summary: dict[str, Any], config: Any, console: Console) -> int:
             f"{100 * v['accuracy']:.1f} % ({k}; {', '.join(_interval(v['interval']))})"
             for k, v in found.items()
         )
+        each = each or "a number that `pip install 'htfjax[baselines]'` adds"
         console.print(f"{canvas}: the marks' positions alone reach {each}")
     console.print(f"figures, results and summary.json are in {config.out}", soft_wrap=True)
     if summary["state"] == "interrupted":

@@ -64,7 +64,12 @@ def test_another_seed_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_every_command_has_a_job() -> None:
     """A command without numbers of its own is looked at by the contract."""
-    named = {job.command for job in commands.JOBS.values()} | {"plot", "status"}
+    named = {job.command for job in commands.JOBS.values()} | {
+        "cite",
+        "info",
+        "plot",
+        "status",
+    }
     files = (commands.ROOT / "sims").glob("[!_]*.py")
     assert {path.stem for path in files} == named
 

@@ -205,6 +205,23 @@ def test_baselines_are_named_by_what_they_are_of(
                         "interval": (0.517, 0.541)}  # fmt: skip
 
 
+def test_a_baseline_that_is_not_installed_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The study goes on without it, and its figure has the other one."""
+
+    def missing(*_: Any) -> Any:
+        raise ModuleNotFoundError("needs sklearn", name="sklearn")
+
+    monkeypatch.setattr(locality, "marker_position_baseline", missing, raising=False)
+    monkeypatch.setattr(pathfinder, "_images", lambda *_: None)
+    monkeypatch.setattr(pathfinder, "_distance_baseline", lambda *_: 0.5)
+    options = pathfinder.Config(out=tmp_path, path_lengths=(5,), canvases=("32x32",))
+    extra = pathfinder._extra(options)
+    assert extra["marker_position_baseline"] == {"32x32": {}}
+    assert pathfinder._shown(options, extra) == {"markers' distance alone": {5: 0.5}}
+
+
 def test_a_folder_of_other_options_is_refused(tmp_path: Path) -> None:
     """The option that differs is named."""
     asked = config(tmp_path)

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from htfjax import locality
+from htfjax.locality.tasks import digits
 
 COUNT, RECORD = 10_000, 3073
 FILES = [f"data_batch_{k}.bin" for k in range(1, 6)] + ["test_batch.bin"]
@@ -180,15 +181,44 @@ def test_an_archive_without_a_file_is_refused(tmp_path: Path, batch: np.ndarray)
 
 
 def test_digits_are_split_before_anything_else() -> None:
-    from sklearn import datasets
-
-    values = np.asarray(datasets.load_digits(return_X_y=True)[0])
-    order = np.random.default_rng(0).permutation(len(values))
+    """Both parts are the whole, in the order of the permutation."""
+    with np.load(digits.FILE, allow_pickle=False) as archive:
+        images, labels = archive["images"], archive["labels"]
+    order = np.random.default_rng(0).permutation(len(labels))
     train, test = locality.load_digits("train"), locality.load_digits("test")
     assert (len(train.labels), len(test.labels)) == (1078, 719)
-    both = np.concatenate([train.pixels, test.pixels]).reshape(-1, 64)
-    np.testing.assert_array_equal(both, values[order])
-    assert train.white == 16
+    both = np.concatenate([train.pixels, test.pixels])[..., 0]
+    np.testing.assert_array_equal(both, images[order])
+    whole = np.concatenate([train.labels, test.labels])
+    np.testing.assert_array_equal(whole, labels[order])
+    assert (train.white, train.pixels.dtype, train.labels.dtype) == (16, "uint8", "uint8")
+
+
+def test_digits_are_those_of_the_source() -> None:
+    """Their number per class as in UCI's own description of the test part."""
+    with np.load(digits.FILE, allow_pickle=False) as archive:
+        images, labels = archive["images"], archive["labels"]
+    counts = [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
+    np.testing.assert_array_equal(np.bincount(labels), counts)
+    assert (images.shape, images.min(), images.max()) == ((1797, 8, 8), 0, 16)
+    np.testing.assert_array_equal(labels[:10], range(10))
+
+
+def test_digits_are_those_of_scikit_learn() -> None:
+    """The same values in the same order, so results of either are the same."""
+    datasets = pytest.importorskip("sklearn.datasets")
+    values, wanted = datasets.load_digits(return_X_y=True)
+    with np.load(digits.FILE, allow_pickle=False) as archive:
+        np.testing.assert_array_equal(archive["images"].reshape(-1, 64), values)
+        np.testing.assert_array_equal(archive["labels"], wanted)
+
+
+def test_the_licence_of_the_digits_stands_beside_them() -> None:
+    """Its text, the creators and the source: CC BY 4.0 asks for them."""
+    text = digits.FILE.with_name("digits.LICENSE.txt").read_text("utf-8")
+    licence = "Creative Commons Attribution 4.0 International Public License"
+    for words in ("Alpaydin", "Kaynak", "UCI Machine Learning Repository", licence):
+        assert words in text
 
 
 @pytest.mark.parametrize(

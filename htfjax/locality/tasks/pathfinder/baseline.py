@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from htfjax import _checks
+from htfjax import _checks, _extras
 from htfjax._types import Numbers
 from htfjax.locality import inputs as _inputs
 from htfjax.locality.tasks.pathfinder.draw import (
@@ -120,7 +120,8 @@ def marker_position_baseline(
 
     Raises:
       TypeError: not `PathfinderImages`. ValueError: a label is missing, fewer than 4 images
-        per fold. ModuleNotFoundError: scikit-learn is not installed.
+        per fold. ModuleNotFoundError: scikit-learn, of the extra `baselines`, is not
+        installed.
 
     Example:
       >>> import jax
@@ -207,13 +208,12 @@ def _fit(x: np.ndarray, y: np.ndarray, count: int) -> Classifier:
 
 def _boost(x: np.ndarray, y: np.ndarray) -> Classifier:
     """Boosted trees, the same ones for the same images."""
-    from sklearn.ensemble import HistGradientBoostingClassifier
-
-    trees = HistGradientBoostingClassifier(
+    ensemble = _extras.load("sklearn.ensemble", "htfjax.locality.marker_position_baseline")
+    trees = ensemble.HistGradientBoostingClassifier(
         max_iter=60,
         learning_rate=0.05,
         max_leaf_nodes=8,
-        early_stopping=False,  # pyright: ignore[reportArgumentType]
+        early_stopping=False,
         random_state=0,
     )
     return trees.fit(x, y).predict

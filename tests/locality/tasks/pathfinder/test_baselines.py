@@ -13,8 +13,7 @@ from tests.locality.tasks.pathfinder.drawn import images
 
 @pytest.mark.parametrize("length", [3, pytest.param(9, marks=pytest.mark.slow)])
 def test_matched_distances_alone_say_nothing(length: int) -> None:
-    from sklearn.ensemble import HistGradientBoostingClassifier
-
+    ensemble = pytest.importorskip("sklearn.ensemble")
     found = images(length, match=True)
     distance = locality.marker_distances(found)
     np.testing.assert_array_equal(distance[::2], distance[1::2])
@@ -22,7 +21,7 @@ def test_matched_distances_alone_say_nothing(length: int) -> None:
     baseline = locality.marker_distance_baseline(distance, found.labels, width=1.0)
     assert baseline.total_variation <= 0.02
     assert baseline.accuracy <= 0.52
-    boosted = HistGradientBoostingClassifier(max_iter=30)
+    boosted = ensemble.HistGradientBoostingClassifier(max_iter=30)
     train, test = slice(0, 256), slice(256, 512)
     boosted.fit(distance[train, None], found.labels[train])
     assert boosted.score(distance[test, None], found.labels[test]) <= 0.52
