@@ -5,6 +5,7 @@ that this works where parts of htfjax are missing.
 """
 
 import argparse
+import importlib
 import json
 import platform
 import re
@@ -47,10 +48,17 @@ def devices() -> list[str]:
     return [f"{kinds.count(kind)} x {kind}" for kind in dict.fromkeys(kinds)]
 
 
-def cache(folder: str | None) -> str:
-    """Where jax keeps compiled programs, if it does."""
+def cache() -> str:
+    """Where commands keep compiled programs, and how many there are."""
+    folder = jax.config.values["jax_compilation_cache_dir"]
     if not folder:
-        return "none: compiled programs are not kept (JAX_COMPILATION_CACHE_DIR)"
+        try:
+            programs = importlib.import_module(".common.programs", __package__)
+        except ModuleNotFoundError as error:
+            return f"none: {error.name} is not installed"
+        folder = programs.cache_folder()
+        if folder is None:
+            return f"none: {programs.SWITCH}=off"
     files = [path for path in Path(folder).rglob("*") if path.is_file()]
     size = sum(path.stat().st_size for path in files)
     return f"{folder} ({len(files)} files, {size / 1e6:.1f} MB)"
@@ -66,7 +74,7 @@ def read() -> dict[str, Any]:
         "parts": {name: version_of(name) for name in parts()},
         "devices": devices(),
         "float64": bool(jax.config.values["jax_enable_x64"]),
-        "compiled programs": cache(jax.config.values["jax_compilation_cache_dir"]),
+        "compiled programs": cache(),
     }
 
 

@@ -33,6 +33,11 @@ class Options:
     """Print all numbers as JSON."""
 
 
+def run(options: Options) -> dict[str, Any]:
+    """As `read`, of a folder that is named by the options."""
+    return read(options.folder)
+
+
 def read(folder: Path) -> dict[str, Any]:
     """What `status.json` says, which parts are missing, and whether a process is at work.
 
@@ -109,7 +114,7 @@ def report(found: dict[str, Any], options: Options, console: Console) -> None:
 
 def main() -> int:
     """The command line."""
-    return command("status", Options, lambda options: read(options.folder), report)
+    return command("status", Options, run, report, compiles=False)
 
 
 if __name__ == "__main__":

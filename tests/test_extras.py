@@ -59,15 +59,21 @@ def python(code: str) -> list[str]:
 
 
 def third_party(folder: str) -> set[str]:
-    """Packages that the files of a folder import, anywhere in them."""
+    """Packages that the files of a folder import, anywhere but for type checkers."""
     found = set()
     for path in (ROOT / folder).rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        tree = ast.parse(path.read_text("utf-8"))
+        typing = [node for node in ast.walk(tree) if _is_for_types(node)]
+        for node in {*ast.walk(tree)} - {n for part in typing for n in ast.walk(part)}:
             if isinstance(node, ast.Import):
                 found |= {alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 found.add(node.module.partition(".")[0])
     return found - sys.stdlib_module_names - {"htfjax"}
+
+
+def _is_for_types(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
 
 
 def test_every_import_of_the_library_is_in_the_core_or_named_by_an_extra() -> None:
@@ -93,6 +99,7 @@ def test_the_core_is_small() -> None:
     """A package more in it is a decision."""
     assert packages(None) == {
         "jax", "jaxlib", "diffrax", "equinox", "jaxtyping", "lazy_loader", "numpy", "optax",
+        "wadler_lindig",
     }  # fmt: skip
     assert not packages(None) & ABSENT
 

@@ -21,8 +21,9 @@ def labelled_array(
         import xarray as xr
     except ImportError as error:
         raise ImportError(
-            "`decode` gives a whole tensor as an xarray DataArray; install xarray (pip "
-            "install xarray), or give `indices`, whose labels and values need NumPy alone."
+            "`decode` gives a whole tensor as an xarray DataArray; install xarray by `pip "
+            "install 'htfjax[studies]'`, or give `indices`, whose labels and values need "
+            "NumPy alone."
         ) from error
     coords = dict(zip(names, levels, strict=True))
     return xr.DataArray(values, dims=tuple(names), coords=coords, name=name)

@@ -1,5 +1,6 @@
 """Command line shared by the simulations: options, signals, errors in one line."""
 
+import contextlib
 import dataclasses
 import importlib
 import itertools
@@ -16,6 +17,7 @@ import htfjax as htf
 from .errors import FolderError, SimError
 from .folder import CONFIG, read_entry
 from .names import PACKAGE, PROGRAM, questions, typed
+from .programs import kept_programs
 
 WIDTH = 140  # of tables where the output is no terminal
 INTERRUPTED = 130
@@ -26,6 +28,8 @@ def command(
     options: type,
     run: Callable[[Any], Any],
     report: Callable[[Any, Any, Console], int | None],
+    *,
+    compiles: bool = True,
 ) -> int:
     """Reads the options, runs, reports.
 
@@ -35,6 +39,7 @@ def command(
       run: options -> what came out.
       report: (what came out, options, console) -> exit code; None is 0, `INTERRUPTED`
         that a signal stopped it.
+      compiles: whether to keep compiled programs for the next command.
 
     Returns:
       The exit code: 2 after an error, 130 after Ctrl-C, 143 after SIGTERM or SIGUSR1,
@@ -48,7 +53,8 @@ def command(
         try:
             asked = _expanded(asked)
             try:
-                found = run(asked)
+                with kept_programs() if compiles else contextlib.nullcontext():
+                    found = run(asked)
             except (SimError, ValueError, TypeError, OSError) as error:
                 sys.stderr.write(f"error: {error}\n")
                 return 2

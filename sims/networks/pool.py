@@ -18,6 +18,7 @@ import htfjax as htf
 
 from ..common.display import now_and_then, progress_display, spell_seconds
 from ..common.errors import RunError, SimError
+from ..common.programs import kept_programs
 from . import training
 from .options import Point, cost
 
@@ -172,9 +173,10 @@ def _work(
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP)
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    while not stop.is_set() and (job := jobs.get()) is not None:
-        if not _train(job, said.put, config, build, folder, stop.is_set):
-            break
+    with kept_programs():
+        while not stop.is_set() and (job := jobs.get()) is not None:
+            if not _train(job, said.put, config, build, folder, stop.is_set):
+                break
 
 
 def _die_with_parent() -> None:

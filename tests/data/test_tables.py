@@ -215,7 +215,7 @@ def test_the_table_of_the_user_is_left_alone():
 def test_without_xarray_labels_come_as_columns(monkeypatch):
     monkeypatch.setitem(sys.modules, "xarray", None)
     data = htf.observed(dense(), holdout=0)
-    with pytest.raises(ImportError, match=r"`decode` .* install xarray .* `indices`"):
+    with pytest.raises(ImportError, match=r"`decode` .* 'htfjax\[studies\]'.* `indices`"):
         data.decode(dense())
     assert data.decode([0.0], [[1, 1, 1]])["mode_0"].tolist() == [1]
 

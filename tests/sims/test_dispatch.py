@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import jax
 import pytest
 
 import htfjax as htf
@@ -206,11 +207,20 @@ def test_info_names_versions_devices_and_caches(
     assert f"  jax: {values['parts']['jax']}" in shown
 
 
-def test_info_of_a_cache(tmp_path: Path) -> None:
-    """Where it is and how large, or that there is none."""
-    (tmp_path / "program").write_bytes(b"x" * 260_000)
-    assert info.cache(str(tmp_path)) == f"{tmp_path} (1 files, 0.3 MB)"
-    assert info.cache(None).startswith("none: ")
+def test_info_of_a_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it is and how large, or why there is none; a user's own comes first."""
+    own = str(jax.config.values["jax_compilation_cache_dir"])
+    assert info.cache().startswith(f"{own} (")
+    config = SimpleNamespace(values={"jax_compilation_cache_dir": None})
+    monkeypatch.setattr(info, "jax", SimpleNamespace(config=config))
+    monkeypatch.setenv("HTFJAX_CACHE", "off")
+    assert info.cache() == "none: HTFJAX_CACHE=off"
+    monkeypatch.setenv("HTFJAX_CACHE", str(tmp_path))
+    folder = info.cache().partition(" (")[0]
+    assert folder.startswith(str(tmp_path))
+    (Path(folder) / "shared").mkdir(parents=True)
+    (Path(folder) / "shared" / "program").write_bytes(b"x" * 260_000)
+    assert info.cache() == f"{folder} (1 files, 0.3 MB)"
 
 
 def test_info_works_without_an_installed_htfjax(monkeypatch: pytest.MonkeyPatch) -> None:
