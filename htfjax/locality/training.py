@@ -44,7 +44,8 @@ class EpochSums(NamedTuple):
     penalty: Float[Array, ""]  # not multiplied by the coefficient; NaN without one
     unseen: Int[Array, ""]  # images without an input gradient, see `Measured`
 
-    __repr__ = _reprs.text
+    def __repr__(self) -> str:
+        return _reprs.text(self)
 
 
 class Course(NamedTuple):
@@ -60,7 +61,8 @@ class Course(NamedTuple):
     held: Bool[Array, ""]  # whether the last step made no update
     failed: Bool[Array, ""]  # whether a loss was not finite
 
-    __repr__ = _reprs.text
+    def __repr__(self) -> str:
+        return _reprs.text(self)
 
 
 @jax.tree_util.register_dataclass
@@ -78,7 +80,8 @@ class TrainingLoss:
     momentum: float = dataclasses.field(metadata={"static": True})
     patience: int | None = dataclasses.field(metadata={"static": True})
 
-    __repr__ = _reprs.text
+    def __repr__(self) -> str:
+        return _reprs.text(self)
 
     def __call__(
         self, params: Carrying, key: Key[Array, ""] | None = None

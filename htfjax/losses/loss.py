@@ -40,7 +40,8 @@ class ObservationLoss(Summable):
     threshold: jax.Array  # ()
     penalty: Penalty = dataclasses.field(metadata={"static": True})
 
-    __repr__ = _reprs.text
+    def __repr__(self) -> str:
+        return _reprs.text(self)
 
     def __pdoc__(self, **_: object) -> AbstractDoc:
         """Fields; the threshold where the penalty has one."""
@@ -134,7 +135,8 @@ class MinibatchLoss(Summable):
     loss: ObservationLoss
     batch_size: int = dataclasses.field(metadata={"static": True})
 
-    __repr__ = _reprs.text
+    def __repr__(self) -> str:
+        return _reprs.text(self)
 
     def __call__(
         self, factors: AnyFactors, key: Key[Array, ""] | None = None

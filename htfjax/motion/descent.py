@@ -44,7 +44,8 @@ class DescentState(NamedTuple):
     opt_state: PyTree
     step: jax.Array  # () int32, updates made so far
 
-    __repr__ = _reprs.text
+    def __repr__(self) -> str:
+        return _reprs.text(self)
 
 
 def start_descent(params: PyTree, optimizer: optax.GradientTransformation) -> DescentState:

@@ -64,7 +64,8 @@ class Trajectory(Generic[Observed, Report]):
     durations: jax.Array
     report: Report
 
-    __repr__ = _reprs.text
+    def __repr__(self) -> str:
+        return _reprs.text(self)
 
     def __pdoc__(self, **_: object) -> AbstractDoc:
         """First and last step, loss and gradient norm, and what was observed."""

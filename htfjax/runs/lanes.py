@@ -54,7 +54,8 @@ class Lane:
     dims: tuple = dataclasses.field(default=(), metadata={"static": True})
     coords: tuple = dataclasses.field(default=(), metadata={"static": True})
 
-    __repr__ = _reprs.text
+    def __repr__(self) -> str:
+        return _reprs.text(self)
 
 
 # (setting, key), and the grid's data where it has some, -> Lane

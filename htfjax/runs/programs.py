@@ -37,7 +37,8 @@ class Program:
     shapes: Lane
     quantities: Quantities
 
-    __repr__ = _reprs.text
+    def __repr__(self) -> str:
+        return _reprs.text(self)
 
 
 class Block(NamedTuple):

@@ -60,7 +60,8 @@ class Progress:
     messages: tuple[str, ...]
     state: str
 
-    __repr__ = _reprs.text
+    def __repr__(self) -> str:
+        return _reprs.text(self)
 
     def __pdoc__(self, **_: object) -> AbstractDoc:
         """What changes while one waits, the state first; numbers of four digits."""

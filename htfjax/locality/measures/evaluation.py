@@ -26,7 +26,8 @@ class Evaluation(NamedTuple):
     accuracy: Float[Array, ""]  # share of images that are right
     loss: Float[Array, ""]  # mean cross-entropy
 
-    __repr__ = _reprs.text
+    def __repr__(self) -> str:
+        return _reprs.text(self)
 
 
 def evaluate(

@@ -32,7 +32,8 @@ class PathfinderImages(NamedTuple):
     thrown_away: int  # pairs that did not
     settings: PathfinderSettings
 
-    __repr__ = _reprs.text
+    def __repr__(self) -> str:
+        return _reprs.text(self)
 
 
 def draw_pathfinder(
