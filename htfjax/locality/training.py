@@ -73,7 +73,7 @@ class TrainingLoss:
     examples: Examples
     patches: Draw | None  # a pytree; None without the locality regularizer
     coefficient: ArrayLike | None  # None without a penalty
-    apply: Apply = dataclasses.field(metadata={"static": True})
+    apply: Apply[PyTree] = dataclasses.field(metadata={"static": True})
     batch_size: int = dataclasses.field(metadata={"static": True})
     penalty: Penalty = dataclasses.field(metadata={"static": True})
     batch_norm: BatchNorms = dataclasses.field(metadata={"static": True})
@@ -94,7 +94,9 @@ class TrainingLoss:
         value, _, course = self._step(params, key, differentiate=False)
         return value, course
 
-    def value_and_grad(self, params: Carrying, key: Key[Array, ""] | None = None) -> tuple:
+    def value_and_grad(
+        self, params: Carrying, key: Key[Array, ""] | None = None
+    ) -> tuple[tuple[Float[Array, ""], Course], PyTree]:
         """((value, new `Course`), gradient by the weights), in fewer passes than
         `jax.value_and_grad` of the loss takes.
 
@@ -186,7 +188,7 @@ class TrainingLoss:
 
 
 def training_loss(
-    apply: Apply,
+    apply: Apply[PyTree],
     examples: Examples,
     *,
     coefficient: float = 0.0,

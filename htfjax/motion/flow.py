@@ -39,7 +39,7 @@ MODES: dict[Mode, diffrax.AbstractAdjoint] = {
     "forward": diffrax.ForwardMode(),
 }
 Solver = Literal["auto", "stabilized", "explicit", "implicit"]
-SOLVERS: dict[str, Callable[[], diffrax.AbstractSolver]] = {
+SOLVERS: dict[str, Callable[[], diffrax.AbstractSolver[Any]]] = {
     "stabilized": RungeKuttaChebyshev,
     "explicit": diffrax.Dopri8,
     "implicit": diffrax.Kvaerno5,
@@ -56,7 +56,7 @@ def gradient_flow(
     observe: Callable[[Params], Observed] | None = None,
     integrate: Callable[[Params], PyTree] | None = None,
     clock: Clock = "time",
-    solver: Solver | diffrax.AbstractSolver = "auto",
+    solver: Solver | diffrax.AbstractSolver[Any] = "auto",
     stop_loss: ArrayLike | None = None,
     stop_grad_norm: ArrayLike | None = None,
     interpolate: bool = False,
@@ -196,7 +196,7 @@ class _Plan(NamedTuple):
     observe: Callable[..., PyTree] | None
     integrate: Callable[..., PyTree] | None
     clock: Clock
-    solver: diffrax.AbstractSolver
+    solver: diffrax.AbstractSolver[Any]
     interpolate: bool
     max_steps: int
     adjoint: diffrax.AbstractAdjoint
@@ -259,9 +259,8 @@ def _run(
         return below
 
     watched = stop_loss is not None or stop_grad_norm is not None
-    controller: diffrax.AbstractStepSizeController = WholeNormController(
-        limits.rtol, limits.atol
-    )
+    controller: diffrax.AbstractStepSizeController[Any, Any]
+    controller = WholeNormController(limits.rtol, limits.atol)
     if not plan.interpolate:
         controller = diffrax.ClipStepSizeController(controller, step_ts=times)
     event = diffrax.Event(settled) if watched else None
@@ -425,7 +424,7 @@ def _ending(result: diffrax.RESULTS, last: _Look, kinked: bool) -> jax.Array:
 
 
 def _evaluations(
-    solver: diffrax.AbstractSolver, num_steps: jax.Array, calls: jax.Array
+    solver: diffrax.AbstractSolver[Any], num_steps: jax.Array, calls: jax.Array
 ) -> jax.Array:
     """Gradients taken: counted by the stabilized method, known for explicit ones."""
     if isinstance(solver, RungeKuttaChebyshev):
@@ -437,7 +436,7 @@ def _evaluations(
     return num_steps.astype(jnp.int32) * jnp.int32(each)
 
 
-def _choose_solver(solver: object, rtol: ArrayLike) -> diffrax.AbstractSolver:
+def _choose_solver(solver: object, rtol: ArrayLike) -> diffrax.AbstractSolver[Any]:
     if isinstance(solver, diffrax.AbstractSolver):
         return solver
     name = _checks.one_of("solver", solver, get_args(Solver))

@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -104,7 +104,7 @@ class Trajectory(Generic[Observed, Report]):
 SHOWN = ("steps", "losses", "grad_norms")
 
 
-def _rows(trajectory: Trajectory) -> Iterator[tuple[str, str, str, str]]:
+def _rows(trajectory: Trajectory[Any, Any]) -> Iterator[tuple[str, str, str, str]]:
     """Name, array, first and last number of what is shown and of what was observed."""
     observed, _ = jax.tree_util.tree_flatten_with_path(trajectory.observed)
     named = [(name, getattr(trajectory, name)) for name in SHOWN]
@@ -156,7 +156,7 @@ def join(pieces: Sequence[Trajectory[Observed, None]]) -> Trajectory[Observed, N
     return jax.tree.map(lambda *xs: np.concatenate(xs), *heads, pieces[-1])
 
 
-def _check_piece(name: str, piece: Trajectory) -> None:
+def _check_piece(name: str, piece: Trajectory[Any, Any]) -> None:
     """Records of descent, one number each."""
     if piece.report is not None:
         raise TypeError(

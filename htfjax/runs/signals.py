@@ -22,8 +22,8 @@ class StopSignals:
 
     def __init__(self) -> None:
         self.received: int | None = None
-        self.listening = 0
-        self.hook = sys.unraisablehook
+        self.listening: int = 0
+        self.hook: Callable[[sys.UnraisableHookArgs], object] = sys.unraisablehook
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         again = self.received is not None and number in (signal.SIGINT, signal.SIGTERM)

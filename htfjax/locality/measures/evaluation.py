@@ -31,7 +31,7 @@ class Evaluation(NamedTuple):
 
 
 def evaluate(
-    apply: Apply,
+    apply: Apply[PyTree],
     params: PyTree,
     statistics: PyTree,
     examples: Examples,
@@ -73,7 +73,12 @@ def evaluate(
 
 @functools.partial(jax.jit, static_argnames=("apply", "batch_size"))
 def _evaluate(
-    params: PyTree, statistics: PyTree, examples: Examples, *, apply: Apply, batch_size: int
+    params: PyTree,
+    statistics: PyTree,
+    examples: Examples,
+    *,
+    apply: Apply[PyTree],
+    batch_size: int,
 ) -> Evaluation:
     count = examples.count
 
@@ -94,7 +99,7 @@ def _evaluate(
 
 
 def mean_change(
-    apply: Apply,
+    apply: Apply[PyTree],
     params: PyTree,
     statistics: PyTree,
     examples: Examples,
@@ -151,7 +156,7 @@ def mean_change(
 @functools.partial(jax.jit, static_argnames=("apply", "batch_size", "train", "whole"))
 def _mean_change(
     params: PyTree, statistics: PyTree, examples: Examples, patches: Draw, key: jax.Array,
-    *, apply: Apply, batch_size: int, train: bool, whole: int,
+    *, apply: Apply[PyTree], batch_size: int, train: bool, whole: int,
 ) -> jax.Array:  # fmt: skip
     def batch(inputs: tuple) -> jax.Array:
         start, key = inputs

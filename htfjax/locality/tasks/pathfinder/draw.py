@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from htfjax import _checks, _reprs
-from htfjax._types import Array, Float, Key
+from htfjax._types import Array, Float, JsonObject, Key
 from htfjax.locality import inputs as _inputs
 from htfjax.locality.tasks import streams
 from htfjax.locality.tasks.pathfinder.chunk import CHUNK, Chunk, draw_chunk
@@ -145,6 +145,6 @@ def take_images(images: PathfinderImages, rows: slice) -> PathfinderImages:
     )
 
 
-def settings_text(settings: PathfinderSettings) -> dict:
+def settings_text(settings: PathfinderSettings) -> JsonObject:
     """The settings as what JSON can hold."""
     return dataclasses.asdict(settings) | {"margins": list(settings.margins)}
