@@ -5,7 +5,7 @@ argument is traced once for all data of one shape, and `vmap` runs over data.
 """
 
 import dataclasses
-from typing import Any
+from typing import Any, TypedDict
 
 import jax
 import jax.numpy as jnp
@@ -203,6 +203,15 @@ def observation_loss(
     count = len(given) if given.ndim else 0
     targets, threshold = check_data(targets, count, penalty, threshold)
     return ObservationLoss(measurement, targets, threshold, penalty)
+
+
+class CompletionOptions(TypedDict, total=False):
+    """Options of `completion_loss`, for functions that hand them on."""
+
+    penalty: Penalty
+    threshold: ArrayLike
+    plan: Planning | Plan
+    platform: Platform | None
 
 
 def completion_loss(

@@ -23,7 +23,7 @@ from htfjax.motion.clocks import CLOCKS, Clock, rates, rescaled_unit
 from htfjax.motion.flow_report import FlowReport
 from htfjax.motion.stabilized import FlowState, Real, RungeKuttaChebyshev
 from htfjax.motion.stepping import WholeNormController
-from htfjax.motion.trajectory import Observed, Trajectory
+from htfjax.motion.trajectory import Observations, Trajectory
 from htfjax.theory.conserved import conserved_quantities, conserved_scale
 
 # Below this tolerance a method of high order beats the stabilized one of order two.
@@ -53,7 +53,7 @@ def gradient_flow(
     times: Numbers,
     rtol: ArrayLike,
     atol: ArrayLike,
-    observe: Callable[[Params], Observed] | None = None,
+    observe: Callable[[Params], Observations] | None = None,
     integrate: Callable[[Params], PyTree] | None = None,
     clock: Clock = "time",
     solver: Solver | diffrax.AbstractSolver[Any] = "auto",
@@ -62,7 +62,7 @@ def gradient_flow(
     interpolate: bool = False,
     max_steps: int = 100_000,
     differentiate: Mode = "reverse",
-) -> tuple[Params, Trajectory[Observed, FlowReport]]:
+) -> tuple[Params, Trajectory[Observations, FlowReport]]:
     """Integrates d params / dt = -grad loss(params), the limit of descent at step zero.
 
     Adaptive, on one of three clocks: "time" is t itself; "arc" the length of the path,

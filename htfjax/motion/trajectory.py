@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -14,8 +14,17 @@ from htfjax import _checks, _reprs
 from htfjax._tables import table
 from htfjax.motion.flow_report import FlowReport
 
+if TYPE_CHECKING:
+    import typing_extensions
+
 Observed = TypeVar("Observed")
 Report = TypeVar("Report", bound=FlowReport | None)
+if TYPE_CHECKING:
+    # Of functions that take `observe`: what it returns, None where there is none. Python
+    # has defaults of type variables from 3.13 on.
+    Observations = typing_extensions.TypeVar("Observations", default=None)
+else:
+    Observations = TypeVar("Observations")
 
 
 @jax.tree_util.register_dataclass
