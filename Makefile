@@ -14,11 +14,11 @@ RUNTIME := $(VENV)/.runtime-$(VERSION)
 DEVELOP := $(VENV)/.develop-$(VERSION)
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-all test-durable lint coverage bench release-check clean
+.PHONY: help demo test test-all test-durable lint types coverage bench release-check clean
 
 help:
-	@echo "make demo | test | test-all | test-durable | lint | coverage | bench | release-check |"
-	@echo "     clean   [PYTHON=python3.12]"
+	@echo "make demo | test | test-all | test-durable | lint | types | coverage | bench |"
+	@echo "     release-check | clean   [PYTHON=python3.12]"
 
 demo: $(RUNTIME)
 	$(BIN)/python -m sims.incremental_rank --out runs/demo
@@ -38,6 +38,10 @@ lint: $(DEVELOP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+
+# Public names of a wheel whose types are not known, and the share of those that are.
+types: $(DEVELOP)
+	$(BIN)/python -m tests.type_checks
 
 # Lines and branches that `make test` does not reach.
 coverage: $(DEVELOP)

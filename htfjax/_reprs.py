@@ -1,9 +1,9 @@
 """Representations of objects in a dozen lines: structure, shapes, dtypes and few numbers.
 
-A class takes them by `__repr__ = text`. Shown are its fields, or what its `__pdoc__` gives:
-the hook of `wadler_lindig`, which lays the text out. Arrays stand as `f32[8,64]`, and only
-short ones are read. Nothing fails, whatever a field holds: jax unflattens pytrees with
-tracers, shapes and plain objects for leaves.
+A class takes them by a `__repr__` that returns `text(self)`. Shown are its fields, or what
+its `__pdoc__` gives: the hook of `wadler_lindig`, which lays the text out. Arrays stand as
+`f32[8,64]`, and only short ones are read. Nothing fails, whatever a field holds: jax
+unflattens pytrees with tracers, shapes and plain objects for leaves.
 """
 
 import dataclasses
@@ -42,7 +42,7 @@ ALIKE, EQUAL = 2, 5
 
 
 def text(self: object) -> str:
-    """A representation, in at most 12 lines; the method `__repr__` of classes.
+    """A representation, in at most 12 lines; the `__repr__` of classes.
 
     Example:
       >>> text([np.zeros((8, 64)), np.zeros((8, 64)), "a", None])

@@ -6,11 +6,18 @@ called. An argument that a function checks itself is an `object`, or says what i
 
 import os
 from collections.abc import Sequence
-from typing import Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import jax
 from jax.typing import ArrayLike, DTypeLike
-from jaxtyping import Array, Bool, Float, Int, Key, PyTree, Shaped
+from jaxtyping import Array, Bool, Float, Int, Key, Shaped
+
+if TYPE_CHECKING:
+    # A pytree may be any object. jaxtyping's name means that too, by an expression that
+    # type checkers cannot resolve: to them it, and what it occurs in, is of unknown type.
+    PyTree: TypeAlias = Any
+else:
+    from jaxtyping import PyTree
 
 __all__ = [
     "Array", "ArrayLike", "Bool", "DTypeLike", "Dims", "Float", "Int", "JsonObject", "Key",

@@ -34,7 +34,8 @@ class Problem(NamedTuple):
     loss: ObservationLoss
     start: Factors
 
-    __repr__ = _reprs.text
+    def __repr__(self) -> str:
+        return _reprs.text(self)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +93,8 @@ class Completion:
     top: int = 10
     dtype: DType = "float32"
 
-    __repr__ = _reprs.text
+    def __repr__(self) -> str:
+        return _reprs.text(self)
 
     def __pdoc__(self, **_: object) -> AbstractDoc:
         """The tree, and the fields that are not as by default."""

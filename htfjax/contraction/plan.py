@@ -82,7 +82,8 @@ class Plan:
         _checks.one_of("root", self.root, ROOT_ROUTES)
         _check_costs("costs", self.costs, (*self.routes, self.root))
 
-    __repr__ = _reprs.text
+    def __repr__(self) -> str:
+        return _reprs.text(self)
 
     def __pdoc__(self, **_: object) -> AbstractDoc:
         """Fields, with the predicted seconds of the chosen routes in place of all costs."""

@@ -3,7 +3,7 @@
 import dataclasses
 import warnings
 from collections.abc import Hashable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, get_args, overload
+from typing import TYPE_CHECKING, Any, Literal, Unpack, get_args, overload
 
 import jax
 import numpy as np
@@ -19,7 +19,7 @@ from htfjax.data.labelled import labelled_array
 from htfjax.data.levels import codes_of, nearest, rare
 from htfjax.factors.factors import AnyFactors
 from htfjax.factors.layout import layout_of
-from htfjax.losses.loss import ObservationLoss, completion_loss
+from htfjax.losses.loss import CompletionOptions, ObservationLoss, completion_loss
 from htfjax.trees.mode_tree import TreeLike, as_tree
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class Observed:
 
     # Losses and errors
 
-    def loss(self, tree: TreeLike, **options: Any) -> ObservationLoss:
+    def loss(self, tree: TreeLike, **options: Unpack[CompletionOptions]) -> ObservationLoss:
         """`completion_loss` of the cells to train on.
 
         Args:
@@ -95,7 +95,9 @@ class Observed:
         tree = self._fitting(tree)
         return completion_loss(tree, self.mode_dims, self.indices, self.targets, **options)
 
-    def test_loss(self, tree: TreeLike, **options: Any) -> ObservationLoss:
+    def test_loss(
+        self, tree: TreeLike, **options: Unpack[CompletionOptions]
+    ) -> ObservationLoss:
         """`completion_loss` of the cells held out.
 
         Args, raises: as `loss`; ValueError: no cells are held out.

@@ -48,7 +48,8 @@ class Factors:
     tree: ModeTree = dataclasses.field(metadata={"static": True})
     fixed: tuple[int, ...] = dataclasses.field(default=(), metadata={"static": True})
 
-    __repr__ = _reprs.text
+    def __repr__(self) -> str:
+        return _reprs.text(self)
 
     def __pdoc__(self, **_: object) -> AbstractDoc:
         """Fields, the tree first."""
@@ -83,7 +84,8 @@ class GroupedFactors:
     groups: tuple[tuple[int, ...], ...] = dataclasses.field(metadata={"static": True})
     fixed: tuple[int, ...] = dataclasses.field(default=(), metadata={"static": True})
 
-    __repr__ = _reprs.text
+    def __repr__(self) -> str:
+        return _reprs.text(self)
 
     def __pdoc__(self, **_: object) -> AbstractDoc:
         """Fields, the tree first; a stack begins with the number of its nodes."""

@@ -46,7 +46,8 @@ class Layout:
     groups: Groups
     grouped: bool = False
 
-    __repr__ = _reprs.text
+    def __repr__(self) -> str:
+        return _reprs.text(self)
 
     def __pdoc__(self, **_: object) -> AbstractDoc:
         """Mode dimensions and widths apart, groups by their number."""

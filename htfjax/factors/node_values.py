@@ -64,7 +64,8 @@ class NodeValues(Mapping[int, Value]):
     def __len__(self) -> int:
         return sum(map(len, self.groups))
 
-    __repr__ = _reprs.text
+    def __repr__(self) -> str:
+        return _reprs.text(self)
 
     def __pdoc__(self, **_: object) -> AbstractDoc:
         """Nodes of every group and their stack."""

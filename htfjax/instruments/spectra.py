@@ -52,7 +52,8 @@ class Spectrum(NamedTuple):
     route: str  # "dense", "qr" or "gram"
     accuracy: jax.Array  # (), errors are below this times the largest value
 
-    __repr__ = _reprs.text
+    def __repr__(self) -> str:
+        return _reprs.text(self)
 
     def __pdoc__(self, **_: object) -> AbstractDoc:
         """Fields, of the values the first and the last."""

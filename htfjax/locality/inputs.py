@@ -30,7 +30,7 @@ def numbers(name: str, values: object) -> jax.Array:
     return jnp.asarray(_checks.real_array(name, values))
 
 
-Function = TypeVar("Function", bound=Callable)
+Function = TypeVar("Function", bound=Callable[..., object])
 
 
 @runtime_checkable

@@ -44,7 +44,8 @@ class EpochSums(NamedTuple):
     penalty: Float[Array, ""]  # not multiplied by the coefficient; NaN without one
     unseen: Int[Array, ""]  # images without an input gradient, see `Measured`
 
-    __repr__ = _reprs.text
+    def __repr__(self) -> str:
+        return _reprs.text(self)
 
 
 class Course(NamedTuple):
@@ -60,7 +61,8 @@ class Course(NamedTuple):
     held: Bool[Array, ""]  # whether the last step made no update
     failed: Bool[Array, ""]  # whether a loss was not finite
 
-    __repr__ = _reprs.text
+    def __repr__(self) -> str:
+        return _reprs.text(self)
 
 
 @jax.tree_util.register_dataclass
@@ -71,14 +73,15 @@ class TrainingLoss:
     examples: Examples
     patches: Draw | None  # a pytree; None without the locality regularizer
     coefficient: ArrayLike | None  # None without a penalty
-    apply: Apply = dataclasses.field(metadata={"static": True})
+    apply: Apply[PyTree] = dataclasses.field(metadata={"static": True})
     batch_size: int = dataclasses.field(metadata={"static": True})
     penalty: Penalty = dataclasses.field(metadata={"static": True})
     batch_norm: BatchNorms = dataclasses.field(metadata={"static": True})
     momentum: float = dataclasses.field(metadata={"static": True})
     patience: int | None = dataclasses.field(metadata={"static": True})
 
-    __repr__ = _reprs.text
+    def __repr__(self) -> str:
+        return _reprs.text(self)
 
     def __call__(
         self, params: Carrying, key: Key[Array, ""] | None = None
@@ -91,7 +94,9 @@ class TrainingLoss:
         value, _, course = self._step(params, key, differentiate=False)
         return value, course
 
-    def value_and_grad(self, params: Carrying, key: Key[Array, ""] | None = None) -> tuple:
+    def value_and_grad(
+        self, params: Carrying, key: Key[Array, ""] | None = None
+    ) -> tuple[tuple[Float[Array, ""], Course], PyTree]:
         """((value, new `Course`), gradient by the weights), in fewer passes than
         `jax.value_and_grad` of the loss takes.
 
@@ -183,7 +188,7 @@ class TrainingLoss:
 
 
 def training_loss(
-    apply: Apply,
+    apply: Apply[PyTree],
     examples: Examples,
     *,
     coefficient: float = 0.0,

@@ -64,7 +64,8 @@ class Carrying(NamedTuple):
     trained: PyTree
     carried: PyTree
 
-    __repr__ = _reprs.text
+    def __repr__(self) -> str:
+        return _reprs.text(self)
 
 
 Gradient = tuple[tuple[jax.Array, PyTree], PyTree]  # (value, carried) and the gradient
@@ -98,7 +99,8 @@ class ScaledGradient(NamedTuple):
     gradient: PyTree  # like the parameters; largest entry in [1/2, 1), or all zeros
     log2_scale: jax.Array  # () int32
 
-    __repr__ = _reprs.text
+    def __repr__(self) -> str:
+        return _reprs.text(self)
 
 
 def as_carrying(params: PyTree) -> tuple[Carrying, Callable[[Carrying], PyTree]]:

@@ -5,7 +5,7 @@ argument is traced once for all data of one shape, and `vmap` runs over data.
 """
 
 import dataclasses
-from typing import Any
+from typing import Any, TypedDict
 
 import jax
 import jax.numpy as jnp
@@ -40,7 +40,8 @@ class ObservationLoss(Summable):
     threshold: jax.Array  # ()
     penalty: Penalty = dataclasses.field(metadata={"static": True})
 
-    __repr__ = _reprs.text
+    def __repr__(self) -> str:
+        return _reprs.text(self)
 
     def __pdoc__(self, **_: object) -> AbstractDoc:
         """Fields; the threshold where the penalty has one."""
@@ -134,7 +135,8 @@ class MinibatchLoss(Summable):
     loss: ObservationLoss
     batch_size: int = dataclasses.field(metadata={"static": True})
 
-    __repr__ = _reprs.text
+    def __repr__(self) -> str:
+        return _reprs.text(self)
 
     def __call__(
         self, factors: AnyFactors, key: Key[Array, ""] | None = None
@@ -201,6 +203,15 @@ def observation_loss(
     count = len(given) if given.ndim else 0
     targets, threshold = check_data(targets, count, penalty, threshold)
     return ObservationLoss(measurement, targets, threshold, penalty)
+
+
+class CompletionOptions(TypedDict, total=False):
+    """Options of `completion_loss`, for functions that hand them on."""
+
+    penalty: Penalty
+    threshold: ArrayLike
+    plan: Planning | Plan
+    platform: Platform | None
 
 
 def completion_loss(

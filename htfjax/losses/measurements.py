@@ -81,7 +81,8 @@ class Entries:
     # Penalties by which a loss may compare all of the tensor instead, see `dense_targets`.
     dense: tuple[str, ...] = dataclasses.field(default=(), metadata={"static": True})
 
-    __repr__ = _reprs.text
+    def __repr__(self) -> str:
+        return _reprs.text(self)
 
     def __pdoc__(self, **_: object) -> AbstractDoc:
         """What `Entries.at` was given."""
@@ -187,7 +188,8 @@ class RankOne:
 
     vectors: tuple[jax.Array, ...] | jax.Array  # N arrays (B, D_n), or (N, B, D)
 
-    __repr__ = _reprs.text
+    def __repr__(self) -> str:
+        return _reprs.text(self)
 
     def predict(self, layout: Layout, stacks: Stacks) -> Float[Array, "B"]:
         """The inner products."""
@@ -208,7 +210,8 @@ class Dense:
 
     matrices: jax.Array  # (B, D_0, D_1)
 
-    __repr__ = _reprs.text
+    def __repr__(self) -> str:
+        return _reprs.text(self)
 
     def predict(self, layout: Layout, stacks: Stacks) -> Float[Array, "B"]:
         """The inner products."""

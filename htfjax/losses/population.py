@@ -22,7 +22,8 @@ class PopulationLoss(Summable):
     target: AnyFactors
     method: Method = dataclasses.field(metadata={"static": True})
 
-    __repr__ = _reprs.text
+    def __repr__(self) -> str:
+        return _reprs.text(self)
 
     def __call__(self, factors: AnyFactors) -> Float[Array, ""]:
         """The loss of the factors."""

@@ -48,7 +48,8 @@ class Magnitude(NamedTuple):
     log2_smallest: jax.Array  # (), of the dtype's normal numbers
     underflows: jax.Array  # () bool: values, slopes or squared slopes fall below
 
-    __repr__ = _reprs.text
+    def __repr__(self) -> str:
+        return _reprs.text(self)
 
     def __str__(self) -> str:
         shown = [
@@ -75,7 +76,8 @@ class ScaledLoss(Summable):
     loss: Loss | MinibatchLoss
     is_scaled: ClassVar[bool] = True
 
-    __repr__ = _reprs.text
+    def __repr__(self) -> str:
+        return _reprs.text(self)
 
     def __call__(
         self, factors: AnyFactors, key: Key[Array, ""] | None = None

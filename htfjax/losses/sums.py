@@ -88,7 +88,8 @@ class SumLoss(Summable):
 
     terms: tuple[Term, ...]
 
-    __repr__ = _reprs.text
+    def __repr__(self) -> str:
+        return _reprs.text(self)
 
     def __pdoc__(self, **_: object) -> AbstractDoc:
         """Terms as they are written: a weight of 1 is left out."""

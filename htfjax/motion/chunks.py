@@ -10,7 +10,7 @@ from htfjax import _checks
 from htfjax._types import Array, Key, PyTree
 from htfjax.losses.gradient import Loss
 from htfjax.motion.descent import DescentState, check_descent, continue_descent
-from htfjax.motion.trajectory import Observed, Trajectory
+from htfjax.motion.trajectory import Observations, Trajectory
 
 
 def descend_in_chunks(
@@ -21,9 +21,9 @@ def descend_in_chunks(
     until_step: int,
     record_every: int,
     chunk_steps: int,
-    observe: Callable[[PyTree], Observed] | None = None,
+    observe: Callable[[PyTree], Observations] | None = None,
     key: Key[Array, ""] | None = None,
-) -> Iterator[tuple[DescentState, Trajectory[Observed, None]]]:
+) -> Iterator[tuple[DescentState, Trajectory[Observations, None]]]:
     """Descent until step `until_step`, yielding the state and the records of each chunk.
 
     Chunks end at multiples of `chunk_steps`, counted from step 0, so a resumed run has
@@ -64,8 +64,8 @@ def descend_in_chunks(
 def _chunks(
     lengths: list[int],
     state: DescentState,
-    advance: Callable[..., tuple[DescentState, Trajectory[Observed, None]]],
-) -> Iterator[tuple[DescentState, Trajectory[Observed, None]]]:
+    advance: Callable[..., tuple[DescentState, Trajectory[Observations, None]]],
+) -> Iterator[tuple[DescentState, Trajectory[Observations, None]]]:
     """The chunks of `descend_in_chunks`, whose arguments are checked before the first."""
     for length in lengths:
         state, piece = advance(state, num_steps=length)

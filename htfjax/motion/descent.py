@@ -25,7 +25,7 @@ from htfjax.losses.gradient import (
     value_and_grad,
     value_function,
 )
-from htfjax.motion.trajectory import Observed, Trajectory
+from htfjax.motion.trajectory import Observations, Trajectory
 
 MOST_STEPS = np.iinfo(np.int32).max  # steps are counted in int32
 
@@ -44,7 +44,8 @@ class DescentState(NamedTuple):
     opt_state: PyTree
     step: jax.Array  # () int32, updates made so far
 
-    __repr__ = _reprs.text
+    def __repr__(self) -> str:
+        return _reprs.text(self)
 
 
 def start_descent(params: PyTree, optimizer: optax.GradientTransformation) -> DescentState:
@@ -75,9 +76,9 @@ def continue_descent(
     *,
     num_steps: int,
     record_every: int,
-    observe: Callable[[PyTree], Observed] | None = None,
+    observe: Callable[[PyTree], Observations] | None = None,
     key: Key[Array, ""] | None = None,
-) -> tuple[DescentState, Trajectory[Observed, None]]:
+) -> tuple[DescentState, Trajectory[Observations, None]]:
     """A chunk of descent: params <- params + update(grad loss), `num_steps` times.
 
     One compiled program; everything is recorded on the device. Chunks of two steps or
@@ -169,9 +170,9 @@ def descend(
     *,
     num_steps: int,
     record_every: int,
-    observe: Callable[[Params], Observed] | None = None,
+    observe: Callable[[Params], Observations] | None = None,
     key: Key[Array, ""] | None = None,
-) -> tuple[Params, Trajectory[Observed, None]]:
+) -> tuple[Params, Trajectory[Observations, None]]:
     """Descent from `params`: `start_descent` and one call of `continue_descent`.
 
     Args, raises: as `continue_descent`; with `key` the loss of step t is

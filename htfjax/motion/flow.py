@@ -23,7 +23,7 @@ from htfjax.motion.clocks import CLOCKS, Clock, rates, rescaled_unit
 from htfjax.motion.flow_report import FlowReport
 from htfjax.motion.stabilized import FlowState, Real, RungeKuttaChebyshev
 from htfjax.motion.stepping import WholeNormController
-from htfjax.motion.trajectory import Observed, Trajectory
+from htfjax.motion.trajectory import Observations, Trajectory
 from htfjax.theory.conserved import conserved_quantities, conserved_scale
 
 # Below this tolerance a method of high order beats the stabilized one of order two.
@@ -39,7 +39,7 @@ MODES: dict[Mode, diffrax.AbstractAdjoint] = {
     "forward": diffrax.ForwardMode(),
 }
 Solver = Literal["auto", "stabilized", "explicit", "implicit"]
-SOLVERS: dict[str, Callable[[], diffrax.AbstractSolver]] = {
+SOLVERS: dict[str, Callable[[], diffrax.AbstractSolver[Any]]] = {
     "stabilized": RungeKuttaChebyshev,
     "explicit": diffrax.Dopri8,
     "implicit": diffrax.Kvaerno5,
@@ -53,16 +53,16 @@ def gradient_flow(
     times: Numbers,
     rtol: ArrayLike,
     atol: ArrayLike,
-    observe: Callable[[Params], Observed] | None = None,
+    observe: Callable[[Params], Observations] | None = None,
     integrate: Callable[[Params], PyTree] | None = None,
     clock: Clock = "time",
-    solver: Solver | diffrax.AbstractSolver = "auto",
+    solver: Solver | diffrax.AbstractSolver[Any] = "auto",
     stop_loss: ArrayLike | None = None,
     stop_grad_norm: ArrayLike | None = None,
     interpolate: bool = False,
     max_steps: int = 100_000,
     differentiate: Mode = "reverse",
-) -> tuple[Params, Trajectory[Observed, FlowReport]]:
+) -> tuple[Params, Trajectory[Observations, FlowReport]]:
     """Integrates d params / dt = -grad loss(params), the limit of descent at step zero.
 
     Adaptive, on one of three clocks: "time" is t itself; "arc" the length of the path,
@@ -196,7 +196,7 @@ class _Plan(NamedTuple):
     observe: Callable[..., PyTree] | None
     integrate: Callable[..., PyTree] | None
     clock: Clock
-    solver: diffrax.AbstractSolver
+    solver: diffrax.AbstractSolver[Any]
     interpolate: bool
     max_steps: int
     adjoint: diffrax.AbstractAdjoint
@@ -259,9 +259,8 @@ def _run(
         return below
 
     watched = stop_loss is not None or stop_grad_norm is not None
-    controller: diffrax.AbstractStepSizeController = WholeNormController(
-        limits.rtol, limits.atol
-    )
+    controller: diffrax.AbstractStepSizeController[Any, Any]
+    controller = WholeNormController(limits.rtol, limits.atol)
     if not plan.interpolate:
         controller = diffrax.ClipStepSizeController(controller, step_ts=times)
     event = diffrax.Event(settled) if watched else None
@@ -425,7 +424,7 @@ def _ending(result: diffrax.RESULTS, last: _Look, kinked: bool) -> jax.Array:
 
 
 def _evaluations(
-    solver: diffrax.AbstractSolver, num_steps: jax.Array, calls: jax.Array
+    solver: diffrax.AbstractSolver[Any], num_steps: jax.Array, calls: jax.Array
 ) -> jax.Array:
     """Gradients taken: counted by the stabilized method, known for explicit ones."""
     if isinstance(solver, RungeKuttaChebyshev):
@@ -437,7 +436,7 @@ def _evaluations(
     return num_steps.astype(jnp.int32) * jnp.int32(each)
 
 
-def _choose_solver(solver: object, rtol: ArrayLike) -> diffrax.AbstractSolver:
+def _choose_solver(solver: object, rtol: ArrayLike) -> diffrax.AbstractSolver[Any]:
     if isinstance(solver, diffrax.AbstractSolver):
         return solver
     name = _checks.one_of("solver", solver, get_args(Solver))

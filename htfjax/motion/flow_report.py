@@ -65,7 +65,8 @@ class FlowReport:
     num_rejected: jax.Array
     drift: jax.Array
 
-    __repr__ = _reprs.text
+    def __repr__(self) -> str:
+        return _reprs.text(self)
 
     def __pdoc__(self, **_: object) -> AbstractDoc:
         """Ending, clocks with their first and last number, and counts."""

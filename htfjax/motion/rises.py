@@ -31,7 +31,8 @@ class RiseTimes(NamedTuple):
     width: np.ndarray  # from 10 % to 90 %; NaN with fewer than 4 records in between
     active: np.ndarray  # bool: whether the final value counts at all
 
-    __repr__ = _reprs.text
+    def __repr__(self) -> str:
+        return _reprs.text(self)
 
 
 def crossings(

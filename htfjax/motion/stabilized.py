@@ -11,7 +11,8 @@ float64, to training loss 2e-3): 4,122 gradients at rtol 1e-4 and 14,090 at 1e-6
 latter landing on 1,201 records; GroupRMSprop took 12,150 steps at learning rate 1e-2.
 """
 
-from typing import ClassVar, NamedTuple
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple
 
 import diffrax
 import jax
@@ -26,7 +27,6 @@ SAFETY = 1.2  # on rho, which a power iteration finds from below
 FIRST_ITERATIONS = 20
 
 Real = float | jax.Array | np.ndarray  # as diffrax gives times
-Terms = diffrax.AbstractTerm
 
 
 class FlowState(NamedTuple):
@@ -42,15 +42,21 @@ class FlowState(NamedTuple):
     calls: jax.Array  # ()
 
 
-class RungeKuttaChebyshev(diffrax.AbstractAdaptiveSolver):
+Terms = diffrax.AbstractTerm[FlowState, Real]
+SolverState = tuple[FlowState, jax.Array]  # slope, direction of largest curvature
+
+
+class RungeKuttaChebyshev(diffrax.AbstractAdaptiveSolver[SolverState]):
     """The second-order Runge-Kutta-Chebyshev method with its embedded error estimate.
 
     Source: Sommeijer, Shampine and Verwer 1998, "RKC: an explicit solver for parabolic
     PDEs", J. Comput. Appl. Math. 88, 315-326.
     """
 
-    term_structure: ClassVar = diffrax.AbstractTerm
-    interpolation_cls: ClassVar = diffrax.ThirdOrderHermitePolynomialInterpolation
+    term_structure: ClassVar[type[diffrax.AbstractTerm[Any, Any]]] = diffrax.AbstractTerm
+    interpolation_cls: ClassVar[Callable[..., diffrax.AbstractLocalInterpolation]] = (
+        diffrax.ThirdOrderHermitePolynomialInterpolation
+    )
 
     def order(self, terms: Terms) -> int:
         """Two."""
@@ -62,7 +68,7 @@ class RungeKuttaChebyshev(diffrax.AbstractAdaptiveSolver):
 
     def init(
         self, terms: Terms, t0: Real, t1: Real, y0: FlowState, args: PyTree
-    ) -> tuple[FlowState, jax.Array]:
+    ) -> SolverState:
         """The slope at the start and the direction of largest curvature."""
         slope = terms.vf(t0, y0, args)
         places = jnp.arange(y0.params.size, dtype=y0.params.dtype)
@@ -83,9 +89,9 @@ class RungeKuttaChebyshev(diffrax.AbstractAdaptiveSolver):
         t1: Real,
         y0: FlowState,
         args: PyTree,
-        solver_state: tuple[FlowState, jax.Array],
+        solver_state: SolverState,
         made_jump: bool | jax.Array | np.ndarray,
-    ) -> tuple:
+    ) -> tuple[FlowState, FlowState, dict[str, FlowState], SolverState, diffrax.RESULTS]:
         """A step of as many stages as stability asks for."""
         del made_jump
         slope, guess = solver_state

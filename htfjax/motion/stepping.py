@@ -12,7 +12,7 @@ from htfjax._types import ArrayLike, PyTree
 from htfjax.motion.stabilized import FlowState, Real, Terms
 
 
-class WholeNormController(diffrax.AbstractAdaptiveStepSizeController):
+class WholeNormController(diffrax.AbstractAdaptiveStepSizeController[Any, Any]):
     """Keeps ||error of a step|| below atol + rtol ||params||, both Euclidean.
 
     Weights that have not left zero are then not resolved beyond what the whole needs.
@@ -53,7 +53,7 @@ class WholeNormController(diffrax.AbstractAdaptiveStepSizeController):
         args: PyTree,
         func: Callable[..., FlowState],
         error_order: Real | None,
-    ) -> tuple:
+    ) -> tuple[Real, tuple[Any, jax.Array]]:
         """A first step over which the slope moves a share of the tolerance."""
         if dt0 is None:
             slope = _numerics.safe_norm(func(terms, t0, y0, args).params, axis=0)
@@ -74,8 +74,8 @@ class WholeNormController(diffrax.AbstractAdaptiveStepSizeController):
         args: PyTree,
         y_error: PyTree,
         error_order: Real,
-        controller_state: tuple,
-    ) -> tuple:
+        controller_state: tuple[Any, jax.Array],
+    ) -> tuple[Any, ...]:
         """Divides the error by what is allowed and lets the PI controller decide."""
         state, calls = controller_state
         allowed = self._allowed(y0, y1_candidate)

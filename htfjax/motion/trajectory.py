@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -14,8 +14,17 @@ from htfjax import _checks, _reprs
 from htfjax._tables import table
 from htfjax.motion.flow_report import FlowReport
 
+if TYPE_CHECKING:
+    import typing_extensions
+
 Observed = TypeVar("Observed")
 Report = TypeVar("Report", bound=FlowReport | None)
+if TYPE_CHECKING:
+    # Of functions that take `observe`: what it returns, None where there is none. Python
+    # has defaults of type variables from 3.13 on.
+    Observations = typing_extensions.TypeVar("Observations", default=None)
+else:
+    Observations = TypeVar("Observations")
 
 
 @jax.tree_util.register_dataclass
@@ -64,7 +73,8 @@ class Trajectory(Generic[Observed, Report]):
     durations: jax.Array
     report: Report
 
-    __repr__ = _reprs.text
+    def __repr__(self) -> str:
+        return _reprs.text(self)
 
     def __pdoc__(self, **_: object) -> AbstractDoc:
         """First and last step, loss and gradient norm, and what was observed."""
@@ -103,7 +113,7 @@ class Trajectory(Generic[Observed, Report]):
 SHOWN = ("steps", "losses", "grad_norms")
 
 
-def _rows(trajectory: Trajectory) -> Iterator[tuple[str, str, str, str]]:
+def _rows(trajectory: Trajectory[Any, Any]) -> Iterator[tuple[str, str, str, str]]:
     """Name, array, first and last number of what is shown and of what was observed."""
     observed, _ = jax.tree_util.tree_flatten_with_path(trajectory.observed)
     named = [(name, getattr(trajectory, name)) for name in SHOWN]
@@ -155,7 +165,7 @@ def join(pieces: Sequence[Trajectory[Observed, None]]) -> Trajectory[Observed, N
     return jax.tree.map(lambda *xs: np.concatenate(xs), *heads, pieces[-1])
 
 
-def _check_piece(name: str, piece: Trajectory) -> None:
+def _check_piece(name: str, piece: Trajectory[Any, Any]) -> None:
     """Records of descent, one number each."""
     if piece.report is not None:
         raise TypeError(

@@ -22,7 +22,7 @@ Tree = TypeVar("Tree")
 Advanced = tuple[DescentState, dict[str, jax.Array]]
 
 
-def lane_mesh(devices: Sequence | None = None) -> Mesh:
+def lane_mesh(devices: Sequence[object] | None = None) -> Mesh:
     """A mesh with one axis, "lanes", over all devices of all processes.
 
     Raises:

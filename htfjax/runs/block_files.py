@@ -12,7 +12,7 @@ from htfjax.motion.stopping import Stops
 from htfjax.runs import folder, store
 from htfjax.runs.checkpoint import load_checkpoint, read_arrays, save_checkpoint
 from htfjax.runs.journal import JOURNAL
-from htfjax.runs.programs import Block
+from htfjax.runs.programs import Block, Program
 from htfjax.runs.session import Session
 
 
@@ -37,20 +37,24 @@ class BlockFiles:
     """
 
     def __init__(self, session: Session, block: Block, journal: JsonObject) -> None:
-        self.session, self.out = session, session.out
-        self.program, self.number = block.program, block.number
-        self.shape = (block.size, session.chunk_records)
+        self.session: Session = session
+        self.out: Path = session.out
+        self.program: Program = block.program
+        self.number: int = block.number
+        self.shape: tuple[int, int] = (block.size, session.chunk_records)
         name = self.program.name
-        self.runs = folder.runs_digest(block.runs)
-        self.count = journal["chunks"].get((name, self.number), 0)
+        self.runs: str = folder.runs_digest(block.runs)
+        self.count: int = journal["chunks"].get((name, self.number), 0)
         head = f"{store.RECORDS}/{name}/"
         self.known: dict[str, str] = {
             path: seal for path, seal in journal["files"].items()
             if path.startswith(head) and block_of(path) == self.number
         }  # fmt: skip
-        self.checkpoint = checkpoint_of(self.out, name, self.number)
-        self.owner = owner_of(session.identity, name, self.number, block.runs)
-        self.saved, self.changed, self.again = 0, 0, False
+        self.checkpoint: Path = checkpoint_of(self.out, name, self.number)
+        self.owner: JsonObject = owner_of(session.identity, name, self.number, block.runs)
+        self.saved: int = 0
+        self.changed: int = 0
+        self.again: bool = False
 
     def lost(self, chunks: range) -> dict[str, str]:
         """Files of chunks that are not what the journal says -> what is wrong."""

@@ -21,7 +21,12 @@ FORMAT = 1
 Tree = TypeVar("Tree")
 MARK = "checkpoint.json"  # shapes, dtypes and the digest of every file, sealed
 ARRAYS = "arrays"  # written by orbax
-PYTHON = {bool: "bool", int: "int64", float: "float64", complex: "complex128"}
+PYTHON: dict[type[object], str] = {
+    bool: "bool",
+    int: "int64",
+    float: "float64",
+    complex: "complex128",
+}
 
 
 def save_state(path: PathLike, state: PyTree, *, label: str = "") -> None:

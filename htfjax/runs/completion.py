@@ -164,7 +164,8 @@ class CompletionRecords(Looks):
     target: jax.Array  # (D_0, ..., D_{N-1})
     seen: jax.Array  # the same shape, True where observed
 
-    __repr__ = _reprs.text
+    def __repr__(self) -> str:
+        return _reprs.text(self)
 
     def __call__(self, factors: Factors) -> dict[str, jax.Array]:
         """The quantities of the factors."""
@@ -190,7 +191,8 @@ class DataRecords(Looks):
     loss: Any
     test: Any  # None without
 
-    __repr__ = _reprs.text
+    def __repr__(self) -> str:
+        return _reprs.text(self)
 
     def __call__(self, factors: Factors) -> dict[str, jax.Array]:
         """The quantities of the factors."""

@@ -87,7 +87,8 @@ class Grid:
         for point in itertools.product(*(values for _, values in axes)):
             _check_point(self, point)
 
-    __repr__ = _reprs.text
+    def __repr__(self) -> str:
+        return _reprs.text(self)
 
     def __pdoc__(self, **_: object) -> AbstractDoc:
         """Fields, axes by name."""

@@ -63,17 +63,18 @@ def named(value: object, fields: dict[str, object]) -> dict[str, object]:
     return {"class": type(value).__qualname__, **fields}
 
 
-def labels(values: Sequence[object]) -> list:
+def labels(values: Sequence[object]) -> list[str | float]:
     """Labels of the values of an axis: numbers and texts as they are, others spelled.
 
     Example:
       >>> labels((0.5, 1)), labels((8, (8, 4))), labels((None, "None"))
       ([0.5, 1], ['8', '(8, 4)'], ['null', '"None"'])
     """
-    if all(isinstance(v, int | float) for v in values):
-        return list(values)
+    numbers = [v for v in values if isinstance(v, int | float)]
+    if len(numbers) == len(values):
+        return [*numbers]
     spelled = [_spell(v) for v in values]
-    return spelled if len(set(spelled)) == len(values) else [text(v) for v in values]
+    return [*spelled] if len(set(spelled)) == len(values) else [text(v) for v in values]
 
 
 def _spell(value: object) -> str:

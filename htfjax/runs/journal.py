@@ -81,8 +81,10 @@ class Journal:
     """A journal that lines are added to, by one process at a time."""
 
     def __init__(self, path: Path, identity: str, lines: int, size: int) -> None:
-        self.path, self.identity = path, identity
-        self.lines, self.size = lines, size
+        self.path: Path = path
+        self.identity: str = identity
+        self.lines: int = lines
+        self.size: int = size
 
     @classmethod
     def create(

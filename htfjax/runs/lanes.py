@@ -26,6 +26,10 @@ SCALARS = {
     "chord": "chords", "duration": "durations",
 }  # fmt: skip
 
+# Axes of observed arrays, and labels along axes, by name.
+AxisNames = tuple[tuple[str, tuple[str, ...]], ...]
+AxisLabels = tuple[tuple[str, tuple[str | float, ...]], ...]
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -51,10 +55,11 @@ class Lane:
     observe: Any  # parameters -> dict[str, jax.Array], or None
     key: jax.Array | None
     optimizer: optax.GradientTransformation = dataclasses.field(metadata={"static": True})
-    dims: tuple = dataclasses.field(default=(), metadata={"static": True})
-    coords: tuple = dataclasses.field(default=(), metadata={"static": True})
+    dims: AxisNames = dataclasses.field(default=(), metadata={"static": True})
+    coords: AxisLabels = dataclasses.field(default=(), metadata={"static": True})
 
-    __repr__ = _reprs.text
+    def __repr__(self) -> str:
+        return _reprs.text(self)
 
 
 # (setting, key), and the grid's data where it has some, -> Lane
@@ -318,6 +323,6 @@ def advance_lane(
     return state, {name: _field(piece, name) for name in names}
 
 
-def _field(piece: Trajectory, name: str) -> jax.Array:
+def _field(piece: Trajectory[Any, Any], name: str) -> jax.Array:
     own = SCALARS.get(name)
     return piece.observed[name] if own is None else getattr(piece, own)

@@ -23,16 +23,18 @@ class Placement:
         self, session: Session, program: Program, states: list[np.ndarray], rest: Lane,
         *, width: int,
     ) -> None:  # fmt: skip
-        self.session, self.names = session, tuple(program.quantities)
-        self.count, self.width = len(states[0]), width
-        self.slots = batch.padded_count(self.count, width, session.mesh)
-        self.order = np.arange(self.slots)
+        self.session: Session = session
+        self.names: tuple[str, ...] = tuple(program.quantities)
+        self.count: int = len(states[0])
+        self.width: int = width
+        self.slots: int = batch.padded_count(self.count, width, session.mesh)
+        self.order: np.ndarray = np.arange(self.slots)
         treedef = jax.tree.structure(program.shapes.state)
         padded = [_pad(x, self.slots) for x in states]
         self.states: Any = jax.tree.unflatten(treedef, padded)
         self.data: Any = rest
         self.mask: Any = None  # None while all is on the host
-        self.going = np.ones(self.count, bool)
+        self.going: np.ndarray = np.ones(self.count, bool)
 
     def place(self, going: np.ndarray) -> None:
         """Lanes that go on, dealt evenly to the devices where that shortens their work.

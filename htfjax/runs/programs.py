@@ -16,7 +16,7 @@ from htfjax.runs.names import check_names, check_observed
 from htfjax.runs.store import Quantities
 
 RunKey = tuple[int, ...]  # place on every axis, then the seed
-Kind = tuple[tuple, Lane, list[RunKey]]  # structure and shapes, a lane, its runs
+Kind = tuple[tuple[Any, ...], Lane, list[RunKey]]  # structure and shapes, a lane, its runs
 # Place on every axis, for a single run with its seed -> what `build` raised.
 Failures = dict[tuple[int, ...], Exception]
 
@@ -37,7 +37,8 @@ class Program:
     shapes: Lane
     quantities: Quantities
 
-    __repr__ = _reprs.text
+    def __repr__(self) -> str:
+        return _reprs.text(self)
 
 
 class Block(NamedTuple):
@@ -65,7 +66,7 @@ def programs_of(
         results could not hold, lanes of an untraced builder that are of several kinds.
     """
     kinds: list[Kind] = []
-    shapes: dict[tuple, Lane] = {}
+    shapes: dict[tuple[Any, ...], Lane] = {}
     errors: Failures = {} if failures is None else failures
     for run in grid.runs():
         fixed = tuple(
@@ -117,7 +118,7 @@ def spell_run(grid: Grid, key: tuple[int, ...]) -> dict[str, object]:
     return points | ({"seed": key[-1]} if len(key) > len(points) else {})
 
 
-def _kind(lane: PyTree) -> tuple:
+def _kind(lane: PyTree) -> tuple[Any, ...]:
     """Structure and shapes."""
     return jax.tree.structure(lane), [(x.shape, x.dtype) for x in jax.tree.leaves(lane)]
 

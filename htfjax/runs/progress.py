@@ -60,7 +60,8 @@ class Progress:
     messages: tuple[str, ...]
     state: str
 
-    __repr__ = _reprs.text
+    def __repr__(self) -> str:
+        return _reprs.text(self)
 
     def __pdoc__(self, **_: object) -> AbstractDoc:
         """What changes while one waits, the state first; numbers of four digits."""
@@ -74,8 +75,10 @@ class Clock:
     """Wall, device and compile seconds of a session, and of those before it."""
 
     def __init__(self, out: Path) -> None:
-        self.begun, self.compile, self.device = time.monotonic(), 0.0, 0.0
-        self.before = {name: read_status(out, name) for name in IN_ALL}
+        self.begun: float = time.monotonic()
+        self.compile: float = 0.0
+        self.device: float = 0.0
+        self.before: dict[str, float] = {name: read_status(out, name) for name in IN_ALL}
 
     @property
     def wall(self) -> float:
@@ -116,10 +119,13 @@ class Tally:
     def __init__(
         self, runs: int, until_step: int, clock: Clock, messages: Sequence[str]
     ) -> None:
-        self.runs, self.until_step, self.clock = runs, until_step, clock
-        self.messages = tuple(messages)
+        self.runs: int = runs
+        self.until_step: int = until_step
+        self.clock: Clock = clock
+        self.messages: tuple[str, ...] = tuple(messages)
         self.blocks: dict[tuple[str, int], Chunk] = {}
-        self.made, self.changed = 0, 0
+        self.made: int = 0
+        self.changed: int = 0
         self.latest: Chunk | None = None
 
     def add(self, block: tuple[str, int], chunk: Chunk) -> None:

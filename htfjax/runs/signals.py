@@ -7,7 +7,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Any
 
 NAMES = ("SIGINT", "SIGTERM", "SIGUSR1")  # Slurm sends the last two near a time limit
 
@@ -22,8 +21,8 @@ class StopSignals:
 
     def __init__(self) -> None:
         self.received: int | None = None
-        self.listening = 0
-        self.hook = sys.unraisablehook
+        self.listening: int = 0
+        self.hook: Callable[[sys.UnraisableHookArgs], object] = sys.unraisablehook
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         again = self.received is not None and number in (signal.SIGINT, signal.SIGTERM)
@@ -31,7 +30,7 @@ class StopSignals:
         if again or not self.listening:
             raise KeyboardInterrupt
 
-    def lost(self, unraisable: Any) -> None:
+    def lost(self, unraisable: "sys.UnraisableHookArgs") -> None:
         """Repeats a signal whose exception Python dropped, as where it collects garbage."""
         if self.received is None or unraisable.exc_type is not KeyboardInterrupt:
             self.hook(unraisable)

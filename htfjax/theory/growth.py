@@ -33,7 +33,8 @@ class GrowthBounds(NamedTuple):
     lower: Mapping[int, Float[Array, "R_v"]]
     upper: Mapping[int, Float[Array, "R_v"]]
 
-    __repr__ = _reprs.text
+    def __repr__(self) -> str:
+        return _reprs.text(self)
 
 
 def exact_growth(factors: AnyFactors, loss: Loss) -> Mapping[int, Float[Array, "R_v"]]:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from htfjax._integers import at_least, spell
 from htfjax.trees.mode_tree import ModeTree
@@ -48,7 +48,7 @@ def caterpillar(order: int) -> ModeTree:
       (((0, 1), 2), 3)
     """
     order = at_least("order", order, 1)
-    nested: tuple = tuple(range(min(order, 2)))
+    nested: tuple[Any, ...] = tuple(range(min(order, 2)))
     for mode in range(2, order):
         nested = (nested, mode)
     return ModeTree.from_nested(nested)
@@ -140,7 +140,7 @@ def pooled(
 
 
 Groups = list[list[int]]
-Node = int | tuple  # a mode, or nested tuples of them
+Node = int | tuple[Any, ...]  # a mode, or nested tuples of them
 
 
 def _adjacent_groups(count: int, window: int) -> Groups:

@@ -104,7 +104,7 @@ class ModeTree:
                 return cls(tuple(children))
             stack[-1][1].append(len(children) - 1)
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[type, tuple[Children]]:
         # Without the cached spelling, which may be too deep for pickle.
         return ModeTree, (self.children,)
 
@@ -154,7 +154,7 @@ class ModeTree:
         return tuple(height)
 
     @functools.cached_property
-    def nested(self) -> tuple:
+    def nested(self) -> tuple[Any, ...]:
         """The nested tuples that spell this tree: `from_nested(tree.nested) == tree`."""
         spelled: list[Any] = list(range(self.order))
         for k in self.interior:
@@ -184,7 +184,7 @@ class ModeTree:
 
 
 # What stands for a tree: itself, nested modes such as ((0, 1), (2, 3)), or their text.
-TreeLike: TypeAlias = ModeTree | tuple | list | str
+TreeLike: TypeAlias = ModeTree | tuple[Any, ...] | list[Any] | str
 
 
 def as_tree(tree: TreeLike, *, name: str = "tree") -> ModeTree:

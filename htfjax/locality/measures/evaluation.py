@@ -26,11 +26,12 @@ class Evaluation(NamedTuple):
     accuracy: Float[Array, ""]  # share of images that are right
     loss: Float[Array, ""]  # mean cross-entropy
 
-    __repr__ = _reprs.text
+    def __repr__(self) -> str:
+        return _reprs.text(self)
 
 
 def evaluate(
-    apply: Apply,
+    apply: Apply[PyTree],
     params: PyTree,
     statistics: PyTree,
     examples: Examples,
@@ -72,7 +73,12 @@ def evaluate(
 
 @functools.partial(jax.jit, static_argnames=("apply", "batch_size"))
 def _evaluate(
-    params: PyTree, statistics: PyTree, examples: Examples, *, apply: Apply, batch_size: int
+    params: PyTree,
+    statistics: PyTree,
+    examples: Examples,
+    *,
+    apply: Apply[PyTree],
+    batch_size: int,
 ) -> Evaluation:
     count = examples.count
 
@@ -93,7 +99,7 @@ def _evaluate(
 
 
 def mean_change(
-    apply: Apply,
+    apply: Apply[PyTree],
     params: PyTree,
     statistics: PyTree,
     examples: Examples,
@@ -150,7 +156,7 @@ def mean_change(
 @functools.partial(jax.jit, static_argnames=("apply", "batch_size", "train", "whole"))
 def _mean_change(
     params: PyTree, statistics: PyTree, examples: Examples, patches: Draw, key: jax.Array,
-    *, apply: Apply, batch_size: int, train: bool, whole: int,
+    *, apply: Apply[PyTree], batch_size: int, train: bool, whole: int,
 ) -> jax.Array:  # fmt: skip
     def batch(inputs: tuple) -> jax.Array:
         start, key = inputs

@@ -23,7 +23,8 @@ class ChangeByDistance(NamedTuple):
     change: Float[Array, "D pairs"]  # of each pair, a mean over the images
     unseen: Int[Array, "D pairs"]  # images whose gradient at P is zero: they count 1
 
-    __repr__ = _reprs.text
+    def __repr__(self) -> str:
+        return _reprs.text(self)
 
 
 def gradient_change_by_distance(

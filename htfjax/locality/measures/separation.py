@@ -23,7 +23,8 @@ class Separation(NamedTuple):
     null: Float[Array, "shuffles num"]  # of centred grids, their entries in random order
     grids: Float[Array, "contexts num num"]  # the values of f
 
-    __repr__ = _reprs.text
+    def __repr__(self) -> str:
+        return _reprs.text(self)
 
 
 def separation_spectrum(

@@ -18,14 +18,14 @@ from htfjax.factors.layout import layout_of
 from htfjax.factors.stacks import opened
 from htfjax.locality import inputs as _inputs
 from htfjax.theory.sharing import to_factors
-from htfjax.trees.mode_tree import TreeLike, as_tree
+from htfjax.trees.mode_tree import ModeTree, TreeLike, as_tree
 
 Representation = Literal["identity", "one_hot", "linear", "relu"]
 REPRESENTATIONS = get_args(Representation)
 LARGEST_GRID = 2**26
 
 
-class Fixed(nnx.Variable):
+class Fixed(nnx.Variable[jax.Array]):
     """A weight that is data: not an `nnx.Param`, so optimizers leave it alone."""
 
 
@@ -107,13 +107,16 @@ class ConvAC(nnx.Module):
         if not shared and tree is not None and as_tree(tree) != whole.tree:
             raise ValueError("`tree` is another one than that of `factors`.")
         _checks.one_of("representation", representation, REPRESENTATIONS)
-        self.tree, self.fixed, self.shared = whole.tree, whole.fixed, shared
-        self.image_shape = _inputs.integers("image_shape", image_shape, 1)
-        self.patch = _patch_sides(patch)
-        self.representation, self.precision = representation, precision
+        self.tree: ModeTree = whole.tree
+        self.fixed: tuple[int, ...] = whole.fixed
+        self.shared: bool = shared
+        self.image_shape: tuple[int, ...] = _inputs.integers("image_shape", image_shape, 1)
+        self.patch: tuple[int, int] = _patch_sides(patch)
+        self.representation: Representation = representation
+        self.precision: Precision = precision
         self._check_grid()
         self._check_dims(layout_of(whole).dims)
-        self.weights = nnx.List(
+        self.weights: nnx.List[nnx.Param[jax.Array] | Fixed | None] = nnx.List(
             [
                 None if w is None else (Fixed if k in whole.fixed else nnx.Param)(w)
                 for k, w in enumerate(given)
@@ -125,8 +128,9 @@ class ConvAC(nnx.Module):
             layout = layout_of(whole)
             size, dim, dtype = self._patch_size(), layout.dims[0], layout.dtype
             scale = jnp.asarray(1 / math.sqrt(size), dtype)
-            self.filters = nnx.Param(scale * jax.random.normal(key, (size, dim), dtype))
-            self.bias = nnx.Param(jnp.zeros((dim,), dtype))
+            filters = scale * jax.random.normal(key, (size, dim), dtype)
+            self.filters: nnx.Param[jax.Array] = nnx.Param(filters)
+            self.bias: nnx.Param[jax.Array] = nnx.Param(jnp.zeros((dim,), dtype))
 
     def __call__(self, images: Numbers) -> Float[Array, "B"]:
         """Outputs of images (B, H, W, C)."""

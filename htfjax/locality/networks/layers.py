@@ -47,10 +47,11 @@ class Conv(nnx.Module):
             kernel = std * jax.random.normal(key, shape, jnp.float32)
         else:
             kernel = _uniform(key, shape, size * size * inputs)
-        self.kernel = nnx.Param(kernel)
-        self.stride, self.padding = stride, size // 2
+        self.kernel: nnx.Param[jax.Array] = nnx.Param(kernel)
+        self.stride: int = stride
+        self.padding: int = size // 2
         self.method: Method = method
-        self.precision = precision
+        self.precision: Precision = precision
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """(B, H, W, inputs) to (B, ceil(H / stride), ceil(W / stride), outputs)."""
@@ -82,10 +83,11 @@ class BatchNorm(nnx.Module):
 
     def __init__(self, channels: int) -> None:
         """Scale one, bias zero, running mean zero, running variance one."""
-        self.scale = nnx.Param(jnp.ones((channels,), jnp.float32))
-        self.bias = nnx.Param(jnp.zeros((channels,), jnp.float32))
-        self.mean = nnx.BatchStat(jnp.zeros((channels,), jnp.float32))
-        self.variance = nnx.BatchStat(jnp.ones((channels,), jnp.float32))
+        shape, dtype = (channels,), jnp.float32
+        self.scale: nnx.Param[jax.Array] = nnx.Param(jnp.ones(shape, dtype))
+        self.bias: nnx.Param[jax.Array] = nnx.Param(jnp.zeros(shape, dtype))
+        self.mean: nnx.BatchStat[jax.Array] = nnx.BatchStat(jnp.zeros(shape, dtype))
+        self.variance: nnx.BatchStat[jax.Array] = nnx.BatchStat(jnp.ones(shape, dtype))
 
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """(B, H, W, channels), normalized."""
@@ -116,9 +118,11 @@ class Dense(nnx.Module):
         self, inputs: int, outputs: int, *, precision: Precision = None, rngs: nnx.Rngs
     ) -> None:
         """A (inputs, outputs) matrix and a bias."""
-        self.matrix = nnx.Param(_uniform(rngs.params(), (inputs, outputs), inputs))
-        self.bias = nnx.Param(_uniform(rngs.params(), (outputs,), inputs))
-        self.precision = precision
+        matrix = _uniform(rngs.params(), (inputs, outputs), inputs)
+        bias = _uniform(rngs.params(), (outputs,), inputs)
+        self.matrix: nnx.Param[jax.Array] = nnx.Param(matrix)
+        self.bias: nnx.Param[jax.Array] = nnx.Param(bias)
+        self.precision: Precision = precision
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """(B, inputs) to (B, outputs)."""

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +19,9 @@ DEPTHS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
 STAGE_WIDTHS = (64, 128, 256, 512)
 EXPANSION = 4  # of a bottleneck
 MakeConv = Callable[..., Conv]
+# A convolution and its normalization.
+Shortcut = nnx.List[Any]
+Block: TypeAlias = "BasicBlock | Bottleneck"
 
 
 def resnet(
@@ -118,20 +122,21 @@ class ResNet(nnx.Module):
     ) -> None:
         """`counts` blocks per stage, of `widths` channels."""
         init = "he" if channels == 3 else "uniform"
-        self.stem = conv(channels, widths[0], 7, stride=2, init=init, rngs=rngs)
-        self.norm = BatchNorm(widths[0])
-        self.dropout = dropout
-        inputs, stages = widths[0], []
+        self.stem: Conv = conv(channels, widths[0], 7, stride=2, init=init, rngs=rngs)
+        self.norm: BatchNorm = BatchNorm(widths[0])
+        self.dropout: float = dropout
+        inputs = widths[0]
+        stages: list[nnx.List[Block]] = []
         kind = Bottleneck if bottleneck else BasicBlock
         for number, (count, width) in enumerate(zip(counts, widths, strict=True)):
-            blocks = []
+            blocks: list[Block] = []
             for i in range(count):
                 stride = 2 if number and i == 0 else 1
                 blocks.append(kind(inputs, width, stride, conv=conv, rngs=rngs))
                 inputs = width * (EXPANSION if bottleneck else 1)
             stages.append(nnx.List(blocks))
-        self.stages = nnx.List(stages)
-        self.head = Dense(inputs, num_logits, precision=precision, rngs=rngs)
+        self.stages: nnx.List[nnx.List[Block]] = nnx.List(stages)
+        self.head: Dense = Dense(inputs, num_logits, precision=precision, rngs=rngs)
 
     def __call__(
         self, x: jax.Array, *, train: bool, key: jax.Array | None = None
@@ -152,11 +157,11 @@ class BasicBlock(nnx.Module):
         self, inputs: int, width: int, stride: int, *, conv: MakeConv, rngs: nnx.Rngs
     ) -> None:
         """`width` channels out; a 1x1 convolution on the short cut where shapes change."""
-        self.first = conv(inputs, width, 3, stride=stride, rngs=rngs)
-        self.norm_first = BatchNorm(width)
-        self.second = conv(width, width, 3, rngs=rngs)
-        self.norm_second = BatchNorm(width)
-        self.shortcut = _shortcut(inputs, width, stride, conv, rngs)
+        self.first: Conv = conv(inputs, width, 3, stride=stride, rngs=rngs)
+        self.norm_first: BatchNorm = BatchNorm(width)
+        self.second: Conv = conv(width, width, 3, rngs=rngs)
+        self.norm_second: BatchNorm = BatchNorm(width)
+        self.shortcut: Shortcut | None = _shortcut(inputs, width, stride, conv, rngs)
 
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """(B, H, W, inputs) to (B, H / stride, W / stride, width)."""
@@ -173,13 +178,13 @@ class Bottleneck(nnx.Module):
     ) -> None:
         """4 `width` channels out."""
         wide = EXPANSION * width
-        self.reduce = conv(inputs, width, 1, rngs=rngs)
-        self.norm_reduce = BatchNorm(width)
-        self.middle = conv(width, width, 3, stride=stride, rngs=rngs)
-        self.norm_middle = BatchNorm(width)
-        self.expand = conv(width, wide, 1, rngs=rngs)
-        self.norm_expand = BatchNorm(wide)
-        self.shortcut = _shortcut(inputs, wide, stride, conv, rngs)
+        self.reduce: Conv = conv(inputs, width, 1, rngs=rngs)
+        self.norm_reduce: BatchNorm = BatchNorm(width)
+        self.middle: Conv = conv(width, width, 3, stride=stride, rngs=rngs)
+        self.norm_middle: BatchNorm = BatchNorm(width)
+        self.expand: Conv = conv(width, wide, 1, rngs=rngs)
+        self.norm_expand: BatchNorm = BatchNorm(wide)
+        self.shortcut: Shortcut | None = _shortcut(inputs, wide, stride, conv, rngs)
 
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """(B, H, W, inputs) to (B, H / stride, W / stride, 4 width)."""
@@ -209,7 +214,7 @@ def read_out(head: Dense, x: jax.Array) -> jax.Array:
 
 def _shortcut(
     inputs: int, outputs: int, stride: int, conv: MakeConv, rngs: nnx.Rngs
-) -> nnx.List | None:
+) -> Shortcut | None:
     if stride == 1 and inputs == outputs:
         return None
     return nnx.List(
@@ -217,7 +222,7 @@ def _shortcut(
     )
 
 
-def _short(shortcut: nnx.List | None, x: jax.Array, train: bool) -> jax.Array:
+def _short(shortcut: Shortcut | None, x: jax.Array, train: bool) -> jax.Array:
     if shortcut is None:
         return x
     return shortcut[1](shortcut[0](x), train=train)

@@ -47,7 +47,8 @@ class Measured(NamedTuple):
     logits: Float[Array, "B *K"]  # of the images as they are
     unseen: Int[Array, ""]  # images whose gradient at P is zero; 0 if skipped
 
-    __repr__ = _reprs.text
+    def __repr__(self) -> str:
+        return _reprs.text(self)
 
 
 def input_gradient_change(

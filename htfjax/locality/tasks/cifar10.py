@@ -20,7 +20,7 @@ from htfjax.locality.tasks.images import Images
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 MD5 = "c32a1d4ab5d03f1284b67883e8d87530"
 SIZE = 170_052_171
-FILES = {
+FILES: dict[str, tuple[str, ...]] = {
     "train": tuple(f"data_batch_{k}.bin" for k in range(1, 6)),
     "test": ("test_batch.bin",),
 }

@@ -37,7 +37,8 @@ class ArrayExamples:
     images: Any  # (N, H, W, C), an array of jax once made
     labels: Any  # (N,) int32
 
-    __repr__ = _reprs.text
+    def __repr__(self) -> str:
+        return _reprs.text(self)
 
     def __post_init__(self) -> None:
         """Checks what would otherwise fail inside a compiled step."""
@@ -74,7 +75,8 @@ class _Joined:
     first: Examples
     second: Examples
 
-    __repr__ = _reprs.text
+    def __repr__(self) -> str:
+        return _reprs.text(self)
 
     @property
     def count(self) -> int:
@@ -94,7 +96,8 @@ class _Selected:
     examples: Examples
     rows: jax.Array  # (N,) int32
 
-    __repr__ = _reprs.text
+    def __repr__(self) -> str:
+        return _reprs.text(self)
 
     @property
     def count(self) -> int:

@@ -37,7 +37,8 @@ class Images:
     mean: tuple[float, ...] = (0.0,)  # one for all channels, or one each
     std: tuple[float, ...] = (1.0,)
 
-    __repr__ = _reprs.text
+    def __repr__(self) -> str:
+        return _reprs.text(self)
 
     def __post_init__(self) -> None:
         """Checks what would otherwise fail far from here."""

@@ -26,7 +26,8 @@ class Pairs(NamedTuple):
     rows: np.ndarray  # (N, 2) int32: the left and the right image
     labels: np.ndarray  # (N,) uint8: 1 where the classes are equal
 
-    __repr__ = _reprs.text
+    def __repr__(self) -> str:
+        return _reprs.text(self)
 
 
 def same_class_pairs(
@@ -113,7 +114,8 @@ class SameClassExamples:
     canvas: tuple[int, int] = dataclasses.field(metadata={"static": True})
     name: str = dataclasses.field(metadata={"static": True})
 
-    __repr__ = _reprs.text
+    def __repr__(self) -> str:
+        return _reprs.text(self)
 
     @property
     def count(self) -> int:

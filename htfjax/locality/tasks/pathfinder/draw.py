@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from htfjax import _checks, _reprs
-from htfjax._types import Array, Float, Key
+from htfjax._types import Array, Float, JsonObject, Key
 from htfjax.locality import inputs as _inputs
 from htfjax.locality.tasks import streams
 from htfjax.locality.tasks.pathfinder.chunk import CHUNK, Chunk, draw_chunk
@@ -32,7 +32,8 @@ class PathfinderImages(NamedTuple):
     thrown_away: int  # pairs that did not
     settings: PathfinderSettings
 
-    __repr__ = _reprs.text
+    def __repr__(self) -> str:
+        return _reprs.text(self)
 
 
 def draw_pathfinder(
@@ -144,6 +145,6 @@ def take_images(images: PathfinderImages, rows: slice) -> PathfinderImages:
     )
 
 
-def settings_text(settings: PathfinderSettings) -> dict:
+def settings_text(settings: PathfinderSettings) -> JsonObject:
     """The settings as what JSON can hold."""
     return dataclasses.asdict(settings) | {"margins": list(settings.margins)}

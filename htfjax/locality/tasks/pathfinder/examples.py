@@ -38,7 +38,8 @@ class PathfinderExamples:
     mean: jax.Array  # () float32, of pixels / 255
     std: jax.Array  # () float32
 
-    __repr__ = _reprs.text
+    def __repr__(self) -> str:
+        return _reprs.text(self)
 
     @property
     def count(self) -> int:
