@@ -85,7 +85,7 @@ def separation_spectrum(
       >>> p, q = locality.Patch(0, 0, 2, 2), locality.Patch(4, 4, 2, 2)
       >>> def f(x):  # sees P and Q as a product
       ...     return jnp.exp(x.sum((1, 2, 3)))
-      >>> found = separation_spectrum(f, x, p, q, 4)
+      >>> found = separation_spectrum(f, x, p, q, num=4)
       >>> found.grids.shape, bool(found.raw[1] < 1e-6 * found.raw[0])
       ((9, 4, 4), True)
     """
