@@ -112,6 +112,7 @@ from . import theory as theory
 from . import problems as problems
 from . import runs as runs
 from . import locality as locality
+from . import plot as plot
 
 __all__: list[str]
 __version__: str

@@ -17,6 +17,7 @@ EXTRAS = {
     "numcodecs": "studies",
     "orbax": "studies",
     "psutil": "studies",
+    "scipy": "studies",
     "sklearn": "baselines",
     "xarray": "studies",
     "zarr": "studies",
