@@ -83,6 +83,7 @@ EXTRAS = {
     "RiseTimes",
     "ScaledGradient",
     "Spectrum",
+    "StepProgress",
     "Stop",
     "component_contributions",
     "crossings",
