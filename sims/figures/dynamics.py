@@ -64,8 +64,8 @@ def components_and_spectra(run: xr.Dataset, view: View) -> Any:
     fig, axes = plt.subplots(
         1, count, figsize=(4.1 * count, 3.4), layout="constrained", squeeze=False
     )
-    for ax, modes, node in zip(axes[0], nodes, run.node_id.values, strict=False):
-        norms = run.local_component_norm.sel(node=modes)
+    for i, (ax, modes) in enumerate(zip(axes[0], nodes, strict=False)):
+        node, norms = run.node_id.values[i], run.local_component_norm.isel(node=i)
         options: dict[str, Any] = {"top": view.top, "window": _window(run, norms, view)}
         htf.plot.components(run, node=int(node), ax=ax, **options)
         ax.set_title(f"node {node}, modes {{{modes}}}", fontsize=11)

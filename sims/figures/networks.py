@@ -70,7 +70,9 @@ def accuracies(
     axes[2].set_ylim(0, 1.03)
     for ax, (_, title) in zip(axes, panels, strict=True):
         bottom = ax.get_ylim()[0]
-        ax.set_title(f"{title}, from {bottom:.3g}" if bottom > 0 else title, fontsize=11)
+        ax.set_title(
+            f"{title}, axis from {bottom:.3g}" if bottom > 0 else title, fontsize=11
+        )
     handles, names = axes[0].get_legend_handles_labels()
     fig.legend(handles, names, loc="outside lower center", ncols=4, fontsize=9,
                frameon=False)  # fmt: skip
@@ -153,7 +155,7 @@ def locality_measures(measured: dict[Any, xr.Dataset], axis: str) -> Any:
         for ax in axes[:, column]:
             ax.grid(alpha=0.25)
     axes[1][0].set_ylabel(
-        f"interaction's singular value\n/ the first, from {LEAST:g}\n(grey: shuffled)"
+        f"interaction's singular value\n/ the first, axis from {LEAST:g}\n(grey: shuffled)"
     )
     handles, words = axes[0][0].get_legend_handles_labels()
     fig.legend(handles, words, loc="outside lower center", ncols=2, fontsize=9,
