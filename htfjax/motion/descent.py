@@ -83,8 +83,7 @@ def continue_descent(
 ) -> tuple[DescentState, Trajectory[Observed, None]]:
     """A chunk of descent: params <- params + update(grad loss), `num_steps` times.
 
-    One compiled program, unless `progress` is asked for; everything is recorded on the
-    device. Chunks of two steps or
+    One compiled program; everything is recorded on the device. Chunks of two steps or
     more give bit for bit what one long chunk gives (a chunk of one step is unrolled by
     the compiler and may differ in the last bit). Matrices of fixed nodes never move.
 
