@@ -93,6 +93,7 @@ from .motion.rises import RiseTimes as RiseTimes
 from .motion.rises import crossings as crossings
 from .motion.rises import incrementality as incrementality
 from .motion.rises import rise_times as rise_times
+from .motion.progress import StepProgress as StepProgress
 from .motion.descent import DescentState as DescentState
 from .motion.descent import continue_descent as continue_descent
 from .motion.descent import descend as descend
@@ -112,6 +113,7 @@ from . import theory as theory
 from . import problems as problems
 from . import runs as runs
 from . import locality as locality
+from . import plot as plot
 
 __all__: list[str]
 __version__: str

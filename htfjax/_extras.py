@@ -17,7 +17,10 @@ EXTRAS = {
     "numcodecs": "studies",
     "orbax": "studies",
     "psutil": "studies",
+    "rich": "studies",
+    "scipy": "studies",
     "sklearn": "baselines",
+    "tqdm": "studies",
     "xarray": "studies",
     "zarr": "studies",
 }

@@ -27,7 +27,7 @@ class Options:
     folders: tyro.conf.Positional[tuple[Path, ...]]
     """Folders of finished or running simulations."""
     window: tuple[float, float] | None = None
-    """First and last iteration to show, of incremental_rank."""
+    """First and last step to show, of incremental_rank."""
     top: int = 10
     """Lines per panel, of incremental_rank."""
     marks: bool = False

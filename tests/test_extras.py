@@ -80,8 +80,8 @@ def test_every_import_of_the_library_is_in_the_core_or_named_by_an_extra() -> No
     """A package that is used and not declared works on our machines alone."""
     used = third_party("htfjax")
     assert used <= packages(None) | _extras.EXTRAS.keys()
-    # But sklearn, which is imported by its name as a text.
-    assert {*_extras.EXTRAS} - {"sklearn"} <= used
+    # But these, which are imported by their names as a text.
+    assert {*_extras.EXTRAS} - {"rich", "sklearn", "tqdm"} <= used
 
 
 @pytest.mark.parametrize(("package", "extra"), _extras.EXTRAS.items())

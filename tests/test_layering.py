@@ -28,6 +28,7 @@ ROOMS = (
     "problems",
     "runs",
     "locality",
+    "plot",
 )
 # Folders that need no arrays; everything private may know them.
 STATIC = ("trees",)
@@ -49,10 +50,10 @@ HOMES = {
     "flax": ("locality",),
     "h5netcdf": ("runs.netcdf",),
     "h5py": ("runs.netcdf",),
-    "matplotlib": ("instruments.drawing",),
+    "matplotlib": ("instruments.drawing", "plot"),
     "orbax": ("runs.checkpoints",),
     "pandas": ("data.observed",),  # for type checkers only
-    "xarray": ("runs", "data.labelled", "data.observed"),
+    "xarray": ("runs", "data.labelled", "data.observed", "plot"),
     "zarr": ("runs",),
 }
 APART = ("sims", "benchmarks", "tests")

@@ -15,7 +15,7 @@ import pytest
 import htfjax as htf
 
 ROOT = Path(__file__).parent.parent
-MODULES = ("locality", "losses", "problems", "runs", "theory")
+MODULES = ("locality", "losses", "plot", "problems", "runs", "theory")
 
 # Names and leading parameters that scripts outside this repository already call. A star
 # begins what is given by keyword.
@@ -83,6 +83,7 @@ EXTRAS = {
     "RiseTimes",
     "ScaledGradient",
     "Spectrum",
+    "StepProgress",
     "Stop",
     "component_contributions",
     "crossings",

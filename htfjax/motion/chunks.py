@@ -10,6 +10,8 @@ from htfjax import _checks
 from htfjax._types import Array, Key, PyTree
 from htfjax.losses.gradient import Loss
 from htfjax.motion.descent import DescentState, check_descent, continue_descent
+from htfjax.motion.pieces import told
+from htfjax.motion.progress import Asked, Pace, is_asked, telling
 from htfjax.motion.trajectory import Observations, Trajectory
 
 
@@ -23,6 +25,7 @@ def descend_in_chunks(
     chunk_steps: int,
     observe: Callable[[PyTree], Observations] | None = None,
     key: Key[Array, ""] | None = None,
+    progress: Asked = None,
 ) -> Iterator[tuple[DescentState, Trajectory[Observations, None]]]:
     """Descent until step `until_step`, yielding the state and the records of each chunk.
 
@@ -35,6 +38,7 @@ def descend_in_chunks(
       until_step: the step to reach in all, not the number still to make.
       chunk_steps: steps per chunk, a multiple of `record_every`.
       loss, optimizer, record_every, observe, key: as in `continue_descent`.
+      progress: as there, told after every chunk; these are the chunks of the loop.
 
     Raises:
       TypeError: as `continue_descent`.
@@ -58,18 +62,24 @@ def descend_in_chunks(
         continue_descent, loss=loss, optimizer=optimizer, record_every=record_every,
         observe=observe, key=key,
     )  # fmt: skip
-    return _chunks(lengths, state, advance)
+    is_asked(progress)
+    return _chunks(lengths, state, advance, progress)
 
 
 def _chunks(
     lengths: list[int],
     state: DescentState,
     advance: Callable[..., tuple[DescentState, Trajectory[Observations, None]]],
+    progress: Asked,
 ) -> Iterator[tuple[DescentState, Trajectory[Observations, None]]]:
     """The chunks of `descend_in_chunks`, whose arguments are checked before the first."""
-    for length in lengths:
-        state, piece = advance(state, num_steps=length)
-        yield state, piece
+    pace, until_step = Pace(), int(state.step) + sum(lengths)
+    with telling(progress, "descent") as listener:
+        for length in lengths:
+            state, piece = advance(state, num_steps=length)
+            if listener is not None:
+                told(listener, piece, until_step, pace)
+            yield state, piece
 
 
 def chunk_lengths(

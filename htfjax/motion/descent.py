@@ -25,6 +25,8 @@ from htfjax.losses.gradient import (
     value_and_grad,
     value_function,
 )
+from htfjax.motion.pieces import piece_lengths, watched
+from htfjax.motion.progress import Asked, check_concrete, is_asked, telling
 from htfjax.motion.trajectory import Observations, Trajectory
 
 MOST_STEPS = np.iinfo(np.int32).max  # steps are counted in int32
@@ -78,6 +80,7 @@ def continue_descent(
     record_every: int,
     observe: Callable[[PyTree], Observations] | None = None,
     key: Key[Array, ""] | None = None,
+    progress: Asked = None,
 ) -> tuple[DescentState, Trajectory[Observations, None]]:
     """A chunk of descent: params <- params + update(grad loss), `num_steps` times.
 
@@ -106,6 +109,10 @@ def continue_descent(
         Like a loss it may be a pytree, whose arrays are then traced.
       key: typed key for random losses; step t sees fold_in(key, t), so minibatches do
         not depend on where chunks begin.
+      progress: True shows a bar (on a terminal by rich, in a notebook by tqdm; nothing in
+        a pipe); a function is called with a `StepProgress`. The descent then runs in about
+        a hundred chunks, bit for bit the same, with calls between them. Not inside of
+        jax.jit, where nothing runs yet.
 
     Returns:
       The state after the chunk and its trajectory of num_steps / record_every + 1
@@ -114,7 +121,7 @@ def continue_descent(
     Raises:
       TypeError: `key` is not a typed key, `state` is not a descent state or not one of
         this optimizer, `loss` is not a scalar function, or what it carries on, or its own
-        gradient, is not like what it was given.
+        gradient, is not like what it was given; `progress` with traced arguments.
       NotImplementedError: an optimizer that differentiates `value_fn`, such as a line
         search, beside a loss whose value cannot be (`scaled_loss`).
       ValueError: `num_steps` or `record_every` below 1, not a multiple, or more steps than
@@ -146,7 +153,8 @@ def continue_descent(
     observed_arrays, rebuild_observe = _callables.split(observe)
     _callables.count_fresh("loss", loss, rebuild)
     _callables.count_fresh("observe", observe, rebuild_observe)
-    try:
+
+    def advance(state: DescentState, num_steps: int) -> tuple[DescentState, Trajectory]:
         return _run(
             state,
             arrays,
@@ -158,6 +166,16 @@ def continue_descent(
             num_records=num_steps // record_every,
             record_every=record_every,
         )
+
+    try:
+        if not is_asked(progress):
+            return advance(state, num_steps)
+        check_concrete(state, arrays, observed_arrays, key)
+        with telling(progress, "descent") as listener:
+            if listener is None:
+                return advance(state, num_steps)
+            lengths = piece_lengths(num_steps, record_every)
+            return watched(advance, state, lengths, listener)
     except (TypeError, ValueError):
         _check_leaves(state)
         raise
@@ -172,6 +190,7 @@ def descend(
     record_every: int,
     observe: Callable[[Params], Observations] | None = None,
     key: Key[Array, ""] | None = None,
+    progress: Asked = None,
 ) -> tuple[Params, Trajectory[Observations, None]]:
     """Descent from `params`: `start_descent` and one call of `continue_descent`.
 
@@ -204,6 +223,7 @@ def descend(
         record_every=record_every,
         observe=observe,
         key=key,
+        progress=progress,
     )
     return state.params, trajectory
 

@@ -21,6 +21,7 @@ from htfjax.motion import flow_checks as checks
 from htfjax.motion import flow_report as endings
 from htfjax.motion.clocks import CLOCKS, Clock, rates, rescaled_unit
 from htfjax.motion.flow_report import FlowReport
+from htfjax.motion.progress import Asked, check_concrete, is_asked, tell, telling, ticket_of
 from htfjax.motion.stabilized import FlowState, Real, RungeKuttaChebyshev
 from htfjax.motion.stepping import WholeNormController
 from htfjax.motion.trajectory import Observations, Trajectory
@@ -62,6 +63,7 @@ def gradient_flow(
     interpolate: bool = False,
     max_steps: int = 100_000,
     differentiate: Mode = "reverse",
+    progress: Asked = None,
 ) -> tuple[Params, Trajectory[Observations, FlowReport]]:
     """Integrates d params / dt = -grad loss(params), the limit of descent at step zero.
 
@@ -107,6 +109,10 @@ def gradient_flow(
       max_steps: steps to try at most, rejected ones included; an implicit step may cost
         as much as a hundred explicit ones.
       differentiate: "reverse" or "forward", the mode of differentiation to allow for.
+      progress: True shows a bar (on a terminal by rich, in a notebook by tqdm; nothing in
+        a pipe); a function is called with a `StepProgress` at every record. The program
+        then calls the host there, and is another one than without, whose last digits may
+        differ. Not inside of jax.jit, jax.grad and jax.vmap, where nothing runs yet.
 
     Returns:
       The final parameters, and a `Trajectory` of one record per time, whose `report` is a
@@ -115,7 +121,8 @@ def gradient_flow(
 
     Raises:
       TypeError: parameters that are not floating arrays of one dtype, or a `Carrying`; a
-        loss that is not callable or not scalar, or whose gradient is scaled.
+        loss that is not callable or not scalar, or whose gradient is scaled; `progress`
+        with traced arguments.
       ValueError: times that do not increase or start below zero, tolerances below
         what the dtype resolves, a loss or gradient that is not finite at the start,
         unknown `clock`, `solver` or `differentiate`.
@@ -155,6 +162,11 @@ def gradient_flow(
             _checks.positive(name, bound)
     _checks.one_of("differentiate", differentiate, get_args(Mode))
     chosen = _choose_solver(solver, rtol)
+    asked = is_asked(progress)
+    if asked:
+        check_concrete(
+            params, positions, *map(_callables.split, (loss, observe, integrate))
+        )
     loss, observe, integrate = _callables.traced((loss, observe, integrate))
     if differentiate == "reverse" and isinstance(chosen, RungeKuttaChebyshev):
         params, loss, positions, observe, integrate = refuse_derivatives(
@@ -171,7 +183,16 @@ def gradient_flow(
         observe, integrate, hand, chosen, interpolate, max_steps, MODES[differentiate]
     )
     try:
-        return _run(params, loss, positions, limits, plan)
+        if not asked:
+            return _run(params, loss, positions, limits, plan)
+        with (
+            telling(progress, "flow") as listener,
+            ticket_of(listener, positions) as ticket,
+        ):
+            flow = _run(params, loss, positions, limits, plan, ticket)
+            # Traced after all where the loss closes over something traced.
+            check_concrete(flow)
+            return jax.block_until_ready(flow)
     except TypeError as error:
         if differentiate != "reverse" or "forward-mode" not in str(error):
             raise
@@ -215,7 +236,12 @@ class _Look(NamedTuple):
 
 @eqx.filter_jit
 def _run(
-    params: Params, loss: Loss, times: jax.Array, limits: _Limits, plan: _Plan
+    params: Params,
+    loss: Loss,
+    times: jax.Array,
+    limits: _Limits,
+    plan: _Plan,
+    ticket: np.ndarray | None = None,
 ) -> tuple[Params, Trajectory[PyTree, FlowReport]]:
     clock, solver = plan.clock, plan.solver
     stop_loss, stop_grad_norm = limits.stop_loss, limits.stop_grad_norm
@@ -248,6 +274,12 @@ def _run(
         conserved = _conserved(here)
         return _Look(value, norm, state.other, observed, state.integrals, conserved)
 
+    def record(t: Real, state: FlowState, _: PyTree) -> _Look:
+        seen = look(state)
+        if ticket is not None:
+            jax.debug.callback(tell, ticket, t, seen.loss)
+        return seen
+
     def settled(t: Real, y: FlowState, args: PyTree, **rest: object) -> jax.Array:
         del t, args, rest
         value, _, norm = slope(y.params)
@@ -275,7 +307,7 @@ def _run(
         y0=start,
         saveat=diffrax.SaveAt(
             subs=[
-                diffrax.SubSaveAt(ts=times, fn=lambda t, y, args: look(y)),
+                diffrax.SubSaveAt(ts=times, fn=record),
                 diffrax.SubSaveAt(t1=True),
             ],
             controller_state=True,

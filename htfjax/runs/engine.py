@@ -8,6 +8,7 @@ from jax.sharding import Mesh
 
 from htfjax import _checks, _files
 from htfjax._types import JsonObject, PathLike
+from htfjax.motion.progress import Asked, is_asked
 from htfjax.runs import batch, folder, view
 from htfjax.runs.bindings import build_identity
 from htfjax.runs.block import run_block
@@ -18,7 +19,7 @@ from htfjax.runs.lanes import Build, check_build
 from htfjax.runs.opening import open_folder
 from htfjax.runs.options import COMPARED, Batching, Sizes, check_batching, checked_options
 from htfjax.runs.programs import Failures, blocks_of, programs_of
-from htfjax.runs.progress import Clock, Progress, Tally
+from htfjax.runs.progress import Clock, Progress, Tally, watched
 from htfjax.runs.session import Session, any_process, process_zero, wait_for_all
 
 
@@ -41,6 +42,7 @@ def run(
     checkpoint_seconds: float = 60.0,
     keep_states: bool = False,
     interrupted: Callable[[], bool] | None = None,
+    progress: Asked = None,
 ) -> Generator[Progress, None, None]:
     """Runs every descent of a grid to step `until_step` or until it stops, into a folder.
 
@@ -74,6 +76,9 @@ def run(
       keep_states: whether finished runs need their last states, for `load_states`: where
         one is lost, the runs are computed again.
       interrupted: asked after every chunk; True saves and ends. For several processes.
+      progress: True shows a bar while one iterates (on a terminal by rich, in a notebook
+        by tqdm; nothing in a pipe); a function is called with a `StepProgress` after every
+        chunk. By the first process alone.
 
     Yields:
       `Progress` after every chunk; the last one is "finished" or "interrupted".
@@ -124,7 +129,8 @@ def run(
         checkpoint_seconds=float(checkpoint_seconds), until_step=options["until_step"],
         **{name: options[name] for name in COMPARED},
     )  # fmt: skip
-    return closed_at_exit(_work(asked, options, sizes, interrupted))
+    work = _work(asked, options, sizes, interrupted)
+    return closed_at_exit(watched(work, progress) if is_asked(progress) else work)
 
 
 def _work(

@@ -2,8 +2,9 @@
 
 import contextlib
 import dataclasses
+import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
 import jax
@@ -11,8 +12,10 @@ import numpy as np
 from wadler_lindig import AbstractDoc
 
 from htfjax import _reprs
+from htfjax.motion.progress import Asked, StepProgress, telling
 from htfjax.runs.block import Chunk
 from htfjax.runs.folder import read_status
+from htfjax.runs.session import process_zero
 from htfjax.runs.status import ended
 
 IN_ALL = ("wall_seconds_in_all", "compile_seconds_in_all")
@@ -69,6 +72,20 @@ class Progress:
                  "steps_per_second", "seconds_left", "losses", "messages")  # fmt: skip
         fields = {name: _reprs.digits(getattr(self, name)) for name in names}
         return _reprs.record(self, **fields)
+
+
+def watched(
+    work: Generator[Progress, None, None], progress: Asked
+) -> Generator[Progress, None, None]:
+    """The progress of an ensemble, which is also shown, or told to a function."""
+    # Other processes are at the same chunk; one display is enough.
+    own = progress if process_zero() else None
+    with telling(own, "runs") as listener, contextlib.closing(work):
+        for now in work:
+            if listener is not None:
+                loss = math.nan if now.losses is None else now.losses[1]
+                listener(StepProgress(now.steps, now.steps_in_all, loss, now.seconds_left))
+            yield now
 
 
 class Clock:

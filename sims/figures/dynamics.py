@@ -4,7 +4,6 @@ import ast
 import dataclasses
 from typing import Any
 
-import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
@@ -18,7 +17,7 @@ TITLES = {
 }
 
 # Read off the authors' published plots, one unseeded run each: take-off
-# iterations and final values of the five quantities that leave zero.
+# steps and final values of the five quantities that leave zero.
 PAPER_MARKS = {
     "mf": ((0, 1150, 2300, 2950, 4450), (36.4, 32.1, 28.2, 23.2, 20.2)),
     "tf": ((0, 1150, 2250, 4700, 6050), (37.2, 36.2, 24.2, 21.7, 17.5)),
@@ -36,20 +35,17 @@ class View:
 
 
 def dynamics(runs: list[xr.Dataset], view: View) -> Any:
-    """The headline quantity of each run over iterations, one panel a run.
+    """The headline quantity of each run over steps, one panel a run.
 
     Singular values for a matrix factorization, norms of the root's local components
     otherwise; with `marks` the paper's take-offs (triangles) and final values (ticks).
     """
     fig, axes = plt.subplots(
-        1, len(runs), figsize=(4.4 * len(runs), 3.6), layout="constrained", squeeze=False
+        1, len(runs), figsize=(4.6 * len(runs), 3.6), layout="constrained", squeeze=False
     )
     for ax, run in zip(axes[0], runs, strict=True):
-        values, label = _headline(run, view.top)
-        _lines(ax, run.step.values, values)
+        _headline(ax, run, view, labels=not view.marks)
         ax.set_title(_title(run), fontsize=11)
-        ax.set_ylabel(label)
-        _limit(ax, run, values, view.window)
         if view.marks and run.attrs["panel"] in PAPER_MARKS:
             _mark_paper(ax, run.attrs["panel"])
         _say_status(ax, run)
@@ -66,29 +62,27 @@ def components_and_spectra(run: xr.Dataset, view: View) -> Any:
     nodes, mode_sets = list(run.node.values), list(run.modes.values)
     count = len(nodes) + len(mode_sets)
     fig, axes = plt.subplots(
-        1, count, figsize=(3.9 * count, 3.4), layout="constrained", squeeze=False
+        1, count, figsize=(4.1 * count, 3.4), layout="constrained", squeeze=False
     )
-    for i, ax in enumerate(axes[0]):
-        if i < len(nodes):
-            values = _largest_components(run, i, view.top)
-            title = f"node {run.node_id.values[i]}, modes {{{nodes[i]}}}"
-            label = "local component norm"
-        else:
-            j = i - len(nodes)
-            values = run.singular_value.isel(seed=0, modes=j).values[:, : view.top]
-            on_tree = mode_sets[j] in _node_mode_sets(run)
-            title = f"modes {{{mode_sets[j]}}}, {'a node' if on_tree else 'not a node'}"
-            label = "singular value"
-        _lines(ax, run.step.values, values)
-        ax.set_title(title, fontsize=11)
-        ax.set_ylabel(label)
-        _limit(ax, run, values, view.window)
+    for i, (ax, modes) in enumerate(zip(axes[0], nodes, strict=False)):
+        node, norms = run.node_id.values[i], run.local_component_norm.isel(node=i)
+        options: dict[str, Any] = {"top": view.top, "window": _window(run, norms, view)}
+        htf.plot.components(run, node=int(node), ax=ax, **options)
+        ax.set_title(f"node {node}, modes {{{modes}}}", fontsize=11)
+        ax.set_ylabel("local component norm")
+    for ax, modes in zip(axes[0][len(nodes) :], mode_sets, strict=True):
+        values = run.singular_value.sel(modes=modes)
+        options = {"top": view.top, "window": _window(run, values, view)}
+        htf.plot.spectra(run, node_or_modes=str(modes), ax=ax, **options)
+        on_tree = "a node" if modes in _node_mode_sets(run) else "not a node"
+        ax.set_title(f"modes {{{modes}}}, {on_tree}", fontsize=11)
+        ax.set_ylabel("singular value")
     fig.suptitle(_title(run), fontsize=12)
     return fig
 
 
 def errors(runs: list[xr.Dataset]) -> Any:
-    """Training and test error over iterations, one line style each, one panel a run."""
+    """Training and test error over steps, one line style each, one panel a run."""
     fig, axes = plt.subplots(
         1, len(runs), figsize=(4.4 * len(runs), 3.2), layout="constrained", squeeze=False
     )
@@ -104,7 +98,7 @@ def errors(runs: list[xr.Dataset]) -> Any:
                     run.step, run[name][0], style, color="0.15", lw=1.4, label=label
                 )
         ax.set_title(_title(run), fontsize=11)
-        ax.set_xlabel("iteration")
+        ax.set_xlabel("step")
         ax.set_ylabel("squared error per entry")
         ax.legend(fontsize=8, frameon=False)
         ax.grid(alpha=0.25)
@@ -115,17 +109,17 @@ def overlay(named: dict[str, xr.Dataset], view: View) -> Any:
     """The headline quantity of several runs on one pair of axes, one line style each."""
     fig, ax = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
     styles = ("-", "--", ":", "-.")
-    label = ""
+    longest = max(float(run.step[-1]) for run in named.values())
+    whole = (0.0, longest)
+    view = dataclasses.replace(view, window=view.window or (whole if longest else None))
     for i, (name, run) in enumerate(named.items()):
-        values, label = _headline(run, view.top)
-        _lines(ax, run.step.values, values, styles[i % len(styles)])
-        ax.plot([], [], styles[i % len(styles)], color="0.15", label=name)
-    ax.set_xlabel("iteration")
-    ax.set_ylabel(label)
-    if view.window is not None:
-        ax.set_xlim(*view.window)
+        style = styles[i % len(styles)]
+        _headline(ax, run, view, labels=False, linestyle=style)
+        ax.plot([], [], style, color="0.15", label=name)
+    if view.window not in (None, whole):  # of the longest run, not of the last drawn
+        first, last = view.window
+        ax.set_xlabel(f"step ({first:g} to {last:g} of 0 to {longest:g})")
     ax.legend(fontsize=8, frameon=False)
-    ax.grid(alpha=0.25)
     return fig
 
 
@@ -142,25 +136,23 @@ def _title(run: xr.Dataset) -> str:
     return TITLES.get(run.attrs["panel"], str(run.attrs["panel"]))
 
 
-def _headline(run: xr.Dataset, top: int) -> tuple[np.ndarray, str]:
+def _headline(ax: Any, run: xr.Dataset, view: View, **options: Any) -> None:
+    """Singular values of a matrix factorization, else norms of the root's components."""
+    options |= {"top": view.top, "ax": ax}
     if run.attrs["panel"] == "mf":
-        return run.singular_value.isel(seed=0, modes=0).values[:, :top], "singular value"
-    node = run.sizes["node"] - 1
-    modes = run.node.values[node]
+        values = run.singular_value.isel(modes=0)
+        htf.plot.spectra(run, window=_window(run, values, view), **options)
+        ax.set_ylabel("singular value")
+        return
+    norms = run.local_component_norm.isel(node=-1)
+    htf.plot.components(run, window=_window(run, norms, view), **options)
     name = "component norm" if run.attrs["panel"] == "tf" else "local component norm"
-    return _largest_components(run, node, top), f"{name}, root {{{modes}}}"
+    ax.set_ylabel(f"{name}, root {{{run.node.values[-1]}}}")
 
 
 def spell(modes: tuple[int, ...]) -> str:
     """A mode set as it is labelled: "0,1"."""
     return ",".join(map(str, modes))
-
-
-def _largest_components(run: xr.Dataset, node: int, top: int) -> np.ndarray:
-    """The components that end largest, followed by their index."""
-    values = run.local_component_norm.isel(seed=0, node=node).values
-    order = np.argsort(-np.nan_to_num(values[-1]), kind="stable")[:top]
-    return values[:, order]
 
 
 def _node_mode_sets(run: xr.Dataset) -> set[str]:
@@ -169,26 +161,14 @@ def _node_mode_sets(run: xr.Dataset) -> set[str]:
     return {spell(modes) for modes in tree.modes}
 
 
-def _lines(ax: Any, steps: np.ndarray, values: np.ndarray, style: str = "-") -> None:
-    """One line per quantity, dark to light: the order shows in grey as well."""
-    colors = mpl.colormaps["viridis"](np.linspace(0.0, 0.88, max(values.shape[1], 2)))
-    for column, color in reversed(list(zip(values.T, colors, strict=False))):
-        ax.plot(steps, column, style, color=color, lw=1.5)
-
-
-def _limit(ax: Any, run: xr.Dataset, values: np.ndarray, window: Any) -> None:
-    ax.set_xlabel("iteration")
-    ax.grid(alpha=0.25)
-    ax.set_ylim(bottom=0)
-    if window is None:
-        finite = np.nan_to_num(values)
-        risen = np.nonzero(finite.max(axis=1) > 0.01 * finite.max())[0]
-        begin = float(run.step[risen[0]]) if risen.size else 0.0
-        end = float(run.step[-1])
-        begin = 0.0 if begin < 0.1 * end else begin - 0.03 * (end - begin)
-        window = (begin, end)
-    ax.set_xlim(*window)
-    ax.locator_params(axis="x", nbins=5)
+def _window(run: xr.Dataset, values: xr.DataArray, view: View) -> Any:
+    """What was asked for; by default from the first take-off, if that comes late."""
+    if view.window is not None:
+        return view.window
+    finite = np.nan_to_num(values.isel(seed=0).values)
+    risen = np.nonzero(finite.max(axis=1) > 0.01 * finite.max())[0]
+    begin, end = float(run.step[risen[0]]) if risen.size else 0.0, float(run.step[-1])
+    return None if begin < 0.1 * end or begin == 0 else (begin - 0.03 * (end - begin), end)
 
 
 def _mark_paper(ax: Any, panel: str) -> None:

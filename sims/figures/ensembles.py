@@ -7,14 +7,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
 from matplotlib.lines import Line2D
-from matplotlib.patches import Rectangle
-from matplotlib.ticker import MaxNLocator
+
+import htfjax as htf
 
 from .dynamics import PAPER_MARKS, TITLES
 
 STYLES = {"mf": ("-", "o"), "tf": ("--", "s"), "htf": (":", "^")}
 CLOCK_LABELS = {
-    "step": "iteration", "loss": "training loss", "path_length": "path length",
+    "step": "step", "loss": "training loss", "path_length": "path length",
 }  # fmt: skip
 
 
@@ -47,37 +47,19 @@ def bands(data: xr.Dataset, found: xr.Dataset, rank: int, marks: bool = False) -
     )
     for m, (ax, model) in enumerate(zip(axes[0], models, strict=True)):
         part = data.isel(model=m, init_scale=s)
-        values = np.array(part.singular_value.isel(modes=0).values[..., : rank + 1])
-        done = _hold_last(values, part.steps.values, data.step.values)
         end = float(part.steps.max())
         if end == 0:
             ax.set_title(f"{TITLES[str(model)]}\nnot run yet", fontsize=10)
             continue
-        keep = data.step.values <= end
-        colors = mpl.colormaps["viridis"](np.linspace(0.0, 0.85, rank + 1))
-        for k in range(rank + 1):
-            begun = done[part.steps.values > 0, :, k]
-            low, middle, high = np.quantile(begun, (0.1, 0.5, 0.9), axis=0)
-            ax.fill_between(
-                data.step.values[keep],
-                low[keep],
-                high[keep],
-                color=colors[k],
-                alpha=0.25,
-                lw=0,
-            )
-            ax.plot(data.step.values[keep], middle[keep], color=colors[k], lw=1.6)
+        htf.plot.bands(
+            part, quantity="singular_value", top=rank + 1, labels=not marks, ax=ax
+        )
         fitted = int(np.sum(part.status.values == "converged"))
         ax.set_title(
             f"{TITLES[str(model)]}\n{part.sizes['seed']} seeds, {fitted} converged",
             fontsize=10,
         )
-        ax.set_xlabel("iteration")
         ax.set_ylabel("singular value")
-        ax.set_xlim(0, end)
-        ax.xaxis.set_major_locator(MaxNLocator(4))
-        ax.set_ylim(bottom=0)
-        ax.grid(alpha=0.25)
         if marks and str(model) in PAPER_MARKS and str(model) != "htf":
             steps, finals = PAPER_MARKS[str(model)]
             shown = [x for x in steps if x <= end]
@@ -179,8 +161,14 @@ def incrementality(summary: dict[str, Any], data: xr.Dataset) -> Any:
         fontsize=9,
     )
     left.grid(alpha=0.25)
-    heat(right, grid, [f"{x:.2g}" for x in scales], models, "incrementality index")
+    index = xr.DataArray(
+        grid, dims=("model", "start"),
+        coords={"model": models, "start": [f"{x:.2g}" for x in scales]},
+        attrs={"long_name": "incrementality index"},
+    )  # fmt: skip
+    heat(right, index)
     right.set_xlabel("start, multiple of the model's own std")
+    right.set_ylabel("")
     return fig
 
 
@@ -190,40 +178,13 @@ def _dropped(row: dict[str, Any]) -> int:
     return sum(row["runs"].values()) if index is None else index["dropped"]
 
 
-def heat(
-    ax: Any, values: np.ndarray, columns: list[str], rows: list[str], label: str,
-    marked: np.ndarray | None = None, limits: tuple[float, float] | None = None,
-) -> None:  # fmt: skip
-    """A labelled heat map with its numbers; marked cells are hatched."""
-    low, high = limits or (None, None)
-    shown = ax.imshow(values, aspect="auto", cmap="cividis", vmin=low, vmax=high)
-    ax.set_xticks(range(len(columns)), columns)
-    ax.set_yticks(range(len(rows)), rows)
-    norm = shown.norm
-    for i, j in np.ndindex(values.shape):
-        if not np.isfinite(values[i, j]):
-            ax.text(j, i, "none", ha="center", va="center", fontsize=8, color="0.4")
-        else:
-            dark = norm(values[i, j]) < 0.5
-            ax.text(j, i, f"{values[i, j]:.2g}", ha="center", va="center", fontsize=8,
-                    color="white" if dark else "black")  # fmt: skip
-        if marked is not None and marked[i, j]:
-            ax.add_patch(
-                Rectangle(
-                    (j - 0.5, i - 0.5), 1, 1, fill=False, hatch="///", ec="0.75", lw=0
-                )
-            )
-    ax.figure.colorbar(shown, ax=ax, label=label)
-
-
-def _hold_last(values: np.ndarray, steps: np.ndarray, grid: np.ndarray) -> np.ndarray:
-    """Runs that stopped keep their last value, so that bands are over the same seeds."""
-    every = int(grid[1] - grid[0])
-    held = np.array(values)
-    for i, end in enumerate(steps):
-        last = int(end) // every
-        held[i, last + 1 :] = held[i, last]
-    return held
+def heat(ax: Any, values: xr.DataArray, **options: Any) -> None:
+    """A labelled heat map with its numbers, or the words that there are none."""
+    if np.isfinite(values.values).any():
+        htf.plot.phase_diagram(values, ax=ax, **options)
+    else:
+        ax.text(0.5, 0.5, "none", transform=ax.transAxes, ha="center", color="0.4")
+        ax.set_axis_off()
 
 
 def phase(data: xr.Dataset, summary: dict[str, Any]) -> Any:
@@ -238,26 +199,32 @@ def phase(data: xr.Dataset, summary: dict[str, Any]) -> Any:
         layout="constrained",
         squeeze=False,
     )
-    for m, model in enumerate(models):
-        error, rank, open_runs = (
-            np.full((len(ranks), len(ratios)), np.nan) for _ in range(3)
+    for column, model in zip(axes.T, models, strict=True):
+        rows = [row for row in summary["rows"] if row["model"] == model]
+        error, rank, not_done = (
+            _cells(rows, name, ranks, ratios)
+            for name in ("relative_error", "final_rank", "not_converged")
         )
-        for row in summary["rows"]:
-            if row["model"] == model:
-                at = (
-                    list(ranks).index(row["target_rank"]),
-                    list(ratios).index(row["ratio"]),
-                )
-                error[at], rank[at] = row["relative_error"], row["final_rank"]
-                open_runs[at] = row["not_converged"] > 0.5
-        marked = open_runs == 1
-        columns, rows = [f"{x:.3g}" for x in ratios], [str(r) for r in ranks]
-        heat(axes[0][m], error, columns, rows, "relative error", marked, (0.0, 1.0))
-        heat(axes[1][m], rank - ranks[:, None], columns, rows,
-             "final rank minus target rank", marked, (-wide, wide))  # fmt: skip
-        axes[0][m].set_title(TITLES[model], fontsize=11)
-        for ax in axes[:, m]:
+        excess = rank - ranks[:, None]
+        error.attrs["long_name"] = "relative error"
+        excess.attrs["long_name"] = "final rank minus target rank"
+        for ax, array, limits in zip(
+            column, (error, excess), ((0.0, 1.0), (-wide, wide)), strict=True
+        ):
+            heat(ax, array, marked=not_done.values > 0.5, limits=limits)
             ax.set_xlabel("observed entries / degrees of freedom")
-            ax.set_ylabel("target rank")
+        column[0].set_title(TITLES[model], fontsize=11)
     fig.supxlabel("medians over seeds; hatched: most runs had not converged", fontsize=9)
     return fig
+
+
+def _cells(
+    rows: list[dict[str, Any]], name: str, ranks: np.ndarray, ratios: np.ndarray
+) -> xr.DataArray:
+    """A number of the summary over target rank and ratio, NaN where there is none."""
+    values = np.full((len(ranks), len(ratios)), np.nan)
+    for row in rows:
+        at = (list(ranks).index(row["target_rank"]), list(ratios).index(row["ratio"]))
+        values[at] = np.nan if row[name] is None else row[name]
+    coords = {"target_rank": ranks, "ratio": ratios}
+    return xr.DataArray(values, coords, dims=("target_rank", "ratio"))

@@ -7,10 +7,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
 
+import htfjax as htf
+
 from ..networks.options import AXES
-from ..networks.results import t_interval
 
 MARKERS = "osD^vPX*<>"
+LEAST = 1e-4  # of the separation spectrum, relative to the first value
 
 
 def accuracies(
@@ -36,14 +38,13 @@ def accuracies(
     lines = _lines(data)
     values = data[axis].values
     step = np.min(np.diff(values)) if len(values) > 1 else 1.0
-    for ax, (name, title) in zip(axes, panels, strict=True):
+    for ax, (name, _) in zip(axes, panels, strict=True):
         factor = 1.0 if name == "change_test" else 100.0
         for i, (words, line) in enumerate(lines):
             x = values + 0.05 * step * (i - (len(lines) - 1) / 2)
             y = factor * line[name].transpose(axis, "seed").values
             color = mpl.colormaps["viridis"](0.88 * i / max(len(lines) - 1, 1))
             _errorbar(ax, x, y, color=color, marker=MARKERS[i % len(MARKERS)], label=words)
-        ax.set_title(title, fontsize=11)
         ax.set_xlabel(label)
         ax.set_xticks(values)
         if len(values) == 1:
@@ -67,6 +68,11 @@ def accuracies(
     axes[0].set_ylim(top=min(101.5, axes[0].get_ylim()[1]))
     axes[1].set_ylim(min(90.0, axes[1].get_ylim()[0]), 100.8)
     axes[2].set_ylim(0, 1.03)
+    for ax, (_, title) in zip(axes, panels, strict=True):
+        bottom = ax.get_ylim()[0]
+        ax.set_title(
+            f"{title}, axis from {bottom:.3g}" if bottom > 0 else title, fontsize=11
+        )
     handles, names = axes[0].get_legend_handles_labels()
     fig.legend(handles, names, loc="outside lower center", ncols=4, fontsize=9,
                frameon=False)  # fmt: skip
@@ -130,16 +136,12 @@ def locality_measures(measured: dict[Any, xr.Dataset], axis: str) -> Any:
     ):
         column, i = values.index(point.value), arms.index(point.arm.label)
         color = mpl.colormaps["viridis"](0.88 * i / max(len(arms) - 1, 1))
+        if np.isfinite(run.change.mean("pair")).any():
+            named = run.assign_coords(state=[f"{s} training" for s in run.state.values])
+            options = {"label": point.arm.label, "color": color, "labels": False}
+            htf.plot.locality(named, ax=axes[0][column], **options)
         for state, style in (("before", ":"), ("after", "-")):
             one = run.sel(state=state)
-            words = f"{point.arm.label}, {state} training"
-            y = one.change.values
-            ends = np.array([t_interval(pairs) or (np.nan, np.nan) for pairs in y])
-            error = (ends[:, 1] - ends[:, 0]) / 2
-            drawn: dict[str, Any] = {"ls": style, "color": color, "lw": 1.4, "capsize": 2}
-            axes[0][column].errorbar(
-                one.patch_distance, y.mean(axis=1), error, **drawn, label=words
-            )
             axes[1][column].semilogy(one.index, one.spectrum, style, color=color, lw=1.4)
             if state == "after" and i == 0:
                 axes[1][column].semilogy(one.index, one.null, color="0.6", lw=1, zorder=0)
@@ -148,11 +150,13 @@ def locality_measures(measured: dict[Any, xr.Dataset], axis: str) -> Any:
         axes[0][column].set_xlabel("free pixels between patches")
         axes[1][column].set_xlabel("index")
         axes[0][column].set_ylim(0, 1.05)
-        axes[1][column].set_ylim(1e-4, 1.5)
+        axes[0][column].set_ylabel("" if column else "mean |cos|")
+        axes[1][column].set_ylim(LEAST, 1.5)
         for ax in axes[:, column]:
             ax.grid(alpha=0.25)
-    axes[0][0].set_ylabel("mean |cos|")
-    axes[1][0].set_ylabel("interaction's singular value\n/ the first (grey: shuffled)")
+    axes[1][0].set_ylabel(
+        f"interaction's singular value\n/ the first, axis from {LEAST:g}\n(grey: shuffled)"
+    )
     handles, words = axes[0][0].get_legend_handles_labels()
     fig.legend(handles, words, loc="outside lower center", ncols=2, fontsize=9,
                frameon=False)  # fmt: skip

@@ -34,6 +34,7 @@ RESULTS: dict[str, str] = dict.fromkeys(
     (
         "Magnitude",
         "ScaledGradient",
+        "StepProgress",
         "Stop",
         "theory.GrowthBounds",
         "locality.ChangeByDistance",

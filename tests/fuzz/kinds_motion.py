@@ -35,12 +35,24 @@ from tests.fuzz.kinds_objects import (
     total_square,
 )
 
+PROGRESS = Kind(
+    "progress",
+    (
+        OBJECT,
+        WORD,
+        *wrongs(("one", always(1)), ("list", always([])), ("class", always(dict)),
+                ("array", always(np.ones(2)))),
+    ),
+    (),
+    (Form("true", always(True)), Form("false", always(False))),
+)  # fmt: skip
 DESCENT = {
     "loss": SCALAR_LOSS,
     "optimizer": OPTIMIZER,
     "num_steps": whole(1),
     "record_every": whole(1),
     "observe": FUNCTION.or_none(),
+    "progress": PROGRESS,
 }
 
 
@@ -161,6 +173,7 @@ DESCENT_CALLS = {
             "record_every": 2,
             "observe": None,
             "key": None,
+            "progress": False,
         },
         DESCENT | {"state": STATE, "key": KEY.or_none()},
         slow=True,
@@ -175,6 +188,7 @@ DESCENT_CALLS = {
             "record_every": 2,
             "observe": None,
             "key": None,
+            "progress": False,
         },
         DESCENT | {"params": PARAMS, "key": KEY.or_none()},
         slow=True,
@@ -190,6 +204,7 @@ DESCENT_CALLS = {
             "chunk_steps": 2,
             "observe": None,
             "key": None,
+            "progress": False,
         },
         {k: kind for k, kind in DESCENT.items() if k != "num_steps"}
         | {
@@ -218,6 +233,7 @@ DESCENT_CALLS = {
             "interpolate": False,
             "max_steps": 16,
             "differentiate": "reverse",
+            "progress": False,
         },
         {
             "params": PARAMS,
@@ -236,6 +252,7 @@ DESCENT_CALLS = {
             "interpolate": FLAG,
             "differentiate": choice("reverse", "forward"),
             "max_steps": whole(1),
+            "progress": PROGRESS,
         },
         slow=True,
     ),

@@ -16,7 +16,13 @@ import pandas as pd
 
 import htfjax as htf
 from htfjax import runs
-from tests.fuzz import kinds, kinds_files, kinds_objects, kinds_problems
+from tests.fuzz import (
+    kinds,
+    kinds_files,
+    kinds_motion,
+    kinds_objects,
+    kinds_problems,
+)
 from tests.fuzz.calls import Call, Form, Kind, Wrong, always
 from tests.fuzz.kinds import wrongs
 
@@ -93,6 +99,7 @@ def run_arguments() -> dict[str, Any]:
         "checkpoint_seconds": 60.0,
         "keep_states": False,
         "interrupted": None,
+        "progress": False,
     }
 
 
@@ -446,6 +453,7 @@ CALLS: dict[str, Call] = {
             "checkpoint_seconds": kinds.number(0).but(without="infinite"),
             "keep_states": kinds.FLAG,
             "interrupted": kinds_objects.FUNCTION.or_none(),
+            "progress": kinds_motion.PROGRESS,
         },
         slow=True,
     ),

@@ -11,6 +11,7 @@ from tests.fuzz import (
     kinds_containers,
     kinds_files,
     kinds_locality,
+    kinds_plot,
     kinds_problems,
     kinds_runs,
 )
@@ -24,7 +25,7 @@ from tests.fuzz.kinds_theory import THEORY_CALLS
 
 __all__ = ["CALLS", "CORE_CALLS", "NOT_CALLED", "PUBLIC", "calls_of", "public_name"]
 
-MODULES = ("theory", "locality", "problems", "runs", "losses")
+MODULES = ("theory", "locality", "problems", "runs", "losses", "plot")
 
 
 def _listed(module: ModuleType) -> list[str]:
@@ -62,6 +63,7 @@ CALLS: dict[str, Any] = (
     | kinds_containers.CALLS
     | kinds_containers.LOCALITY_CALLS
     | kinds_files.CALLS
+    | kinds_plot.CALLS
     | kinds_problems.CALLS
     | kinds_runs.CALLS
 )

@@ -30,6 +30,7 @@ UNCALLED = {
     "loss_plan": TIMING,
     "platform_rates": TIMING,
     "draw_tree": "draws",
+    "StepProgress": "words on a run: its own tests have the values",
     "observed": "no computation of its own: its tests have the values",
     "Observed": "no computation of its own: its tests have the values",
     "as_tree": "a tree: its own tests have the values",

@@ -328,7 +328,7 @@ def test_dynamics_figure_shows_what_was_recorded(tmp_path: Path, no_figures: Non
     drawn = sorted(line.get_ydata()[-1] for line in ax.lines if len(line.get_ydata()) == 21)
     wanted = np.sort(run.local_component_norm[0, -1, 1].values)[-3:]
     np.testing.assert_allclose(drawn, wanted)
-    assert ax.get_xlabel() == "iteration"
+    assert ax.get_xlabel() == "step"
     assert "local component norm" in ax.get_ylabel()
 
 

@@ -1,0 +1,112 @@
+"""Style of all plots: axes, colours, labels of axes that are cut, labels of lines."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+
+from htfjax import _checks
+
+SIZE = (6.0, 3.8)
+GRID: dict[str, Any] = {"alpha": 0.25}
+# Of viridis, from dark to light: the order of lines shows in grey too, and to readers who
+# do not tell red from green. Its yellow end is too light on white.
+LIGHTEST = 0.88
+FONT = 8
+
+
+def axes_for(ax: object, size: tuple[float, float] = SIZE) -> Axes:
+    """The axes that were given, or those of a new figure.
+
+    Example:
+      >>> mpl.use("Agg")
+      >>> _, ax = plt.subplots()
+      >>> axes_for(ax) is ax
+      True
+    """
+    if ax is None:
+        return plt.subplots(figsize=size, layout="constrained")[1]
+    _checks.instance("ax", ax, Axes, "`matplotlib.pyplot.subplots` makes some")
+    assert isinstance(ax, Axes)
+    return ax
+
+
+def colors(count: int) -> np.ndarray:
+    """Colours (count, 4) of lines that have an order, dark to light.
+
+    Example:
+      >>> colors(3).shape
+      (3, 4)
+    """
+    return mpl.colormaps["viridis"](np.linspace(0.0, LIGHTEST, max(count, 2)))[:count]
+
+
+def check_window(window: Any, name: str = "window") -> tuple[float, float] | None:
+    """First and last position to show, in order.
+
+    Example:
+      >>> check_window((3, 1))
+      Traceback (most recent call last):
+      ValueError: `window=(3, 1)` must be two numbers, the first below the last.
+    """
+    if window is None:
+        return None
+    pair = _checks.sequence(name, window, "two numbers")
+    for value in pair:
+        _checks.real(name, value)
+    if len(pair) != 2 or not pair[0] < pair[1]:
+        raise ValueError(
+            f"`{name}={_checks.spell(window)}` must be two numbers, the first below the "
+            "last."
+        )
+    return float(pair[0]), float(pair[1])
+
+
+def show(ax: Axes, x: np.ndarray, label: str, window: tuple[float, float] | None) -> None:
+    """Limits and label of the axis of positions; one that is cut says so."""
+    low, high = float(np.nanmin(x)), float(np.nanmax(x))
+    if window is not None and (window[0] > low or window[1] < high):
+        label += f" ({window[0]:g} to {window[1]:g} of {low:g} to {high:g})"
+    if window is not None or low < high:
+        ax.set_xlim(*(window or (low, high)))
+    ax.set_xlabel(label)
+    ax.locator_params(axis="x", nbins=5)
+    ax.grid(**GRID)
+
+
+def from_zero(ax: Axes, values: np.ndarray) -> None:
+    """Starts the axis of values at zero, where none is below."""
+    if ax.get_yscale() == "linear" and np.nanmin(values) >= 0:
+        ax.set_ylim(bottom=0)
+
+
+def label_ends(
+    ax: Axes, x: np.ndarray, values: np.ndarray, names: Sequence[str], shades: np.ndarray
+) -> None:
+    """Writes the name of each line beside its end, where there is room for it.
+
+    Lines that come first take precedence; of a crowd that ends in one place the first is
+    labelled. Limits of the axes are final by then.
+
+    Args:
+      values: (K, lines).
+    """
+    right = ax.get_xlim()[1]
+    room = 1.15 * FONT * ax.figure.dpi / 72 / ax.bbox.height
+    taken: list[float] = []
+    for name, column, color in zip(names, values.T, shades, strict=True):
+        seen = np.flatnonzero(np.isfinite(column) & (x <= right))
+        if not seen.size:
+            continue
+        end = (x[seen[-1]], column[seen[-1]])
+        height = ax.transAxes.inverted().transform(ax.transData.transform(end))[1]
+        if not 0 <= height <= 1 or any(abs(height - other) < room for other in taken):
+            continue
+        taken.append(height)
+        ax.annotate(
+            name, end, xytext=(4, 0), textcoords="offset points", va="center",
+            fontsize=FONT, color=color, annotation_clip=False,
+        )  # fmt: skip
