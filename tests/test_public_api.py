@@ -102,6 +102,7 @@ EXTRAS = {
     "mode_dims",
     "nuclear_norm",
     "penalize",
+    "plateau_wait",
     "population_loss",
     "rank_bound",
     "random_indices",
