@@ -43,6 +43,7 @@ class EpochSums(NamedTuple):
     loss: Float[Array, ""]  # without penalty
     penalty: Float[Array, ""]  # not multiplied by the coefficient; NaN without one
     unseen: Int[Array, ""]  # images without an input gradient, see `Measured`
+    uncoupled: Int[Array, ""]  # images without an interaction of the patches, likewise
 
     __repr__ = _reprs.text
 
@@ -154,6 +155,7 @@ class TrainingLoss:
                 seen.loss * size_,
                 seen.change * size_,
                 seen.unseen,
+                seen.uncoupled,
             )
             steps = steps_per_epoch(self.examples.count, self.batch_size)
             moved = _advance(course, sums, statistics, order, steps)
@@ -302,8 +304,8 @@ def start_training(params: PyTree, statistics: PyTree, examples: Examples) -> Ca
         statistics=statistics,
         order=jnp.arange(examples.count, dtype=jnp.int32),
         position=zero,
-        current=EpochSums(zero, jnp.zeros((), dtype), jnp.zeros((), dtype), zero),
-        last=EpochSums(zero, unknown, unknown, zero),
+        current=EpochSums(zero, jnp.zeros((), dtype), jnp.zeros((), dtype), zero, zero),
+        last=EpochSums(zero, unknown, unknown, zero, zero),
         epochs=zero,
         perfect=zero,
         held=no,
@@ -317,8 +319,10 @@ def epoch_records(params: Carrying) -> dict[str, Shaped[Array, ""]]:
 
     Returns:
       train_accuracy (running over the epoch), fit_loss, penalty, unseen (share of images
-      without an input gradient where the penalty looks, see `Measured`), epochs, perfect,
-      failed. The first four are NaN before the end of the first epoch.
+      without an input gradient where the penalty looks, see `Measured`), uncoupled (share
+      without an interaction of the patches; at 1 no unit sees both, and the regularizer
+      cannot help), epochs, perfect, failed. The first five are NaN before the end of the
+      first epoch.
 
     Raises:
       TypeError: `params` not from `start_training`.
@@ -337,6 +341,7 @@ def epoch_records(params: Carrying) -> dict[str, Shaped[Array, ""]]:
         "fit_loss": course.last.loss / count,
         "penalty": course.last.penalty / count,
         "unseen": share(course.last.unseen),
+        "uncoupled": share(course.last.uncoupled),
         "epochs": course.epochs,
         "perfect": course.perfect,
         "failed": course.failed,

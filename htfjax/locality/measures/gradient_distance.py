@@ -86,7 +86,8 @@ def gradient_change_by_distance(
     def one(pair: tuple) -> tuple[jax.Array, jax.Array]:
         p, q = pair
         after = jax.grad(total)(_patches.swap_patch(x, q))
-        return mean_abs_cosine(_patches.crop(before, p), _patches.crop(after, p))
+        change, counts = mean_abs_cosine(_patches.crop(before, p), _patches.crop(after, p))
+        return change, counts.unseen
 
     # All pairs go through one loop, so the network is compiled once, not once per distance.
     def draw(key: jax.Array, distance: int) -> tuple:

@@ -46,6 +46,7 @@ class Measured(NamedTuple):
     change: Float[Array, ""]  # mean |cos|, without the coefficient; NaN if skipped
     logits: Float[Array, "B *K"]  # of the images as they are
     unseen: Int[Array, ""]  # images whose gradient at P is zero; 0 if skipped
+    uncoupled: Int[Array, ""]  # those, and images whose gradient at P does not turn at all
 
     __repr__ = _reprs.text
 
@@ -70,7 +71,9 @@ def input_gradient_change(
     with unrelated directions give about sqrt(2 / (pi n)), not 0, so values of patches of
     different sizes do not compare. An image whose gradient at P is exactly zero before or
     after the swap shows no interaction and counts as 1, with derivative zero;
-    `Measured.unseen` of `regularized_loss` and `ChangeByDistance.unseen` count such images.
+    `Measured.unseen` of `regularized_loss` and `ChangeByDistance.unseen` count such images,
+    `Measured.uncoupled` those and images whose |cos| is 1 to rounding: all of them where no
+    unit sees both patches.
 
     Differentiable in whatever `logits_fn` closes over, any number of times;
     `training_gradient_change` has the same value and first derivative at less cost.
@@ -245,20 +248,20 @@ def regularized_loss(
         counted(logits, labels, "apply", needed=False)
         loss = fit(logits)
         unknown, none = jnp.full_like(loss, jnp.nan), jnp.zeros((), jnp.int32)
-        return loss, (after, Measured(loss, unknown, logits, none))
+        return loss, (after, Measured(loss, unknown, logits, none, none))
     patch, other_patch = _two_patches(patches)
     xs = _swapped(x, patch, other_patch)
     passes = {"reference": _in_turn, "split": _side_by_side, "frozen": _at_rest}[batch_norm]
     both = passes(apply, params, statistics, keys, momentum)
     form = _two_stage if two_stage else _definition
     weight = jnp.asarray(coefficient, xs[0].dtype)
-    change, penalty, unseen, (logits, after) = form(
+    change, penalty, counts, (logits, after) = form(
         both, xs, patch, (labels, "apply"), weight
     )
     if batch_norm == "frozen":
         logits, after = apply(params, statistics, xs[0], train=True, key=keys[0])
     loss = fit(logits)
-    measured = Measured(loss, change, logits, unseen)
+    measured = Measured(loss, change, logits, *counts)
     return loss + penalty.astype(loss.dtype), (after, measured)
 
 
@@ -451,7 +454,7 @@ def _at_rest(
 def _definition(
     both: Callable, xs: tuple, patch: Patch, which: tuple, weight: jax.Array
 ) -> tuple:
-    """R by the gradient itself, weight R, images without a gradient, and the passes' rest.
+    """R by the gradient itself, weight R, `Counts` of images, and the passes' rest.
 
     Args:
       which: labels, and the name of the function that gives logits.
@@ -462,8 +465,8 @@ def _definition(
         return _total(logits, *which), aux
 
     grads, aux = jax.grad(total, has_aux=True)(xs)
-    change, unseen = mean_abs_cosine(*(_patches.crop(g, patch) for g in grads))
-    return change, weight * change, unseen, aux
+    change, counts = mean_abs_cosine(*(_patches.crop(g, patch) for g in grads))
+    return change, weight * change, counts, aux
 
 
 def _two_stage(
@@ -477,7 +480,7 @@ def _two_stage(
     """
     grads = jax.grad(lambda xs: _total(both(xs)[0], *which))(xs)
     crops = tuple(lax.stop_gradient(_patches.crop(g, patch)) for g in grads)
-    (change, unseen), slopes = jax.value_and_grad(
+    (change, counts), slopes = jax.value_and_grad(
         lambda pair: mean_abs_cosine(*pair), has_aux=True
     )(crops)
     tangents = tuple(
@@ -486,7 +489,7 @@ def _two_stage(
     )
     _, derivatives, aux = jax.jvp(both, (xs,), (tangents,), has_aux=True)
     slope = only_slope(_total(derivatives, *which), SECOND)
-    return change, weight * change + slope, unseen, aux
+    return change, weight * change + slope, counts, aux
 
 
 def _total(
