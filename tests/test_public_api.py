@@ -201,6 +201,7 @@ BY_POSITION = {
     "unbalancedness": "kind",
     "runs.completion_lane": "data",
     "runs.lane_mesh": "devices",
+    "locality.as_network": "variables",
     "locality.pathfinder_examples": "rows",
     "locality.residual_net": "widths",
     "locality.resnet": "depth",

@@ -19,6 +19,7 @@ from htfjax._types import Array, ArrayLike, Bool, Float, Int, Key, PyTree, Shape
 from htfjax.locality import inputs as _inputs
 from htfjax.locality.inputs import Examples
 from htfjax.locality.logits import count_correct, fit_loss
+from htfjax.locality.networks.network import as_apply
 from htfjax.locality.regularizer import patches as _patches
 from htfjax.locality.regularizer.gradient_norm import gradient_norm_loss
 from htfjax.locality.regularizer.patch_draws import Draw
@@ -210,7 +211,7 @@ def training_loss(
     zero) retrace nothing.
 
     Args:
-      apply: `Network.apply`.
+      apply: `Network.apply`, or the `Network`.
       examples: a pytree with `count` and `batch(rows) -> (x, y)`.
       coefficient: of the penalty; 0 leaves it out, with its passes.
       patches: `patches(key) -> (P, Q)`, a pytree such as `EitherOrder` or `RandomPatches`,
@@ -251,7 +252,7 @@ def training_loss(
     _checks.one_of("batch_norm", batch_norm, BATCH_NORMS)
     _checks.positive("coefficient", coefficient)
     momentum = _inputs.static_number("momentum", momentum, least=0, most=1)
-    _inputs.static_function("apply", apply)
+    apply = _inputs.static_function("apply", as_apply(apply))
     _inputs.examples_pytree("examples", examples, 2)
     batch_size = _checks.at_least("batch_size", batch_size, 1)
     if patience is not None:

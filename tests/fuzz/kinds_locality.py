@@ -139,6 +139,15 @@ def _shapes(network: locality.Network) -> Any:
     return jax.tree.map(lambda x: x.shape, jax.eval_shape(network.init, KEY))
 
 
+def _by_example(key: Any, x: jax.Array) -> Any:
+    del key
+    return {"scale": jnp.ones(x.shape[1:])}
+
+
+def _of_scale(params: Any, x: jax.Array) -> jax.Array:
+    return (params["scale"][None] * x).sum((1, 2, 3))
+
+
 def _fields(x: Any) -> list[Any]:
     """The fields of a dataclass, static ones too."""
     return [getattr(x, field.name) for field in dataclasses.fields(x)]
@@ -199,8 +208,21 @@ CALLS: dict[str, Call] = {
         {"top": TRACEABLE, "left": TRACEABLE, "height": integer(1), "width": integer(1)},
         read=_fields,
     ),
-    "as_network": call(locality.as_network, {"make": Mean},
-                       {"make": FUNCTION.besides(lambda rngs: 3)}, slow=True),
+    "as_network": call(
+        locality.as_network,
+        {"network": Mean, "variables": None, "images": None, "channels": None},
+        {"network": FUNCTION.besides(lambda rngs: 3),
+         "variables": of("variables", {"a": 1.0}, 3).or_none(),
+         "images": of("images", 3, X, X[0]).or_none(), "channels": WORD.or_none()},
+        slow=True,
+    ),
+    "as_network of a pair": call(
+        locality.as_network,
+        {"network": (_by_example, _of_scale), "images": X, "channels": "last"},
+        {"network": of("network", (len, len, len)), "images": images(),
+         "channels": WORD.or_none()},
+        read=_shapes,
+    ),
     "Network.apply": call(
         _run_network,
         {"x": X.astype(np.float32), "train": True, "key": KEY,

@@ -11,6 +11,7 @@ from jax import lax
 from htfjax import _checks, _reprs
 from htfjax._types import Array, Float, Int, Key, Numbers
 from htfjax.locality import inputs as _inputs
+from htfjax.locality.networks.network import as_logits_fn
 from htfjax.locality.regularizer import patches as _patches
 from htfjax.locality.regularizer.cosine import mean_abs_cosine
 from htfjax.locality.regularizer.regularizer import check_direction
@@ -43,7 +44,8 @@ def gradient_change_by_distance(
 
     Args:
       key: typed key of the patches' places.
-      logits_fn: (B, H, W, C) -> (B,), a network in evaluation mode for example.
+      logits_fn: (B, H, W, C) -> (B,), a network in evaluation mode for example; or a
+        module of nnx or equinox, taken so with its weights.
       x: (B, H, W, C), at least two images; integers become the default floating dtype.
       patch_size: side of the square patches.
       distances: free pixels between P and Q, along the axis where they are farthest apart.
@@ -67,7 +69,7 @@ def gradient_change_by_distance(
     """
     _checks.key("key", key)
     pairs = _checks.at_least("pairs", pairs, 1)
-    _checks.function("logits_fn", logits_fn)
+    logits_fn = as_logits_fn("logits_fn", logits_fn)
     x = _inputs.images("x", x)
     if len(x) < 2:
         raise ValueError("`x` is a batch of one: contents come from the next image.")

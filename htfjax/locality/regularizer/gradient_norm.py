@@ -60,10 +60,10 @@ def gradient_norm_loss(
     """
     _checks.real("coefficient", coefficient)
     check_key(key)
-    apply, fit, images = checked_apply(apply), checked_fit(fit), _inputs.images("x", x)
+    run, fit, images = checked_apply(apply), checked_fit(fit), _inputs.images("x", x)
 
     def net(x: jax.Array) -> tuple:
-        logits, after = apply(params, statistics, x, train=True, key=key)
+        logits, after = run(params, statistics, x, train=True, key=key)
         return logits, (logits, after)
 
     grads = lax.stop_gradient(

@@ -20,13 +20,15 @@ from htfjax import _checks, _reprs
 from htfjax._derivatives import only_slope
 from htfjax._types import Array, ArrayLike, Float, Int, Key, Numbers, PyTree
 from htfjax.locality import inputs as _inputs
+from htfjax.locality.networks.network import Network, as_apply, as_logits_fn
 from htfjax.locality.regularizer import patches as _patches
 from htfjax.locality.regularizer.cosine import mean_abs_cosine
 from htfjax.locality.regularizer.patches import Patch
 
 Statistics = TypeVar("Statistics")  # of a network, a pytree
 Fit = Callable[[jax.Array], jax.Array]
-Apply = Callable[..., tuple[jax.Array, Statistics]]
+Run = Callable[..., tuple[jax.Array, Statistics]]
+Apply = Network | Run[Statistics]
 # A start value above this means that hardly any unit sees both patches.
 BLIND = 0.95
 ROUNDING = 1e-2  # what a mean |cos| may exceed 1 by, in half precision
@@ -79,7 +81,8 @@ def input_gradient_change(
     `training_gradient_change` has the same value and first derivative at less cost.
 
     Args:
-      logits_fn: (B, H, W, C) -> (B,), or (B, K) with `labels`.
+      logits_fn: (B, H, W, C) -> (B,), or (B, K) with `labels`; or a module of nnx or
+        equinox, taken in evaluation with its weights.
       x: (B, H, W, C), at least two images; integers become the default floating dtype.
       patch: P, where gradients are read.
       other_patch: Q, whose content is swapped; apart from P.
@@ -202,7 +205,7 @@ def regularized_loss(
 
     Args:
       apply: `apply(params, statistics, x, train=, key=) -> (logits, new statistics)`, a
-        `Network.apply` for example.
+        `Network.apply` for example; or the `Network`.
       fit: loss of the logits, () from (B,) or (B, K).
       params: weights, a pytree.
       statistics: running statistics, a pytree (empty for networks without any).
@@ -241,10 +244,10 @@ def regularized_loss(
     momentum = _inputs.static_number("momentum", momentum, least=0, most=1)
     two_stage = _checks.flag("two_stage", two_stage)
     keys = _two_keys(key)
-    apply, fit = checked_apply(apply), checked_fit(fit)
+    run, fit = checked_apply(apply), checked_fit(fit)
     if is_zero(coefficient):
         x = _inputs.images("x", x)
-        logits, after = apply(params, statistics, x, train=True, key=keys[0])
+        logits, after = run(params, statistics, x, train=True, key=keys[0])
         counted(logits, labels, "apply", needed=False)
         loss = fit(logits)
         unknown, none = jnp.full_like(loss, jnp.nan), jnp.zeros((), jnp.int32)
@@ -252,14 +255,14 @@ def regularized_loss(
     patch, other_patch = _two_patches(patches)
     xs = _swapped(x, patch, other_patch)
     passes = {"reference": _in_turn, "split": _side_by_side, "frozen": _at_rest}[batch_norm]
-    both = passes(apply, params, statistics, keys, momentum)
+    both = passes(run, params, statistics, keys, momentum)
     form = _two_stage if two_stage else _definition
     weight = jnp.asarray(coefficient, xs[0].dtype)
     change, penalty, counts, (logits, after) = form(
         both, xs, patch, (labels, "apply"), weight
     )
     if batch_norm == "frozen":
-        logits, after = apply(params, statistics, xs[0], train=True, key=keys[0])
+        logits, after = run(params, statistics, xs[0], train=True, key=keys[0])
     loss = fit(logits)
     measured = Measured(loss, change, logits, *counts)
     return loss + penalty.astype(loss.dtype), (after, measured)
@@ -313,14 +316,14 @@ def is_zero(coefficient: Any) -> bool:
     return _checks.concrete(coefficient) and float(coefficient) == 0
 
 
-def checked_apply(apply: Apply[Statistics]) -> Apply[Statistics]:
+def checked_apply(apply: Apply[Statistics]) -> Run[Statistics]:
     """A network whose answer is looked at: logits of as many images, and statistics."""
-    _checks.function("apply", apply)
+    run = _checks.function("apply", as_apply(apply))
 
     def checked(
         params: PyTree, statistics: Statistics, x: jax.Array, **options: Any
     ) -> tuple[jax.Array, Statistics]:
-        answer = apply(params, statistics, x, **options)
+        answer = run(params, statistics, x, **options)
         if not isinstance(answer, tuple | list) or len(answer) != 2:
             raise TypeError(
                 f"`apply` must return (logits, statistics), got {_checks.spell(answer)}."
@@ -390,7 +393,7 @@ def check_direction(name: str, height: int, width: int, channels: int) -> None:
 
 
 def _both_passes(logits_fn: Callable[[jax.Array], jax.Array]) -> Callable:
-    _checks.function("logits_fn", logits_fn)
+    logits_fn = as_logits_fn("logits_fn", logits_fn)
 
     def one(x: jax.Array) -> jax.Array:
         return _inputs.check_logits("logits_fn", logits_fn(x), len(x))
