@@ -273,7 +273,8 @@ def warn_if_blind(change: Numbers, threshold: float = BLIND) -> bool:
 
     Mean |cos| is 1 and its gradient vanishes when no unit sees both patches (a receptive
     field smaller than their distance, or a last stride that falls badly), and when the
-    network does not see the patch at all (`Measured.unseen` counts such images).
+    network does not see the patch at all. `Measured.uncoupled` and `Measured.unseen` count
+    such images of a step, `epoch_records` their shares of an epoch.
 
     Args:
       change: the regularizer's value at initialization.
