@@ -51,6 +51,7 @@ SLOW_EXAMPLES = (
     "htfjax.motion.descent.descend",
     "htfjax.motion.flow",
     "htfjax.motion.flow_report",
+    "htfjax.motion.plateau",
     "htfjax.runs.engine",
     "htfjax.runs.final",
     "htfjax.runs.lanes",

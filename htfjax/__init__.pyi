@@ -101,6 +101,7 @@ from .motion.descent import start_descent as start_descent
 from .motion.chunks import descend_in_chunks as descend_in_chunks
 from .motion.flow_report import FlowReport as FlowReport
 from .motion.flow import gradient_flow as gradient_flow
+from .motion.plateau import plateau_wait as plateau_wait
 
 from .runs.checkpoints import check_state as check_state
 from .runs.checkpoints import load_state as load_state

@@ -21,6 +21,7 @@ from .common import records
 from .common.command import INTERRUPTED, command
 from .common.display import progress_display
 from .common.folder import open_folder, run_label, write_json
+from .common.plateau import plateau_steps
 from .common.problem import Problem, make_problem
 from .common.settings import (
     MAY_DIFFER,
@@ -79,7 +80,10 @@ def _drive_all(
             final = records.contributions(outcome.state.params, setting)
             htf.runs.save_final(out, outcome.dataset, final)
             outcome = dataclasses.replace(outcome, dataset=outcome.dataset.assign(final))
-            summary[job.name] = records.summarize(outcome, config, problem)
+            row = records.summarize(outcome, config, problem)
+            if (steps := plateau_steps(config, problem, row)) is not None:
+                row["plateau_steps"] = steps
+            summary[job.name] = row
             if outcome.status == "interrupted":
                 break
     return summary
@@ -119,6 +123,13 @@ def report(summary: dict[str, Any], config: Config, console: Console) -> int:
             f"{row['milliseconds_per_step']:.2f}",
         )
     console.print(table)
+    for name, row in summary.items():
+        if "plateau_steps" in row:
+            console.print(
+                f"{name}: every step was on the plateau of the small start; the first rise "
+                f"is predicted at step {row['plateau_steps']:.0f}",
+                soft_wrap=True,
+            )
     console.print(f"figures, results and summary.json are in {config.out}", soft_wrap=True)
     if any(row["status"] == "interrupted" for row in summary.values()):
         console.print("interrupted: the same command resumes from here")

@@ -13,6 +13,7 @@ from .measures.gradient_distance import (
 from .measures.separation import Separation as Separation
 from .measures.separation import separation_spectrum as separation_spectrum
 from .networks.conv_ac import ConvAC as ConvAC
+from .networks.conv_ac import class_tree as class_tree
 from .networks.conv_ac import grid_tensor as grid_tensor
 from .networks.conv_ac import join_patches as join_patches
 from .networks.conv_ac import split_patches as split_patches

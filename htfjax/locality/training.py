@@ -19,6 +19,7 @@ from htfjax._types import Array, ArrayLike, Bool, Float, Int, Key, PyTree, Shape
 from htfjax.locality import inputs as _inputs
 from htfjax.locality.inputs import Examples
 from htfjax.locality.logits import count_correct, fit_loss
+from htfjax.locality.networks.network import as_apply
 from htfjax.locality.regularizer import patches as _patches
 from htfjax.locality.regularizer.gradient_norm import gradient_norm_loss
 from htfjax.locality.regularizer.patch_draws import Draw
@@ -43,6 +44,7 @@ class EpochSums(NamedTuple):
     loss: Float[Array, ""]  # without penalty
     penalty: Float[Array, ""]  # not multiplied by the coefficient; NaN without one
     unseen: Int[Array, ""]  # images without an input gradient, see `Measured`
+    uncoupled: Int[Array, ""]  # images without an interaction of the patches, likewise
 
     def __repr__(self) -> str:
         return _reprs.text(self)
@@ -159,6 +161,7 @@ class TrainingLoss:
                 seen.loss * size_,
                 seen.change * size_,
                 seen.unseen,
+                seen.uncoupled,
             )
             steps = steps_per_epoch(self.examples.count, self.batch_size)
             moved = _advance(course, sums, statistics, order, steps)
@@ -213,7 +216,7 @@ def training_loss(
     zero) retrace nothing.
 
     Args:
-      apply: `Network.apply`.
+      apply: `Network.apply`, or the `Network`.
       examples: a pytree with `count` and `batch(rows) -> (x, y)`.
       coefficient: of the penalty; 0 leaves it out, with its passes.
       patches: `patches(key) -> (P, Q)`, a pytree such as `EitherOrder` or `RandomPatches`,
@@ -254,7 +257,7 @@ def training_loss(
     _checks.one_of("batch_norm", batch_norm, BATCH_NORMS)
     _checks.positive("coefficient", coefficient)
     momentum = _inputs.static_number("momentum", momentum, least=0, most=1)
-    _inputs.static_function("apply", apply)
+    apply = _inputs.static_function("apply", as_apply(apply))
     _inputs.examples_pytree("examples", examples, 2)
     batch_size = _checks.at_least("batch_size", batch_size, 1)
     if patience is not None:
@@ -307,8 +310,8 @@ def start_training(params: PyTree, statistics: PyTree, examples: Examples) -> Ca
         statistics=statistics,
         order=jnp.arange(examples.count, dtype=jnp.int32),
         position=zero,
-        current=EpochSums(zero, jnp.zeros((), dtype), jnp.zeros((), dtype), zero),
-        last=EpochSums(zero, unknown, unknown, zero),
+        current=EpochSums(zero, jnp.zeros((), dtype), jnp.zeros((), dtype), zero, zero),
+        last=EpochSums(zero, unknown, unknown, zero, zero),
         epochs=zero,
         perfect=zero,
         held=no,
@@ -322,8 +325,10 @@ def epoch_records(params: Carrying) -> dict[str, Shaped[Array, ""]]:
 
     Returns:
       train_accuracy (running over the epoch), fit_loss, penalty, unseen (share of images
-      without an input gradient where the penalty looks, see `Measured`), epochs, perfect,
-      failed. The first four are NaN before the end of the first epoch.
+      without an input gradient where the penalty looks, see `Measured`), uncoupled (share
+      without an interaction of the patches; at 1 no unit sees both, and the regularizer
+      cannot help), epochs, perfect, failed. The first five are NaN before the end of the
+      first epoch.
 
     Raises:
       TypeError: `params` not from `start_training`.
@@ -342,6 +347,7 @@ def epoch_records(params: Carrying) -> dict[str, Shaped[Array, ""]]:
         "fit_loss": course.last.loss / count,
         "penalty": course.last.penalty / count,
         "unseen": share(course.last.unseen),
+        "uncoupled": share(course.last.uncoupled),
         "epochs": course.epochs,
         "perfect": course.perfect,
         "failed": course.failed,

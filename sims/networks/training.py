@@ -25,6 +25,8 @@ from .options import MAY_DIFFER, Point
 # Values of a finished run, NaN where it has none.
 ENDS = ("change_at_start", "change", "change_test", "test_accuracy", "test_loss",
         "validation_accuracy")  # fmt: skip
+# Share of images without an interaction of the patches, of which the headline speaks.
+MOST_UNCOUPLED = 0.5
 EPOCHS_PER_CHUNK = 10  # of small networks; a large one saves and listens every epoch
 
 
@@ -299,7 +301,9 @@ def epoch_records(params: htf.Carrying) -> dict[str, jax.Array]:
 def headline(dataset: xr.Dataset) -> str:
     """Standing of a run in a line."""
     last = dataset.isel(seed=0, step=-1)
+    share = float(last.uncoupled)
+    blind = f", {share:.0%} of images without interaction" if share > MOST_UNCOUPLED else ""
     return (
         f"epoch {int(last.epochs)}, train accuracy {float(last.train_accuracy):.3f}, loss "
-        f"{float(last.fit_loss):.3f}"
+        f"{float(last.fit_loss):.3f}{blind}"
     )

@@ -476,11 +476,12 @@ LOCALITY_CALLS = {
         loss=SUM,
         penalty=SUM,
         unseen=SUM,
+        uncoupled=SUM,
     ),
     "locality.Measured": of_container(
         locality.Measured,
         lambda: locality.Measured(
-            jnp.asarray(1.0), jnp.asarray(0.5), jnp.ones(2), jnp.asarray(0)
+            jnp.asarray(1.0), jnp.asarray(0.5), jnp.ones(2), *[jnp.asarray(0)] * 2
         ),
         lambda seen: locality.warn_if_blind(seen.change),
         "change",

@@ -51,6 +51,7 @@ from tests.fuzz.kinds_images import (
     of,
     real,
 )
+from tests.fuzz.kinds_objects import TREES
 from tests.fuzz.kinds_tasks import FILE_CALLS, TASK_CALLS
 
 # What the calls are made of
@@ -103,6 +104,9 @@ class Mean(nnx.Module):
 PARAMS = {"scale": jnp.asarray(0.5)}
 DRAW = locality.EitherOrder(P, Q)
 FACTORS = htf.gaussian_factors(KEY, htf.perfect(4), 3, 2, 1.0)
+CLASS_FACTORS = htf.gaussian_factors(
+    KEY, locality.class_tree(htf.perfect(4)), (2, 2, 2, 2, 3), 2, 1.0, root="ones"
+)
 CODES = np.array([[[[0], [1]], [[2], [0]]], [[[1], [1]], [[0], [2]]]])
 LOGITS = np.array([-1.0, 2.0, 0.5, -3.0])
 THREE = np.array([[1.0, 0.0, 2.0], [0.0, 3.0, 1.0]])
@@ -139,6 +143,15 @@ def _shapes(network: locality.Network) -> Any:
     return jax.tree.map(lambda x: x.shape, jax.eval_shape(network.init, KEY))
 
 
+def _by_example(key: Any, x: jax.Array) -> Any:
+    del key
+    return {"scale": jnp.ones(x.shape[1:])}
+
+
+def _of_scale(params: Any, x: jax.Array) -> jax.Array:
+    return (params["scale"][None] * x).sum((1, 2, 3))
+
+
 def _fields(x: Any) -> list[Any]:
     """The fields of a dataclass, static ones too."""
     return [getattr(x, field.name) for field in dataclasses.fields(x)]
@@ -170,14 +183,29 @@ CALLS: dict[str, Call] = {
     "ConvAC": call(
         _conv_ac,
         {"images": CODES, "factors": FACTORS, "image_shape": (2, 2, 1), "patch": 1,
-         "representation": "one_hot", "tree": None, "key": None, "precision": "highest"},
+         "representation": "one_hot", "classes": None, "tree": None, "rngs": None,
+         "key": None, "precision": "highest"},
         {"images": CATEGORIES,
          "factors": of("factors", 3, "factors").besides([np.ones((3, 2))], says="tree"),
          "image_shape": integers(1).besides((3, 2, 1), (2, 2), says="factors"),
          "patch": of("patch", 0, 1.5, "a", (1, 2, 3), 3, pair=lambda v: (v, v),
                      numpy=np.int64),
-         "representation": WORD, "tree": ANYTHING, "key": ANYTHING,
-         "precision": PRECISION},
+         "representation": WORD, "classes": ANYTHING, "tree": ANYTHING,
+         "rngs": ANYTHING, "key": ANYTHING, "precision": PRECISION},
+    ),
+    "ConvAC of classes": call(
+        _conv_ac,
+        {"images": X[:, :4, :4], "factors": CLASS_FACTORS, "image_shape": (4, 4, 1),
+         "patch": 2, "classes": 3, "representation": "linear", "rngs": None, "key": KEY},
+        {"images": images().but(without="none_there"),
+         "factors": of("factors", 3, FACTORS), "image_shape": ANYTHING,
+         "patch": ANYTHING, "classes": integer(2).besides(4).but(without="none"),
+         "representation": WORD.besides(lambda x: x),
+         "rngs": of("rngs", 3, KEY).or_none(), "key": KEYS},
+    ),
+    "class_tree": call(
+        locality.class_tree, {"tree": htf.perfect(4)},
+        {"tree": TREES}, read=lambda tree: tree.nested,
     ),
     "ConvAC.contract": call(
         _contract, {"vectors": VECTORS},
@@ -199,8 +227,21 @@ CALLS: dict[str, Call] = {
         {"top": TRACEABLE, "left": TRACEABLE, "height": integer(1), "width": integer(1)},
         read=_fields,
     ),
-    "as_network": call(locality.as_network, {"make": Mean},
-                       {"make": FUNCTION.besides(lambda rngs: 3)}, slow=True),
+    "as_network": call(
+        locality.as_network,
+        {"network": Mean, "variables": None, "images": None, "channels": None},
+        {"network": FUNCTION.besides(lambda rngs: 3),
+         "variables": of("variables", {"a": 1.0}, 3).or_none(),
+         "images": of("images", 3, X, X[0]).or_none(), "channels": WORD.or_none()},
+        slow=True,
+    ),
+    "as_network of a pair": call(
+        locality.as_network,
+        {"network": (_by_example, _of_scale), "images": X, "channels": "last"},
+        {"network": of("network", (len, len, len)), "images": images(),
+         "channels": WORD.or_none()},
+        read=_shapes,
+    ),
     "Network.apply": call(
         _run_network,
         {"x": X.astype(np.float32), "train": True, "key": KEY,

@@ -24,12 +24,15 @@ from tests.fuzz.kinds import (
     wrongs,
 )
 from tests.fuzz.kinds_objects import (
+    FACTORS,
     FUNCTION,
     KEY,
     OPTIMIZER,
     PARAMS,
     SCALAR_LOSS,
     SGD,
+    factors,
+    of_tensor,
     of_values,
     to_numpy,
     total_square,
@@ -254,6 +257,13 @@ DESCENT_CALLS = {
             "max_steps": whole(1),
             "progress": PROGRESS,
         },
+        slow=True,
+    ),
+    "plateau_wait": Call(
+        htf.plateau_wait,
+        lambda: {"factors": factors(), "loss": of_tensor, "rtol": 0.125, "max_steps": 64},
+        {"factors": FACTORS, "loss": SCALAR_LOSS, "rtol": number(0).besides(0.0),
+         "max_steps": whole(1)},
         slow=True,
     ),
 }  # fmt: skip

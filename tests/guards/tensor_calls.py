@@ -440,6 +440,22 @@ def gradient_flow(given: Given) -> Any:
     return {"final": final, **course(trajectory), "reached": trajectory.report.reached}
 
 
+@alone("plateau_wait", double=1e-7, single=1e-3)
+def plateau_wait(dtype: str) -> Any:
+    rng = np.random.default_rng(70)
+    weights = [rng.standard_normal((3, 2)) for _ in range(3)]
+    start = htf.Factors(
+        tree=htf.flat(3), weights=(*(jnp.asarray(w, dtype) for w in weights), None)
+    )
+    target = jnp.asarray(rng.standard_normal((3, 3, 3)), dtype)
+    rtol = 1e-8 if dtype == "float64" else 1e-5
+
+    def loss(factors: Any) -> jax.Array:
+        return jnp.sum(jnp.square(htf.end_tensor(factors) - target))
+
+    return htf.plateau_wait(start, loss, rtol=rtol)
+
+
 @alone("stops and rises", "find_stop", "Stop", "rise_times", "RiseTimes")
 def stops_and_rises(dtype: str) -> Any:
     losses = np.array([1.0, 0.5, 0.01, 0.01, 0.01], dtype)

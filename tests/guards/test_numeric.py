@@ -34,6 +34,7 @@ UNCALLED = {
     "observed": "no computation of its own: its tests have the values",
     "Observed": "no computation of its own: its tests have the values",
     "as_tree": "a tree: its own tests have the values",
+    "locality.class_tree": "a tree: its own tests have the values",
     "locality.download_cifar10": FILES,
     "locality.load_cifar10": FILES,
     "locality.load_digits": FILES,

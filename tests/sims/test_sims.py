@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import io
 import json
 import os
 import shutil
@@ -15,12 +16,14 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from rich.console import Console
 
 import htfjax as htf
 from htfjax.runs.progress import Clock
 from sims import incremental_rank, plot
 from sims.common.errors import FolderError, SettingError
 from sims.common.names import questions
+from sims.common.plateau import plateau_steps
 from sims.common.problem import make_problem
 from sims.common.settings import Config, resolve
 from sims.figures import dynamics
@@ -105,6 +108,24 @@ def test_minibatches_and_surplus_records_resume(tmp_path: Path, no_figures: None
     incremental_rank.run(small(tmp_path / "two", num_steps=600, **options))
     one, two = (htf.load_results(tmp_path / name) for name in ("one", "two"))
     np.testing.assert_array_equal(one.loss.values, two.loss.values)
+
+
+@pytest.mark.slow
+def test_a_run_that_stays_on_the_plateau_says_so(tmp_path: Path, no_figures: None) -> None:
+    """With the step of its first rise; no other run does."""
+    config = small(tmp_path, init_std=1e-2, num_steps=10, dtype="float64")
+    summary = incremental_rank.run(config)
+    problem = make_problem(config, resolve(config, "htf"))
+    wait = float(htf.plateau_wait(problem.start, problem.loss))
+    wanted = wait * config.eps / config.learning_rate
+    assert summary["htf"]["plateau_steps"] == pytest.approx(wanted, rel=1e-6)
+    console = Console(record=True, file=io.StringIO())
+    incremental_rank.report(summary, config, console)
+    assert f"predicted at step {wanted:.0f}" in console.export_text()
+    row = dict(summary["htf"], eps_phase_share=0.9)
+    assert plateau_steps(config, problem, row) is None
+    row = dict(summary["htf"], status="converged")
+    assert plateau_steps(config, problem, row) is None
 
 
 def test_converged_run_is_not_continued(tmp_path: Path, no_figures: None) -> None:

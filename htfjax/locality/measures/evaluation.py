@@ -12,6 +12,7 @@ from htfjax._types import Array, Float, Key, PyTree
 from htfjax.locality import inputs as _inputs
 from htfjax.locality.inputs import Examples
 from htfjax.locality.logits import classes_of, correct, fit_losses
+from htfjax.locality.networks.network import as_apply
 from htfjax.locality.regularizer.patch_draws import Draw
 from htfjax.locality.regularizer.regularizer import (
     Apply,
@@ -43,7 +44,7 @@ def evaluate(
     Batch statistics are the running ones, so the size of the batches does not matter.
 
     Args:
-      apply: `Network.apply`.
+      apply: `Network.apply`, or the `Network`.
       params, statistics: of the network.
       examples: a pytree with `count` and `batch(rows)`.
       batch_size: images at once.
@@ -65,7 +66,7 @@ def evaluate(
       >>> float(evaluate(apply, jnp.array(1.0), {}, examples, batch_size=2).accuracy)
       0.8
     """
-    _inputs.static_function("apply", apply)
+    apply = _inputs.static_function("apply", as_apply(apply))
     _inputs.examples_pytree("examples", examples)
     batch_size = min(_checks.at_least("batch_size", batch_size, 1), examples.count)
     return _evaluate(params, statistics, examples, apply=apply, batch_size=batch_size)
@@ -138,7 +139,7 @@ def mean_change(
       >>> round(float(change), 9)
       1.0
     """
-    _inputs.static_function("apply", apply)
+    apply = _inputs.static_function("apply", as_apply(apply))
     _inputs.examples_pytree("examples", examples, 2)
     patches = _inputs.drawing_function("patches", patches)
     _checks.key("key", key)

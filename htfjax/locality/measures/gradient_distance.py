@@ -11,6 +11,7 @@ from jax import lax
 from htfjax import _checks, _reprs
 from htfjax._types import Array, Float, Int, Key, Numbers
 from htfjax.locality import inputs as _inputs
+from htfjax.locality.networks.network import as_logits_fn
 from htfjax.locality.regularizer import patches as _patches
 from htfjax.locality.regularizer.cosine import mean_abs_cosine
 from htfjax.locality.regularizer.regularizer import check_direction
@@ -44,7 +45,8 @@ def gradient_change_by_distance(
 
     Args:
       key: typed key of the patches' places.
-      logits_fn: (B, H, W, C) -> (B,), a network in evaluation mode for example.
+      logits_fn: (B, H, W, C) -> (B,), a network in evaluation mode for example; or a
+        module of nnx or equinox, taken so with its weights.
       x: (B, H, W, C), at least two images; integers become the default floating dtype.
       patch_size: side of the square patches.
       distances: free pixels between P and Q, along the axis where they are farthest apart.
@@ -68,7 +70,7 @@ def gradient_change_by_distance(
     """
     _checks.key("key", key)
     pairs = _checks.at_least("pairs", pairs, 1)
-    _checks.function("logits_fn", logits_fn)
+    logits_fn = as_logits_fn("logits_fn", logits_fn)
     x = _inputs.images("x", x)
     if len(x) < 2:
         raise ValueError("`x` is a batch of one: contents come from the next image.")
@@ -87,7 +89,8 @@ def gradient_change_by_distance(
     def one(pair: tuple) -> tuple[jax.Array, jax.Array]:
         p, q = pair
         after = jax.grad(total)(_patches.swap_patch(x, q))
-        return mean_abs_cosine(_patches.crop(before, p), _patches.crop(after, p))
+        change, counts = mean_abs_cosine(_patches.crop(before, p), _patches.crop(after, p))
+        return change, counts.unseen
 
     # All pairs go through one loop, so the network is compiled once, not once per distance.
     def draw(key: jax.Array, distance: int) -> tuple:

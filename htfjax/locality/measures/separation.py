@@ -10,6 +10,7 @@ from jax import lax
 from htfjax import _checks, _reprs
 from htfjax._types import Array, Float, Key, Numbers
 from htfjax.locality import inputs as _inputs
+from htfjax.locality.networks.network import as_logits_fn
 from htfjax.locality.regularizer import patches as _patches
 from htfjax.locality.regularizer.patches import Patch
 from htfjax.locality.regularizer.regularizer import check_key
@@ -60,7 +61,8 @@ def separation_spectrum(
     Singular values scale with f; divide by the first, or by the norm, to compare networks.
 
     Args:
-      logits_fn: (B, H, W, C) -> (B,), each image by itself (a network in evaluation mode).
+      logits_fn: (B, H, W, C) -> (B,), each image by itself (a network in evaluation mode);
+        or a module of nnx or equinox, taken so with its weights.
       x: (B, H, W, C), contexts and contents; signed integers stay what they are, for
         functions of categories, and bytes become the default floating dtype.
       patch: P.
@@ -91,7 +93,7 @@ def separation_spectrum(
     """
     num = _checks.at_least("num", num, 2)
     batch_size = _checks.at_least("batch_size", batch_size, 1)
-    _checks.function("logits_fn", logits_fn)
+    logits_fn = as_logits_fn("logits_fn", logits_fn)
     x = _inputs.images("x", x, keep=jnp.signedinteger)
     _check(x, patch, other_patch, num)
     contexts = len(x) if contexts is None else _checks.at_least("contexts", contexts, 1)

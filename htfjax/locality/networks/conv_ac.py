@@ -22,6 +22,8 @@ from htfjax.trees.mode_tree import ModeTree, TreeLike, as_tree
 
 Representation = Literal["identity", "one_hot", "linear", "relu"]
 REPRESENTATIONS = get_args(Representation)
+# (B, N, numbers of a patch) -> (B, N, D), perhaps an nnx module.
+Embedding = Callable[[jax.Array], jax.Array]
 LARGEST_GRID = 2**26
 
 
@@ -41,7 +43,12 @@ class ConvAC(nnx.Module):
 
     Representations: "identity" takes the patch as it is; "one_hot" reads patches of one
     number as categories 0..D-1; "linear" is A x + b and "relu" max(A x + b, 0), with A
-    and b trained and common to all patches.
+    and b trained and common to all patches. A function or nnx module takes all patches,
+    (B, N, numbers of a patch), and gives (B, N, D).
+
+    With K `classes` the last mode of the tree is the class, f_k(x) = <W, phi(x^(0)) (x)
+    ... (x) e_k>, so that local components and ranks are those of all outputs together;
+    `class_tree` hangs that mode at the root.
 
     Attributes:
       weights: one `nnx.Param` per node, or per height if shared; `Fixed` for fixed nodes,
@@ -50,7 +57,7 @@ class ConvAC(nnx.Module):
     Raises:
       TypeError, ValueError: an image that does not divide into patches, a tree of
         another order than the patch grid has cells, mode dimensions that do not fit the
-        representation, an unknown representation.
+        representation, an unknown representation, no key where one is drawn by.
 
     Source: arXiv:2201.11729 (equivalence with convolutional networks); Cohen and Shashua
     2017, arXiv:1605.06743 (shared weights, representation functions).
@@ -63,6 +70,16 @@ class ConvAC(nnx.Module):
       >>> net = locality.ConvAC(factors, (4, 4, 1), 1, representation="one_hot")
       >>> net(jnp.zeros((3, 4, 4, 1), int)).shape
       (3,)
+
+      Ten classes, from patches of four pixels embedded in five numbers:
+
+      >>> tree = locality.class_tree(htf.perfect(4))
+      >>> factors = htf.gaussian_factors(
+      ...     jax.random.key(0), tree, (5, 5, 5, 5, 10), 8, 0.5, root="ones")
+      >>> net = locality.ConvAC(factors, (4, 4, 1), 2, classes=10, rngs=nnx.Rngs(0),
+      ...                       representation="relu")
+      >>> net(jnp.zeros((3, 4, 4, 1), jnp.float32)).shape
+      (3, 10)
     """
 
     def __init__(
@@ -71,8 +88,10 @@ class ConvAC(nnx.Module):
         image_shape: Sequence[int],
         patch: int | Sequence[int],
         *,
-        representation: Representation = "identity",
+        representation: Representation | Embedding = "identity",
+        classes: int | None = None,
         tree: TreeLike | None = None,
+        rngs: nnx.Rngs | None = None,
         key: Key[Array, ""] | None = None,
         precision: Precision = "highest",
     ) -> None:
@@ -83,9 +102,13 @@ class ConvAC(nnx.Module):
             first, with `tree`.
           image_shape: (H, W, C).
           patch: height and width of a patch, or one int for both.
-          representation: "identity", "one_hot", "linear" or "relu".
+          representation: "identity", "one_hot", "linear", "relu", or a function of patches;
+            the factors' mode dimension is what it gives, of any size.
+          classes: number of outputs, the last mode's dimension; None is one output, and
+            all modes are patches.
           tree: of shared weights; factors bring their own.
-          key: typed key for A and b of "linear" and "relu".
+          rngs: as modules of flax take them, for A of "linear" and "relu".
+          key: typed key in place of `rngs`.
           precision: of the matrix products.
         """
         if not isinstance(factors, Factors | Sequence) or isinstance(factors, str | bytes):
@@ -94,6 +117,7 @@ class ConvAC(nnx.Module):
                 f"{type(factors).__name__}."
             )
         shared = not isinstance(factors, Factors)
+        self.classes = _number_of_classes(classes, shared)
         if isinstance(factors, Factors):
             whole, given = factors, list(factors.weights)
         else:
@@ -106,13 +130,14 @@ class ConvAC(nnx.Module):
         _checks.precision("precision", precision)
         if not shared and tree is not None and as_tree(tree) != whole.tree:
             raise ValueError("`tree` is another one than that of `factors`.")
-        _checks.one_of("representation", representation, REPRESENTATIONS)
+        if not callable(representation):
+            _checks.one_of("representation", representation, REPRESENTATIONS)
         self.tree: ModeTree = whole.tree
         self.fixed: tuple[int, ...] = whole.fixed
         self.shared: bool = shared
         self.image_shape: tuple[int, ...] = _inputs.integers("image_shape", image_shape, 1)
         self.patch: tuple[int, int] = _patch_sides(patch)
-        self.representation: Representation = representation
+        self.representation: Representation | Embedding = representation
         self.precision: Precision = precision
         self._check_grid()
         self._check_dims(layout_of(whole).dims)
@@ -123,8 +148,7 @@ class ConvAC(nnx.Module):
             ]
         )
         if representation in ("linear", "relu"):
-            _checks.key("key", key)
-            assert key is not None
+            key = _drawing_key(rngs, key)
             layout = layout_of(whole)
             size, dim, dtype = self._patch_size(), layout.dims[0], layout.dtype
             scale = jnp.asarray(1 / math.sqrt(size), dtype)
@@ -132,12 +156,14 @@ class ConvAC(nnx.Module):
             self.filters: nnx.Param[jax.Array] = nnx.Param(filters)
             self.bias: nnx.Param[jax.Array] = nnx.Param(jnp.zeros((dim,), dtype))
 
-    def __call__(self, images: Numbers) -> Float[Array, "B"]:
-        """Outputs of images (B, H, W, C)."""
+    def __call__(self, images: Numbers) -> Float[Array, "B *K"]:
+        """Outputs of images (B, H, W, C): (B,), or (B, K) for K classes."""
         return self.contract(self.features(images))
 
     def features(self, images: Numbers) -> list[jax.Array]:
         """The represented patches: N arrays (B, D_n), what `htfjax.sense` takes.
+
+        With classes the class mode's vectors are not among them.
 
         Raises:
           TypeError: not real numbers; not integers, for "one_hot". ValueError: another
@@ -148,28 +174,40 @@ class ConvAC(nnx.Module):
         _checks.shape("images", given, (None, *self.image_shape), "(B, H, W, C)")
         factors = self.factors()
         layout = layout_of(factors)
-        dims, dtype = layout.dims, layout.dtype
+        dims, dtype = self._patch_dims(layout.dims), layout.dtype
         if self.representation == "one_hot":
             codes = self._categories(given, dims)
             return [jax.nn.one_hot(codes[:, n], d, dtype=dtype) for n, d in enumerate(dims)]
         patches = split_patches(_checks.finite("images", given, dtype), self.patch)
         if self.representation == "identity":
-            return [patches[:, n] for n in range(self.tree.order)]
+            return [patches[:, n] for n in range(len(dims))]
+        if not isinstance(self.representation, str):
+            return self._embedded(patches, dims, dtype)
         moved = jnp.matmul(patches, self.filters[...], precision=self.precision)
         moved = moved + self.bias[...][None, None, :]
         if self.representation == "relu":
             moved = jax.nn.relu(moved)
-        return [moved[:, n] for n in range(self.tree.order)]
+        return [moved[:, n] for n in range(len(dims))]
 
-    def contract(self, vectors: Sequence[jax.Array]) -> Float[Array, "B"]:
-        """The layers after the representation: N arrays (B, D_n) to (B,).
+    def contract(self, vectors: Sequence[jax.Array]) -> Float[Array, "B *K"]:
+        """The layers after the representation: N arrays (B, D_n) to (B,) or (B, K).
 
         Raises:
           TypeError, ValueError: as `htfjax.sense`.
         """
         layout, stacks = opened(self.factors())
-        held = check_vectors(vectors, layout.dims, layout.dtype)
-        return sensed(layout, stacks, held, self.precision)
+        dims, dtype = self._patch_dims(layout.dims), layout.dtype
+        held = check_vectors(vectors, dims, dtype)
+        if self.classes is None:
+            return sensed(layout, stacks, held, self.precision)
+        patches = [held[n] for n in range(len(dims))]
+
+        def one(unit: jax.Array) -> jax.Array:
+            last = jnp.broadcast_to(unit[None], (len(patches[0]), len(unit)))
+            return sensed(layout, stacks, [*patches, last], self.precision)
+
+        # What does not depend on the class is computed once.
+        return jax.vmap(one, out_axes=1)(jnp.eye(self.classes, dtype=dtype))
 
     def factors(self) -> Factors:
         """The weights as `Factors`; shared matrices appear at every node that uses them."""
@@ -224,7 +262,7 @@ class ConvAC(nnx.Module):
                 f"`images` holds {images.dtype}; a one-hot representation reads integer "
                 "categories."
             )
-        codes = images.reshape(len(images), -1)
+        codes = images.reshape(len(images), len(dims))
         if _checks.concrete(codes):
             wrong = np.argwhere((codes < 0) | (codes >= np.array(dims)[None]))
             if wrong.size:
@@ -235,19 +273,45 @@ class ConvAC(nnx.Module):
                 )
         return jnp.asarray(codes, jnp.int32)
 
+    def _embedded(
+        self, patches: jax.Array, dims: tuple[int, ...], dtype: np.dtype
+    ) -> list[jax.Array]:
+        """Patches as the user's representation has them."""
+        assert not isinstance(self.representation, str)
+        found = _inputs.numbers("representation", self.representation(patches))
+        wanted = (len(patches), len(dims), dims[0])
+        if found.shape != wanted:
+            raise ValueError(
+                f"`representation` gives shape {found.shape} of patches {patches.shape}, "
+                f"expected (B, N, D) = {wanted}: D is the factors' mode dimension."
+            )
+        return [found[:, n].astype(dtype) for n in range(len(dims))]
+
+    def _patch_dims(self, dims: tuple[int, ...]) -> tuple[int, ...]:
+        """Mode dimensions without the class's."""
+        return dims if self.classes is None else dims[:-1]
+
     def _patch_size(self) -> int:
         return math.prod(self.patch) * self.image_shape[2]
 
     def _check_grid(self) -> None:
         grid = _grid_sides(self.image_shape, self.patch)
-        if math.prod(grid) != self.tree.order:
+        apart = int(self.classes is not None)
+        if math.prod(grid) + apart != self.tree.order:
+            more = " and a class mode" if apart else ""
             raise ValueError(
                 f"`factors` have a tree of {self.tree.order} modes, the image has "
-                f"{grid[0]} x {grid[1]} = {math.prod(grid)} patches."
+                f"{grid[0]} x {grid[1]} = {math.prod(grid)} patches{more}."
             )
 
     def _check_dims(self, dims: tuple[int, ...]) -> None:
         size, kind = self._patch_size(), self.representation
+        if self.classes not in (None, dims[-1]):
+            raise ValueError(
+                f"`classes={self.classes}`, but the last mode of `factors`, the class, has "
+                f"dimension {dims[-1]}."
+            )
+        dims = self._patch_dims(dims)
         if kind == "identity" and set(dims) != {size}:
             raise ValueError(
                 f"`factors` have mode dimensions {dims}, a patch has {size} numbers; use "
@@ -258,11 +322,31 @@ class ConvAC(nnx.Module):
                 f"`patch={self.patch}` holds {size} numbers; a one-hot representation "
                 "reads one."
             )
-        if kind in ("linear", "relu") and len(set(dims)) > 1:
+        if kind not in ("identity", "one_hot") and len(set(dims)) > 1:
             raise ValueError(
                 f"`factors` have mode dimensions {dims}; a representation common to all "
                 "patches needs one."
             )
+
+
+def class_tree(tree: TreeLike) -> ModeTree:
+    """The tree with one more mode at its root, the last: the class of `ConvAC`.
+
+    With a root of ones the class mode's matrix (K, R) is the usual dense output layer.
+
+    Args:
+      tree: of the patches.
+
+    Raises:
+      TypeError, ValueError: not a tree.
+
+    Example:
+      >>> import htfjax as htf
+      >>> class_tree(htf.perfect(4)).nested
+      ((0, 1), (2, 3), 4)
+    """
+    known = as_tree(tree)
+    return ModeTree.from_nested((*known.nested, known.order))
 
 
 def split_patches(images: Numbers, patch: int | Sequence[int]) -> Shaped[Array, "B N D"]:
@@ -284,8 +368,9 @@ def split_patches(images: Numbers, patch: int | Sequence[int]) -> Shaped[Array, 
             f"into patches of {high} x {wide}."
         )
     count, height, width, channels = images.shape
-    grid = images.reshape(count, height // high, high, width // wide, wide, channels)
-    return grid.transpose(0, 1, 3, 2, 4, 5).reshape(count, -1, high * wide * channels)
+    rows, columns, size = height // high, width // wide, high * wide * channels
+    grid = images.reshape(count, rows, high, columns, wide, channels)
+    return grid.transpose(0, 1, 3, 2, 4, 5).reshape(count, rows * columns, size)
 
 
 def join_patches(
@@ -404,6 +489,31 @@ def _grid_sides(image_shape: Sequence[int], patch: tuple[int, int]) -> tuple[int
     if height % patch[0] or width % patch[1]:
         raise ValueError(f"`patch={patch}` does not divide images of {height} x {width}.")
     return height // patch[0], width // patch[1]
+
+
+def _number_of_classes(classes: object, shared: bool) -> int | None:
+    """At least two, of weights that are not shared."""
+    if classes is None:
+        return None
+    if shared:
+        raise ValueError(
+            "`classes` needs `Factors`: shared weights are one matrix per height, and the "
+            "class mode's differs from the patches'."
+        )
+    return _checks.at_least("classes", classes, 2)
+
+
+def _drawing_key(rngs: object, key: jax.Array | None) -> jax.Array:
+    """The key of A, from one of the two."""
+    if rngs is None:
+        _checks.key("key", key)
+        assert key is not None
+        return key
+    _checks.instance("rngs", rngs, nnx.Rngs, "modules of flax take it")
+    if key is not None:
+        raise ValueError("`key` and `rngs` are given; one of them draws the weights.")
+    assert isinstance(rngs, nnx.Rngs)
+    return rngs.params()
 
 
 def _patch_sides(patch: int | Sequence[int]) -> tuple[int, int]:

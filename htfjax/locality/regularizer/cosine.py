@@ -1,13 +1,25 @@
 """The mean absolute cosine between rows, safe at zero and at extreme sizes."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from htfjax import _numerics
 
+# A |cos| this many roundings below one is one.
+ROUNDINGS = 8
 
-def mean_abs_cosine(g: jax.Array, h: jax.Array) -> tuple[jax.Array, jax.Array]:
+
+class Counts(NamedTuple):
+    """Numbers of pairs of rows, () int32."""
+
+    unseen: jax.Array  # with a zero row
+    uncoupled: jax.Array  # with a zero row, or in one direction up to rounding
+
+
+def mean_abs_cosine(g: jax.Array, h: jax.Array) -> tuple[jax.Array, Counts]:
     """Mean over the batch of |<g_i, h_i>| / (|g_i| |h_i|), and how many had a zero in it.
 
     A zero row has no direction that could change, so its pair counts as 1, with zero
@@ -15,7 +27,7 @@ def mean_abs_cosine(g: jax.Array, h: jax.Array) -> tuple[jax.Array, jax.Array]:
     the most strongly coupled one. Rows that are not finite give NaN.
 
     Returns:
-      () and () int32, the number of pairs with a zero row.
+      () and `Counts`.
     """
     g, h = (x.reshape(x.shape[0], -1) for x in (g, h))
     g_size, h_size = (jnp.max(jnp.abs(x), axis=1) for x in (g, h))
@@ -25,8 +37,10 @@ def mean_abs_cosine(g: jax.Array, h: jax.Array) -> tuple[jax.Array, jax.Array]:
     norms = _numerics.safe_norm(g, axis=1) * _numerics.safe_norm(h, axis=1)
     ones = jnp.ones_like(norms)
     cosines = jnp.sum(g * h, axis=1) / jnp.where(zero, ones, norms)
-    change = jnp.mean(jnp.where(zero, ones, jnp.abs(cosines)))
-    return change, jnp.sum(zero, dtype=jnp.int32)
+    sizes = jnp.where(zero, ones, jnp.abs(cosines))
+    still = lax.stop_gradient(sizes) >= 1 - ROUNDINGS * jnp.finfo(sizes.dtype).eps
+    counts = (jnp.sum(which, dtype=jnp.int32) for which in (zero, still))
+    return jnp.mean(sizes), Counts(*counts)
 
 
 def _to_unit_size(rows: jax.Array, size: jax.Array) -> jax.Array:

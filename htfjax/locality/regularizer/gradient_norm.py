@@ -43,7 +43,8 @@ def gradient_norm_loss(
     costs reverse over forward, as there; second derivatives are refused.
 
     Args, returns, raises: as `regularized_loss`, without patches; `Measured.change` is G,
-    `Measured.unseen` the number of images with no input gradient at all.
+    `Measured.unseen` the number of images with no input gradient at all,
+    `Measured.uncoupled` 0, as no patches are compared.
 
     Source: Drucker and LeCun (1992), double backpropagation.
 
@@ -59,10 +60,10 @@ def gradient_norm_loss(
     """
     _checks.real("coefficient", coefficient)
     check_key(key)
-    apply, fit, images = checked_apply(apply), checked_fit(fit), _inputs.images("x", x)
+    run, fit, images = checked_apply(apply), checked_fit(fit), _inputs.images("x", x)
 
     def net(x: jax.Array) -> tuple:
-        logits, after = apply(params, statistics, x, train=True, key=key)
+        logits, after = run(params, statistics, x, train=True, key=key)
         return logits, (logits, after)
 
     grads = lax.stop_gradient(
@@ -77,4 +78,5 @@ def gradient_norm_loss(
     penalty = weight * norm + slope
     unseen = jnp.sum(jnp.all(grads == 0, axis=(1, 2, 3)), dtype=jnp.int32)
     value = loss + penalty.astype(loss.dtype)
-    return value, (after, Measured(loss, norm, logits, unseen))
+    measured = Measured(loss, norm, logits, unseen, jnp.zeros_like(unseen))
+    return value, (after, measured)

@@ -20,13 +20,15 @@ from htfjax import _checks, _reprs
 from htfjax._derivatives import only_slope
 from htfjax._types import Array, ArrayLike, Float, Int, Key, Numbers, PyTree
 from htfjax.locality import inputs as _inputs
+from htfjax.locality.networks.network import Network, as_apply, as_logits_fn
 from htfjax.locality.regularizer import patches as _patches
 from htfjax.locality.regularizer.cosine import mean_abs_cosine
 from htfjax.locality.regularizer.patches import Patch
 
 Statistics = TypeVar("Statistics")  # of a network, a pytree
 Fit = Callable[[jax.Array], jax.Array]
-Apply = Callable[..., tuple[jax.Array, Statistics]]
+Run = Callable[..., tuple[jax.Array, Statistics]]
+Apply = Network | Run[Statistics]
 # A start value above this means that hardly any unit sees both patches.
 BLIND = 0.95
 ROUNDING = 1e-2  # what a mean |cos| may exceed 1 by, in half precision
@@ -46,6 +48,7 @@ class Measured(NamedTuple):
     change: Float[Array, ""]  # mean |cos|, without the coefficient; NaN if skipped
     logits: Float[Array, "B *K"]  # of the images as they are
     unseen: Int[Array, ""]  # images whose gradient at P is zero; 0 if skipped
+    uncoupled: Int[Array, ""]  # those, and images whose gradient at P does not turn at all
 
     def __repr__(self) -> str:
         return _reprs.text(self)
@@ -71,13 +74,16 @@ def input_gradient_change(
     with unrelated directions give about sqrt(2 / (pi n)), not 0, so values of patches of
     different sizes do not compare. An image whose gradient at P is exactly zero before or
     after the swap shows no interaction and counts as 1, with derivative zero;
-    `Measured.unseen` of `regularized_loss` and `ChangeByDistance.unseen` count such images.
+    `Measured.unseen` of `regularized_loss` and `ChangeByDistance.unseen` count such images,
+    `Measured.uncoupled` those and images whose |cos| is 1 to rounding: all of them where no
+    unit sees both patches.
 
     Differentiable in whatever `logits_fn` closes over, any number of times;
     `training_gradient_change` has the same value and first derivative at less cost.
 
     Args:
-      logits_fn: (B, H, W, C) -> (B,), or (B, K) with `labels`.
+      logits_fn: (B, H, W, C) -> (B,), or (B, K) with `labels`; or a module of nnx or
+        equinox, taken in evaluation with its weights.
       x: (B, H, W, C), at least two images; integers become the default floating dtype.
       patch: P, where gradients are read.
       other_patch: Q, whose content is swapped; apart from P.
@@ -200,7 +206,7 @@ def regularized_loss(
 
     Args:
       apply: `apply(params, statistics, x, train=, key=) -> (logits, new statistics)`, a
-        `Network.apply` for example.
+        `Network.apply` for example; or the `Network`.
       fit: loss of the logits, () from (B,) or (B, K).
       params: weights, a pytree.
       statistics: running statistics, a pytree (empty for networks without any).
@@ -239,27 +245,27 @@ def regularized_loss(
     momentum = _inputs.static_number("momentum", momentum, least=0, most=1)
     two_stage = _checks.flag("two_stage", two_stage)
     keys = _two_keys(key)
-    apply, fit = checked_apply(apply), checked_fit(fit)
+    run, fit = checked_apply(apply), checked_fit(fit)
     if is_zero(coefficient):
         x = _inputs.images("x", x)
-        logits, after = apply(params, statistics, x, train=True, key=keys[0])
+        logits, after = run(params, statistics, x, train=True, key=keys[0])
         counted(logits, labels, "apply", needed=False)
         loss = fit(logits)
         unknown, none = jnp.full_like(loss, jnp.nan), jnp.zeros((), jnp.int32)
-        return loss, (after, Measured(loss, unknown, logits, none))
+        return loss, (after, Measured(loss, unknown, logits, none, none))
     patch, other_patch = _two_patches(patches)
     xs = _swapped(x, patch, other_patch)
     passes = {"reference": _in_turn, "split": _side_by_side, "frozen": _at_rest}[batch_norm]
-    both = passes(apply, params, statistics, keys, momentum)
+    both = passes(run, params, statistics, keys, momentum)
     form = _two_stage if two_stage else _definition
     weight = jnp.asarray(coefficient, xs[0].dtype)
-    change, penalty, unseen, (logits, after) = form(
+    change, penalty, counts, (logits, after) = form(
         both, xs, patch, (labels, "apply"), weight
     )
     if batch_norm == "frozen":
-        logits, after = apply(params, statistics, xs[0], train=True, key=keys[0])
+        logits, after = run(params, statistics, xs[0], train=True, key=keys[0])
     loss = fit(logits)
-    measured = Measured(loss, change, logits, unseen)
+    measured = Measured(loss, change, logits, *counts)
     return loss + penalty.astype(loss.dtype), (after, measured)
 
 
@@ -268,7 +274,8 @@ def warn_if_blind(change: Numbers, threshold: float = BLIND) -> bool:
 
     Mean |cos| is 1 and its gradient vanishes when no unit sees both patches (a receptive
     field smaller than their distance, or a last stride that falls badly), and when the
-    network does not see the patch at all (`Measured.unseen` counts such images).
+    network does not see the patch at all. `Measured.uncoupled` and `Measured.unseen` count
+    such images of a step, `epoch_records` their shares of an epoch.
 
     Args:
       change: the regularizer's value at initialization.
@@ -311,14 +318,14 @@ def is_zero(coefficient: Any) -> bool:
     return _checks.concrete(coefficient) and float(coefficient) == 0
 
 
-def checked_apply(apply: Apply[Statistics]) -> Apply[Statistics]:
+def checked_apply(apply: Apply[Statistics]) -> Run[Statistics]:
     """A network whose answer is looked at: logits of as many images, and statistics."""
-    _checks.function("apply", apply)
+    run = _checks.function("apply", as_apply(apply))
 
     def checked(
         params: PyTree, statistics: Statistics, x: jax.Array, **options: Any
     ) -> tuple[jax.Array, Statistics]:
-        answer = apply(params, statistics, x, **options)
+        answer = run(params, statistics, x, **options)
         if not isinstance(answer, tuple | list) or len(answer) != 2:
             raise TypeError(
                 f"`apply` must return (logits, statistics), got {_checks.spell(answer)}."
@@ -388,7 +395,7 @@ def check_direction(name: str, height: int, width: int, channels: int) -> None:
 
 
 def _both_passes(logits_fn: Callable[[jax.Array], jax.Array]) -> Callable:
-    _checks.function("logits_fn", logits_fn)
+    logits_fn = as_logits_fn("logits_fn", logits_fn)
 
     def one(x: jax.Array) -> jax.Array:
         return _inputs.check_logits("logits_fn", logits_fn(x), len(x))
@@ -452,7 +459,7 @@ def _at_rest(
 def _definition(
     both: Callable, xs: tuple, patch: Patch, which: tuple, weight: jax.Array
 ) -> tuple:
-    """R by the gradient itself, weight R, images without a gradient, and the passes' rest.
+    """R by the gradient itself, weight R, `Counts` of images, and the passes' rest.
 
     Args:
       which: labels, and the name of the function that gives logits.
@@ -463,8 +470,8 @@ def _definition(
         return _total(logits, *which), aux
 
     grads, aux = jax.grad(total, has_aux=True)(xs)
-    change, unseen = mean_abs_cosine(*(_patches.crop(g, patch) for g in grads))
-    return change, weight * change, unseen, aux
+    change, counts = mean_abs_cosine(*(_patches.crop(g, patch) for g in grads))
+    return change, weight * change, counts, aux
 
 
 def _two_stage(
@@ -478,7 +485,7 @@ def _two_stage(
     """
     grads = jax.grad(lambda xs: _total(both(xs)[0], *which))(xs)
     crops = tuple(lax.stop_gradient(_patches.crop(g, patch)) for g in grads)
-    (change, unseen), slopes = jax.value_and_grad(
+    (change, counts), slopes = jax.value_and_grad(
         lambda pair: mean_abs_cosine(*pair), has_aux=True
     )(crops)
     tangents = tuple(
@@ -487,7 +494,7 @@ def _two_stage(
     )
     _, derivatives, aux = jax.jvp(both, (xs,), (tangents,), has_aux=True)
     slope = only_slope(_total(derivatives, *which), SECOND)
-    return change, weight * change + slope, unseen, aux
+    return change, weight * change + slope, counts, aux
 
 
 def _total(

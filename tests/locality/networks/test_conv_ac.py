@@ -100,6 +100,74 @@ def test_shared_weights_are_one_matrix_a_level():
         )
 
 
+@pytest.mark.parametrize("root", ["ones", "trained"])
+def test_classes_are_outputs_of_one_mode(root):
+    """Output k is the network whose last matrix is row k of the class mode's."""
+    rng = np.random.default_rng(3)
+    tree = locality.class_tree(htf.square_patches(4, 2))
+    assert tree.nested == (*htf.square_patches(4, 2).nested, 16)
+    factors = htf.gaussian_factors(
+        jax.random.key(0), tree, (*[2] * 16, 5), 3, 0.8, root=root
+    )
+    images = jnp.asarray(rng.integers(0, 2, (6, 4, 4, 1)))
+    net = locality.ConvAC(factors, (4, 4, 1), 1, representation="one_hot", classes=5)
+    found = jax.jit(net)(images)
+    assert found.shape == (6, 5)
+    assert net(images[:0]).shape == (0, 5)
+    *weights, last = factors.weights
+    weights = [w for k, w in enumerate(weights) if k != 16]
+    for k, row in enumerate(np.asarray(factors.weights[16])):
+        scale = np.ones(3) if last is None else np.asarray(last)[:, 0]
+        single = htf.Factors(
+            tree=htf.square_patches(4, 2),
+            weights=(*weights, jnp.asarray(row * scale)[:, None]),
+        )
+        one = locality.ConvAC(single, (4, 4, 1), 1, representation="one_hot")
+        helpers.assert_close(found[:, k], one(images), rtol=1e-12)
+    net.set_factors(jax.tree.map(lambda w: 2 * w, factors))
+    count = htf.theory.degree(factors)
+    helpers.assert_close(net(images), 2.0**count * found, rtol=1e-12)
+    assert len(net.features(images)) == 16
+
+
+def test_rngs_and_embeddings_of_ones_own():
+    """`rngs` draws A as flax's modules draw; a module of patches is trained too."""
+    factors = helpers.random_factors("binary4", (7,) * 4)  # seven numbers, four a patch
+    images = jnp.asarray(np.random.default_rng(0).standard_normal((5, 4, 4, 1)))
+
+    def make(rngs):
+        return locality.ConvAC(factors, (4, 4, 1), 2, representation="relu", rngs=rngs)
+
+    network = locality.as_network(make)
+    params, statistics = network.init(jax.random.key(1))
+    other, _ = network.init(jax.random.key(2))
+    same = locality.ConvAC(
+        factors,
+        (4, 4, 1),
+        2,
+        representation="relu",
+        key=nnx.Rngs(jax.random.key(1)).params(),
+    )
+    np.testing.assert_array_equal(params["filters"], same.filters[...])
+    assert not np.allclose(params["filters"], other["filters"])
+    logits, _ = network.apply(params, statistics, images, train=True)
+    helpers.assert_close(logits, same(images))
+
+    class Square(nnx.Module):
+        def __init__(self, matrix):
+            self.matrix = nnx.Param(matrix)
+
+        def __call__(self, patches):
+            return jnp.square(patches) @ self.matrix[...]
+
+    matrix = np.random.default_rng(1).standard_normal((4, 7))
+    net = locality.ConvAC(factors, (4, 4, 1), 2, representation=Square(jnp.asarray(matrix)))
+    patches = np.asarray(locality.split_patches(images, 2))
+    vectors = [jnp.asarray(patches[:, n] ** 2 @ matrix) for n in range(4)]
+    helpers.assert_close(net(images), htf.sense(factors, vectors))
+    assert "representation.matrix" in locality.as_network(net).init(jax.random.key(0))[0]
+
+
 def test_full_hierarchical_tucker_by_fixed_selectors():
     """Order 8, D = 4, ranks 4: transfer tensors as one-child nodes over fixed selectors.
 
@@ -203,6 +271,9 @@ def test_grid_of_a_network_that_is_no_product():
 # Bad input
 
 FOUR = helpers.random_factors("binary4", (2,) * 4)
+CLASSES = htf.gaussian_factors(
+    jax.random.key(0), locality.class_tree(htf.perfect(4)), (2, 2, 2, 2, 3), 2, 1.0
+)
 NOTHING: Any = 3
 FOURIER: Any = "fourier"
 NET = locality.ConvAC(FOUR, (2, 2, 2), 1)
@@ -215,6 +286,39 @@ BAD = [
     (lambda: locality.ConvAC(FOUR, (2, 2, 2), 1, representation="one_hot"), "holds 2 num"),
     (lambda: locality.ConvAC(FOUR, (2, 2, 2), 1, representation="relu"), "`key`"),
     (lambda: locality.ConvAC(FOUR, (2, 2, 2), 1, tree=htf.flat(4)), "`tree` is another"),
+    (
+        lambda: locality.ConvAC(CLASSES, (2, 2, 2), 1, classes=4),
+        "`classes=4`, but the last",
+    ),
+    (lambda: locality.ConvAC(FOUR, (2, 2, 2), 1, classes=2), "4 patches and a class mode"),
+    (lambda: locality.ConvAC(CLASSES, (2, 2, 2), 1, classes=1), "`classes=1`"),
+    (
+        lambda: locality.ConvAC(
+            [np.ones((2, 3))] * 3, (2, 2, 2), 1, classes=3, tree=htf.perfect(4)
+        ),
+        "`classes` needs `Factors`",
+    ),
+    (
+        lambda: locality.ConvAC(FOUR, (2, 2, 2), 1, representation="relu", rngs=NOTHING),
+        "`rngs`",
+    ),
+    (
+        lambda: locality.ConvAC(
+            FOUR,
+            (2, 2, 2),
+            1,
+            representation="relu",
+            rngs=nnx.Rngs(0),
+            key=jax.random.key(0),
+        ),
+        "`key` and `rngs`",
+    ),
+    (
+        lambda: locality.ConvAC(FOUR, (2, 2, 3), 1, representation=lambda x: x)(
+            jnp.zeros((1, 2, 2, 3))
+        ),
+        "`representation` gives shape (1, 4, 3)",
+    ),
     (lambda: locality.ConvAC(NOTHING, (2, 2, 2), 1), "`factors` must be"),
     (lambda: NET(jnp.zeros((5, 2, 3, 2))), "`images` has shape"),
     (lambda: NET.set_factors(helpers.random_factors("caterpillar4")), "another tree"),

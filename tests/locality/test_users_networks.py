@@ -1,0 +1,97 @@
+"""A user's first minutes: an equinox network regularized, digits by a ConvAC, in small."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+import htfjax as htf
+from htfjax import locality
+
+
+@pytest.fixture(autouse=True)
+def promotion() -> Iterator[None]:
+    """Users' code runs with jax's own promotion of dtypes."""
+    with jax.numpy_dtype_promotion("standard"):
+        yield
+
+
+class Net(eqx.Module):
+    """A convolution that sees the whole image, and batch statistics."""
+
+    conv: eqx.nn.Conv2d
+    norm: eqx.nn.BatchNorm
+    head: jax.Array
+
+    def __init__(self, key: Any) -> None:
+        self.conv = eqx.nn.Conv2d(1, 6, (4, 10), key=key)
+        self.norm = eqx.nn.BatchNorm(6, "images", mode="batch")
+        self.head = jnp.arange(-2.5, 3.0) / 6
+
+    def __call__(self, x: Any, state: Any) -> Any:
+        x, state = self.norm(self.conv(x), state)
+        return self.head @ jnp.tanh(x).mean((1, 2)), state
+
+
+def test_an_equinox_network_before_and_after() -> None:
+    """|cos| falls, in evaluation of the trained module, and its statistics have moved."""
+    rng = np.random.default_rng(0)
+    pairs = locality.ArrayExamples(rng.normal(size=(24, 4, 12, 1)), np.arange(24) % 2)
+    p, q = locality.Patch(0, 0, 4, 4), locality.Patch(0, 8, 4, 4)
+    module, state = eqx.nn.make_with_state(Net)(jax.random.key(0))
+    net = locality.as_network(module, state)
+    loss = locality.training_loss(
+        net, pairs, coefficient=3.0, patches=locality.EitherOrder(p, q), batch_size=12
+    )
+    optimizer = locality.hold(optax.adam(0.03))
+    params, statistics = net.init(jax.random.key(0))
+    start = locality.start_training(params, statistics, pairs)
+    final, path = htf.continue_descent(
+        htf.start_descent(start, optimizer), loss, optimizer, num_steps=40,
+        record_every=10, observe=locality.epoch_records, key=jax.random.key(1),
+    )  # fmt: skip
+    ends = (params, statistics), (final.params.trained, final.params.carried.statistics)
+    before, after = (
+        locality.mean_change(net, *end, pairs, locality.EitherOrder(p, q),
+                             key=jax.random.key(2), batch_size=12)
+        for end in ends
+    )  # fmt: skip
+    assert float(after) < 0.9 * float(before)
+    assert float(path.observed["uncoupled"][-1]) < 0.5
+    moved = eqx.combine(final.params.trained, module)
+    assert not np.allclose(moved.conv.weight, module.conv.weight)
+    leaves = [jax.tree.leaves(end[1]) for end in ends]
+    assert any(not np.allclose(a, b) for a, b in zip(*leaves, strict=True))
+
+
+def test_ten_classes_of_digits() -> None:
+    """Forty steps learn most of 200 digits; every class is an output."""
+    digits = locality.load_digits("train")
+    x, y = digits.pixels[:200] / 16.0, np.asarray(digits.labels[:200], np.int32)
+    tree = locality.class_tree(htf.perfect(4))
+    start = htf.gaussian_factors(
+        jax.random.key(0), tree, (12, 12, 12, 12, 10), 12, 0.5, root="ones"
+    )
+    net = locality.ConvAC(
+        start, (8, 8, 1), 4, representation="relu", classes=10, rngs=nnx.Rngs(0)
+    )
+    optimizer = nnx.Optimizer(net, optax.adam(0.03), wrt=nnx.Param)
+
+    @nnx.jit
+    def step(net: Any, optimizer: Any) -> None:
+        grads = nnx.grad(lambda net: locality.fit_loss(net(x), y))(net)
+        optimizer.update(net, grads)
+
+    for _ in range(40):
+        step(net, optimizer)
+    assert int(locality.count_correct(net(x), y)) > 160
+    norms = htf.local_component_norms(net.factors())
+    assert norms[tree.root].shape == (12,)
+    moved = np.asarray(norms[tree.root])
+    assert not np.allclose(moved, htf.local_component_norms(start)[tree.root])

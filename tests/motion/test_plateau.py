@@ -1,0 +1,136 @@
+"""The wait on the plateau: a closed form, the flow itself, homogeneity, bad input."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import htfjax as htf
+from tests import helpers, mistakes
+
+CUBE = (3, 3, 3)
+CHAIN = htf.ModeTree.from_nested(((0,), 1))
+
+
+def factors():
+    """Three trained matrices and a root of ones."""
+    return htf.gaussian_factors(jax.random.key(0), htf.flat(3), 3, 2, 1.0, root="ones")
+
+
+def pull(tensor):
+    """L(W) = -<A, W>."""
+
+    def loss(f):
+        w = htf.end_tensor(f)
+        return -jnp.sum(jnp.asarray(tensor, w.dtype) * w)
+
+    return loss
+
+
+@pytest.mark.parametrize("tree", [htf.flat(3), CHAIN], ids=["flat", "chain"])
+def test_rank_one_factors_wait_as_the_closed_form_says(tree):
+    """F10, with a root of ones (which does not count) and with a trained one."""
+    rng = np.random.default_rng(0)
+    for root in ("trained", "ones"):
+        leaves = [rng.standard_normal((3, 1)) for _ in range(tree.order)]
+        leaves = [v / np.linalg.norm(v) for v in leaves]
+        inner = [np.ones((1, 1))] * (len(tree.interior) - 1)
+        last = None if root == "ones" else np.ones((1, 1))
+        unit = htf.Factors(tree=tree, weights=(*leaves, *inner, last))
+        unit = jax.tree.map(jnp.asarray, unit)
+        count, start = htf.theory.degree(unit), jax.tree.map(lambda w: 0.3 * w, unit)
+        loss = pull(2.5 * htf.end_tensor(unit))
+        wanted = htf.theory.rank_one_blow_up_time(0.3, 2.5, count)
+        assert float(htf.plateau_wait(start, loss)) == pytest.approx(
+            float(wanted), rel=1e-4
+        )
+        found = htf.plateau_wait(start, loss, rtol=1e-9)
+        assert float(found) == pytest.approx(float(wanted), rel=1e-8)
+
+
+def test_a_flow_leaves_zero_when_predicted():
+    """Measured over predicted goes to one with the scale."""
+    key = jax.random.key
+    target = 2.0 * htf.end_tensor(htf.gaussian_factors(key(0), htf.flat(3), 3, 2, 1.0))
+
+    def loss(f):
+        return jnp.sum(jnp.square(htf.end_tensor(f) - target)) / 2
+
+    ratios = []
+    for std in (1e-2, 1e-3):
+        start = htf.gaussian_factors(key(2), htf.flat(3), 3, 4, std, root="ones")
+        wait = htf.plateau_wait(start, loss)
+        _, path = htf.gradient_flow(
+            start, loss, times=jnp.linspace(0.9, 1.2, 301) * wait, rtol=1e-8, atol=0.0,
+            observe=htf.squared_norm, interpolate=True, stop_loss=0.3 * loss(start),
+        )  # fmt: skip
+        # Half of the way in the square, where the rise is steep.
+        sizes, times = np.asarray(path.observed), np.asarray(path.times)
+        ratios.append(np.interp(0.5 * sizes[-1], sizes, times) / float(wait))
+    assert abs(ratios[1] - 1) < 3e-3
+    assert abs(ratios[1] - 1) < 0.2 * abs(ratios[0] - 1)
+
+
+def test_the_wait_grows_as_a_power_of_the_scale():
+    """With data at a leaf, which does not count, and from grouped factors, in float32."""
+    free = htf.gaussian_factors(jax.random.key(0), htf.flat(3), 3, 2, 1.0)
+    start = dataclasses.replace(free, fixed=(1,))
+    loss = pull(np.random.default_rng(1).standard_normal(CUBE))
+    wait = htf.plateau_wait(start, loss)
+    moved = [w if k == 1 else 1e-3 * w for k, w in enumerate(start.weights)]
+    small = dataclasses.replace(start, weights=tuple(moved))
+    helpers.assert_close(htf.plateau_wait(small, loss), 1e3 * wait, rtol=1e-9)
+    grouped = htf.group(jax.tree.map(lambda w: w.astype(jnp.float32), start))
+    found = jax.jit(lambda f: htf.plateau_wait(f, loss))(grouped)
+    assert found.dtype == jnp.float32
+    helpers.assert_close(found, wait, rtol=1e-3)
+
+
+def test_losses_may_bring_their_gradient():
+    """No second derivatives are asked for."""
+
+    class Own:
+        """A loss that is not differentiated."""
+
+        def value_and_grad(self, params, key):
+            value, grads = jax.value_and_grad(pull(np.ones(CUBE)))(params)
+            return (value, ()), grads
+
+    expected = htf.plateau_wait(factors(), pull(np.ones(CUBE)))
+    assert float(htf.plateau_wait(factors(), Own())) == float(expected)
+
+
+def test_steps_that_do_not_suffice_predict_nothing():
+    loss = pull(np.ones(CUBE))
+    assert np.isinf(htf.plateau_wait(factors(), loss, max_steps=1))
+
+
+ONES = pull(np.ones(CUBE))
+TWO = htf.gaussian_factors(jax.random.key(0), htf.flat(2), 3, 2, 1.0, root="ones")
+ZERO = jax.tree.map(jnp.zeros_like, factors())
+MISTAKES = [
+    ("two", lambda: htf.plateau_wait(TWO, pull(np.ones((3, 3)))),
+     ValueError, "`factors` 2 trained matrices exponential"),
+    ("fixed", lambda: htf.plateau_wait(
+        dataclasses.replace(factors(), fixed=(0, 1)), ONES),
+     ValueError, "`factors` 1 trained matrix fixed [0, 1] once"),
+    ("no_force", lambda: htf.plateau_wait(factors(), lambda f: htf.squared_norm(f)),
+     ValueError, "`loss` gradient zero tensor"),
+    ("not_finite", lambda: htf.plateau_wait(
+        factors(), lambda f: jnp.nan * htf.end_tensor(f).sum()),
+     ValueError, "`loss` gradient not finite"),
+    ("zero", lambda: htf.plateau_wait(ZERO, ONES), ValueError, "`factors` all zero"),
+    ("scaled", lambda: htf.plateau_wait(factors(), htf.scaled_loss(mistakes.completion())),
+     TypeError, "`loss` `scaled_loss` length"),
+    ("rtol", lambda: htf.plateau_wait(factors(), ONES, rtol=1e-16),
+     ValueError, "`rtol=1e-16`"),
+    ("max_steps", lambda: htf.plateau_wait(factors(), ONES, max_steps=0),
+     ValueError, "`max_steps=0`"),
+]  # fmt: skip
+
+
+@mistakes.every(MISTAKES)
+def test_message(call, kind, words):
+    mistakes.assert_named(call, kind, words)
