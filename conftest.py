@@ -26,11 +26,14 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
-# Every compiled program holds memory maps. A process may have 65,530 of them by Linux's
-# default, and thousands of tests in one worker get there: the compiler then crashes. The
-# system takes tens of milliseconds to list them, so they are counted after some tests only.
+# Every compiled program holds memory, and memory maps. A process may have 65,530 of them by
+# Linux's default, and thousands of tests in one worker get there: the compiler then crashes.
+# The system takes tens of milliseconds to list them, so they are counted after some tests
+# only. Two workers of the slow tests once took 9 GB each.
 MOST_MAPS, TESTS_BETWEEN = 50_000, 20
+MOST_BYTES, GROWTH = 4_000_000_000, 1_000_000_000
 TESTS = itertools.count(1)
+kept = [0]  # bytes in use after programs were forgotten last
 
 
 # Docstrings carry no marks: long examples whose functions tests cover, of whole modules or
@@ -84,11 +87,25 @@ def pytest_collection_finish() -> None:
 
 def pytest_runtest_teardown() -> None:
     """Forgets compiled programs once there are many."""
-    maps = Path("/proc/self/maps")
-    due = next(TESTS) % TESTS_BETWEEN == 0
-    if due and maps.exists() and maps.read_bytes().count(b"\n") > MOST_MAPS:
+    if next(TESTS) % TESTS_BETWEEN:
+        return
+    if _bytes() > max(MOST_BYTES, kept[0] + GROWTH) or _maps() > MOST_MAPS:
         jax.clear_caches()
         gc.collect()
+        kept[0] = _bytes()
+
+
+def _bytes() -> int:
+    """Memory in use, 0 where the system does not tell."""
+    path = Path("/proc/self/statm")
+    pages = int(path.read_text().split()[1]) if path.exists() else 0
+    return pages * os.sysconf("SC_PAGE_SIZE") if pages else 0
+
+
+def _maps() -> int:
+    """Memory maps, 0 where the system does not tell."""
+    path = Path("/proc/self/maps")
+    return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
 @pytest.fixture
