@@ -26,7 +26,7 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
-# Every compiled program holds memory, and memory maps. A process may have 65,530 of them by
+# Every compiled program holds memory, and maps of it. A process may have 65,530 of them by
 # Linux's default, and thousands of tests in one worker get there: the compiler then crashes.
 # The system takes tens of milliseconds to list them, so they are counted after some tests
 # only. Two workers of the slow tests once took 9 GB each.
