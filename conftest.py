@@ -26,10 +26,10 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
-# Every compiled program holds memory, and maps of it. A process may have 65,530 of them by
-# Linux's default, and thousands of tests in one worker get there: the compiler then crashes.
-# The system takes tens of milliseconds to list them, so they are counted after some tests
-# only. Two workers of the slow tests once took 9 GB each.
+# Every compiled program holds memory, and maps of it. A process may have 65,530 of these
+# by Linux's default, and thousands of tests in one worker get there: the compiler then
+# crashes. The system takes tens of milliseconds to list them, so they are counted after
+# some tests only. Two workers of the slow tests once took 9 GB each.
 MOST_MAPS, TESTS_BETWEEN = 50_000, 20
 MOST_BYTES, GROWTH = 4_000_000_000, 1_000_000_000
 TESTS = itertools.count(1)
