@@ -69,6 +69,7 @@ def test_a_wheel_has_the_digits_and_their_licence(wheel: zipfile.ZipFile) -> Non
     assert {Path(name).name for name in licences} == {"LICENSE", "digits.LICENSE.txt"}
 
 
+@pytest.mark.slow
 def test_a_wheel_runs_its_own_commands(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
     """By the entry point, from a folder where another `sims` is."""
     wheel.extractall(tmp_path / "site")

@@ -50,6 +50,7 @@ def test_rank_one_factors_wait_as_the_closed_form_says(tree):
         assert float(found) == pytest.approx(float(wanted), rel=1e-8)
 
 
+@pytest.mark.slow
 def test_a_flow_leaves_zero_when_predicted():
     """Measured over predicted goes to one with the scale."""
     key = jax.random.key
@@ -73,6 +74,7 @@ def test_a_flow_leaves_zero_when_predicted():
     assert abs(ratios[1] - 1) < 0.2 * abs(ratios[0] - 1)
 
 
+@pytest.mark.slow
 def test_the_wait_grows_as_a_power_of_the_scale():
     """With data at a leaf, which does not count, and from grouped factors, in float32."""
     free = htf.gaussian_factors(jax.random.key(0), htf.flat(3), 3, 2, 1.0)
@@ -88,6 +90,7 @@ def test_the_wait_grows_as_a_power_of_the_scale():
     helpers.assert_close(found, wait, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_losses_may_bring_their_gradient():
     """No second derivatives are asked for."""
 
@@ -102,6 +105,7 @@ def test_losses_may_bring_their_gradient():
     assert float(htf.plateau_wait(factors(), Own())) == float(expected)
 
 
+@pytest.mark.slow
 def test_steps_that_do_not_suffice_predict_nothing():
     loss = pull(np.ones(CUBE))
     assert np.isinf(htf.plateau_wait(factors(), loss, max_steps=1))

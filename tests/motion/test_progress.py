@@ -89,6 +89,7 @@ def test_a_flow_tells_its_records() -> None:
     assert seen[-1].seconds_left == 0
 
 
+@pytest.mark.slow
 def test_another_listener_of_a_flow_needs_no_other_program() -> None:
     """Compiled once, though every listener is another object."""
     counts = []
@@ -191,6 +192,7 @@ def test_a_watched_descent_is_bit_for_bit_the_same(
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_minibatches_do_not_depend_on_pieces() -> None:
     def noisy(x: jax.Array, key: jax.Array) -> jax.Array:
         return jnp.sum(jnp.square(x - jax.random.normal(key, x.shape)))

@@ -104,6 +104,7 @@ def test_positions_are_steps_lengths_or_times(source, against, x, label) -> None
     assert ax.get_xlabel() == label
 
 
+@pytest.mark.slow
 def test_a_flow_is_drawn_over_time() -> None:
     """Its steps only number the records."""
     _, flow = htf.gradient_flow(

@@ -17,6 +17,7 @@ from flax import nnx
 
 from htfjax import locality
 from htfjax.locality import Patch, as_network
+from tests.marks import slow_unless
 
 KEY = jax.random.key(0)
 RNG = np.random.default_rng(0)
@@ -234,7 +235,7 @@ def stateful(kind: str) -> Any:
     return as_network(NnxState if kind == "nnx" else (pair_init, pair_apply))
 
 
-@pytest.mark.parametrize("kind", ["nnx", "linen", "equinox", "pair"])
+@pytest.mark.parametrize("kind", slow_unless(["nnx", "linen", "equinox", "pair"], ("nnx",)))
 def test_statistics_and_dropout(kind: str) -> None:
     """Running statistics move in training only, which draws by its key, and counts."""
     with jax.numpy_dtype_promotion("standard"):  # flax and equinox promote
@@ -280,6 +281,7 @@ def assert_equal(a: Any, b: Any) -> None:
 # Doors of measures and losses
 
 
+@pytest.mark.slow
 def test_measures_take_modules_and_networks() -> None:
     def one(x: Any) -> Any:
         return apply(PARAMS, x)[:, 0]

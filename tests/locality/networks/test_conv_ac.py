@@ -14,6 +14,7 @@ from flax import nnx
 import htfjax as htf
 from htfjax import locality
 from tests import helpers
+from tests.marks import slow_unless
 
 
 def as_images(vectors):
@@ -100,7 +101,7 @@ def test_shared_weights_are_one_matrix_a_level():
         )
 
 
-@pytest.mark.parametrize("root", ["ones", "trained"])
+@pytest.mark.parametrize("root", slow_unless(["ones", "trained"], ("trained",)))
 def test_classes_are_outputs_of_one_mode(root):
     """Output k is the network whose last matrix is row k of the class mode's."""
     rng = np.random.default_rng(3)
