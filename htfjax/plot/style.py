@@ -69,7 +69,8 @@ def show(ax: Axes, x: np.ndarray, label: str, window: tuple[float, float] | None
     """Limits and label of the axis of positions; one that is cut says so."""
     low, high = float(np.nanmin(x)), float(np.nanmax(x))
     if window is not None and (window[0] > low or window[1] < high):
-        label += f" ({window[0]:g} to {window[1]:g} of {low:g} to {high:g})"
+        first, last, least, most = map(_spell, (*window, low, high))
+        label += f" ({first} to {last} of {least} to {most})"
     if window is not None or low < high:
         ax.set_xlim(*(window or (low, high)))
     ax.set_xlabel(label)
@@ -110,3 +111,8 @@ def label_ends(
             name, end, xytext=(4, 0), textcoords="offset points", va="center",
             fontsize=FONT, color=color, annotation_clip=False,
         )  # fmt: skip
+
+
+def _spell(number: float) -> str:
+    """A place on an axis, large ones without a fraction."""
+    return f"{number:.0f}" if abs(number) >= 100 else f"{number:.4g}"
