@@ -96,7 +96,7 @@ def times(weight: object, value: object) -> AbstractDoc:
     return doc(value) if one else doc(weight) + TextDoc(" * ") + doc(value)
 
 
-def ends(value: Any) -> AbstractDoc:
+def ends(value: object) -> AbstractDoc:
     """An array (K,) and its first and last number, where they can be read.
 
     Example:
@@ -109,7 +109,7 @@ def ends(value: Any) -> AbstractDoc:
     return TextDoc(f"{array(value)} from {found[0]} to {found[1]}")
 
 
-def ends_of(value: Any) -> tuple[str, str] | None:
+def ends_of(value: object) -> tuple[str, str] | None:
     """First and last number of an array (K,), None where they cannot be read."""
     if getattr(value, "ndim", 0) != 1 or (found := _read(value)) is None or not found.size:
         return None
@@ -132,7 +132,7 @@ def sizes(values: Any) -> Any:
     return values[0] if len(set(values)) == 1 else values
 
 
-def digits(values: Any) -> Any:
+def digits(values: object) -> object:
     """Numbers as text of four digits; other things as they are.
 
     Example:
@@ -293,7 +293,7 @@ def _bracketed(begin: str, docs: Sequence[AbstractDoc], end: str) -> AbstractDoc
     return (TextDoc(begin) + nested + TextDoc(end)).group()
 
 
-def _is_array(value: Any) -> bool:
+def _is_array(value: object) -> bool:
     """Whether it has shape and dtype, as arrays, tracers and shapes of jax have."""
     return isinstance(getattr(value, "shape", None), tuple) and hasattr(value, "dtype")
 
@@ -306,7 +306,7 @@ def _is_empty(value: object) -> bool:
     return isinstance(value, tuple | list | Mapping) and not len(value)
 
 
-def _read(value: Any) -> np.ndarray | None:
+def _read(value: object) -> np.ndarray | None:
     """A short array, None where its values cannot be looked at now."""
     known = isinstance(value, np.ndarray | np.generic | jax.Array)
     if not known or isinstance(value, Tracer) or value.size > MOST_READ:
@@ -317,5 +317,5 @@ def _read(value: Any) -> np.ndarray | None:
         return None
 
 
-def _figure(plain: Any) -> str:
+def _figure(plain: object) -> str:
     return f"{plain:.4g}" if isinstance(plain, float | complex) else str(plain)

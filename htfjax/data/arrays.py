@@ -1,6 +1,6 @@
 """Arrays, and pairs of indices and values, as cells: levels count from 0 to D - 1."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ LARGEST_DIMENSION = 2**24
 VALUE = "value"
 
 
-def array_cells(data: Any, modes: Sequence[Any] | None) -> Cells:
+def array_cells(data: Any, modes: Sequence[Hashable] | None) -> Cells:
     """The cells of an array, NaN and masked ones too.
 
     Raises:
@@ -29,7 +29,9 @@ def array_cells(data: Any, modes: Sequence[Any] | None) -> Cells:
     return numbered(*sparse(values), values.shape, modes)
 
 
-def pair_cells(data: tuple[Any, Any], modes: Sequence[Any] | None, mode_dims: Any) -> Cells:
+def pair_cells(
+    data: tuple[Any, Any], modes: Sequence[Hashable] | None, mode_dims: Any
+) -> Cells:
     """The cells of a pair of indices (B, N) and values (B,).
 
     Raises:
@@ -65,7 +67,7 @@ def numbered(
     indices: np.ndarray,
     values: np.ndarray,
     dims: tuple[int, ...],
-    modes: Sequence[Any] | None,
+    modes: Sequence[Hashable] | None,
 ) -> Cells:
     """Cells of modes whose levels are 0, ..., D_n - 1."""
     default = [f"mode_{n}" for n in range(len(dims))]

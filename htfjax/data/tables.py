@@ -23,7 +23,7 @@ def is_a(data: object, library: str, kind: str) -> bool:
 # pandas
 
 
-def frame_cells(data: Any, modes: Sequence[Any] | None, values: Hashable) -> Cells:
+def frame_cells(data: Any, modes: Sequence[Hashable] | None, values: Hashable) -> Cells:
     """The cells of a DataFrame: a row each, with columns of levels and one of values.
 
     Raises:
@@ -37,8 +37,8 @@ def frame_cells(data: Any, modes: Sequence[Any] | None, values: Hashable) -> Cel
 
 
 def _chosen(
-    columns: list[Any], modes: Sequence[Any] | None, values: Hashable
-) -> tuple[Sequence[Any], Any]:
+    columns: list[Hashable], modes: Sequence[Hashable] | None, values: Hashable
+) -> tuple[Sequence[Hashable], Any]:
     """The columns of the modes and that of the values, by default the last one left."""
     given = [] if modes is None else list(modes)
     for mode in given:
@@ -74,7 +74,7 @@ def _check_frame(data: Any) -> None:
         raise ValueError("`data` is empty: the table has no rows.")
 
 
-def series_cells(data: Any, modes: Sequence[Any] | None) -> Cells:
+def series_cells(data: Any, modes: Sequence[Hashable] | None) -> Cells:
     """The cells of a Series, whose index has the levels.
 
     Raises:
@@ -104,7 +104,7 @@ def _column_cells(columns: dict[Any, Any], values: Any, name: str, value: str) -
     return Cells(np.stack(codes, axis=1), numbers, levels, names, value)
 
 
-def _check_column(name: str, column: Any, columns: list[Any]) -> None:
+def _check_column(name: str, column: Any, columns: Sequence[Hashable]) -> None:
     if not isinstance(column, Hashable) or column not in columns:
         raise ValueError(
             f"`{name}` names {spell(column)}, which is not one of {spell(columns)}"
@@ -112,7 +112,7 @@ def _check_column(name: str, column: Any, columns: list[Any]) -> None:
         )
 
 
-def _check_all(modes: Sequence[Any], names: list[Any]) -> None:
+def _check_all(modes: Sequence[Hashable], names: Sequence[Hashable]) -> None:
     for mode in modes:
         _check_column("modes", mode, names)
     if len(modes) != len(names) or len(set(modes)) < len(modes):
@@ -135,7 +135,7 @@ def _column_values(name: str, column: Any) -> np.ndarray:
     )
 
 
-def _coded(mode: Any, column: Any, rows: Any) -> tuple[np.ndarray, np.ndarray]:
+def _coded(mode: Hashable, column: Any, rows: Any) -> tuple[np.ndarray, np.ndarray]:
     """Codes (B,) and levels (D,): categories in their order, all else sorted."""
     pandas = sys.modules["pandas"]
     try:
@@ -154,7 +154,7 @@ def _coded(mode: Any, column: Any, rows: Any) -> tuple[np.ndarray, np.ndarray]:
     return coded.codes.astype(np.int32), _labels(coded.categories)
 
 
-def _check_sorted(mode: Any, categories: Any) -> None:
+def _check_sorted(mode: Hashable, categories: Any) -> None:
     """Labels that have an order; pandas leaves others as they come."""
     try:
         sorted(categories) if categories.dtype == object else None
@@ -178,7 +178,7 @@ def _value_name(name: object) -> str:
 # xarray
 
 
-def labelled_cells(data: Any, modes: Sequence[Any] | None) -> Cells:
+def labelled_cells(data: Any, modes: Sequence[Hashable] | None) -> Cells:
     """The cells of a DataArray, whose coordinates are the levels, in their order.
 
     Raises:

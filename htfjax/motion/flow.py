@@ -40,7 +40,8 @@ MODES: dict[Mode, diffrax.AbstractAdjoint] = {
     "forward": diffrax.ForwardMode(),
 }
 Solver = Literal["auto", "stabilized", "explicit", "implicit"]
-SOLVERS: dict[str, Callable[[], diffrax.AbstractSolver[Any]]] = {
+AnySolver = diffrax.AbstractSolver[Any]
+SOLVERS: dict[str, Callable[[], AnySolver]] = {
     "stabilized": RungeKuttaChebyshev,
     "explicit": diffrax.Dopri8,
     "implicit": diffrax.Kvaerno5,
@@ -57,7 +58,7 @@ def gradient_flow(
     observe: Callable[[Params], Observations] | None = None,
     integrate: Callable[[Params], PyTree] | None = None,
     clock: Clock = "time",
-    solver: Solver | diffrax.AbstractSolver[Any] = "auto",
+    solver: Solver | AnySolver = "auto",
     stop_loss: ArrayLike | None = None,
     stop_grad_norm: ArrayLike | None = None,
     interpolate: bool = False,
@@ -217,7 +218,7 @@ class _Plan(NamedTuple):
     observe: Callable[..., PyTree] | None
     integrate: Callable[..., PyTree] | None
     clock: Clock
-    solver: diffrax.AbstractSolver[Any]
+    solver: AnySolver
     interpolate: bool
     max_steps: int
     adjoint: diffrax.AbstractAdjoint
@@ -455,9 +456,7 @@ def _ending(result: diffrax.RESULTS, last: _Look, kinked: bool) -> jax.Array:
     return jnp.where(finite, code, jnp.int32(endings.NOT_FINITE))
 
 
-def _evaluations(
-    solver: diffrax.AbstractSolver[Any], num_steps: jax.Array, calls: jax.Array
-) -> jax.Array:
+def _evaluations(solver: AnySolver, num_steps: jax.Array, calls: jax.Array) -> jax.Array:
     """Gradients taken: counted by the stabilized method, known for explicit ones."""
     if isinstance(solver, RungeKuttaChebyshev):
         return calls
@@ -468,7 +467,7 @@ def _evaluations(
     return num_steps.astype(jnp.int32) * jnp.int32(each)
 
 
-def _choose_solver(solver: object, rtol: ArrayLike) -> diffrax.AbstractSolver[Any]:
+def _choose_solver(solver: object, rtol: ArrayLike) -> AnySolver:
     if isinstance(solver, diffrax.AbstractSolver):
         return solver
     name = _checks.one_of("solver", solver, get_args(Solver))

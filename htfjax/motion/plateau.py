@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from htfjax import _callables, _checks, _numerics
-from htfjax._types import Array, ArrayLike, Float
+from htfjax._types import Array, ArrayLike, Float, PyTree
 from htfjax.factors.factors import AnyFactors
 from htfjax.factors.layout import Layout
 from htfjax.factors.stacks import Stacks, closed, opened
@@ -107,7 +107,7 @@ def _blow_up_time(
     norm = jnp.sqrt(_inner(layout, first, first) / count)
     norm = jnp.where(norm == 0, 1, norm)
 
-    def velocity(_: Any, state: _State, __: Any) -> _State:
+    def velocity(_: object, state: _State, __: object) -> _State:
         force = _force(layout, loss, state.direction)
         level = _level(layout, force, state.direction)
         pairs = zip(force, state.direction, _free(layout), strict=True)
@@ -117,7 +117,7 @@ def _blow_up_time(
         )
         return _State(moved, level / norm, jnp.exp(-power * state.log_size))
 
-    def ended(t: Any, y: _State, args: Any, **more: Any) -> jax.Array:
+    def ended(t: jax.Array, y: _State, args: object, **more: object) -> jax.Array:
         # The level never falls, so that its mean so far bounds the time still to come.
         del args, more
         grown = y.log_size > 0
@@ -208,7 +208,7 @@ def _free(layout: Layout) -> list[bool]:
     return [layout.trained[nodes[0]] for nodes in layout.groups]
 
 
-def _largest(tree: Any) -> jax.Array:
+def _largest(tree: PyTree) -> jax.Array:
     return jnp.max(jnp.stack([jnp.max(jnp.abs(x)) for x in jax.tree.leaves(tree)]))
 
 

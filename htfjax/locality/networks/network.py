@@ -44,7 +44,7 @@ class Network(NamedTuple):
       (2,)
     """
 
-    init: Callable[[jax.Array], tuple[Any, Any]]
+    init: Callable[[jax.Array], tuple[PyTree, PyTree]]
     apply: Callable[..., tuple[jax.Array, Any]]
 
     def logits_fn(
@@ -271,7 +271,7 @@ def _is_equinox(network: object) -> bool:
     return _is_a(network, "equinox") and not ours
 
 
-def _pair(network: Any) -> tuple[Any, Any] | None:
+def _pair(network: Any) -> tuple[PyTree, PyTree] | None:
     """`init` and `apply` of a pair of functions."""
     if isinstance(network, tuple | list):
         both = tuple(network)

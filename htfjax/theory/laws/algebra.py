@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from htfjax._types import PyTree
 from htfjax.contraction.end_tensor import end_tensor
 from htfjax.factors.balanced import balanced_factors
 from htfjax.factors.chains import collapse_chains
@@ -23,7 +24,7 @@ from htfjax.instruments.local_components import (
 from htfjax.instruments.spectra import hierarchical_rank, singular_values
 from htfjax.theory import oracle
 from htfjax.theory.directions import direction_tensors
-from htfjax.theory.laws.law import Between, Case, law
+from htfjax.theory.laws.law import Between, Case, Pair, law
 from htfjax.theory.scaling import degree, rescale_component
 from htfjax.trees.builders import flat
 from htfjax.trees.mode_tree import ModeTree
@@ -31,17 +32,17 @@ from htfjax.trees.mode_tree import ModeTree
 _direction_tensors = jax.jit(direction_tensors, static_argnums=1)
 
 
-def _tensor_and_norms(factors: Factors) -> list[Any]:
+def _tensor_and_norms(factors: Factors) -> list[PyTree]:
     return [end_tensor(factors), dict(local_component_norms(factors))]
 
 
 @law("A1", "W[i] = sum over all r of the product of all matrices")
-def closed_form(case: Case) -> tuple[Any, Any]:
+def closed_form(case: Case) -> Pair:
     return end_tensor(case.factors), oracle.closed_form(*case.plain())
 
 
 @law("A2", "W is linear in every matrix; W(a theta) = a^|T| W; sigma(a theta) = a^L sigma")
-def homogeneity(case: Case) -> tuple[Any, Any]:
+def homogeneity(case: Case) -> Pair:
     (children, weights), tensor, rng = case.plain(), case.tensor(), case.rng
     mixed, expected = [], []
     for k, w in enumerate(case.factors.weights):
@@ -57,7 +58,7 @@ def homogeneity(case: Case) -> tuple[Any, Any]:
 
 
 @law("A3", "W and sigma_r unchanged when the vectors of LC(v, r) scale by prod c = 1")
-def rescaling(case: Case) -> tuple[Any, Any]:
+def rescaling(case: Case) -> Pair:
     left, right, tensor = {}, {}, case.tensor()
     for v, sigma in case.sigma().items():
         count = case.length(v)
@@ -69,7 +70,7 @@ def rescaling(case: Case) -> tuple[Any, Any]:
 
 
 @law("A4", "permuting the components of a node leaves W and permutes sigma")
-def permutation(case: Case) -> tuple[Any, Any]:
+def permutation(case: Case) -> Pair:
     left, right, tensor, norms = {}, {}, case.tensor(), case.sigma()
     weights = case.factors.weights
     for v in norms:
@@ -82,7 +83,7 @@ def permutation(case: Case) -> tuple[Any, Any]:
 
 
 @law("A5", "W = sum_r sigma_r C_r at every interior node")
-def components_add_up(case: Case) -> tuple[Any, Any]:
+def components_add_up(case: Case) -> Pair:
     left, right, tensor = {}, {}, case.tensor()
     norms, shares = (f(case.factors) for f in (local_component_norms,
                                                component_contributions))  # fmt: skip
@@ -95,7 +96,7 @@ def components_add_up(case: Case) -> tuple[Any, Any]:
 
 
 @law("A6", "W_n <- A_n W_n multiplies mode n; orthogonal A_n keep sigma and spectra")
-def mode_products(case: Case) -> tuple[Any, Any]:
+def mode_products(case: Case) -> Pair:
     rng, first, leaves = case.rng, case.tree.interior[0], {}
     turned = tensor = case.tensor()
     for n, d in enumerate(case.dims):
@@ -109,11 +110,11 @@ def mode_products(case: Case) -> tuple[Any, Any]:
 
 
 @law("A7", "||W|| <= prod ||W_v||; ||C_r|| <= prod of ||W_u|| outside the component")
-def norm_bounds(case: Case) -> tuple[Any, Any]:
+def norm_bounds(case: Case) -> Pair:
     norms = [np.linalg.norm(w) for w in oracle.with_root(*case.plain())]
     factor = 1e-6 if case.broken else 1.0
-    left: dict[Any, Any] = {"W": jnp.sqrt(squared_norm(case.factors))}
-    right: dict[Any, Any] = {"W": Between(0, factor * math.prod(norms))}
+    left: dict[object, PyTree] = {"W": jnp.sqrt(squared_norm(case.factors))}
+    right: dict[object, PyTree] = {"W": Between(0, factor * math.prod(norms))}
     one = len(case.tree.interior) == 1  # then directions have norm one
     for v in case.tree.interior:
         c = _direction_tensors(case.factors, v)
@@ -130,7 +131,7 @@ def _has_inner_edge(case: Case) -> bool:
 
 @law("A8", "an interior node whose matrix is the identity can be removed",
      applies=_has_inner_edge)  # fmt: skip
-def edge_contraction(case: Case) -> tuple[Any, Any]:
+def edge_contraction(case: Case) -> Pair:
     left, right, rng, weights = {}, {}, case.rng, case.factors.weights
     for node in case.tree.interior[:-1]:
         width = weights[node].shape[1]
@@ -151,8 +152,8 @@ def edge_contraction(case: Case) -> tuple[Any, Any]:
 
 
 @law("A9", "a one-child node multiplies its child's matrix")
-def chains(case: Case) -> tuple[Any, Any]:
-    def insert(part: Any) -> Any:
+def chains(case: Case) -> Pair:
+    def insert(part: PyTree) -> PyTree:
         return tuple(map(insert, part)) if isinstance(part, tuple) else part or (0,)
 
     tree = ModeTree.from_nested(insert(case.tree.nested))
@@ -186,7 +187,7 @@ def _squared_norms(factors: Factors, seed: int) -> np.ndarray:
 
 @law("A10", "E ||W||^2 = s^(2|T|) prod D prod R, within five standard errors",
      tolerance=0.0, slow=True)  # fmt: skip
-def gaussian_norm(case: Case) -> tuple[Any, Any]:
+def gaussian_norm(case: Case) -> Pair:
     values = _squared_norms(case.factors, case.seed)
     slack = 5 * values.std() / math.sqrt(DRAWS)
     expected = STD ** (2 * degree(case.factors)) * math.prod(widths(case.factors))
@@ -195,7 +196,7 @@ def gaussian_norm(case: Case) -> tuple[Any, Any]:
 
 
 @law("A11", "widths E_v (and E / max E_c at the root) express any tensor")
-def universality(case: Case) -> tuple[Any, Any]:
+def universality(case: Case) -> Pair:
     """Matrices that copy, and one that holds slices of the target.
 
     Component r of a node picks one index of every child; those of the root of all but the
@@ -203,7 +204,7 @@ def universality(case: Case) -> tuple[Any, Any]:
     """
     tree, target = case.tree, case.rng.standard_normal(case.dims)
     sizes = [math.prod(case.dims[n] for n in modes) for modes in tree.modes]
-    weights: dict[int, Any] = {}
+    weights: dict[int, PyTree] = {}
     for v in tree.interior:
         kids = tree.children[v]
         free = max(kids, key=lambda c: sizes[c]) if v == tree.root else None
@@ -224,7 +225,7 @@ def _visit(tree: ModeTree, k: int) -> list[int]:
 
 
 @law("A12", "number of weights = sum of rows times columns over all nodes", tolerance=0.0)
-def parameter_count(case: Case) -> tuple[Any, Any]:
+def parameter_count(case: Case) -> Pair:
     rows, trained = widths(case.factors), case.factors.weights[-1] is not None
     columns = [1 * trained if p is None else rows[p] for p in case.tree.parent]
     count = sum(r * c for r, c in zip(rows, columns, strict=True)) + case.broken
@@ -234,7 +235,7 @@ def parameter_count(case: Case) -> tuple[Any, Any]:
 
 @law("B1", "flat tree: W = sum_r w_r (x)_n W_n[:, r], a CP factorization",
      source="arXiv:2102.09972")  # fmt: skip
-def flat_is_cp(case: Case) -> tuple[Any, Any]:
+def flat_is_cp(case: Case) -> Pair:
     order = case.tree.order
     factors = gaussian_factors(case.key, flat(order), case.dims, 3, 1.0)
     *leaves, w = case.plain(factors)[1]
@@ -251,7 +252,7 @@ CHAIN = ModeTree.from_nested(((0,), 1))
 
 @law("B2", "order 2: W = W_0 diag(w) W_1^T; balanced chains have sigma(W) = s^depth",
      source="arXiv:1905.13655", applies=lambda case: case.tree.order > 1)  # fmt: skip
-def matrix_factorization(case: Case) -> tuple[Any, Any]:
+def matrix_factorization(case: Case) -> Pair:
     dims = case.dims[:2]
     two = gaussian_factors(case.key, flat(2), dims, 3, 1.0)
     deep = gaussian_factors(case.key, CHAIN, dims, 3, 1.0, root="ones")
@@ -263,7 +264,7 @@ def matrix_factorization(case: Case) -> tuple[Any, Any]:
 
 
 @law("B3", "all widths one: W is one outer product, every matricization has rank one")
-def rank_one(case: Case) -> tuple[Any, Any]:
+def rank_one(case: Case) -> Pair:
     thin, nodes, order = case.thin, range(case.tree.root), case.tree.order
     weights = case.plain(thin)[1]
     scalar = math.prod(float(w[0, 0]) for w in weights[order:] if w is not None)

@@ -1,12 +1,12 @@
 """Laws E1-E5, F1, F3, F5, F6, F9, F11 and F12: gradients, and rates of the flow."""
 
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from htfjax._types import PyTree
 from htfjax.contraction.end_tensor import end_tensor
 from htfjax.factors.factors import Factors
 from htfjax.instruments.local_components import growth_rates, unbalancedness
@@ -15,7 +15,7 @@ from htfjax.theory.closed_forms import blow_up_time, constant_force_norm
 from htfjax.theory.conserved import conserved_quantities
 from htfjax.theory.directions import component_forces
 from htfjax.theory.growth import balanced_growth, exact_growth, growth_bounds
-from htfjax.theory.laws.law import Between, Case, Near, law, spoiled, wave, wave_slope
+from htfjax.theory.laws.law import Between, Case, Near, Pair, law, spoiled, wave, wave_slope
 from htfjax.theory.sharing import shared_conserved_quantities, to_factors
 
 PAPER = "arXiv:2201.11729"
@@ -23,7 +23,7 @@ _slopes = jax.jit(jax.grad(wave))
 
 
 @jax.jit
-def _growth(factors: Factors) -> dict[str, Any]:
+def _growth(factors: Factors) -> dict[str, PyTree]:
     lower, upper = growth_bounds(factors, wave)
     return {
         "measured": dict(growth_rates(factors, wave)),
@@ -35,14 +35,14 @@ def _growth(factors: Factors) -> dict[str, Any]:
     }
 
 
-def _gradients(case: Case) -> list[Any]:
+def _gradients(case: Case) -> list[PyTree]:
     """Gradients by definition, None for a root of ones."""
     plain = case.plain()
     slopes = oracle.weight_gradients(*plain, wave_slope(case.tensor()))
     return [None if w is None else g for w, g in zip(plain[1], slopes, strict=True)]
 
 
-def _products(weights: Any, gradients: Any) -> np.ndarray:
+def _products(weights: PyTree, gradients: PyTree) -> np.ndarray:
     """<W_v, d phi/d W_v> for every trained node."""
     pairs = zip(weights, gradients, strict=True)
     return np.array([np.sum(np.asarray(w) * g) for w, g in pairs if w is not None])
@@ -73,18 +73,18 @@ def _pulls(case: Case, factor: float) -> dict[int, Near]:
 
 
 @law("E1", "d phi / d W_v = Phi_v^T [grad L; v] Psi_v")
-def gradients(case: Case) -> tuple[Any, Any]:
+def gradients(case: Case) -> Pair:
     expected = [g for g in _gradients(case) if g is not None]
     return jax.tree.leaves(_slopes(case.factors)), expected
 
 
 @law("E2", "<w, d phi/d w> = sigma_r <grad L, C_r> for every vector of LC(v, r)")
-def component_gradients(case: Case) -> tuple[Any, Any]:
+def component_gradients(case: Case) -> Pair:
     return _component_products(case), _pulls(case, 1.0)
 
 
 @law("E3", "<W_v, d phi/d W_v> = <grad L, W> for every node")
-def euler(case: Case) -> tuple[Any, Any]:
+def euler(case: Case) -> Pair:
     products = _products(case.factors.weights, _slopes(case.factors).weights)
     tensor = case.tensor()
     terms = wave_slope(tensor) * tensor
@@ -93,7 +93,7 @@ def euler(case: Case) -> tuple[Any, Any]:
 
 
 @law("E4", "dW/dt = -sum_v Phi Phi^T [grad L; v] Psi Psi^T; dL/dt = -||gradient||^2")
-def end_tensor_flow(case: Case) -> tuple[Any, Any]:
+def end_tensor_flow(case: Case) -> Pair:
     velocity = jax.tree.map(jnp.negative, _slopes(case.factors))
     left = [jax.jvp(f, (case.factors,), (velocity,))[1] for f in (end_tensor, wave)]
     plain, slope = case.plain(), wave_slope(case.tensor())
@@ -114,7 +114,7 @@ def end_tensor_flow(case: Case) -> tuple[Any, Any]:
 @law("E5", "||grad phi(a theta)|| / a^(|T|-1) has a nonzero limit at a = 0",
      tolerance=1e-3,
      applies=lambda case: len(jax.tree.leaves(case.factors)) > 1)  # fmt: skip
-def order_at_zero(case: Case) -> tuple[Any, Any]:
+def order_at_zero(case: Case) -> Pair:
     small, plain = 1e-4, case.plain()
     near = jax.tree.leaves(_slopes(jax.tree.map(lambda w: small * w, case.factors)))
     power = small ** (len(near) - 1)
@@ -126,7 +126,7 @@ def order_at_zero(case: Case) -> tuple[Any, Any]:
 
 
 @law("F1", "d ||w||^2/dt = 2 sigma <-grad L, C>: differences are conserved", source=PAPER)
-def conservation(case: Case) -> tuple[Any, Any]:
+def conservation(case: Case) -> Pair:
     velocity = jax.tree.map(jnp.negative, _slopes(case.factors))
     moved = jax.jvp(conserved_quantities, (case.factors,), (velocity,))[1]
     pulls = _pulls(case, -2.0)
@@ -136,7 +136,7 @@ def conservation(case: Case) -> tuple[Any, Any]:
 
 
 @law("F3", "||W_u||^2 - ||W_v||^2 is conserved for any two nodes")
-def node_norms(case: Case) -> tuple[Any, Any]:
+def node_norms(case: Case) -> Pair:
     products = _products(case.factors.weights, _slopes(case.factors).weights)
     expected = _products(case.plain()[1], _gradients(case))
     size = 10 * np.max(np.abs(expected))
@@ -145,7 +145,7 @@ def node_norms(case: Case) -> tuple[Any, Any]:
 
 @law("F5", "d sigma/dt = gamma sigma^2 sum ||w||^-2; balanced: gamma L sigma^(2-2/L)",
      tolerance=1e-11, source=PAPER)  # fmt: skip
-def growth(case: Case) -> tuple[Any, Any]:
+def growth(case: Case) -> Pair:
     """In general, and at balance, where the bounds meet."""
     plain, sigma, at_balance = case.plain(), case.sigma(), case.sigma(case.balanced)
     pulls, balanced_pulls = case.forces(), case.forces(case.balanced)
@@ -167,7 +167,7 @@ def growth(case: Case) -> tuple[Any, Any]:
 
 @law("F6", "unbalanced: lower <= d sigma/dt <= upper; balance is the slowest",
      tolerance=1e-11, source=PAPER)  # fmt: skip
-def unbalanced_bounds(case: Case) -> tuple[Any, Any]:
+def unbalanced_bounds(case: Case) -> Pair:
     norms, eps = case.sigma(), oracle.unbalancedness(*case.plain())
     lower, upper, slow, found = {}, {}, {}, _growth(case.factors)
     for v, gamma in case.forces().items():
@@ -193,7 +193,7 @@ def _is_even(case: Case) -> bool:
 
 @law("F9", "shared weights: ||S_{l-1}[:, r]||^2 - P ||S_l[r, :]||^2 is conserved",
      applies=_is_even)  # fmt: skip
-def sharing(case: Case) -> tuple[Any, Any]:
+def sharing(case: Case) -> Pair:
     tree, rng, left, right = case.tree, case.rng, {}, {}
     rows = [(3, 2, 4)[l % 3] for l in range(tree.height[tree.root] + 1)]
     shapes = zip(rows, [*rows[1:], 1], strict=True)
@@ -212,7 +212,7 @@ def sharing(case: Case) -> tuple[Any, Any]:
 
 @law("F11", "constant force: sigma = (sigma0^-(1-2/L) - (L-2) gamma t)^(-L/(L-2))",
      tolerance=1e-9)  # fmt: skip
-def constant_force(case: Case) -> tuple[Any, Any]:
+def constant_force(case: Case) -> Pair:
     left, right, start, force, steps = {}, {}, 0.5, 0.3, 2000
     for length in {2} | {case.length(v) for v in case.tree.interior}:
         last = min(0.5, 0.5 * float(blow_up_time(start, force, length)))
@@ -232,7 +232,7 @@ def constant_force(case: Case) -> tuple[Any, Any]:
 
 
 @law("F12", "balanced_factors have unbalancedness zero and one norm for all matrices")
-def balanced_start(case: Case) -> tuple[Any, Any]:
+def balanced_start(case: Case) -> Pair:
     plain = case.plain(case.balanced)
     norms = [float(np.sum(w**2)) for w in plain[1] if w is not None]
     gap = Near(oracle.unbalancedness(*plain), 1.0)

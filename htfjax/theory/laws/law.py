@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.random import Generator, default_rng
 
+from htfjax._types import PyTree
 from htfjax.contraction.end_tensor import end_tensor
 from htfjax.factors.balanced import balanced_factors
 from htfjax.factors.factors import Factors
@@ -25,15 +26,15 @@ Plain = tuple[oracle.Children, list[Any]]
 class Between:
     """A side of a law that says lower <= x <= upper, entry by entry."""
 
-    lower: Any
-    upper: Any
+    lower: PyTree
+    upper: PyTree
 
 
 @dataclasses.dataclass(frozen=True)
 class Near:
     """A side whose error is measured by `size`, not by the largest entry of `value`."""
 
-    value: Any
+    value: PyTree
     size: float
 
 
@@ -162,7 +163,8 @@ def spoiled(matrix: np.ndarray) -> np.ndarray:
     return 0.05 * np.repeat(matrix[:, :1], matrix.shape[1], axis=1)
 
 
-Sides = Callable[[Case], tuple[Any, Any]]
+Pair = tuple[PyTree, PyTree]  # left and right side
+Sides = Callable[[Case], Pair]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -190,11 +192,11 @@ class Law:
     applies: Callable[[Case], bool] = lambda case: True
     slow: bool = False
 
-    def left(self, case: Case) -> Any:
+    def left(self, case: Case) -> PyTree:
         """The library's value."""
         return self.sides(case)[0]
 
-    def right(self, case: Case, *, broken: bool = False) -> Any:
+    def right(self, case: Case, *, broken: bool = False) -> PyTree:
         """The value it must equal; with `broken` a wrong one."""
         return self.sides(dataclasses.replace(case, broken=broken))[1]
 
@@ -219,7 +221,7 @@ def law(name: str, formula: str, **options: Any) -> Callable[[Sides], Law]:
     return lambda sides: Law(name, formula, sides, **options)
 
 
-def error_of(left: Any, right: Any) -> float:
+def error_of(left: PyTree, right: PyTree) -> float:
     """Largest error over all parts of two sides; infinite where they do not match."""
     if isinstance(right, Mapping):
         if not left.keys() >= right.keys():
@@ -240,7 +242,7 @@ def error_of(left: Any, right: Any) -> float:
     return math.inf if math.isnan(error) else error
 
 
-def _gap(left: Any, right: Any, size: float | None) -> float:
+def _gap(left: PyTree, right: PyTree, size: float | None) -> float:
     """Largest difference over the size of the right-hand side."""
     left, right = np.asarray(left, float), np.asarray(right, float)
     if left.shape != right.shape:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from htfjax._types import Numbers
 from htfjax.contraction.end_tensor import end_tensor
 from htfjax.contraction.entries import entries
 from htfjax.contraction.sensing import sense
@@ -22,18 +23,18 @@ from htfjax.instruments.ranks import (
 )
 from htfjax.instruments.spectra import hierarchical_rank, singular_values
 from htfjax.theory import oracle
-from htfjax.theory.laws.law import Between, Case, law
+from htfjax.theory.laws.law import Between, Case, Pair, law
 from htfjax.theory.ranks import nested_rank_bound, node_rank_bounds
 from htfjax.theory.truncation import truncate, truncation_bounds
 
 RANK = 1e-9  # singular values below this times the largest are zero
 
 
-def _spectrum(matrix: Any) -> np.ndarray:
+def _spectrum(matrix: Numbers) -> np.ndarray:
     return np.linalg.svd(matrix, compute_uv=False)
 
 
-def _rank(matrix: Any) -> int:
+def _rank(matrix: Numbers) -> int:
     s = _spectrum(matrix)
     return int(np.sum(s > RANK * s[0]))
 
@@ -51,7 +52,7 @@ def _has_cuts(case: Case) -> bool:
 
 @law("C1", "f(x) = <W, x_0 (x) ... (x) x_{N-1}>; one-hot inputs read entries",
      source="arXiv:1605.06743")  # fmt: skip
-def function_view(case: Case) -> tuple[Any, Any]:
+def function_view(case: Case) -> Pair:
     rng, tensor, modes = case.rng, case.tensor(), range(case.tree.order)
     inputs = [rng.standard_normal((4, d)) for d in case.dims]
     index = np.stack([rng.integers(0, d, 9) for d in case.dims], axis=1)
@@ -67,7 +68,7 @@ def function_view(case: Case) -> tuple[Any, Any]:
 
 @law("C2", "f on m points per side has rank min(m, rank [W; I])", tolerance=0.0,
      source="arXiv:1605.06743, claim 1", applies=_has_cuts)  # fmt: skip
-def separation_rank(case: Case) -> tuple[Any, Any]:
+def separation_rank(case: Case) -> Pair:
     points, rng, tensor, left, right = 3, case.rng, case.tensor(), {}, {}
     row, column = (x.ravel() for x in np.indices((points, points)))
     sides = [[rng.standard_normal((points, d)) for d in case.dims] for _ in range(2)]
@@ -83,7 +84,7 @@ def separation_rank(case: Case) -> tuple[Any, Any]:
 
 @law("D1", "[W; I] and [W; rest] have the same singular values", tolerance=1e-11,
      applies=_has_cuts)  # fmt: skip
-def two_sides(case: Case) -> tuple[Any, Any]:
+def two_sides(case: Case) -> Pair:
     left, right, tensor = {}, {}, case.tensor()
     for rows in _cuts(case, 6):
         rest = [n for n in range(case.tree.order) if n not in rows]
@@ -94,7 +95,7 @@ def two_sides(case: Case) -> tuple[Any, Any]:
 
 
 @law("D2", "[W; v] = Phi_v W_v Psi_v^T")
-def matricization(case: Case) -> tuple[Any, Any]:
+def matricization(case: Case) -> Pair:
     tensor, plain, right = end_tensor(case.factors), case.plain(), {}
     for v, w in enumerate(oracle.with_root(*plain)):
         right[v] = oracle.phi(*plain, v) @ w @ oracle.psi(*plain, v).T
@@ -103,7 +104,7 @@ def matricization(case: Case) -> tuple[Any, Any]:
 
 @law("D3", "rank [W; v] <= rank W_v, nonzero components at v and above, dimensions",
      tolerance=0.0)  # fmt: skip
-def node_ranks(case: Case) -> tuple[Any, Any]:
+def node_ranks(case: Case) -> Pair:
     low = truncate(case.factors, {case.tree.interior[0]: 2})
     tensor, weights, sigma = end_tensor(low), case.plain(low)[1], case.sigma(low)
     dense, limits = {}, {}
@@ -120,7 +121,7 @@ def node_ranks(case: Case) -> tuple[Any, Any]:
 
 @law("D4", "rank [W; I] <= the min-cut of the tree between I and the rest", tolerance=0.0,
      source="arXiv:1704.01552", applies=_has_cuts)  # fmt: skip
-def min_cuts(case: Case) -> tuple[Any, Any]:
+def min_cuts(case: Case) -> Pair:
     tensor, left, right = np.asarray(end_tensor(case.factors)), {}, {}
     for rows in _cuts(case, 12):
         bounds = [f(case.factors, rows) for f in (rank_bound, nested_rank_bound)]
@@ -137,7 +138,7 @@ def _is_binary_of_four(case: Case) -> bool:
 
 @law("D5", "binary, order 4, D = 8, R = 5: ranks 5, 25, 5 of a pair, across it, of a leaf",
      tolerance=0.0, applies=_is_binary_of_four)  # fmt: skip
-def example_ranks(case: Case) -> tuple[Any, Any]:
+def example_ranks(case: Case) -> Pair:
     factors = gaussian_factors(case.key, case.tree, 8, 5, 1.0)
     pair = case.tree.modes[case.tree.interior[0]]
     crossing = (pair[0], next(n for n in range(4) if n not in pair))
@@ -147,7 +148,7 @@ def example_ranks(case: Case) -> tuple[Any, Any]:
 
 @law("D6", "truncation error and tail of [W; v] <= (sum of dropped sigma) prod ||W_u||",
      source="arXiv:2201.11729, constants derived here")  # fmt: skip
-def truncation(case: Case) -> tuple[Any, Any]:
+def truncation(case: Case) -> Pair:
     (children, weights), tensor = case.plain(), np.asarray(end_tensor(case.factors))
     norms = [float(np.linalg.norm(w)) for w in oracle.with_root(children, weights)]
     if weights[-1] is None and len(children[-1]) > 1:
@@ -183,7 +184,7 @@ def _entropy(x: np.ndarray) -> float:
 
 @law("D7", "1 <= effective rank <= rank, equal for equal values, scale invariant",
      source="Roy and Vetterli, 2007", applies=_has_cuts)  # fmt: skip
-def effective_ranks(case: Case) -> tuple[Any, Any]:
+def effective_ranks(case: Case) -> Pair:
     tensor, left, right = case.tensor(), {}, {}
     for v in range(case.tree.root):
         s = _spectrum(oracle.matricize(tensor, case.tree.modes[v]))
@@ -203,7 +204,7 @@ def effective_ranks(case: Case) -> tuple[Any, Any]:
 @law("G2", "gradients in x_p, as x_Q varies, span at most rank of the contracted tensor",
      tolerance=0.0,
      applies=lambda case: _has_cuts(case) and min(case.dims[:2]) > 1)  # fmt: skip
-def gradient_span(case: Case) -> tuple[Any, Any]:
+def gradient_span(case: Case) -> Pair:
     rng, tensor = case.rng, case.tensor()
     fixed = [rng.standard_normal(d) for d in case.dims]
     others = jnp.asarray(rng.standard_normal((12, case.dims[1])))

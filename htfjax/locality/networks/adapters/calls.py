@@ -25,13 +25,13 @@ class Apply(Protocol):
 
     def __call__(
         self,
-        params: Any,
-        statistics: Any,
+        params: PyTree,
+        statistics: PyTree,
         x: jax.Array,
         *,
         train: bool,
         key: jax.Array | None,
-    ) -> tuple[Any, Any]:
+    ) -> tuple[PyTree, PyTree]:  # fmt: skip
         """(logits, new statistics)."""
         ...
 
@@ -39,9 +39,9 @@ class Apply(Protocol):
 class Adapted(NamedTuple):
     """Start and call of a network, and the weights that it holds."""
 
-    init: Callable[[jax.Array], tuple[Any, Any]]
+    init: Callable[[jax.Array], tuple[PyTree, PyTree]]
     apply: Apply
-    held: tuple[Any, Any] | None = None  # params and statistics
+    held: tuple[PyTree, PyTree] | None = None  # params and statistics
 
 
 def parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
@@ -86,7 +86,7 @@ def needed_key(why: str) -> ValueError:
 def holding(params: PyTree, statistics: PyTree, apply: Apply) -> Adapted:
     """A network that starts at weights which are there, whatever the key."""
 
-    def init(key: jax.Array) -> tuple[Any, Any]:
+    def init(key: jax.Array) -> tuple[PyTree, PyTree]:
         _checks.key("key", key)
         return params, statistics
 

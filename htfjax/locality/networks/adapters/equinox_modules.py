@@ -6,6 +6,7 @@ import equinox as eqx
 import jax
 
 from htfjax import _checks
+from htfjax._types import PyTree
 from htfjax.locality.networks.adapters import calls
 
 STATE = (
@@ -29,8 +30,13 @@ def from_module(module: Any, state: object) -> calls.Adapted:
         raise ValueError("`network` has dropout, but its call takes no `key`.")
 
     def apply(
-        params: Any, statistics: Any, x: jax.Array, *, train: bool, key: Any
-    ) -> tuple[Any, Any]:
+        params: PyTree,
+        statistics: PyTree,
+        x: jax.Array,
+        *,
+        train: bool,
+        key: jax.Array | None,
+    ) -> tuple[PyTree, PyTree]:  # fmt: skip
         calls.check_structure("params", params, start)
         if drops and train and key is None:
             raise calls.needed_key("the network has dropout")
@@ -38,7 +44,7 @@ def from_module(module: Any, state: object) -> calls.Adapted:
         keys = key if key is None else jax.random.split(key, len(x))
         words = calls.mode(takes, train)
 
-        def one(x: jax.Array, key: Any, state: Any) -> tuple[Any, Any]:
+        def one(x: jax.Array, key: jax.Array | None, state: Any) -> tuple[PyTree, PyTree]:
             options: dict[str, Any] = words | ({"key": key} if "key" in takes else {})
             if state is None:
                 return whole(x, **options), None

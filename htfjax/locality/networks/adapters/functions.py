@@ -6,6 +6,7 @@ from typing import Any
 import jax
 
 from htfjax import _checks
+from htfjax._types import PyTree
 from htfjax.locality import inputs as _inputs
 from htfjax.locality.networks.adapters import calls
 
@@ -38,7 +39,7 @@ def from_pair(
     if not by_example:
         calls.refuse_extra("`init` of the pair takes a key alone", images=images)
 
-    def start(key: jax.Array) -> tuple[Any, Any]:
+    def start(key: jax.Array) -> tuple[PyTree, PyTree]:
         _checks.key("key", key)
         found = init(key, images) if by_example else init(key)
         if not stateful:
@@ -53,8 +54,13 @@ def from_pair(
     takes = calls.parameters(apply)
 
     def run(
-        params: Any, statistics: Any, x: jax.Array, *, train: bool, key: Any
-    ) -> tuple[Any, Any]:
+        params: PyTree,
+        statistics: PyTree,
+        x: jax.Array,
+        *,
+        train: bool,
+        key: jax.Array | None,
+    ) -> tuple[PyTree, PyTree]:  # fmt: skip
         before = (statistics,) if stateful else ()
         found = apply(
             params, *before, *((key,) if keyed else ()), x, **calls.mode(takes, train)
@@ -83,8 +89,13 @@ def from_function(apply: Callable[..., Any], variables: Any) -> calls.Adapted:
     takes = calls.parameters(apply)
 
     def run(
-        params: Any, statistics: Any, x: jax.Array, *, train: bool, key: Any
-    ) -> tuple[Any, Any]:
+        params: PyTree,
+        statistics: PyTree,
+        x: jax.Array,
+        *,
+        train: bool,
+        key: jax.Array | None,
+    ) -> tuple[PyTree, PyTree]:  # fmt: skip
         calls.check_structure("params", params, variables)
         return apply(params, x, **_options(takes, train, key)), statistics
 
@@ -96,15 +107,20 @@ def from_logits(logits_fn: Callable[..., Any]) -> calls.Adapted:
     takes = calls.parameters(logits_fn)
 
     def run(
-        params: Any, statistics: Any, x: jax.Array, *, train: bool, key: Any
-    ) -> tuple[Any, Any]:
+        params: PyTree,
+        statistics: PyTree,
+        x: jax.Array,
+        *,
+        train: bool,
+        key: jax.Array | None,
+    ) -> tuple[PyTree, PyTree]:  # fmt: skip
         del params
         return logits_fn(x, **_options(takes, train, key)), statistics
 
     return calls.holding({}, {}, run)
 
 
-def _options(takes: dict[str, Any], train: bool, key: Any) -> dict[str, Any]:
+def _options(takes: dict[str, Any], train: bool, key: jax.Array | None) -> dict[str, Any]:
     return calls.mode(takes, train) | {name: key for name in KEYS if name in takes}
 
 

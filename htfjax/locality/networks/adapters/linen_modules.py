@@ -7,6 +7,7 @@ import flax.errors
 import jax
 
 from htfjax import _checks
+from htfjax._types import PyTree
 from htfjax.locality.networks.adapters import calls
 
 STATISTICS = "batch_stats"
@@ -22,7 +23,7 @@ def from_module(module: Any, variables: object, images: jax.Array | None) -> cal
     takes = calls.parameters(type(module).__call__)
     if images is not None:
 
-        def init(key: jax.Array) -> tuple[Any, Any]:
+        def init(key: jax.Array) -> tuple[PyTree, PyTree]:
             _checks.key("key", key)
             options = calls.mode(takes, train=False)
             return _parted(module.init(key, images, **options), takes)
@@ -33,8 +34,13 @@ def from_module(module: Any, variables: object, images: jax.Array | None) -> cal
 
 def _apply(module: Any, takes: Mapping[str, object]) -> calls.Apply:
     def apply(
-        params: Any, statistics: Any, x: jax.Array, *, train: bool, key: Any
-    ) -> tuple[Any, Any]:
+        params: PyTree,
+        statistics: PyTree,
+        x: jax.Array,
+        *,
+        train: bool,
+        key: jax.Array | None,
+    ) -> tuple[PyTree, PyTree]:  # fmt: skip
         options: dict[str, Any] = calls.mode(takes, train)
         if "key" in takes:
             options["key"] = key
@@ -54,7 +60,7 @@ def _apply(module: Any, takes: Mapping[str, object]) -> calls.Apply:
     return apply
 
 
-def _parted(variables: object, takes: Mapping[str, object]) -> tuple[Any, Any]:
+def _parted(variables: object, takes: Mapping[str, object]) -> tuple[PyTree, PyTree]:
     """Params, and statistics with their collection's name."""
     if not isinstance(variables, Mapping) or "params" not in variables:
         raise TypeError(

@@ -47,8 +47,13 @@ def _apply(module: nnx.Module) -> calls.Apply:
     takes = calls.parameters(type(module).__call__)
 
     def apply(
-        params: Arrays, statistics: Arrays, x: jax.Array, *, train: bool, key: Any
-    ) -> tuple[Any, Arrays]:
+        params: Arrays,
+        statistics: Arrays,
+        x: jax.Array,
+        *,
+        train: bool,
+        key: jax.Array | None,
+    ) -> tuple[Any, Arrays]:  # fmt: skip
         if streams and train and key is None:
             raise calls.needed_key("the network has random streams, of dropout for example")
         given = []
