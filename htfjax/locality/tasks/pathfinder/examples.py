@@ -256,8 +256,8 @@ def _read(path: PathLike) -> tuple[PathfinderImages, dict[str, Any]]:
             _check(images)
     except _files.DAMAGE as error:
         raise ValueError(
-            f"`path={path}` is damaged or holds no Pathfinder images ({error}); delete it "
-            "and draw them again."
+            f"`path={path}` is damaged or holds no Pathfinder images ({error}); restore "
+            "it from a copy, or remove it and draw them again."
         ) from error
     if newer or images is None:
         raise ValueError(
