@@ -4,6 +4,7 @@ import ast
 import functools
 import graphlib
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -354,6 +355,16 @@ def test_the_two_kinds_of_factors_meet_where_they_are_opened(path):
     for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
             assert not names <= set(ast.unparse(node).split(" | ")), f"line {node.lineno}"
+
+
+MOST_ANY = 400
+
+
+def test_few_types_are_any():
+    """It stands where it is the truth, for what Python's types cannot say."""
+    paths = [p for kind in ("*.py", "*.pyi") for p in (ROOT / "htfjax").rglob(kind)]
+    texts = [path.read_text("utf-8") for path in paths]
+    assert 0 < sum(len(re.findall(r"\bAny\b", text)) for text in texts) <= MOST_ANY
 
 
 MOST_LINES = 40

@@ -39,7 +39,7 @@ def sdist(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
 
 
 def sources(folder: str) -> set[str]:
-    """Files of a folder of the clone that are no products of Python."""
+    """Files of a folder of the clone, without Python's caches."""
     paths = [path for path in (ROOT / folder).rglob("*") if path.is_file()]
     kept = [path for path in paths if "__pycache__" not in path.parts]
     return {path.relative_to(ROOT).as_posix() for path in kept}

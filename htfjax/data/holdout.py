@@ -50,8 +50,8 @@ def held_out(
     chosen = _draw(np.asarray(jax.random.permutation(key, cells)), indices, dims, wanted)
     if not chosen:
         raise ValueError(
-            f"`holdout={holdout:g}`: no cell can be held out, as each of the {cells} is "
-            "the only one of a level; use holdout=0."
+            f"`holdout={holdout:g}`: no cell can be held out, because each of the {cells} "
+            "is the only cell of some level; use holdout=0."
         )
     mask = np.zeros(cells, bool)
     mask[chosen] = True

@@ -49,8 +49,8 @@ def components(
 
     Raises:
       TypeError: neither a trajectory nor a dataset, traced records, options of other kinds.
-      ValueError: no such quantity (the nearest is named) or node, several runs, no records,
-        nothing but NaN, a window that does not increase.
+      ValueError: an unknown quantity (the nearest name is suggested) or node, several
+        runs, no records, nothing but NaN, a window that does not increase.
 
     Example:
       >>> import htfjax as htf, jax, matplotlib, optax

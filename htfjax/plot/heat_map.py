@@ -58,8 +58,8 @@ def phase_diagram(
 
     Raises:
       TypeError: neither a Dataset nor a DataArray, options of other kinds.
-      ValueError: no such quantity (the nearest is named) or dimension, more or fewer than
-        two axes, nothing but NaN.
+      ValueError: an unknown quantity (the nearest name is suggested) or dimension, more or
+        fewer than two axes, nothing but NaN.
 
     Example:
       >>> import htfjax as htf, matplotlib, xarray as xr

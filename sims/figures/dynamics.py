@@ -35,7 +35,7 @@ class View:
 
 
 def dynamics(runs: list[xr.Dataset], view: View) -> Any:
-    """The headline quantity of each run over steps, one panel a run.
+    """The headline quantity of each run over steps, one panel per run.
 
     Singular values for a matrix factorization, norms of the root's local components
     otherwise; with `marks` the paper's take-offs (triangles) and final values (ticks).
@@ -82,7 +82,7 @@ def components_and_spectra(run: xr.Dataset, view: View) -> Any:
 
 
 def errors(runs: list[xr.Dataset]) -> Any:
-    """Training and test error over steps, one line style each, one panel a run."""
+    """Training and test error over steps, one line style each, one panel per run."""
     fig, axes = plt.subplots(
         1, len(runs), figsize=(4.4 * len(runs), 3.2), layout="constrained", squeeze=False
     )

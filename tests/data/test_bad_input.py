@@ -207,7 +207,7 @@ MISTAKES = [
     ("holdout_all", lambda: htf.observed(full(), holdout=0.95, key=key()), ValueError,
      "`holdout=0.95` 6 none to train on"),
     ("holdout_impossible", lambda: htf.observed(DIAGONAL, key=key()), ValueError,
-     "`holdout=0.1` no cell each of the 3 only one of a level holdout=0"),
+     "`holdout=0.1` no cell each of the 3 only cell of some level holdout=0"),
     # Methods
     ("tree_of_other_order", lambda: square().loss(htf.flat(3)), ValueError,
      "`tree` 3 modes 2: user, film"),

@@ -1,7 +1,7 @@
 """Calls of a user's network: what its signature says it takes besides images."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -31,7 +31,7 @@ class Apply(Protocol):
         *,
         train: bool,
         key: jax.Array | None,
-    ) -> tuple[PyTree, PyTree]:  # fmt: skip
+    ) -> tuple[PyTree, PyTree]:
         """(logits, new statistics)."""
         ...
 
@@ -68,14 +68,9 @@ def takes_any(function: Callable[..., Any]) -> bool:
     return inspect.Parameter.VAR_POSITIONAL in kinds
 
 
-def mode(names: object, train: bool) -> dict[str, bool]:
+def mode(names: Container[str], train: bool) -> dict[str, bool]:
     """The words of the mode that are among `names`, for a call."""
-    known: Any = names
-    return {
-        word: train if value else not train
-        for word, value in MODES.items()
-        if word in known
-    }
+    return {word: train == value for word, value in MODES.items() if word in names}
 
 
 def needed_key(why: str) -> ValueError:

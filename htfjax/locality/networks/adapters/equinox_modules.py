@@ -36,7 +36,7 @@ def from_module(module: Any, state: object) -> calls.Adapted:
         *,
         train: bool,
         key: jax.Array | None,
-    ) -> tuple[PyTree, PyTree]:  # fmt: skip
+    ) -> tuple[PyTree, PyTree]:
         calls.check_structure("params", params, start)
         if drops and train and key is None:
             raise calls.needed_key("the network has dropout")

@@ -60,7 +60,7 @@ def from_pair(
         *,
         train: bool,
         key: jax.Array | None,
-    ) -> tuple[PyTree, PyTree]:  # fmt: skip
+    ) -> tuple[PyTree, PyTree]:
         before = (statistics,) if stateful else ()
         found = apply(
             params, *before, *((key,) if keyed else ()), x, **calls.mode(takes, train)
@@ -95,7 +95,7 @@ def from_function(apply: Callable[..., Any], variables: Any) -> calls.Adapted:
         *,
         train: bool,
         key: jax.Array | None,
-    ) -> tuple[PyTree, PyTree]:  # fmt: skip
+    ) -> tuple[PyTree, PyTree]:
         calls.check_structure("params", params, variables)
         return apply(params, x, **_options(takes, train, key)), statistics
 
@@ -113,7 +113,7 @@ def from_logits(logits_fn: Callable[..., Any]) -> calls.Adapted:
         *,
         train: bool,
         key: jax.Array | None,
-    ) -> tuple[PyTree, PyTree]:  # fmt: skip
+    ) -> tuple[PyTree, PyTree]:
         del params
         return logits_fn(x, **_options(takes, train, key)), statistics
 

@@ -40,7 +40,7 @@ def _apply(module: Any, takes: Mapping[str, object]) -> calls.Apply:
         *,
         train: bool,
         key: jax.Array | None,
-    ) -> tuple[PyTree, PyTree]:  # fmt: skip
+    ) -> tuple[PyTree, PyTree]:
         options: dict[str, Any] = calls.mode(takes, train)
         if "key" in takes:
             options["key"] = key

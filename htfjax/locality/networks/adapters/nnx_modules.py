@@ -53,7 +53,7 @@ def _apply(module: nnx.Module) -> calls.Apply:
         *,
         train: bool,
         key: jax.Array | None,
-    ) -> tuple[Any, Arrays]:  # fmt: skip
+    ) -> tuple[Any, Arrays]:
         if streams and train and key is None:
             raise calls.needed_key("the network has random streams, of dropout for example")
         given = []
