@@ -9,7 +9,7 @@ import sys
 
 import htfjax as htf
 
-from .common.names import PACKAGE, PROGRAM, dashed, questions, typed
+from .common.names import PACKAGE, PROGRAM, dashed, durations, questions, typed
 
 WRONG = 2  # exit code, as that of wrong options
 
@@ -39,12 +39,21 @@ def main() -> int:
 
 
 def listing() -> str:
-    """Every command with its question."""
-    rows = {dashed(name): question for name, question in questions().items()}
-    width = max(map(len, rows))
-    lines = [f"{name:{width}}  {question}" for name, question in rows.items()]
+    """Every command with its durations and its question."""
+    takes = durations()
+    rows = [("command", "takes", "--quick", "question")]
+    for name, question in questions().items():
+        rows.append((dashed(name), *takes.get(name, ("", "")), question))
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    lines = [
+        "  ".join([f"{row[i]:{widths[i]}}" for i in range(3)] + [row[3]]) for row in rows
+    ]
     head = f"usage: {PROGRAM} NAME [--options]"
-    foot = f"`{PROGRAM} NAME --help` explains one. What computes takes --out DIR."
+    foot = (
+        f"`{PROGRAM} NAME --help` explains one. What computes takes --out DIR. Times are "
+        "of two\ncores with the default options; `--quick` is a small version that shows "
+        "the effect\nor says that it is too short to."
+    )
     return "\n".join([head, "", *lines, "", foot, ""])
 
 

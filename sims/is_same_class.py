@@ -2,6 +2,8 @@
 
 Expected, as in arXiv:2201.11729: plain training falls to chance with the distance, though
 the training set is always fitted; with the locality regularizer the network does not fall.
+
+Takes 2 h on two cores, 50 s with `--quick`.
 """
 
 import dataclasses
@@ -80,6 +82,12 @@ PAPER = {
                         120: (52.4, 2.1), 160: (49.9, 0.4)},
     "coefficient 1": {0: (61.2, 0.4), 40: (61.25, 0.45), 80: (60.5, 0.4),
                       120: (58.8, 1.2), 160: (58.4, 2.3)},
+}  # fmt: skip
+
+
+QUICK: dict[str, Any] = {
+    "distances": (0, 32), "canvases": ("8x48",), "seeds": (10,), "train_sizes": (256,),
+    "test_size": 500, "networks": ("tiny",), "epochs": 30, "patience": 3,
 }  # fmt: skip
 
 
@@ -188,7 +196,7 @@ def _digests(config: Any) -> dict[str, str]:
 
 def main() -> int:
     """The command line."""
-    return command("is_same_class", Config, run, study.report)
+    return command("is_same_class", Config, run, study.report, quick=QUICK)
 
 
 if __name__ == "__main__":

@@ -5,9 +5,9 @@ import dataclasses
 import importlib
 import itertools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
@@ -16,7 +16,7 @@ import htfjax as htf
 
 from .errors import FolderError, SimError
 from .folder import CONFIG, read_entry
-from .names import PACKAGE, PROGRAM, questions, typed
+from .names import PACKAGE, PROGRAM, durations, questions, typed
 from .programs import kept_programs
 
 WIDTH = 140  # of tables where the output is no terminal
@@ -30,8 +30,9 @@ def command(
     report: Callable[[Any, Any, Console], int | None],
     *,
     compiles: bool = True,
+    quick: Mapping[str, Any] | None = None,
 ) -> int:
-    """Reads the options, runs, reports.
+    """Reads the options, says how long it takes, runs, reports.
 
     Args:
       name: of the command's module.
@@ -40,12 +41,17 @@ def command(
       report: (what came out, options, console) -> exit code; None is 0, `INTERRUPTED`
         that a signal stopped it.
       compiles: whether to keep compiled programs for the next command.
+      quick: values of options that `--quick` puts in the place of the defaults; without
+        any, there is no such option.
 
     Returns:
       The exit code: 2 after an error, 130 after Ctrl-C, 143 after SIGTERM or SIGUSR1,
       each with a message of one line.
     """
-    asked = tyro.cli(options, prog=typed(name), args=_arguments())
+    words = _arguments()
+    asked = _asked(name, options, words, quick)
+    if compiles:
+        _say_duration(name, quick="--quick" in words)
     console = Console(markup=False)
     if not console.is_terminal:
         console = Console(width=WIDTH, markup=False)
@@ -64,6 +70,40 @@ def command(
             sys.stderr.write(f"interrupted: {said}\n")
             code = INTERRUPTED
         return signals.exit_code if code == INTERRUPTED else code
+
+
+def _asked(
+    name: str, options: type, words: list[str], quick: Mapping[str, Any] | None
+) -> Any:
+    """The options that the words give; what they leave out has the default of `--quick`."""
+    if quick is None:
+        return tyro.cli(options, prog=typed(name), args=words)
+    listed = ", ".join(f"{key} {_spell(value)}" for key, value in quick.items())
+    hint = tyro.conf.arg(help=f"A small version, for options that are not given: {listed}.")
+    switch = ("quick", Annotated[tyro.conf.FlagCreatePairsOff[bool], hint], False)
+    # A subclass, so that neither folders nor runs know of the switch.
+    wider = dataclasses.make_dataclass(
+        options.__name__, [switch], bases=(options,), frozen=True
+    )
+    wider.__doc__, wider.__module__ = options.__doc__, options.__module__
+    default = wider(out=tyro.MISSING, **(quick if "--quick" in words else {}))
+    asked = tyro.cli(wider, default=default, prog=typed(name), args=words)
+    names = [field.name for field in dataclasses.fields(options)]
+    return options(**{name: getattr(asked, name) for name in names})
+
+
+def _spell(value: Any) -> str:
+    """A value as it is typed."""
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _say_duration(name: str, *, quick: bool) -> None:
+    """Tells how long the defaults take, on the stream where progress is shown."""
+    if name not in durations():  # no study
+        return
+    whole, small = durations()[name]
+    said = f"{whole} on two cores by default, {small} with --quick"
+    sys.stderr.write(f"{name}: takes about {small if quick else said}\n")
 
 
 def _arguments() -> list[str]:

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable
+from typing import Any
 
 import rich.console
 import rich.progress
@@ -46,6 +47,12 @@ def now_and_then(display: rich.progress.Progress) -> Callable[[str], None]:
             display.console.print(line, soft_wrap=True, highlight=False)
 
     return say
+
+
+def say_compiling(display: Any, name: str) -> None:
+    """A line where there is no terminal; a terminal shows it as the note of a task."""
+    if display.disable:
+        display.console.print(f"{name}: compiling", soft_wrap=True, highlight=False)
 
 
 def spell_seconds(seconds: float) -> str:

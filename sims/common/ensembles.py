@@ -12,8 +12,9 @@ import jax
 import htfjax as htf
 
 from ..figures.files import save_figures
-from .display import now_and_then, progress_display, spell_seconds
+from .display import now_and_then, progress_display, say_compiling, spell_seconds
 from .folder import open_folder, write_json
+from .single import is_finished
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,17 +55,6 @@ def on_all_cores(run: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return wide
 
 
-def with_quick(config: Any, preset: dict[str, Any]) -> Any:
-    """A preset under the options that were given, if `--quick` asks for it."""
-    plain = type(config)(out=config.out)
-    unchanged = {
-        name: value
-        for name, value in preset.items()
-        if getattr(config, name) == getattr(plain, name)
-    }
-    return dataclasses.replace(config, **unchanged) if config.quick else config
-
-
 def drive_grid(
     grid: Any,
     config: Any,
@@ -89,20 +79,23 @@ def drive_grid(
         session = htf.runs.run(grid, config.out, interrupted=requested, **options)
         opened = open_folder(config.out, config, may_differ=None)
         with opened as folder, contextlib.closing(session):
-            state = _follow(session, len(grid.runs())).state
+            name = f"{len(grid.runs())} runs"
+            state = _follow(session, name, anew=not is_finished(config.out)).state
             summary, figures = evaluate(config)
             write_json(folder / "summary.json", summary | {"state": state})
             save_figures(figures, folder)
     return summary | {"state": state}
 
 
-def _follow(session: Any, runs: int) -> Any:
+def _follow(session: Any, name: str, *, anew: bool) -> Any:
     """Shows the progress of a session to its end; the last one."""
     display = progress_display()
     console, say = display.console, now_and_then(display)
     last = None
     with display:
-        task = display.add_task(f"{runs} runs", note="compiling")
+        task = display.add_task(name, note="compiling")
+        if anew:
+            say_compiling(display, name)
         for last in session:
             note = headline(last)
             display.update(task, total=last.steps_in_all, completed=last.steps, note=note)

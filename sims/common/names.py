@@ -1,6 +1,7 @@
-"""Names of the commands, the question of each, and how they are typed."""
+"""Names of the commands, question and duration of each, and how they are typed."""
 
 import ast
+import re
 from pathlib import Path
 
 PACKAGE = __name__.removesuffix(".common.names")  # `sims` in a clone
@@ -9,14 +10,31 @@ INSTALLED = "htfjax.sims"
 PROGRAM = "htfjax" if PACKAGE == INSTALLED else f"python -m {PACKAGE}"
 
 
+TAKES = re.compile(r"^Takes (.+) on two cores, (.+) with `--quick`\.$", re.MULTILINE)
+
+
 def questions() -> dict[str, str]:
     """Name of every command and the first line of its docstring."""
-    lines = {}
-    for path in sorted(Path(__file__).parents[1].glob("*.py")):
-        if not path.stem.startswith("_"):
-            text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-            lines[path.stem] = text.partition("\n")[0]
-    return lines
+    return {name: text.partition("\n")[0] for name, text in _docstrings().items()}
+
+
+def durations() -> dict[str, tuple[str, str]]:
+    """How long every study takes on two cores, by default and with `--quick`.
+
+    Example of the line in a docstring: "Takes 5 min on two cores, 30 s with `--quick`."
+    """
+    found = {name: TAKES.search(text) for name, text in _docstrings().items()}
+    return {name: (m[1], m[2]) for name, m in found.items() if m}
+
+
+def _docstrings() -> dict[str, str]:
+    """Of every command, without importing it: the dispatcher needs no package."""
+    files = sorted(Path(__file__).parents[1].glob("*.py"))
+    return {
+        path.stem: ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        for path in files
+        if not path.stem.startswith("_")
+    }
 
 
 def dashed(name: str) -> str:

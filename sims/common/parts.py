@@ -160,7 +160,7 @@ def _shown(names: list[str], saved: int, display: Any) -> Iterator[str]:
     task = display.add_task("parts", total=total, completed=saved, note="")
     begun, say = time.monotonic(), now_and_then(display)
     for i, name in enumerate(names):
-        note = f"{saved + i} of {total} parts saved, now {name}"
+        note = f"{saved + i} of {total} parts saved, now {name} (compiling first)"
         if i:
             left = (time.monotonic() - begun) / i * (len(names) - i)
             note += f", about {spell_seconds(left)} left"

@@ -13,7 +13,7 @@ import xarray as xr
 
 import htfjax as htf
 
-from .display import SECONDS_BETWEEN_LINES
+from .display import SECONDS_BETWEEN_LINES, say_compiling
 
 SECONDS_BETWEEN_NOTES = 1.0  # where there is a terminal; each reads records from the disk
 
@@ -76,6 +76,8 @@ def drive(
     lane = job.lane  # bound alone: the number of steps may grow
     build = htf.runs.untraced(lambda setting, key: lane)
     task = progress.add_task(job.name, total=job.num_steps, note="compiling")
+    if not is_finished(out):
+        say_compiling(progress, job.name)
     wait = SECONDS_BETWEEN_LINES if progress.disable else SECONDS_BETWEEN_NOTES
     mesh = htf.runs.lane_mesh(list(jnp.zeros(()).devices()))  # where arrays go now
     last, said = None, time.monotonic()
@@ -104,6 +106,14 @@ def drive(
     return Outcome(status, state, dataset)
 
 
+def is_finished(out: Path) -> bool:
+    """Whether the run or grid in a folder had all its steps when it was last at work."""
+    try:
+        return _standing(out).get("state") == "finished"
+    except ValueError:  # damaged: the engine says so, and writes it anew
+        return False
+
+
 def wall_seconds(out: Path) -> float:
     """Seconds that a run has taken so far, NaN before its first chunk.
 
@@ -116,11 +126,16 @@ def wall_seconds(out: Path) -> float:
 def _seconds(out: Path) -> dict[str, float]:
     """Wall and compile seconds of a run, over all its sessions."""
     names = ("wall_seconds", "compile_seconds")
-    try:
-        spent = htf.runs.read_sealed(out / "status.json")
-    except FileNotFoundError:
-        spent = {}
+    spent = _standing(out)
     return {name: spent.get(f"{name}_in_all", math.nan) for name in names}
+
+
+def _standing(out: Path) -> dict[str, Any]:
+    """What a run wrote about itself; nothing before its first chunk."""
+    try:
+        return htf.runs.read_sealed(out / "status.json")
+    except FileNotFoundError:
+        return {}
 
 
 def _say(job: Job, out: Path, progress: Any, task: Any, steps: int) -> None:

@@ -10,6 +10,8 @@ import xarray as xr
 
 import htfjax as htf
 
+from .short import say_too_short
+
 TITLES = {
     "mf": "matrix factorization",
     "tf": "CP tensor factorization",
@@ -49,6 +51,8 @@ def dynamics(runs: list[xr.Dataset], view: View) -> Any:
         if view.marks and run.attrs["panel"] in PAPER_MARKS:
             _mark_paper(ax, run.attrs["panel"])
         _say_status(ax, run)
+    if not any(_has_learned(run) for run in runs):
+        say_too_short(fig, "no training loss has fallen by a tenth")
     if view.marks:
         grey: dict[str, Any] = {"color": "0.55", "ls": "none"}
         axes[0][0].plot([], [], marker="v", **grey, label="paper's take-offs (one run)")
@@ -181,6 +185,14 @@ def _mark_paper(ax: Any, panel: str) -> None:
     ax.set_ylim(low, max(high, 1.05 * finals[0]))
     ax.plot([1.0] * 5, finals, "_", color="0.55", ms=12, mew=2, clip_on=False,
             transform=ax.get_yaxis_transform(), zorder=4)  # fmt: skip
+
+
+def _has_learned(run: xr.Dataset) -> bool:
+    """Whether the loss has left the plateau of a small start."""
+    losses = run.loss.values[0]
+    losses = losses[np.isfinite(losses)]
+    converged = str(run.status.item()) == "converged"
+    return converged or (losses.size > 0 and bool(losses.min() < 0.9 * losses[0]))
 
 
 def _say_status(ax: Any, run: xr.Dataset) -> None:

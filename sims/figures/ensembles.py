@@ -11,8 +11,10 @@ from matplotlib.lines import Line2D
 import htfjax as htf
 
 from .dynamics import PAPER_MARKS, TITLES
+from .short import say_too_short
 
 STYLES = {"mf": ("-", "o"), "tf": ("--", "s"), "htf": (":", "^")}
+FOUND = 0.5  # a relative error below it: more of the target is found than missed
 CLOCK_LABELS = {
     "step": "step", "loss": "training loss", "path_length": "path length",
 }  # fmt: skip
@@ -73,6 +75,8 @@ def bands(data: xr.Dataset, found: xr.Dataset, rank: int, marks: bool = False) -
     if marks:
         label += "; triangles and ticks: the paper's single run"
     fig.supxlabel(label, fontsize=9)
+    if not np.isfinite(found.half_rise.isel(init_scale=s)).any():
+        say_too_short(fig, "no singular value has risen")
     return fig
 
 
@@ -215,6 +219,9 @@ def phase(data: xr.Dataset, summary: dict[str, Any]) -> Any:
             ax.set_xlabel("observed entries / degrees of freedom")
         column[0].set_title(TITLES[model], fontsize=11)
     fig.supxlabel("medians over seeds; hatched: most runs had not converged", fontsize=9)
+    errors = [row["relative_error"] for row in summary["rows"]]
+    if not any(error is not None and error < FOUND for error in errors):
+        say_too_short(fig, f"no cell has a relative error below {FOUND}")
     return fig
 
 

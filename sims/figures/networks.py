@@ -10,6 +10,7 @@ import xarray as xr
 import htfjax as htf
 
 from ..networks.options import AXES
+from .short import say_too_short
 
 MARKERS = "osD^vPX*<>"
 LEAST = 1e-4  # of the separation spectrum, relative to the first value
@@ -80,6 +81,9 @@ def accuracies(
         data.test_accuracy.ndim - 1))).sum())  # fmt: skip
     caption = f"{count} seed{'s' if count != 1 else ''}, bars: standard deviation"
     fig.suptitle(f"{caption}; {note}" if note else caption, fontsize=10)
+    fitted = data.train_accuracy.values
+    if not (fitted[np.isfinite(fitted)] == 1).any():
+        say_too_short(fig, "no network has fitted its training examples")
     return fig
 
 

@@ -16,7 +16,12 @@ import jax.numpy as jnp
 
 import htfjax as htf
 
-from ..common.display import now_and_then, progress_display, spell_seconds
+from ..common.display import (
+    now_and_then,
+    progress_display,
+    say_compiling,
+    spell_seconds,
+)
 from ..common.errors import RunError, SimError
 from ..common.programs import kept_programs
 from . import training
@@ -222,9 +227,10 @@ class _Board:
         self.begun = time.monotonic()
         self.display = progress_display()
         self.say = now_and_then(self.display)
-        self.task = self.display.add_task(
-            f"{len(points)} runs", total=1.0, note="compiling"
-        )
+        name = f"{len(points)} runs"
+        self.task = self.display.add_task(name, total=1.0, note="compiling")
+        if left:
+            say_compiling(self.display, name)
 
     def hear(self, message: tuple) -> None:
         """Takes in a message of a worker."""

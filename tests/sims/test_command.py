@@ -11,6 +11,7 @@ from rich.console import Console
 import htfjax as htf
 from sims.common.command import INTERRUPTED, _arguments, command
 from sims.common.errors import FolderError, RunError, SettingError
+from sims.common.names import durations
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,3 +139,72 @@ def test_a_value_may_end_in_an_equals_sign(monkeypatch: pytest.MonkeyPatch) -> N
     """Only what follows the first one is the value."""
     monkeypatch.setattr("sys.argv", ["test", "--out=a=", "--out", "b="])
     assert _arguments() == ["--out=a=", "--out", "b="]
+
+
+@dataclasses.dataclass(frozen=True)
+class Larger:
+    """A command for tests with a small version."""
+
+    out: Path
+    """Folder."""
+    widths: tuple[int, ...] = (64,)
+    """Widths."""
+    steps: int = 100
+    """Steps."""
+
+
+QUICK = {"widths": (2, 3), "steps": 10}
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        ([], ((64,), 100)),
+        (["--quick"], ((2, 3), 10)),
+        (["--quick", "--steps", "20"], ((2, 3), 20)),
+        (["--steps", "100", "--quick"], ((2, 3), 100)),  # given, if equal to the default
+    ],
+    ids=str,
+)
+def test_quick_stands_for_options_that_are_not_given(
+    words: list[str], wanted: tuple, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command gets its own class; neither folders nor runs know of the switch."""
+    monkeypatch.setattr("sys.argv", ["test", "--out", "x", *words])
+    given: list[Any] = []
+    code = command("test", Larger, given.append, lambda *_: 0, quick=QUICK)
+    assert (code, given) == (0, [Larger(Path("x"), *wanted)])
+    assert type(given[0]) is Larger
+
+
+def test_help_says_what_quick_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """Beside the options, whose help is still there."""
+    monkeypatch.setattr("sys.argv", ["test", "--help"])
+    with pytest.raises(SystemExit):
+        command("test", Larger, print, lambda *_: 0, quick=QUICK)
+    shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "--quick A small version" in shown
+    assert "widths 2 3, steps 10" in shown
+    assert "A command for tests with a small version." in shown
+    assert "Widths." in shown
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ([], "phase_diagram: takes about {0} on two cores by default, {1} with --quick\n"),
+        (["--quick"], "phase_diagram: takes about {1}\n"),
+    ],
+)
+def test_the_start_says_how_long_it_takes(
+    words: list[str],
+    line: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    """On the stream of the progress, so that results can be piped."""
+    monkeypatch.setattr("sys.argv", ["test", "--out", "x", *words])
+    command("phase_diagram", Larger, lambda _: 0, lambda *_: 0, quick=QUICK)
+    assert capsys.readouterr().err == line.format(*durations()["phase_diagram"])

@@ -18,6 +18,7 @@ from sims import cite, info
 from sims.common import names
 
 ROOT = Path(__file__).parents[2]
+STUDIES = sorted(set(names.questions()) - {"cite", "info", "plot", "status"})
 
 
 def python(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -55,6 +56,21 @@ def test_without_a_name_commands_are_listed(
     assert line.endswith(
         "  Do transitions sharpen and separate as the initialization shrinks?"
     )
+    assert line.split()[1:5] == " ".join(names.durations()["init_scale"]).split()
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_study_says_how_long_it_takes_and_has_a_quick_version(name: str) -> None:
+    """At most a minute for `--quick`, three for phase_diagram; values are of options."""
+    module = importlib.import_module(f"sims.{name}")
+    _, quick = names.durations()[name]
+    number, unit = quick.split()
+    assert float(number) * {"s": 1, "min": 60}[unit] <= (
+        180 if name == "phase_diagram" else 60
+    )
+    if name != "verify":  # a switch of its own
+        changed = module.Config(out=Path("x"), **module.QUICK)
+        assert changed != module.Config(out=Path("x"))
 
 
 def test_the_version(

@@ -113,16 +113,13 @@ def test_bad_options(tmp_path: Path, changes: dict[str, Any], words: str) -> Non
     assert not (tmp_path / "run").exists()
 
 
-def test_presets_and_starts(tmp_path: Path) -> None:
-    """`--quick` changes what was not asked for; `--init-std` is one start."""
+def test_starts(tmp_path: Path) -> None:
+    """Six over 1.5 decades; `--init-std` is one."""
     plain = rank_statistics.Config(out=tmp_path)
     scales = rank_statistics.resolve(plain).init_scales
     assert scales is not None
     np.testing.assert_allclose(np.log10(scales[-1] / scales[0]), 1.5, atol=0.01)
-    quick = rank_statistics.Config(out=tmp_path, quick=True, num_seeds=5)
-    assert rank_statistics.resolve(quick).num_seeds == 5
-    assert rank_statistics.resolve(quick).widths == 16
-    given = rank_statistics.Config(out=tmp_path, quick=True, init_std=0.1)
+    given = rank_statistics.Config(out=tmp_path, init_std=0.1)
     assert rank_statistics.resolve(given).init_scales == (1.0,)
     assert float(models.completion(models.Model(init_std=0.1)).init_std) == 0.1
 

@@ -1,0 +1,10 @@
+"""Words on a figure of runs that are too short to show the effect."""
+
+from typing import Any
+
+
+def say_too_short(fig: Any, because: str) -> None:
+    """Puts "too short to show the effect" and the reason above a figure's own title."""
+    own = fig.get_suptitle()
+    said = f"too short to show the effect: {because}"
+    fig.suptitle(f"{said}\n{own}" if own else said, fontsize=10)
