@@ -51,7 +51,7 @@ HOMES = {
     "flax": ("locality",),
     "h5netcdf": ("runs.netcdf",),
     "h5py": ("runs.netcdf",),
-    "matplotlib": ("instruments.drawing", "plot"),
+    "matplotlib": ("plot",),
     "orbax": ("runs.checkpoints",),
     "pandas": ("data.observed",),  # for type checkers only
     "xarray": ("runs", "data.labelled", "data.observed", "plot"),
@@ -335,8 +335,9 @@ def test_heavy_names_load_at_first_use():
         """
 import sys
 import htfjax
-for name in ("load_results", "load_state", "draw_tree"):
+for name in ("load_results", "load_state"):
     assert callable(getattr(htfjax, name))
+assert callable(htfjax.plot.tree)
 print(sorted({"xarray", "orbax", "matplotlib", "flax"} & set(sys.modules)))
 """
     )
