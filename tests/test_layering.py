@@ -221,7 +221,8 @@ def test_scripts_use_public_names(path):
 def test_commands_that_work_without_the_extras_import_none():
     """So that they can say what is missing."""
     core = {"htfjax", "jax"} | sys.stdlib_module_names
-    for name in ("__init__", "__main__", "info", "cite", "common/__init__", "common/names"):
+    shared = ("common/__init__", "common/missing", "common/names")
+    for name in ("__init__", "__main__", "info", "cite", *shared):
         first = {n.split(".")[0] for n in imported(ROOT / "sims" / f"{name}.py")}
         assert first - {"sims"} <= core, name
 
