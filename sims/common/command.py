@@ -3,21 +3,20 @@
 import contextlib
 import dataclasses
 import importlib
-import itertools
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import tyro
 from rich.console import Console
 
 import htfjax as htf
 
 from .errors import FolderError, SimError
 from .folder import CONFIG, read_entry
-from .names import PACKAGE, PROGRAM, questions, typed
+from .names import PACKAGE, PROGRAM, questions
 from .programs import kept_programs
+from .words import parsed
 
 WIDTH = 140  # of tables where the output is no terminal
 INTERRUPTED = 130
@@ -45,7 +44,7 @@ def command(
       The exit code: 2 after an error, 130 after Ctrl-C, 143 after SIGTERM or SIGUSR1,
       each with a message of one line.
     """
-    asked = tyro.cli(options, prog=typed(name), args=_arguments())
+    asked = parsed(options, name)
     console = Console(markup=False)
     if not console.is_terminal:
         console = Console(width=WIDTH, markup=False)
@@ -64,22 +63,6 @@ def command(
             sys.stderr.write(f"interrupted: {said}\n")
             code = INTERRUPTED
         return signals.exit_code if code == INTERRUPTED else code
-
-
-def _arguments() -> list[str]:
-    """The words of the command line; an empty one is a variable that was never set.
-
-    Ends the process with code 2 at `--out ""`, which would be the current folder.
-    """
-    words = sys.argv[1:]
-    parts = [word.partition("=") for word in words]
-    empty = [name for name, equals, value in parts if equals and not value]
-    empty += [before for before, word in itertools.pairwise(words) if not word]
-    named = [word for word in empty if word.startswith("--") and "=" not in word]
-    if named:
-        sys.stderr.write(f"error: `{named[0]}` is empty; give it a value.\n")
-        sys.exit(2)
-    return words
 
 
 def _expanded(options: Any) -> Any:

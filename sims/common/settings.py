@@ -150,6 +150,27 @@ def check_numbers(config: Config) -> None:
     check_multiple(config.num_steps, config.record_every)
 
 
+# Numbers that may be zero, of the commands that have no bounds of their own.
+FROM_ZERO = ("seed", "seeds", "init_std", "stop_loss", "tolerance", "patience",
+             "checkpoint_seconds")  # fmt: skip
+
+
+def check_signs(config: Any) -> None:
+    """Numbers that are finite and above zero, but for those that may be zero.
+
+    Raises:
+      SettingError: names the option, what was given and what is possible.
+    """
+    for field in dataclasses.fields(config):
+        value, zero = getattr(config, field.name), field.name in FROM_ZERO
+        for number in value if isinstance(value, tuple) else (value,):
+            if type(number) not in (int, float) or 0 < number < math.inf:
+                continue
+            if number != 0 or not zero:
+                words = "at least 0" if zero else "above 0"
+                raise SettingError(f"`{flag(field.name)} {number}` must be {words}.")
+
+
 def check_multiple(num_steps: int, record_every: int) -> None:
     """Records must fit the steps.
 
