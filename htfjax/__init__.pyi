@@ -58,7 +58,6 @@ from .instruments.spectra import nuclear_norm as nuclear_norm
 from .instruments.spectra import singular_values as singular_values
 from .instruments.spectra import spectra as spectra
 from .instruments.spectra import spectrum as spectrum
-from .instruments.drawing import draw_tree as draw_tree
 
 from .losses.sampling import random_indices as random_indices
 from .losses.sampling import random_matrices as random_matrices

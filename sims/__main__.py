@@ -9,9 +9,8 @@ import sys
 
 import htfjax as htf
 
+from .common.missing import WRONG, needs
 from .common.names import PACKAGE, PROGRAM, dashed, durations, questions, typed
-
-WRONG = 2  # exit code, as that of wrong options
 
 
 def main() -> int:
@@ -31,10 +30,9 @@ def main() -> int:
     try:
         return importlib.import_module(f"{PACKAGE}.{name}").main()
     except ModuleNotFoundError as error:
-        package = (error.name or "htfjax").partition(".")[0]
-        if package in ("htfjax", PACKAGE):  # a fault of ours
+        if (line := needs(first, error)) is None:
             raise
-        sys.stderr.write(f"error: {needs(first, package, error)}\n")
+        sys.stderr.write(f"error: {line}\n")
         return WRONG
 
 
@@ -63,14 +61,6 @@ def unknown(first: str) -> str:
     close = difflib.get_close_matches(first.replace("_", "-"), names, n=1)
     meant = f" Did you mean `{close[0]}`?" if close else ""
     return f"`{first}` is no command.{meant} `{PROGRAM}` lists them."
-
-
-def needs(first: str, package: str, error: ModuleNotFoundError) -> str:
-    """What to install for a command; the library says it for what it needs itself."""
-    text = str(error)
-    if "pip install" in text:
-        return f"`{first}`: {text}"
-    return f"`{first}` needs {package}; install it by `pip install 'htfjax[studies]'`."
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ import htfjax as htf
 from .common.command import command
 from .common.errors import SettingError
 from .common.folder import open_folder, write_json
-from .common.settings import read_tree
+from .common.settings import nested_tree
 from .laws import LAWS
 
 Case: TypeAlias = htf.theory.laws.Case
@@ -70,7 +70,7 @@ def run(config: Config) -> list[dict[str, Any]]:
     """
     laws, trees = chosen_laws(config), TREES
     if config.tree:
-        trees = {text: read_tree("--tree", text, None) for text in config.tree}
+        trees = {text: nested_tree("--tree", text) for text in config.tree}
     console = Console(stderr=True)
     with (
         jax.enable_x64(True),

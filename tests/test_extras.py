@@ -140,8 +140,7 @@ print(*sorted(needing))
     assert lines[0] == "[0, 2, 4] (3, 2)"
     assert lines[1].endswith(" 2")
     assert lines[2].split() == [
-        "check_state", "draw_tree", "load_results", "load_state", "save_results",
-        "save_state",
+        "check_state", "load_results", "load_state", "save_results", "save_state",
     ]  # fmt: skip
 
 
@@ -151,7 +150,7 @@ print(*sorted(needing))
         ("load_results", "studies"),
         ("save_results", "studies"),
         ("save_state", "studies"),
-        ("draw_tree", "studies"),
+        ("plot.tree", "studies"),
         ("runs.run", "studies"),
         ("runs.locked_folder", "studies"),
         ("locality.resnet", "networks"),
@@ -189,8 +188,9 @@ def said(do):
         print(error)
 def imported():
     from htfjax import load_results
-for name in ("load_results", "save_state", "draw_tree"):
+for name in ("load_results", "save_state"):
     said(lambda: getattr(htf, name))
+said(lambda: htf.plot.tree)
 said(lambda: htf.runs.run)
 said(lambda: htf.locality.resnet)
 said(imported)
@@ -198,7 +198,7 @@ from htfjax import _extras
 said(lambda: _extras.load("sklearn.ensemble", "htfjax.locality.baseline"))
 """
     )
-    names = ["load_results", "save_state", "draw_tree", "runs.run", "locality.resnet"]
+    names = ["load_results", "save_state", "plot.tree", "runs.run", "locality.resnet"]
     names += ["load_results", "locality.baseline"]
     for line, name in zip(lines, names, strict=True):
         pattern = rf"`htfjax\.{name}` needs (\w+); install it by `pip install '(.*)'`\."

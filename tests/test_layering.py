@@ -51,7 +51,7 @@ HOMES = {
     "flax": ("locality",),
     "h5netcdf": ("runs.netcdf",),
     "h5py": ("runs.netcdf",),
-    "matplotlib": ("instruments.drawing", "plot"),
+    "matplotlib": ("plot",),
     "orbax": ("runs.checkpoints",),
     "pandas": ("data.observed",),  # for type checkers only
     "xarray": ("runs", "data.labelled", "data.observed", "plot"),
@@ -221,7 +221,8 @@ def test_scripts_use_public_names(path):
 def test_commands_that_work_without_the_extras_import_none():
     """So that they can say what is missing."""
     core = {"htfjax", "jax"} | sys.stdlib_module_names
-    for name in ("__init__", "__main__", "info", "cite", "common/__init__", "common/names"):
+    shared = ("common/__init__", "common/missing", "common/names")
+    for name in ("__init__", "__main__", "info", "cite", *shared):
         first = {n.split(".")[0] for n in imported(ROOT / "sims" / f"{name}.py")}
         assert first - {"sims"} <= core, name
 
@@ -335,8 +336,9 @@ def test_heavy_names_load_at_first_use():
         """
 import sys
 import htfjax
-for name in ("load_results", "load_state", "draw_tree"):
+for name in ("load_results", "load_state"):
     assert callable(getattr(htfjax, name))
+assert callable(htfjax.plot.tree)
 print(sorted({"xarray", "orbax", "matplotlib", "flax"} & set(sys.modules)))
 """
     )

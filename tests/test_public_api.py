@@ -89,7 +89,6 @@ EXTRAS = {
     "crossings",
     "descend_in_chunks",
     "distance",
-    "draw_tree",
     "find_stop",
     "hierarchical_rank",
     "identity_factors",

@@ -4,16 +4,17 @@ Nothing here touches an array: a mode tree is a static, hashable value, so it ma
 static argument of a jitted function and a static field of a pytree.
 """
 
-import ast
 import collections
 import dataclasses
 import functools
+import itertools
 import operator
 import sys
 from collections.abc import Sequence
 from typing import Any, TypeAlias, TypeGuard
 
 from htfjax._integers import at_least, spell
+from htfjax.trees.spelling import read_nested
 
 Children = tuple[tuple[int, ...], ...]
 MOST_SPELLED = 64  # nodes of a tree whose `repr` spells it
@@ -195,8 +196,8 @@ def as_tree(tree: TreeLike, *, name: str = "tree") -> ModeTree:
       name: of the argument, for errors.
 
     Raises:
-      TypeError: none of them. ValueError: text of another kind, and modes as in
-        `ModeTree.from_nested`.
+      TypeError: none of them. ValueError: text of another kind (the message has the
+        column), and modes as in `ModeTree.from_nested`.
 
     Example:
       >>> as_tree("((0, 2), (1, 3))") == as_tree(((0, 2), (1, 3)))
@@ -209,13 +210,7 @@ def as_tree(tree: TreeLike, *, name: str = "tree") -> ModeTree:
             f"`{name}` must be a ModeTree, nested modes such as ((0, 1), (2, 3)) or their "
             f"text, got {spell(tree)}; `ModeTree.from_nested` makes a tree."
         )
-    try:
-        nested = ast.literal_eval(tree) if isinstance(tree, str) else tree
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
-        raise ValueError(
-            f"`{name}={spell(tree)}` is not the text of nested modes such as "
-            "'((0, 1), (2, 3))'."
-        ) from error
+    nested = read_nested(tree, name) if isinstance(tree, str) else tree
     try:
         return ModeTree.from_nested(nested)
     except (TypeError, ValueError) as error:
@@ -270,11 +265,10 @@ def _check_modes(leaves: list[object]) -> int:
     repeated = sorted(m for m, count in collections.Counter(modes).items() if count > 1)
     if repeated:
         raise ValueError(f"`nested` repeats the modes {repeated}; each stands once.")
-    missing = sorted(set(range(max(modes) + 1)) - set(modes))
-    if missing:
-        raise ValueError(
-            f"`nested` misses the modes {missing[:10]}; modes are 0..{max(modes)}."
-        )
+    known = set(modes)
+    missing = (m for m in range(max(modes) + 1) if m not in known)
+    if some := list(itertools.islice(missing, 10)):
+        raise ValueError(f"`nested` misses the modes {some}; modes are 0..{max(modes)}.")
     return len(modes)
 
 

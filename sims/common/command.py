@@ -3,21 +3,22 @@
 import contextlib
 import dataclasses
 import importlib
-import itertools
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import tyro
 from rich.console import Console
 
 import htfjax as htf
 
+from .display import opening
 from .errors import FolderError, SimError
 from .folder import CONFIG, read_entry
-from .names import PACKAGE, PROGRAM, durations, questions, typed
+from .names import PACKAGE, PROGRAM, durations, questions
 from .programs import kept_programs
+from .quick import SWITCH
+from .words import parsed
 
 WIDTH = 140  # of tables where the output is no terminal
 INTERRUPTED = 130
@@ -48,10 +49,7 @@ def command(
       The exit code: 2 after an error, 130 after Ctrl-C, 143 after SIGTERM or SIGUSR1,
       each with a message of one line.
     """
-    words = _arguments()
-    asked = _asked(name, options, words, quick)
-    if compiles:
-        _say_duration(name, quick="--quick" in words)
+    asked = parsed(options, name, quick=quick)
     console = Console(markup=False)
     if not console.is_terminal:
         console = Console(width=WIDTH, markup=False)
@@ -59,7 +57,8 @@ def command(
         try:
             asked = _expanded(asked)
             try:
-                with kept_programs() if compiles else contextlib.nullcontext():
+                programs = kept_programs() if compiles else contextlib.nullcontext()
+                with opening(_duration(name)), programs:
                     found = run(asked)
             except (SimError, ValueError, TypeError, OSError) as error:
                 sys.stderr.write(f"error: {error}\n")
@@ -72,54 +71,13 @@ def command(
         return signals.exit_code if code == INTERRUPTED else code
 
 
-def _asked(
-    name: str, options: type, words: list[str], quick: Mapping[str, Any] | None
-) -> Any:
-    """The options that the words give; what they leave out has the default of `--quick`."""
-    if quick is None:
-        return tyro.cli(options, prog=typed(name), args=words)
-    listed = ", ".join(f"{key} {_spell(value)}" for key, value in quick.items())
-    hint = tyro.conf.arg(help=f"A small version, for options that are not given: {listed}.")
-    switch = ("quick", Annotated[tyro.conf.FlagCreatePairsOff[bool], hint], False)
-    # A subclass, so that neither folders nor runs know of the switch.
-    wider = dataclasses.make_dataclass(
-        options.__name__, [switch], bases=(options,), frozen=True
-    )
-    wider.__doc__, wider.__module__ = options.__doc__, options.__module__
-    default = wider(out=tyro.MISSING, **(quick if "--quick" in words else {}))
-    asked = tyro.cli(wider, default=default, prog=typed(name), args=words)
-    names = [field.name for field in dataclasses.fields(options)]
-    return options(**{name: getattr(asked, name) for name in names})
-
-
-def _spell(value: Any) -> str:
-    """A value as it is typed."""
-    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
-
-
-def _say_duration(name: str, *, quick: bool) -> None:
-    """Tells how long the defaults take, on the stream where progress is shown."""
-    if name not in durations():  # no study
-        return
+def _duration(name: str) -> str:
+    """How long a study takes; nothing of what is none."""
+    if name not in durations():
+        return ""
     whole, small = durations()[name]
     said = f"{whole} on two cores by default, {small} with --quick"
-    sys.stderr.write(f"{name}: takes about {small if quick else said}\n")
-
-
-def _arguments() -> list[str]:
-    """The words of the command line; an empty one is a variable that was never set.
-
-    Ends the process with code 2 at `--out ""`, which would be the current folder.
-    """
-    words = sys.argv[1:]
-    parts = [word.partition("=") for word in words]
-    empty = [name for name, equals, value in parts if equals and not value]
-    empty += [before for before, word in itertools.pairwise(words) if not word]
-    named = [word for word in empty if word.startswith("--") and "=" not in word]
-    if named:
-        sys.stderr.write(f"error: `{named[0]}` is empty; give it a value.\n")
-        sys.exit(2)
-    return words
+    return f"{name}: takes about {small if SWITCH in sys.argv[1:] else said}"
 
 
 def _expanded(options: Any) -> Any:

@@ -1,14 +1,28 @@
 """Display of progress on the screen, and time as people say it."""
 
+import contextlib
+import contextvars
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import rich.console
 import rich.progress
 
 SECONDS_BETWEEN_LINES = 20.0  # where there is no terminal
+
+_opening = contextvars.ContextVar("opening", default="")
+
+
+@contextlib.contextmanager
+def opening(line: str) -> Iterator[None]:
+    """A line that the first display within the block opens with; nothing without one."""
+    token = _opening.set(line)
+    try:
+        yield
+    finally:
+        _opening.reset(token)
 
 
 def progress_display(*, steps: bool = False) -> rich.progress.Progress:
@@ -17,6 +31,9 @@ def progress_display(*, steps: bool = False) -> rich.progress.Progress:
     A task has a field `note`, which ends its line.
     """
     console = rich.console.Console(stderr=True, markup=False)
+    if line := _opening.get():
+        console.print(line, soft_wrap=True, highlight=False)
+        _opening.set("")
     percent = (rich.progress.TaskProgressColumn(), rich.progress.TimeElapsedColumn())
     counted = (
         rich.progress.MofNCompleteColumn(),

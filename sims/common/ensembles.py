@@ -14,6 +14,7 @@ import htfjax as htf
 from ..figures.files import save_figures
 from .display import now_and_then, progress_display, say_compiling, spell_seconds
 from .folder import open_folder, write_json
+from .settings import check_signs
 from .single import is_finished
 
 
@@ -71,7 +72,11 @@ def drive_grid(
 
     Returns:
       The summary, with the `state` of the grid.
+
+    Raises:
+      SettingError: a number that cannot be.
     """
+    check_signs(config)
     for name in ("record_every", "tolerance", "patience", "batching", "checkpoint_seconds"):
         options[name] = getattr(config, name)
     options["until_step"] = config.num_steps

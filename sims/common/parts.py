@@ -24,6 +24,7 @@ from ..figures.files import save_figures
 from .display import now_and_then, progress_display, spell_seconds
 from .errors import FolderError, SettingError
 from .folder import STATUS, open_folder, run_label, saved_config, write_json
+from .settings import check_signs
 from .single import Asked, Job, drive
 
 CHECKPOINT_SECONDS = 30.0
@@ -77,6 +78,7 @@ def run(experiment: Experiment, config: Any) -> dict[str, Any]:
         if not getattr(config, option):
             flag = option.replace("_", "-")
             raise SettingError(f"`--{flag}` is empty; give at least one value.")
+    check_signs(config)
     opened = open_folder(config.out, config, may_differ=experiment.lists)
     with jax.enable_x64(True), opened as folder:
         parts = _complete(experiment, config, folder)

@@ -1,6 +1,7 @@
 """Options of a rank-dynamics run, and the setting of each panel that follows."""
 
 import dataclasses
+import difflib
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -149,6 +150,27 @@ def check_numbers(config: Config) -> None:
     check_multiple(config.num_steps, config.record_every)
 
 
+# Numbers that may be zero, of the commands that have no bounds of their own.
+FROM_ZERO = ("seed", "seeds", "init_std", "stop_loss", "tolerance", "patience",
+             "checkpoint_seconds")  # fmt: skip
+
+
+def check_signs(config: Any) -> None:
+    """Numbers that are finite and above zero, but for those that may be zero.
+
+    Raises:
+      SettingError: names the option, what was given and what is possible.
+    """
+    for field in dataclasses.fields(config):
+        value, zero = getattr(config, field.name), field.name in FROM_ZERO
+        for number in value if isinstance(value, tuple) else (value,):
+            if type(number) not in (int, float) or 0 < number < math.inf:
+                continue
+            if number != 0 or not zero:
+                words = "at least 0" if zero else "above 0"
+                raise SettingError(f"`{flag(field.name)} {number}` must be {words}.")
+
+
 def check_multiple(num_steps: int, record_every: int) -> None:
     """Records must fit the steps.
 
@@ -240,25 +262,44 @@ def resolve(config: Config, panel: Panel) -> Setting:
     )
 
 
+TREES: dict[str, Callable[[int], htf.ModeTree]] = {
+    "flat": htf.flat,
+    "binary": lambda order: htf.pooled(order, 2),
+    "caterpillar": htf.caterpillar,
+    "interleaved": htf.interleaved,
+}
+
+
 def read_tree(name: str, text: str, order: int | None) -> htf.ModeTree:
-    """A tree from nested modes or from the name of a builder."""
-    builders = {
-        "flat": htf.flat,
-        "binary": lambda n: htf.pooled(n, 2),
-        "caterpillar": htf.caterpillar,
-        "interleaved": htf.interleaved,
-    }
-    if text in builders:
+    """A tree from nested modes or from a name.
+
+    Raises:
+      SettingError: neither; a name where nothing says the order.
+    """
+    if text in TREES:
         if order is None:
             raise SettingError(f"`{name} {text}` needs `--order`.")
-        return builders[text](order)
-    try:
-        return htf.as_tree(text)
-    except (ValueError, TypeError) as error:
+        return TREES[text](order)
+    if not text.strip().startswith(("(", "[")):
+        close = difflib.get_close_matches(text.lower(), TREES, n=1)
+        meant = f" Did you mean `{name} {close[0]}`?" if close else ""
         raise SettingError(
-            f"`{name} {text}` is neither nested modes such as '((0, 1), (2, 3))' nor one "
-            f"of {', '.join(builders)}: {error}"
-        ) from error
+            f"`{name} {text}` is neither one of {', '.join(TREES)} nor nested modes such "
+            f"as '((0, 1), (2, 3))'.{meant}"
+        )
+    return nested_tree(name, text)
+
+
+def nested_tree(name: str, text: str) -> htf.ModeTree:
+    """A tree from nested modes.
+
+    Raises:
+      SettingError: other text; the message has the column.
+    """
+    try:
+        return htf.as_tree(text, name=name)
+    except (ValueError, TypeError) as error:
+        raise SettingError(str(error)) from error
 
 
 def _model_tree(config: Config, paper: htf.problems.Completion) -> htf.ModeTree:

@@ -1,19 +1,14 @@
-"""Factors: where they start, chains multiplied out, the pytree, the picture."""
+"""Factors: where they start, chains multiplied out, the pytree."""
 
 import dataclasses
 import functools
 
 import jax
 import jax.numpy as jnp
-import matplotlib
-import matplotlib.axes
-import matplotlib.patches
 import numpy as np
 import pytest
 
 import htfjax as htf
-
-matplotlib.use("Agg")
 
 CHAINS = {
     "order1": (0,),
@@ -38,12 +33,6 @@ def shapes(factors: htf.Factors) -> list:
 def assert_same_tensor(first: htf.Factors, second: htf.Factors) -> None:
     a, b = htf.end_tensor(first), htf.end_tensor(second)
     np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-13 * float(jnp.max(jnp.abs(b))))
-
-
-def close_figure(ax) -> None:
-    import matplotlib.pyplot as plt
-
-    plt.close(ax.figure)
 
 
 @pytest.mark.parametrize(
@@ -345,53 +334,3 @@ def test_trees_of_the_same_shapes_are_told_apart_under_jit(getkey):
     assert jax.tree.structure(first) != jax.tree.structure(second)
     with pytest.raises(ValueError, match="tree"):
         jax.tree.map(jnp.add, first, second)
-
-
-def texts(ax) -> list[str]:
-    return [text.get_text() for text in ax.texts]
-
-
-def test_draw_tree_returns_axes_with_every_node():
-    ax = htf.draw_tree(htf.interleaved(5))
-    assert isinstance(ax, matplotlib.axes.Axes)
-    assert sorted(texts(ax), key=int) == [str(k) for k in range(11)]
-    close_figure(ax)
-
-
-def test_draw_tree_shows_the_shapes(getkey):
-    tree = htf.ModeTree.from_nested(((0, 1), 2))
-    factors = htf.gaussian_factors(getkey(), tree, (2, 3, 4), (5, 6), 1.0)
-    ax = htf.draw_tree(factors)
-    expected = {0: "2×5", 1: "3×5", 2: "4×6", 3: "5×6", 4: "6×1"}  # noqa: RUF001
-    assert sorted(texts(ax)) == sorted([*map(str, range(5)), *expected.values()])
-    close_figure(ax)
-
-
-def test_draw_tree_shows_a_root_of_ones(getkey):
-    ax = htf.draw_tree(ones_root_with_fixed(getkey()))
-    assert texts(ax).count("ones") == 1
-    close_figure(ax)
-
-
-def test_draw_tree_shows_fixed_nodes_as_squares(getkey):
-    factors = ones_root_with_fixed(getkey())
-    ax = htf.draw_tree(factors)
-    nodes = {t.get_text(): t.get_bbox_patch() for t in ax.texts if t.get_text().isdigit()}
-    squares = [
-        int(name)
-        for name, patch in nodes.items()
-        if patch is not None
-        and isinstance(patch.get_boxstyle(), matplotlib.patches.BoxStyle.Square)
-    ]
-    assert sorted(squares) == list(factors.fixed)
-    close_figure(ax)
-
-
-def test_draw_tree_draws_on_given_axes():
-    import matplotlib.pyplot as plt
-
-    figure, ax = plt.subplots()
-    before = plt.get_fignums()  # other tests may leave some open
-    assert htf.draw_tree(htf.flat(2), ax=ax) is ax
-    assert plt.get_fignums() == before
-    plt.close(figure)

@@ -1,29 +1,25 @@
-"""Calls of instruments and drawing, and the kinds of their parameters."""
+"""Calls of instruments, and the kinds of their parameters."""
 
 # Wrong types are the point here.
 # pyright: reportArgumentType=false
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 
 import htfjax as htf
-from tests.fuzz.calls import Call, Kind, Wrong, always
+from tests.fuzz.calls import Call, Kind, Wrong
 from tests.fuzz.kinds import (
     DESCENDING,
     MODES,
     NODE_OR_MODES,
-    OBJECT,
     SINGULAR,
     WHOLES_AS,
-    WORD,
     choice,
     node,
     number,
     reals,
     tolerance,
-    wrongs,
 )
 from tests.fuzz.kinds_objects import (
     FACTORS,
@@ -34,7 +30,6 @@ from tests.fuzz.kinds_objects import (
     SCALAR_LOSS,
     deep,
     factors,
-    named,
     of_factors,
     of_tensor,
     of_values,
@@ -127,24 +122,3 @@ for _name in ("spectrum", "spectra"):
         INSTRUMENT_CALLS[_name],
         kinds={**INSTRUMENT_CALLS[_name].kinds, "factors": FLOAT64_FACTORS},
     )
-
-
-def figure_axes() -> Any:
-    from matplotlib.figure import Figure
-
-    return Figure().subplots()
-
-
-DRAWING_CALLS = {
-    "draw_tree": Call(
-        htf.draw_tree,
-        lambda: {"drawn": factors(), "ax": figure_axes()},
-        {
-            "drawn": named("drawn").but(without="tree"),
-            "ax": Kind(
-                "axes", (OBJECT, WORD, *wrongs(("number", always(1)), ("list", always([]))))
-            ),
-        },
-        lambda axes: [text.get_text() for text in axes.texts],
-    ),
-}

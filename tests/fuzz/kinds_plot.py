@@ -9,12 +9,14 @@ from typing import Any
 import jax
 import numpy as np
 import xarray as xr
+from matplotlib.figure import Figure
 
 import htfjax as htf
 from htfjax import locality, plot
-from tests.fuzz import kinds, kinds_instruments
+from tests.fuzz import kinds
 from tests.fuzz.calls import Call, Form, Kind, always
 from tests.fuzz.kinds import wrongs
+from tests.fuzz.kinds_objects import factors, named
 
 __all__ = ["CALLS"]
 
@@ -35,6 +37,10 @@ def grid() -> xr.Dataset:
         {"loss": (("rank", "ratio", "step"), np.arange(8.0).reshape(2, 2, 2))},
         coords={"rank": [1, 2], "ratio": [0.5, 1.0], "step": [0, 2]},
     )
+
+
+def figure_axes() -> Any:
+    return Figure().subplots()
 
 
 def change() -> Any:
@@ -88,7 +94,10 @@ PAIR = Kind(
     ),
     (Form("list", list), Form("numpy", np.array)),
 )  # fmt: skip
-AXES = kinds_instruments.DRAWING_CALLS["draw_tree"].kinds["ax"]
+AXES = Kind(
+    "axes",
+    (kinds.OBJECT, kinds.WORD, *wrongs(("number", always(1)), ("list", always([])))),
+)
 LABELS = {"labels": kinds.FLAG, "ax": AXES}
 LINES = {
     "source": SOURCE,
@@ -110,7 +119,7 @@ def of_lines() -> dict[str, Any]:
         "window": (0.0, 1.0),
         "linestyle": "-",
         "labels": True,
-        "ax": kinds_instruments.figure_axes(),
+        "ax": figure_axes(),
     }
 
 
@@ -135,7 +144,7 @@ CALLS: dict[str, Call] = {
             "top": 2,
             "window": (0.0, 1.0),
             "labels": True,
-            "ax": kinds_instruments.figure_axes(),
+            "ax": figure_axes(),
         },
         {name: LINES[name] for name in ("source", "quantity", "top", "window")}
         | LABELS
@@ -156,7 +165,7 @@ CALLS: dict[str, Call] = {
             "columns": "ratio",
             "limits": (0.0, 4.0),
             "marked": None,
-            "ax": kinds_instruments.figure_axes(),
+            "ax": figure_axes(),
         },
         {
             "source": SOURCE,
@@ -176,7 +185,7 @@ CALLS: dict[str, Call] = {
             "label": None,
             "color": "k",
             "labels": True,
-            "ax": kinds_instruments.figure_axes(),
+            "ax": figure_axes(),
         },
         {
             "source": SOURCE.but(without="none_observed"),
@@ -188,8 +197,8 @@ CALLS: dict[str, Call] = {
     ),
     "plot.tree": Call(
         plot.tree,
-        kinds_instruments.DRAWING_CALLS["draw_tree"].arguments,
-        kinds_instruments.DRAWING_CALLS["draw_tree"].kinds,
-        kinds_instruments.DRAWING_CALLS["draw_tree"].read,
+        lambda: {"drawn": factors(), "ax": figure_axes()},
+        {"drawn": named("drawn").but(without="tree"), "ax": AXES},
+        lambda axes: [text.get_text() for text in axes.texts],
     ),
 }

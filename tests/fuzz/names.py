@@ -18,7 +18,7 @@ from tests.fuzz import (
 from tests.fuzz.kinds_contraction import CONTRACTION_CALLS
 from tests.fuzz.kinds_data import DATA_CALLS
 from tests.fuzz.kinds_factors import FACTOR_CALLS, TREE_CALLS
-from tests.fuzz.kinds_instruments import DRAWING_CALLS, INSTRUMENT_CALLS
+from tests.fuzz.kinds_instruments import INSTRUMENT_CALLS
 from tests.fuzz.kinds_losses import LOSS_CALLS
 from tests.fuzz.kinds_motion import DESCENT_CALLS
 from tests.fuzz.kinds_theory import THEORY_CALLS
@@ -54,7 +54,6 @@ CORE_CALLS: dict[str, Any] = (
     | DATA_CALLS
     | INSTRUMENT_CALLS
     | DESCENT_CALLS
-    | DRAWING_CALLS
     | THEORY_CALLS
 )
 CALLS: dict[str, Any] = (

@@ -29,7 +29,6 @@ UNCALLED = {
     "Rates": TIMING,
     "loss_plan": TIMING,
     "platform_rates": TIMING,
-    "draw_tree": "draws",
     "StepProgress": "words on a run: its own tests have the values",
     "observed": "no computation of its own: its tests have the values",
     "Observed": "no computation of its own: its tests have the values",

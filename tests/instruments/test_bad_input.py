@@ -10,7 +10,7 @@ import pytest
 
 import htfjax as htf
 from tests import mistakes
-from tests.mistakes import TREE, completion, factors, masked, with_weight
+from tests.mistakes import completion, factors, masked, with_weight
 
 MISTAKES = [
     # Instruments
@@ -84,9 +84,6 @@ MISTAKES = [
      ValueError, "`accuracy=nan` finite"),
     ("node_word", lambda: htf.singular_values(factors(), "root"),
      TypeError, "`node_or_modes` integer 'root'"),
-    # Drawing
-    ("draw_nothing", lambda: htf.draw_tree(None), TypeError, "`drawn` ModeTree Factors"),
-    ("draw_axes", lambda: htf.draw_tree(TREE, ax=3), TypeError, "`ax` Axes 3"),
 ]  # fmt: skip
 
 

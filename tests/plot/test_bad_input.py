@@ -30,7 +30,8 @@ MISTAKES = [
     ("no_dataset", lambda: plot.phase_diagram(T(NORMS)), TypeError, "`source` Dataset"),
     ("no_change", lambda: plot.locality(T(NORMS)), TypeError, "`source` ChangeByDistance"),
     ("no_change_in", lambda: plot.locality(drawn.run()), ValueError, "`source` `change`"),
-    ("no_tree", lambda: plot.tree(None), TypeError, "`drawn` ModeTree"),
+    ("no_tree", lambda: plot.tree(None), TypeError, "`drawn` ModeTree Factors"),
+    ("tree_axes", lambda: plot.tree((0, 1), ax=3), TypeError, "`ax` Axes 3"),
     ("no_axes", lambda: plot.components(T(NORMS), ax=3), TypeError, "`ax` Axes 3"),
     # Quantities
     ("misspelled", lambda: plot.spectra(drawn.run(), quantity="singular_values"),

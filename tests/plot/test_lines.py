@@ -161,9 +161,3 @@ def test_runs_lie_over_each_other_on_given_axes() -> None:
     for style in ("-", "--"):
         assert plot.spectra(drawn.run(), linestyle=style, ax=ax) is ax
     assert [line.get_linestyle() for line in ax.lines] == ["-"] * 3 + ["--"] * 3
-
-
-def test_tree_is_that_of_draw_tree() -> None:
-    factors = htf.gaussian_factors(jax.random.key(0), htf.perfect(4), 3, 2, 1.0)
-    assert words(plot.tree(factors)) == words(htf.draw_tree(factors))
-    assert len(words(plot.tree("((0, 1), 2)"))) == 5

@@ -9,9 +9,12 @@ import pytest
 from rich.console import Console
 
 import htfjax as htf
-from sims.common.command import INTERRUPTED, _arguments, command
+from sims import incremental_rank, init_scale, rank_statistics
+from sims.common.command import INTERRUPTED, command
+from sims.common.display import progress_display
 from sims.common.errors import FolderError, RunError, SettingError
 from sims.common.names import durations
+from sims.common.words import parsed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,8 +140,143 @@ def test_an_empty_path_is_not_the_current_folder(
 
 def test_a_value_may_end_in_an_equals_sign(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only what follows the first one is the value."""
-    monkeypatch.setattr("sys.argv", ["test", "--out=a=", "--out", "b="])
-    assert _arguments() == ["--out=a=", "--out", "b="]
+
+    @dataclasses.dataclass(frozen=True)
+    class Places:
+        """Two paths."""
+
+        out: Path
+        more: Path
+
+    monkeypatch.setattr("sys.argv", ["test", "--out=a=", "--more", "b="])
+    assert parsed(Places, "test") == Places(Path("a="), Path("b="))
+
+
+COMMANDS = {
+    "incremental_rank": incremental_rank,
+    "rank_statistics": rank_statistics,
+    "init_scale": init_scale,
+}
+TWICE = "give it once (a list takes its values in a row)."
+QUOTE = "quote a value that has spaces."
+SWALLOWED = [
+    # Lists without values
+    ("init_scale", "--seeds --out D", "`--seeds` has no value; give it one or several."),
+    ("init_scale", "--out D --stds", "`--stds` has no value; give it one or several."),
+    ("incremental_rank", "--widths --out=D",
+     "`--widths` has no value; give it one or several."),
+    ("incremental_rank", "--out D --track_modes",
+     "`--track-modes` has no value; give it one or several."),
+    ("rank_statistics", "--init-scales --out D",
+     "`--init-scales` has no value; give it one or several."),
+    ("rank_statistics", "--models --out D",
+     "`--models` has no value; give it one or several."),
+    # Given twice
+    ("incremental_rank", "--out D --seed 1 --seed=2", f"`--seed` is given twice; {TWICE}"),
+    ("incremental_rank", "--out D --out D", f"`--out` is given twice; {TWICE}"),
+    ("incremental_rank", "--num_steps 5 --out D --num-steps 6",
+     f"`--num-steps` is given twice; {TWICE}"),
+    ("incremental_rank", "--symmetric --out D --no-symmetric",
+     f"`--no-symmetric` is given twice, as `--symmetric` before; {TWICE}"),
+    ("rank_statistics", "--init-scales 1 --init-scales 2 --out D",
+     f"`--init-scales` is given twice; {TWICE}"),
+    ("init_scale", "--seeds 1 2 --out D --seeds 3", f"`--seeds` is given twice; {TWICE}"),
+    # Words that belong to no option
+    ("incremental_rank", "--widths 4 --out=D extra words",
+     f"`extra words` is not expected after `--out=D`; {QUOTE}"),
+    ("incremental_rank", "--out D --tree ((0, 1), (2, 3)) --top 3",
+     f"`1), (2, 3))` is not expected after `--tree ((0,`; {QUOTE}"),
+    ("incremental_rank", "--out D --panel=htf tf",
+     f"`tf` is not expected after `--panel=htf`; {QUOTE}"),
+    ("incremental_rank", "--out D --symmetric true",
+     f"`true` is not expected after `--symmetric`; {QUOTE}"),
+    ("rank_statistics", "--out D --target-rank 5 5",
+     f"`5` is not expected after `--target-rank 5`; {QUOTE}"),
+    ("init_scale", "--rank=3 -4 --out D",
+     f"`-4` is not expected after `--rank=3`; {QUOTE}"),
+    ("init_scale", "D --out E --rank 3", "`D` is not expected; options begin with `--`."),
+    # Numbers below zero are values, and refused as such
+    ("incremental_rank", "--out D --init-std -0.1",
+     "`--init-std -0.1` must be at least 0."),
+    ("incremental_rank", "--out D --widths 4 -1", "`--widths 4 -1` must be at least 1."),
+    ("rank_statistics", "--out D --init-scales 1 -1e-3",
+     "`--init-scales -0.001` must be above 0."),
+    ("rank_statistics", "--out D --num-seeds -1", "`--num-seeds -1` must be at least 1."),
+    ("init_scale", "--out D --stds 0.1 -0.2", "`--stds -0.2` must be above 0."),
+    ("init_scale", "--out D --stds inf", "`--stds inf` must be above 0."),
+    ("init_scale", "--out D --seeds 0 -1", "`--seeds -1` must be at least 0."),
+]  # fmt: skip
+
+
+def ended(monkeypatch: pytest.MonkeyPatch, name: str, words: list[str]) -> object:
+    """The exit code of a command, started as a process starts it."""
+    monkeypatch.setattr("sys.argv", ["test", *words])
+    try:
+        return COMMANDS[name].main()
+    except SystemExit as stopped:
+        return stopped.code
+
+
+@pytest.mark.parametrize(("name", "words", "line"), SWALLOWED, ids=lambda text: text[:40])
+def test_no_word_is_swallowed(
+    name: str, words: str, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:  # fmt: skip
+    """One line that names the option, code 2, and nothing begun."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HTFJAX_CACHE", "off")
+    assert ended(monkeypatch, name, words.split()) == 2
+    assert capsys.readouterr() == ("", f"error: {line}\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "said"),
+    [
+        ("incremental_rank", "--out D --top", "'--top'"),
+        ("rank_statistics", "--num-seeds --out D", "'--num-seeds'"),
+        ("init_scale", "--out", "'--out'"),
+        ("init_scale", "--out D --seed 3 4", "--seeds"),
+        ("init_scale", "--out D -rank 3", "-rank, 3"),
+    ],
+)
+def test_what_the_parser_refuses_itself(
+    name: str, words: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:  # fmt: skip
+    """With its own advice, once."""
+    monkeypatch.chdir(tmp_path)
+    assert ended(monkeypatch, name, words.split()) == 2
+    out, err = capsys.readouterr()
+    assert said in out + err
+    assert (out + err).count("--help") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("--out D --seeds 1 2 --stds=0.1", {"seeds": (1, 2), "stds": (0.1,)}),
+        ("--rank=3 --out D --widths 3", {"rank": 3, "widths": 3}),
+        ("--out D --stop_loss -1e-3", {"stop_loss": -1e-3}),
+    ],
+)
+def test_words_that_are_right_are_options(
+    words: str, found: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["test", *words.split()])
+    asked = parsed(init_scale.Config, "init_scale")
+    assert asked == init_scale.Config(out=Path("D"), **found)
+
+
+def test_help_comes_before_mistakes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr("sys.argv", ["test", "--seeds", "--seeds", "--out=", "--help"])
+    with pytest.raises(SystemExit) as stopped:
+        parsed(init_scale.Config, "init_scale")
+    assert stopped.value.code == 0
+    assert capsys.readouterr().out.startswith("usage: python -m sims.init_scale")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -206,5 +344,7 @@ def test_the_start_says_how_long_it_takes(
 ) -> None:
     """On the stream of the progress, so that results can be piped."""
     monkeypatch.setattr("sys.argv", ["test", "--out", "x", *words])
-    command("phase_diagram", Larger, lambda _: 0, lambda *_: 0, quick=QUICK)
+    begun = [lambda _: progress_display(), lambda _: 0]
+    for work in begun:  # what was refused before its first display says nothing of it
+        command("phase_diagram", Larger, work, lambda *_: 0, quick=QUICK)
     assert capsys.readouterr().err == line.format(*durations()["phase_diagram"])

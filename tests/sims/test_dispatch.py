@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,8 @@ import pytest
 import htfjax as htf
 from sims import __main__ as dispatcher
 from sims import cite, info
-from sims.common import names
+from sims.common import missing, names
+from tests.test_extras import ABSENT, WITHOUT
 
 ROOT = Path(__file__).parents[2]
 STUDIES = sorted(set(names.questions()) - {"cite", "info", "plot", "status"})
@@ -143,10 +145,10 @@ def test_a_missing_part_is_one_line(
 ) -> None:  # fmt: skip
     """Of the command itself, or found by the library while it runs."""
 
-    def missing(name: str) -> Any:
+    def lookup(name: str) -> Any:
         raise error
 
-    monkeypatch.setattr(dispatcher, "importlib", SimpleNamespace(import_module=missing))
+    monkeypatch.setattr(dispatcher, "importlib", SimpleNamespace(import_module=lookup))
     assert run(monkeypatch, "init-scale") == 2
     assert capsys.readouterr().err == f"error: {line}\n"
 
@@ -154,12 +156,82 @@ def test_a_missing_part_is_one_line(
 def test_a_missing_module_of_ours_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is a fault, to be seen with its traceback."""
 
-    def missing(name: str) -> Any:
+    def lookup(name: str) -> Any:
         raise ModuleNotFoundError("No module named 'sims.gone'", name="sims.gone")
 
-    monkeypatch.setattr(dispatcher, "importlib", SimpleNamespace(import_module=missing))
+    monkeypatch.setattr(dispatcher, "importlib", SimpleNamespace(import_module=lookup))
     with pytest.raises(ModuleNotFoundError, match="gone"):
         run(monkeypatch, "init-scale")
+
+
+@pytest.mark.parametrize(
+    ("module", "typed"),
+    [
+        ("sims.init_scale", "python -m sims.init_scale"),
+        ("htfjax.sims.is_same_class", "htfjax is-same-class"),
+    ],
+)
+def test_a_command_itself_says_what_it_is_missing(
+    module: str, typed: str, tmp_path: Path
+) -> None:
+    """In one line as the dispatcher, where the imports at its top fail."""
+    # What Python imports before anything else refuses every package of an extra.
+    (tmp_path / "sitecustomize.py").write_text(WITHOUT.format(absent=ABSENT))
+    done = python(tmp_path, "-m", module, "--out", "x")
+    assert (done.returncode, done.stdout) == (2, "")
+    install = r"install it by `pip install 'htfjax\[studies\]'`\.\n"
+    found = re.fullmatch(rf"error: `{typed}` needs (\w+); {install}", done.stderr)
+    assert found, done.stderr
+    assert found[1] in ABSENT
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.fixture
+def watched(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What the usual hook got, where commands watch for missing packages."""
+    seen: list[Any] = []
+    monkeypatch.setattr("sys.excepthook", lambda *given: seen.append(given))
+    monkeypatch.setattr("sys.argv", ["/x/sims/is_same_class.py"])
+    missing.watch()
+    return seen
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ModuleNotFoundError("No module named 'sims.gone'", name="sims.gone"),
+        ModuleNotFoundError("No module named 'htfjax.gone'", name="htfjax.gone"),
+        ModuleNotFoundError("not found"),
+        ImportError("cannot import name 'x' from 'tyro'", name="tyro"),
+        KeyboardInterrupt(),
+    ],
+    ids=repr,
+)
+def test_other_errors_of_a_command_end_it_as_usual(
+    error: BaseException, watched: list[Any], capsys: pytest.CaptureFixture
+) -> None:
+    sys.excepthook(type(error), error, None)
+    assert watched == [(type(error), error, None)]
+    assert capsys.readouterr().err == ""
+
+
+def test_what_the_library_is_missing_is_said_in_its_words(
+    watched: list[Any], capsys: pytest.CaptureFixture
+) -> None:
+    """While the command runs."""
+    error = ModuleNotFoundError("x needs flax; pip install 'htfjax[networks]'", name="flax")
+    with pytest.raises(SystemExit) as ended:
+        sys.excepthook(type(error), error, None)
+    assert (ended.value.code, watched) == (2, [])
+    line = f"error: `python -m sims.is_same_class`: {error}\n"
+    assert capsys.readouterr().err == line
+
+
+def test_only_a_command_that_is_started_watches() -> None:
+    """Its import, by tests or a notebook, leaves the hook of the process alone."""
+    code = "import sys; before = sys.excepthook; import sims.common.names, htfjax.sims;"
+    done = python(ROOT, "-c", code + "print(sys.excepthook is before)")
+    assert done.stdout == "True\n", done.stderr
 
 
 def test_another_package_named_sims_is_left_alone(hostile: Path) -> None:
@@ -242,10 +314,10 @@ def test_info_of_a_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_info_works_without_an_installed_htfjax(monkeypatch: pytest.MonkeyPatch) -> None:
     """A clone on the import path has no metadata."""
 
-    def missing(name: str) -> Any:
+    def lookup(name: str) -> Any:
         raise info.metadata.PackageNotFoundError(name)
 
-    monkeypatch.setattr(info.metadata, "requires", missing)
+    monkeypatch.setattr(info.metadata, "requires", lookup)
     assert info.parts() == list(info.CORE)
     assert info.version_of("no-such-package") == "not installed"
 

@@ -265,7 +265,12 @@ def test_damaged_or_missing_observations(tmp_path: Path) -> None:
     [
         ({"observed": 82}, ["--observed 82", "81"]),
         ({"panel": "all"}, ["--mode-dims", "--panel"]),
-        ({"tree": "((0, 1)"}, ["--tree", "nested"]),
+        ({"tree": "((0, 1)"}, ["`--tree='((0, 1)'`", "column 8", "'((0, 1), (2, 3))'"]),
+        (
+            {"tree": "Catterpillar"},
+            ["--tree Catterpillar", "flat, binary,", "mean `--tree caterpillar`?"],
+        ),
+        ({"target_tree": "3"}, ["`--target-tree 3`", "'((0, 1), (2, 3))'.", "binary"]),
         ({"tree": "((0, 1), (2, 2))"}, ["--tree", "repeats", "[2]"]),
         ({"target_tree": "(0, 1)"}, ["--target-tree (0, 1)", "2 modes", "4"]),
         ({"target_ranks": (0,)}, ["--target-ranks 0", "at least 1"]),

@@ -54,8 +54,8 @@ def test_broken_laws_fail_and_quick_leaves_out_flows(capsys):
 def test_unknown_laws_and_trees_are_named():
     with pytest.raises(SettingError, match="no law Z9"):
         verify.run(verify.Config(only=("Z9",)))
-    with pytest.raises(SettingError, match="--tree"):
-        verify.run(verify.Config(tree=("shrub",)))
+    with pytest.raises(SettingError, match=r"`--tree='binary'` is not a tree: at column 1"):
+        verify.run(verify.Config(tree=("(0, 1)", "binary")))
 
 
 def files(folder):
