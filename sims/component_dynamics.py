@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +28,8 @@ from .common.command import command
 from .common.theory import COLOURS, arc_flow, completion
 from .figures.short import say_too_short
 
-TREES = {
+TreeName = Literal["arity 2, depth 2", "arity 2, depth 3", "arity 3", "flat"]
+TREES: dict[TreeName, htf.ModeTree] = {
     "arity 2, depth 2": htf.perfect(4),
     "arity 2, depth 3": htf.caterpillar(4),
     "arity 3": htf.pooled(4, 3),
@@ -42,6 +43,8 @@ class Config:
 
     out: Path
     """Folder for results and figures."""
+    trees: tuple[TreeName, ...] = tuple(TREES)
+    """Which trees."""
     widths: int = 6
     """Local components of every node."""
     scale: float = 0.5
@@ -58,14 +61,17 @@ class Config:
     """Of target and start."""
 
 
-QUICK: dict[str, Any] = {"widths": 4, "rank": 2, "rtol": 1e-6, "stop_loss": 1e-2}
+QUICK: dict[str, Any] = {
+    "trees": ("arity 2, depth 2", "flat"), "widths": 4, "rank": 2, "rtol": 1e-6,
+    "stop_loss": 1e-2,
+}  # fmt: skip
 
 
 def plan(config: Config) -> dict[str, parts.Work]:
     """A flow and a short descent for each tree, from both kinds of start."""
     return {
-        f"{name}, {kind}": functools.partial(_compare, config, tree, kind)
-        for name, tree in TREES.items()
+        f"{name}, {kind}": functools.partial(_compare, config, TREES[name], kind)
+        for name in config.trees
         for kind in ("balanced", "gaussian")
     }
 
@@ -232,7 +238,7 @@ def report(rows: dict[str, Any], config: Config, console: Console) -> None:
     console.print(f"figures and summary.json are in {config.out}", soft_wrap=True)
 
 
-run, redraw = parts.run_and_redraw(Config, (), plan, summarize, draw)
+run, redraw = parts.run_and_redraw(Config, ("trees",), plan, summarize, draw)
 
 
 def main() -> int:

@@ -1,5 +1,6 @@
 """Small runs of commands, and how they are compared."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,12 @@ SMALL: dict[str, Any] = {
 def small(out: Path, **changes: Any) -> Config:
     """A run of the hierarchical panel that takes a second."""
     return Config(out=out, **{**SMALL, **changes})
+
+
+def messages(said: str) -> list[str]:
+    """Lines of a command's standard error, without those of its progress."""
+    progress = re.compile(r"step \d|: takes about |: compiling$")
+    return [line for line in said.splitlines() if not progress.search(line)]
 
 
 def assert_same_results(one: Path, two: Path, but: str = "") -> None:
