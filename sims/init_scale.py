@@ -177,12 +177,15 @@ def draw_sharpening(config: Config, rows: dict[str, Any]) -> Any:
         each = [rows[f"seed {seed}, std {std:g}"] for std in config.stds]
         style = {"marker": "os^Dv"[i % 5], "ls": ("-", "--", "-.")[i % 3],
                  "color": COLOURS[i % len(COLOURS)]}  # fmt: skip
-        axes[0].plot(config.stds, [row["first_width_over_wait"] for row in each],
-                     label=f"seed {seed}", **style)  # fmt: skip
-        second = [row["separation_over_width"][0] for row in each]
-        seen = [(s, x) for s, x in zip(config.stds, second, strict=True) if x is not None]
-        if seen:
-            axes[1].plot(*zip(*seen, strict=True), label=f"seed {seed}", **style)
+        measures = (
+            [row["first_width_over_wait"] for row in each],
+            [row["separation_over_width"][0] for row in each],
+        )
+        for ax, values in zip(axes, measures, strict=True):
+            # A line of nothing alone has no place on a logarithmic axis.
+            seen = [(s, x) for s, x in zip(config.stds, values, strict=True) if x]
+            if seen:
+                ax.plot(*zip(*seen, strict=True), label=f"seed {seed}", **style)
     axes[0].set_ylabel("first transition: width / wait")
     axes[1].set_ylabel("second transition:\ngap to the first / own width")
     for ax in axes:

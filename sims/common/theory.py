@@ -58,14 +58,30 @@ def completion(keys: Any, *, dim: int, observed: int, **fields: Any) -> Problem:
 
 
 def arc_flow(
-    start: htf.Factors, loss: Any, observe: Any, *, length: float, num: int, **options: Any
+    start: htf.Factors,
+    loss: Any,
+    observe: Any,
+    *,
+    length: float,
+    num: int,
+    stop_loss: float,
+    **options: Any,
 ) -> tuple[htf.Trajectory, int]:
-    """A flow by arc length, and how many of its `num` records it reached."""
+    """A flow by arc length, and how many of its `num` records it reached.
+
+    Raises:
+      SettingError: the start is at `stop_loss` already.
+    """
+    if (at_start := float(loss(start))) <= stop_loss:
+        raise SettingError(
+            f"`--stop-loss {stop_loss:g}` is not below the loss at the start, "
+            f"{at_start:.3g}, so that nothing would move; use a smaller one."
+        )
     _, path = htf.gradient_flow(
         start, loss, times=np.linspace(0.0, length, num), atol=0.0, clock="arc",
-        observe=observe, **options,
+        observe=observe, stop_loss=stop_loss, **options,
     )  # fmt: skip
-    return path, max(int(np.sum(path.report.reached)), 1)  # a start may be fitted
+    return path, int(np.sum(path.report.reached))
 
 
 def descent(

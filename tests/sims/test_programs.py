@@ -34,13 +34,30 @@ with kept_programs():
 print(json.dumps(seen | {"values": values}))
 """
 
+# Runs a command and tells how many of its programs were compiled.
+STUDY = """
+import json, runpy, sys, jax
 
-def start(cache: Path | str, *words: object) -> subprocess.Popen:
+seen = {"cache_hits": 0, "cache_misses": 0}
+def listen(event, **_):
+    name = event.rpartition("/")[2]
+    seen.update({name: seen[name] + 1} if name in seen else {})
+jax.monitoring.register_event_listener(listen)
+module = sys.argv.pop(1)
+try:
+    runpy.run_module(module, run_name="__main__")
+except SystemExit as end:
+    assert not end.code, end.code
+print(json.dumps(seen))
+"""
+
+
+def start(cache: Path | str, *words: object, script: str = SCRIPT) -> subprocess.Popen:
     names = ("JAX_COMPILATION_CACHE_DIR", "HTFJAX_CACHE")
     environment = {k: v for k, v in os.environ.items() if k not in names}
     environment |= {"HTFJAX_CACHE": str(cache), "TF_CPP_MIN_LOG_LEVEL": "3"}
     return subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, *map(str, words)], env=environment, text=True,
+        [sys.executable, "-c", script, *map(str, words)], env=environment, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=Path(__file__).parents[2],
     )  # fmt: skip
 
@@ -69,6 +86,28 @@ def test_a_later_process_compiles_nothing(tmp_path: Path) -> None:
     assert second["cache_misses"] == 0
     assert second["values"] == first["values"]
     assert left(tmp_path) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [
+        ("incremental_rank", "--panel htf --widths 4 --mode-dims 3 --observed 60 "
+         "--target-ranks 2 --num-steps 100"),
+        ("init_scale", "--quick --widths 3 --stds 0.5 --stop-loss 0.1"),
+    ],
+)  # fmt: skip
+def test_the_second_run_of_a_study_compiles_a_third_at_most(
+    module: str, words: str, tmp_path: Path
+) -> None:
+    """Of the programs of the first, into another folder and by another process."""
+    first, second = (
+        answer(start(tmp_path / "cache", f"sims.{module}", "--out", tmp_path / name,
+                     *words.split(), script=STUDY))
+        for name in ("one", "two")
+    )  # fmt: skip
+    assert first["cache_misses"] > 10
+    assert second["cache_misses"] <= first["cache_misses"] / 3
 
 
 def test_the_cache_can_be_elsewhere_and_off(

@@ -2,6 +2,7 @@
 
 import json
 
+import jax
 import numpy as np
 import pytest
 from rich.console import Console
@@ -14,6 +15,7 @@ from sims import (
     verify,
 )
 from sims.common.errors import SettingError
+from sims.common.theory import arc_flow, completion
 
 QUICK = (
     "A1",
@@ -150,3 +152,12 @@ def test_a_take_off_that_is_missing_leaves_a_summary() -> None:
     json.dumps(row, allow_nan=False)
     row = flow_against_descent._row(run, (np.array([0.5, np.nan]), np.array([1.0, 2.0])))
     assert row["worst_path_error"] == pytest.approx(0.0, abs=1e-9)
+
+
+def test_a_start_that_is_fitted_already_is_refused() -> None:
+    """By the option and both losses; a flow of no length has nothing to compare."""
+    keys = jax.random.split(jax.random.key(0), 2)
+    start = completion(keys, dim=2, observed=8, widths=2, init_std=0.1, target_rank=1)
+    at_start = float(start.loss(start.start))
+    with pytest.raises(SettingError, match=rf"`--stop-loss 1e\+06` .* {at_start:.3g},"):
+        arc_flow(start.start, start.loss, lambda x: 0, length=1.0, num=3, stop_loss=1e6)
