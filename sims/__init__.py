@@ -14,3 +14,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # `python -m sims.NAME`: this package is imported while the command is looked for.
 if sys.argv[:1] == ["-m"]:
     missing.watch()
+# Programs with callbacks are not kept from run to run, and equinox raises by one: without,
+# what it would refuse becomes NaN. Times and steps of flows are checked before it.
+os.environ.setdefault("EQX_ON_ERROR", "nan")

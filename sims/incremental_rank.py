@@ -41,7 +41,7 @@ from .figures.files import save_figures
 RECORDS_PER_CHUNK = 40
 
 
-QUICK: dict[str, Any] = {"widths": (64,), "num_steps": 15_000}
+QUICK: dict[str, Any] = {"panel": "mf"}
 
 
 def run(config: Config) -> dict[str, Any]:

@@ -57,7 +57,7 @@ class Config:
     """The flow ends below this loss."""
 
 
-QUICK: dict[str, Any] = {"stds": (0.2, 0.05), "seeds": (1,), "widths": 8}
+QUICK: dict[str, Any] = {"stds": (0.2, 0.1), "seeds": (1,), "widths": 8}
 
 
 def plan(config: Config) -> dict[str, parts.Work]:

@@ -58,7 +58,7 @@ class Config:
     """Of target, observations and start."""
 
 
-QUICK: dict[str, Any] = {"seeds": (0,), "widths": 16, "num_steps": 18_000}
+QUICK: dict[str, Any] = {"seeds": (0,)}
 
 
 def plan(config: Config) -> dict[str, parts.Work]:

@@ -250,11 +250,14 @@ def _run(
     unit = jnp.asarray(rescaled_unit(params), flat.dtype)
     zero = jnp.zeros((), flat.dtype)
 
+    # The solver traces these at some 20 places; under jit once each.
+    @jax.jit
     def slope(flat: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         (value, _), grads = value_and_grad(loss, unflatten(flat))
         grads = ravel_pytree(grads)[0]
         return value, grads, _numerics.safe_norm(grads, axis=0)
 
+    @jax.jit
     def velocity(_: Real, state: FlowState, __: PyTree) -> FlowState:
         _, grads, norm = slope(state.params)
         pace, other = rates(clock, norm, unit)
@@ -266,6 +269,7 @@ def _run(
         parts = [jnp.ravel(x).astype(flat.dtype) for x in leaves]
         return jnp.concatenate([jnp.zeros((0,), flat.dtype), *parts])
 
+    @jax.jit
     def look(state: FlowState) -> _Look:
         value, _, norm = slope(state.params)
         here = unflatten(state.params)
