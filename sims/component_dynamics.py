@@ -215,7 +215,9 @@ def draw(saved: parts.Parts, config: Config, rows: dict[str, Any]) -> dict[str, 
     ax.fill_between([], [], [], color="0.5", alpha=0.25, lw=0, label="unbalanced bounds")
     for colour, rank in zip(COLOURS, ("largest", "second"), strict=False):
         ax.plot([], [], color=colour, lw=2.6, alpha=0.5, label=f"{rank} component")
-    fig.legend(loc="outside lower center", ncols=6, fontsize=9, frameon=False)
+    fig.legend(
+        loc="outside lower center", ncols=min(6, 2 * columns), fontsize=9, frameon=False
+    )
     if not any(_has_grown(part) for part in saved.values()):
         say_too_short(fig, "no root component has doubled")
     return {"component_dynamics": fig}

@@ -208,8 +208,9 @@ def report(rows: dict[str, Any], config: Config, console: Console) -> None:
     for name, row in rows.items():
         halves = " ".join("-" if x is None else f"{x:.3g}" for x in row["half_rise"])
         share = row["first_width_over_wait"]
-        said = "unknown" if share is None else f"{share:.3f}"
+        said = "unknown" if share is None else f"{share:.2g}"
         console.print(f"{name}: half-rises at tau = {halves}; first width over wait {said}")
+    console.print("tau is time over std^-(m-2), m matrices; - has not risen at the end")
     console.print(f"figures and summary.json are in {config.out}", soft_wrap=True)
 
 

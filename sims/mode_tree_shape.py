@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
+from matplotlib.ticker import MaxNLocator
 from rich.console import Console
 
 import htfjax as htf
@@ -163,6 +164,7 @@ def draw(saved: parts.Parts, config: Config, rows: dict[str, Any]) -> dict[str, 
         ax.grid(alpha=0.25)
     for ax in axes[1]:
         ax.set_xlabel("step")
+        ax.xaxis.set_major_locator(MaxNLocator(4))
     ends = [r["relative_error"] for name, r in rows.items() if " matching" in name]
     if min(ends) > FOUND:
         say_too_short(fig, f"no relative error on the target's tree is below {FOUND}")

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from . import incremental_rank
 from .common.command import command, command_of
-from .common.errors import SettingError
+from .common.errors import FolderError, SettingError
 from .common.names import typed
 from .figures import dynamics
 from .figures.files import save_figures
@@ -50,8 +50,14 @@ def run(options: Options) -> list[Path]:
     others = [m for m in modules if m not in (None, incremental_rank)]
     figures = _redrawn(options, others[0]) if others else _dynamics(options)
     out = options.out or options.folders[0]
-    out.mkdir(parents=True, exist_ok=True)
-    save_figures(figures, out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        save_figures(figures, out)
+    except OSError as error:
+        raise FolderError(
+            f"{out} cannot be written ({error.strerror or error}); choose another place by "
+            "`--out`."
+        ) from error
     return [out / f"{name}.png" for name in figures]
 
 
@@ -73,6 +79,10 @@ def _dynamics(options: Options) -> dict[str, Any]:
     """The figures of one folder of incremental_rank, or of several over each other."""
     runs = {folder: incremental_rank.load_runs(folder) for folder in options.folders}
     for folder, found in runs.items():
+        if not found and (folder.parent / "config.json").exists():
+            raise FileNotFoundError(
+                f"{folder} is one run of several; give the folder of all, {folder.parent}"
+            )
         if not found and (folder / "status.json").exists():
             raise FileNotFoundError(
                 f"{folder} holds many runs: its study draws it, `{typed('status')} "

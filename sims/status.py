@@ -44,6 +44,8 @@ def read(folder: Path) -> dict[str, Any]:
     Raises:
       FileNotFoundError: nothing there. ValueError, FolderError: a damaged file.
     """
+    if folder.is_file():
+        raise FileNotFoundError(f"{folder} is a file; give the folder of a command")
     if (standing := getattr(command_of(folder), "standing", None)) is not None:
         return standing(folder)
     path = folder / STATUS
@@ -52,6 +54,8 @@ def read(folder: Path) -> dict[str, Any]:
         if not inside:
             raise FileNotFoundError(f"no ensemble in {folder}, and no parts")
         path, folder = inside[-1], inside[-1].parent  # the run that was at work last
+        run = f"{folder.name}, the last of {len(inside)} to be at work"
+        return read(folder) | ({"run": run} if len(inside) > 1 else {})
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         wanted = ANY if "parts" in found else RUNS
@@ -107,6 +111,8 @@ def report(found: dict[str, Any], options: Options, console: Console) -> None:
         return
     age = spell_seconds(max(time.time() - found["time"], 0.0))
     said = [sentence(found), *lines(found)]
+    if "run" in found:
+        said[0] = f"{found['run']}: {said[0]}"
     said[-1] += f", last heard {age} ago from process {found['pid']}"
     for line in said:
         console.print(line, soft_wrap=True, highlight=False)

@@ -79,7 +79,12 @@ def lock_holder(path: PathLike) -> str | None:
         return None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        lock = _acquire(path, 0.0)
+        try:
+            lock = _acquire(path, 0.0)
+        except OSError as error:
+            if error.errno != errno.EROFS:
+                raise
+            return None  # an archive: nobody here can work in it
     if lock is None:
         return _read_holder(path) or "another process"
     lock.release()

@@ -24,7 +24,7 @@ from ..figures.files import save_figures
 from .display import now_and_then, progress_display, spell_seconds
 from .errors import FolderError, SettingError
 from .folder import STATUS, open_folder, run_label, saved_config, write_json
-from .settings import check_signs
+from .settings import check_signs, flag
 from .single import Asked, Job, drive
 
 CHECKPOINT_SECONDS = 30.0
@@ -75,9 +75,11 @@ def run(experiment: Experiment, config: Any) -> dict[str, Any]:
       KeyboardInterrupt: stopped by a signal; says what is saved.
     """
     for option in experiment.lists:
-        if not getattr(config, option):
-            flag = option.replace("_", "-")
-            raise SettingError(f"`--{flag}` is empty; give at least one value.")
+        values = getattr(config, option)
+        if not values:
+            raise SettingError(f"`{flag(option)}` is empty; give at least one value.")
+        if twice := [value for value in values if values.count(value) > 1]:
+            raise SettingError(f"`{flag(option)}` has {twice[0]} twice; give it once.")
     check_signs(config)
     opened = open_folder(config.out, config, may_differ=experiment.lists)
     with jax.enable_x64(True), opened as folder:

@@ -14,6 +14,7 @@ import hashlib
 import os
 import platform
 import shutil
+import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,7 +42,7 @@ def cache_folder() -> Path | None:
     if chosen.lower() == "off":
         return None
     base = chosen or platformdirs.user_cache_dir("htfjax", appauthor=False)
-    return Path(base).absolute() / "programs" / _key()
+    return Path(base).expanduser().absolute() / "programs" / _key()
 
 
 @contextlib.contextmanager
@@ -60,6 +61,10 @@ def kept_programs() -> Iterator[None]:
         with contextlib.suppress(OSError, filelock.Timeout):
             work = stack.enter_context(_work_folder(folder))
         if work is None:
+            if os.environ.get(SWITCH):  # a place that was asked for
+                sys.stderr.write(
+                    f"{SWITCH}: {folder} cannot be written; programs are not kept\n"
+                )
             yield
             return
         before = {name: jax.config.values[name] for name in (FOLDER, *SETTINGS)}

@@ -2,10 +2,13 @@
 
 import dataclasses
 import functools
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
 
 import tyro
+
+from .settings import flag
 
 SWITCH = "--quick"
 
@@ -16,7 +19,7 @@ def reader(
     """`tyro.cli` for the options, which have the switch where `quick` has values for it."""
     if quick is None:
         return functools.partial(tyro.cli, options)
-    listed = ", ".join(f"{name} {_spell(value)}" for name, value in quick.items())
+    listed = ", ".join(f"{flag(name)} {_spell(value)}" for name, value in quick.items())
     hint = tyro.conf.arg(help=f"A small version, for options that are not given: {listed}.")
     switch = ("quick", Annotated[tyro.conf.FlagCreatePairsOff[bool], hint], False)
     # A subclass for the command line alone: neither folders nor runs know of the switch.
@@ -36,4 +39,4 @@ def without_switch(asked: Any, options: type) -> Any:
 
 def _spell(value: Any) -> str:
     """A value as it is typed."""
-    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return shlex.join(map(str, value if isinstance(value, tuple) else (value,)))

@@ -86,6 +86,9 @@ def unexpected(words: Sequence[str], surplus: Sequence[str]) -> str:
 
     Such as a text with spaces that was not quoted.
     """
+    switches = [word for word in words if word.partition("=")[2] in surplus]
+    if switches and not {*surplus} & {*words}:  # `--quick=True`
+        return f"`{switches[0]}` is a switch, which takes no value; leave the value out."
     first, left = len(words), [*surplus]
     while left and first:  # from the end: before it, a word may stand twice
         first -= 1

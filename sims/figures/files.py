@@ -9,7 +9,11 @@ import htfjax as htf
 
 
 def save_figure(fig: Any, folder: Path, name: str) -> None:
-    """Writes a figure as PNG and SVG, each whole or not at all, and closes it."""
+    """Writes a figure as PNG and SVG, each whole or not at all, and closes it.
+
+    Raises:
+      OSError: the folder cannot be written.
+    """
     options: dict[str, dict[str, Any]] = {
         "png": {"dpi": 160}, "svg": {"metadata": {"Date": None}},
     }  # fmt: skip

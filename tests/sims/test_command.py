@@ -181,6 +181,12 @@ SWALLOWED = [
     ("rank_statistics", "--init-scales 1 --init-scales 2 --out D",
      f"`--init-scales` is given twice; {TWICE}"),
     ("init_scale", "--seeds 1 2 --out D --seeds 3", f"`--seeds` is given twice; {TWICE}"),
+    # Switches with a value, lists with one value twice
+    ("init_scale", "--quick=True --out D",
+     "`--quick=True` is a switch, which takes no value; leave the value out."),
+    ("incremental_rank", "--out D --symmetric=yes",
+     "`--symmetric=yes` is a switch, which takes no value; leave the value out."),
+    ("init_scale", "--seeds 0 1 0 --out D", "`--seeds` has 0 twice; give it once."),
     # Words that belong to no option
     ("incremental_rank", "--widths 4 --out=D extra words",
      f"`extra words` is not expected after `--out=D`; {QUOTE}"),
@@ -324,7 +330,7 @@ def test_help_says_what_quick_is(
         command("test", Larger, print, lambda *_: 0, quick=QUICK)
     shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
     assert "--quick A small version" in shown
-    assert "widths 2 3, steps 10" in shown
+    assert "--widths 2 3, --steps 10" in shown
     assert "A command for tests with a small version." in shown
     assert "Widths." in shown
 
