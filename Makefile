@@ -27,8 +27,9 @@ demo: $(RUNTIME)
 test: $(DEVELOP)
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not durable"
 
+# Slow studies too.
 test-all: $(DEVELOP)
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not durable"
 
 # Kills, signals, damaged folders and the long fuzz.
 test-durable: $(DEVELOP)
