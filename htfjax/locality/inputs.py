@@ -227,6 +227,17 @@ def examples_pytree(name: str, value: Examples, least: int = 1) -> Examples:
     return value
 
 
+def image_shape(examples: Examples) -> tuple[int, ...]:
+    """The shape (2, H, W, C) of a batch of two."""
+    rows = jax.ShapeDtypeStruct((2,), jnp.int32)
+    shape = jax.eval_shape(lambda rows: examples.batch(rows)[0], rows).shape
+    if len(shape) != 4:
+        raise ValueError(
+            f"`examples` must give images (B, H, W, C), got shape {shape} for two of them."
+        )
+    return shape
+
+
 def floating_dtype(name: str, arrays: PyTree) -> np.dtype:
     """The common floating dtype of a pytree of numbers.
 
