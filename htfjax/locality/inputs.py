@@ -169,8 +169,13 @@ def check_logits(
       single: only (B,) will do.
 
     Raises:
-      TypeError: not real numbers. ValueError: another shape.
+      TypeError: not real numbers, nothing or a tuple. ValueError: another shape.
     """
+    if verb == "give" and not _is_like_array(given):
+        advice = "; give the logits alone, [0] of it" if isinstance(given, tuple) else ""
+        raise TypeError(
+            f"`{name}` must give logits (B,) or (B, K), got {_kind(given)}{advice}."
+        )
     logits = numbers(name, given)
     shape = logits.shape
     if logits.ndim == 2 and shape[1] == 1:
@@ -187,6 +192,18 @@ def check_logits(
     if not jnp.issubdtype(logits.dtype, jnp.floating):
         logits = logits.astype(jax.dtypes.canonicalize_dtype(float))
     return logits
+
+
+def _is_like_array(value: object) -> bool:
+    """Whether a value is an array, a number or a list, whatever it holds."""
+    return hasattr(value, "__array__") or isinstance(value, list | int | float | complex)
+
+
+def _kind(value: object) -> str:
+    """A value in words, without its numbers, which may be traced."""
+    if isinstance(value, tuple):
+        return f"a tuple of {len(value)}"
+    return "None" if value is None else f"an object of type {type(value).__name__}"
 
 
 def static_function(name: str, value: Function) -> Function:
@@ -225,6 +242,17 @@ def examples_pytree(name: str, value: Examples, least: int = 1) -> Examples:
         )
     _checks.at_least(f"{name}.count", count, least)
     return value
+
+
+def image_shape(examples: Examples) -> tuple[int, ...]:
+    """The shape (2, H, W, C) of a batch of two."""
+    rows = jax.ShapeDtypeStruct((2,), jnp.int32)
+    shape = jax.eval_shape(lambda rows: examples.batch(rows)[0], rows).shape
+    if len(shape) != 4:
+        raise ValueError(
+            f"`examples` must give images (B, H, W, C), got shape {shape} for two of them."
+        )
+    return shape
 
 
 def floating_dtype(name: str, arrays: PyTree) -> np.dtype:

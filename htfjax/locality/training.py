@@ -18,11 +18,12 @@ from htfjax import _checks, _reprs
 from htfjax._types import Array, ArrayLike, Bool, Float, Int, Key, PyTree, Shaped
 from htfjax.locality import inputs as _inputs
 from htfjax.locality.inputs import Examples
+from htfjax.locality.labels import check_labels
 from htfjax.locality.logits import count_correct, fit_loss
 from htfjax.locality.networks.network import as_apply
 from htfjax.locality.regularizer import patches as _patches
 from htfjax.locality.regularizer.gradient_norm import gradient_norm_loss
-from htfjax.locality.regularizer.patch_draws import Draw
+from htfjax.locality.regularizer.patch_draws import Draw, check_draw
 from htfjax.locality.regularizer.regularizer import (
     BATCH_NORMS,
     Apply,
@@ -92,6 +93,7 @@ class TrainingLoss:
 
         Raises:
           TypeError: `params` not from `start_training`, not a typed key.
+          ValueError: a label that the network has no logit for, where it can be seen.
         """
         value, _, course = self._step(params, key, differentiate=False)
         return value, course
@@ -107,10 +109,21 @@ class TrainingLoss:
         value, grads, course = self._step(params, key, differentiate=True)
         return (value, course), grads
 
+    def check_weights(self, params: Carrying) -> None:
+        """Labels that the network at these weights has a logit for: asked before a descent,
+        as its compiled steps do not see labels.
+
+        Raises:
+          TypeError: `params` not from `start_training`. ValueError: a label out of range.
+        """
+        weights, course = _checked_params(params)
+        check_labels(self.apply, weights, course.statistics, self.examples)
+
     def _step(self, params: Carrying, key: Any, differentiate: bool) -> tuple:
         """Value, gradient (() unless it is asked for) and the new `Course`."""
         weights, course = _checked_params(params)
         check_key(key)
+        self.check_weights(params)
         full, part = divmod(self.examples.count, self.batch_size)
         branches = [self._batch(weights, key, self.batch_size, differentiate)]
         if part:
@@ -230,8 +243,9 @@ def training_loss(
       TypeError: an `apply` that cannot be called or hashed, things that are not examples,
         numbers of another kind.
       ValueError: a batch of one (also as what is left of an epoch), more images per step
-        than examples, no patches for the regularizer, unknown words, a negative
-        coefficient, a momentum outside [0, 1].
+        than examples, no patches for the regularizer, patches that overlap or lie outside
+        the images, unknown words, a negative coefficient, a momentum outside [0, 1]. By the
+        loss: labels that the network has no logit for.
 
     Source: arXiv:2201.11729, experiments: batches of 64, patience 20.
 
@@ -274,6 +288,7 @@ def training_loss(
     regular = not is_zero(coefficient)
     if patches is not None:
         patches = _inputs.drawing_function("patches", _patches.traced_places(patches))
+        check_draw(patches, _inputs.image_shape(examples))
     if regular and penalty == "input_gradient_change" and patches is None:
         raise ValueError("`patches` is needed: `EitherOrder` or `RandomPatches`.")
     return TrainingLoss(

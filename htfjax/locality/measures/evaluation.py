@@ -11,9 +11,10 @@ from htfjax import _checks, _reprs
 from htfjax._types import Array, Float, Key, PyTree
 from htfjax.locality import inputs as _inputs
 from htfjax.locality.inputs import Examples
+from htfjax.locality.labels import check_labels
 from htfjax.locality.logits import classes_of, correct, fit_losses
 from htfjax.locality.networks.network import as_apply
-from htfjax.locality.regularizer.patch_draws import Draw
+from htfjax.locality.regularizer.patch_draws import Draw, check_draw
 from htfjax.locality.regularizer.regularizer import (
     Apply,
     checked_apply,
@@ -54,7 +55,8 @@ def evaluate(
 
     Raises:
       TypeError: an `apply` that cannot be called or hashed, things that are not examples.
-      ValueError: `batch_size` below one, logits that are neither (B,) nor (B, K).
+      ValueError: `batch_size` below one, logits that are neither (B,) nor (B, K), labels
+        that they do not have.
 
     Example:
       >>> import jax.numpy as jnp
@@ -69,6 +71,7 @@ def evaluate(
     apply = _inputs.static_function("apply", as_apply(apply))
     _inputs.examples_pytree("examples", examples)
     batch_size = min(_checks.at_least("batch_size", batch_size, 1), examples.count)
+    check_labels(apply, params, statistics, examples)
     return _evaluate(params, statistics, examples, apply=apply, batch_size=batch_size)
 
 
@@ -142,12 +145,14 @@ def mean_change(
     apply = _inputs.static_function("apply", as_apply(apply))
     _inputs.examples_pytree("examples", examples, 2)
     patches = _inputs.drawing_function("patches", patches)
+    check_draw(patches, _inputs.image_shape(examples))
     _checks.key("key", key)
     train = _checks.flag("train", train)
     batch_size = min(_checks.at_least("batch_size", batch_size, 2), examples.count)
     whole = examples.count // batch_size
     if num_batches is not None:
         whole = min(whole, _checks.at_least("num_batches", num_batches, 1))
+    check_labels(apply, params, statistics, examples, single=False)
     return _mean_change(
         params, statistics, examples, patches, key,
         apply=apply, batch_size=batch_size, train=train, whole=whole,

@@ -505,6 +505,11 @@ def _number_of_classes(classes: object, shared: bool) -> int | None:
 
 def _drawing_key(rngs: object, key: jax.Array | None) -> jax.Array:
     """The key of A, from one of the two."""
+    if rngs is None and key is None:
+        raise TypeError(
+            '`rngs` is missing: a "linear" or "relu" `representation` draws its weights. '
+            "Give `rngs=nnx.Rngs(0)`, or a typed `key`."
+        )
     if rngs is None:
         _checks.key("key", key)
         assert key is not None

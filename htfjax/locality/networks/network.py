@@ -149,6 +149,12 @@ def as_logits_fn(name: str, given: Any) -> Callable[..., Any]:
             f"`{name}` is a Network, which holds no weights; give "
             "`network.logits_fn(params, statistics)`."
         )
+    _refuse_class(name, given)
+    if _is_a(given, "flax.linen"):
+        raise TypeError(
+            f"`{name}` is a linen module ({type(given).__name__}), which holds no weights; "
+            "give `as_network(module, variables).logits_fn(params, statistics)`."
+        )
     if not _is_nnx(given) and not _is_equinox(given):
         return _checks.function(name, given)
     adapted = _adapted(given, None, None)
@@ -165,6 +171,7 @@ def as_apply(apply: Any) -> Any:
     """
     if isinstance(apply, Network):
         return apply.apply
+    _refuse_class("apply", apply)
     if _is_nnx(apply) or _is_equinox(apply) or _is_a(apply, "flax.linen"):
         raise TypeError(
             f"`apply` is a module ({type(apply).__name__}); `as_network` makes of it a "
@@ -211,6 +218,9 @@ def _adapted(network: Any, variables: PyTree, images: jax.Array | None) -> calls
 
         calls.refuse_extra("an equinox module holds its own weights", images=images)
         return equinox_modules.from_module(network, variables)
+    builds = callable(network) and _builds_module(network)
+    if not builds:
+        _refuse_class("network", network)
     pair = _pair(network)
     if pair is not None:
         calls.refuse_extra("the first function of the pair makes them", variables=variables)
@@ -218,7 +228,7 @@ def _adapted(network: Any, variables: PyTree, images: jax.Array | None) -> calls
     if not callable(network):
         raise TypeError(f"`network` must be {KINDS}; got {_checks.spell(network)}.")
     calls.refuse_extra("a function needs no example", images=images)
-    if _builds_module(network):
+    if builds:
         from htfjax.locality.networks.adapters import nnx_modules
 
         calls.refuse_extra("`network` builds a module with weights", variables=variables)
@@ -259,6 +269,21 @@ def _is_a(network: object, library: str) -> bool:
     """Whether a network is a `Module` of a library, which is then imported already."""
     module: Any = sys.modules.get(library)
     return module is not None and isinstance(network, module.Module)
+
+
+def _refuse_class(name: str, given: object) -> None:
+    """Classes of modules, whose call makes an instance and not logits.
+
+    Raises:
+      TypeError: one.
+    """
+    kinds = [sys.modules.get(n) for n in ("flax.linen", "flax.nnx", "equinox")]
+    bases = tuple(library.Module for library in kinds if library is not None)
+    if isinstance(given, type) and issubclass(given, bases):
+        raise TypeError(
+            f"`{name}` is a class, {given.__name__}; give an instance, "
+            f"`{given.__name__}(...)`."
+        )
 
 
 def _is_nnx(network: object) -> bool:

@@ -79,3 +79,53 @@ class RandomPatches:
             key, self.image_size, self.patch_size, distance=self.distance,
             exactly=self.exactly,
         )  # fmt: skip
+
+
+def check_draw(patches: Draw, shape: tuple[int, ...]) -> None:
+    """Patches that are drawn lie in images of shape (B, H, W, C), apart from each other.
+
+    A function is traced once: places that do not depend on its key are seen.
+
+    Raises:
+      TypeError: a function that does not give two patches. ValueError: other places.
+    """
+    if isinstance(patches, RandomPatches):
+        _check_size(patches.image_size, shape)
+    elif isinstance(patches, EitherOrder):
+        both = patches.first, patches.second
+        _check_places(both, ("patches.first", "patches.second"), shape)
+    else:
+
+        def draw(key: jax.Array) -> None:
+            both = check_pair("patches(key)", patches(key))
+            _check_places(both, ("patches(key)[0]", "patches(key)[1]"), shape)
+
+        jax.eval_shape(draw, jax.eval_shape(jax.random.key, 0))
+
+
+def check_pair(name: str, both: object) -> tuple[Patch, Patch]:
+    """Two patches (P, Q).
+
+    Raises:
+      TypeError: anything else.
+    """
+    if not isinstance(both, tuple | list) or len(both) != 2:
+        raise TypeError(f"`{name}` must be two patches (P, Q), got {_checks.spell(both)}.")
+    return both[0], both[1]
+
+
+def _check_places(
+    both: tuple[Patch, Patch], names: tuple[str, str], shape: tuple[int, ...]
+) -> None:
+    for name, patch in zip(names, both, strict=True):
+        _patches.check_inside(name, patch, shape)
+    _patches.check_apart(*both, names)
+
+
+def _check_size(image_size: tuple[int, int], shape: tuple[int, ...]) -> None:
+    """Images at least as large as those that places are drawn in."""
+    if image_size[0] > shape[1] or image_size[1] > shape[2]:
+        raise ValueError(
+            f"`patches.image_size={image_size}` exceeds the images, which are "
+            f"{shape[1:3]}: patches would be drawn outside of them."
+        )

@@ -283,13 +283,15 @@ def check_inside(name: str, patch: Patch, shape: tuple[int, ...]) -> None:
             )
 
 
-def check_apart(patch: Patch, other: Patch) -> None:
+def check_apart(
+    patch: Patch, other: Patch, names: tuple[str, str] = ("patch", "other_patch")
+) -> None:
     """Two patches do not overlap, as far as that is visible."""
     gap = patch_gap(patch, other)
     if _checks.concrete(gap) and int(gap) < 0:
         raise ValueError(
-            f"`patch` and `other_patch` overlap: {patch} and {other}. The content of "
-            "`other_patch` is swapped, so `patch` must lie outside it."
+            f"`{names[0]}` and `{names[1]}` overlap: {patch} and {other}. The content of "
+            "one is swapped, so the other must lie outside it."
         )
 
 

@@ -23,6 +23,7 @@ from htfjax.locality import inputs as _inputs
 from htfjax.locality.networks.network import Network, as_apply, as_logits_fn
 from htfjax.locality.regularizer import patches as _patches
 from htfjax.locality.regularizer.cosine import mean_abs_cosine
+from htfjax.locality.regularizer.patch_draws import check_pair
 from htfjax.locality.regularizer.patches import Patch
 
 Statistics = TypeVar("Statistics")  # of a network, a pytree
@@ -253,7 +254,7 @@ def regularized_loss(
         loss = fit(logits)
         unknown, none = jnp.full_like(loss, jnp.nan), jnp.zeros((), jnp.int32)
         return loss, (after, Measured(loss, unknown, logits, none, none))
-    patch, other_patch = _two_patches(patches)
+    patch, other_patch = check_pair("patches", patches)
     xs = _swapped(x, patch, other_patch)
     passes = {"reference": _in_turn, "split": _side_by_side, "frozen": _at_rest}[batch_norm]
     both = passes(run, params, statistics, keys, momentum)
@@ -360,14 +361,6 @@ def check_key(key: object) -> None:
 def _two_keys(key: jax.Array | None) -> tuple:
     check_key(key)
     return (None, None) if key is None else tuple(jax.random.split(key))
-
-
-def _two_patches(patches: object) -> tuple[Patch, Patch]:
-    if not isinstance(patches, tuple | list) or len(patches) != 2:
-        raise TypeError(
-            f"`patches` must be two patches (P, Q), got {_checks.spell(patches)}."
-        )
-    return patches[0], patches[1]
 
 
 def _swapped(x: Numbers, patch: Patch, other_patch: Patch) -> tuple[jax.Array, jax.Array]:

@@ -1,6 +1,7 @@
 """Examples: pytrees with `count` and `batch(rows) -> (x, y)`, joined and selected."""
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -154,6 +155,36 @@ def select_examples(examples: Examples, rows: Numbers) -> Examples:
     if rows.ndim != 1 or rows.size == 0:
         raise ValueError(f"`rows` must be (N,) with N at least 1, got {rows.shape}.")
     return _Selected(examples, rows)
+
+
+@functools.singledispatch
+def seen_labels(examples: Examples) -> np.ndarray:
+    """Labels (N,) that can be seen without making images; 0, which is always right, for
+    those that cannot: traced ones, on other hosts, or of examples of another kind.
+    """
+    return np.zeros(examples.count, np.int32)
+
+
+@seen_labels.register
+def _(examples: ArrayExamples) -> np.ndarray:
+    return _values(examples.labels, examples.count)
+
+
+@seen_labels.register
+def _(examples: _Joined) -> np.ndarray:
+    return np.concatenate([seen_labels(examples.first), seen_labels(examples.second)])
+
+
+@seen_labels.register
+def _(examples: _Selected) -> np.ndarray:
+    return seen_labels(examples.examples)[_values(examples.rows, examples.count)]
+
+
+def _values(integers: jax.Array, count: int) -> np.ndarray:
+    """Values of an array (count,) that can be seen, otherwise zeros."""
+    if not _checks.concrete(integers) or not integers.is_fully_addressable:
+        return np.zeros(count, np.int32)
+    return np.asarray(integers)
 
 
 def check_rows(rows: Numbers, count: int) -> jax.Array:

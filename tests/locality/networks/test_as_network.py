@@ -43,6 +43,13 @@ class Nnx(nnx.Module):
         return jnp.tanh(flat(x) @ self.w[...]) @ self.a[...]
 
 
+class NnxWithout(nnx.Module):
+    """Without `rngs`, so that its class builds nothing from them."""
+
+    def __call__(self, x: Any) -> Any:
+        return x.mean((1, 2, 3))
+
+
 class Linen(nn.Module):
     """With weights of its own."""
 
@@ -111,6 +118,7 @@ def start(*arguments: Any) -> Any:
 GIVEN: dict[str, Any] = {
     "nnx factory": lambda: as_network(Nnx),
     "nnx factory of another name": lambda: as_network(lambda r: Nnx(r)),
+    "nnx factory by name": lambda: as_network(lambda *, rngs: Nnx(rngs)),
     "nnx module": lambda: as_network(Nnx(nnx.Rngs(0))),
     "linen variables": lambda: as_network(Linen(), Linen().init(KEY, X)),
     "linen images": lambda: as_network(Linen(), images=X),
@@ -334,6 +342,16 @@ class NoMode(nn.Module):
         return nn.BatchNorm(use_running_average=False)(x).mean((1, 2, 3))
 
 
+class Untold(nn.Module):
+    """With layers that nobody tells whether they train."""
+
+    layer: Any
+
+    @nn.compact
+    def __call__(self, x: Any) -> Any:
+        return self.layer()(x).mean((1, 2, 3))
+
+
 class Keyless(eqx.Module):
     """With dropout that gets no key."""
 
@@ -351,6 +369,14 @@ def run(network: Any, params: Any = None) -> Any:
 NORM = EquinoxState
 ODD: Any = "odd"
 NETWORK: Any = as_network(apply, PARAMS)
+LINEN: Any = Linen()
+CLASSES: list[Any] = [Equinox, Linen, Nnx]
+DATA = locality.ArrayExamples(X, [0, 1, 1, 0])
+ANSWERS: list[tuple[Any, str]] = [
+    (None, "None"),
+    ((jnp.ones(4), {"aux": 1}), "a tuple of 2; give the logits alone, [0] of it"),
+    ({"logits": jnp.ones(4)}, "an object of type dict"),
+]
 BAD: list[tuple[Any, str]] = [
     (lambda: as_network(3), "`network` must be a module of flax (nnx or linen) or equinox"),
     (lambda: as_network((apply, apply, apply)), "`network` must be a module of flax"),
@@ -390,7 +416,45 @@ BAD: list[tuple[Any, str]] = [
      "`apply` is a module (Equinox)"),
     (lambda: locality.input_gradient_change(NETWORK, X, P, Q),
      "`logits_fn` is a Network"),
+    (lambda: locality.input_gradient_change(LINEN, X, P, Q),
+     "`logits_fn` is a linen module (Linen), which holds no weights"),
+    *((lambda kind=kind: as_network(kind), f"`network` is a class, {kind.__name__}; give")
+      for kind in (Equinox, Linen, NnxWithout)),
+    *((lambda kind=kind: as_network(kind, PARAMS), "`network` is a class")
+      for kind in (Equinox, Linen)),
+    *((lambda kind=kind: locality.input_gradient_change(kind, X, P, Q),
+       f"`logits_fn` is a class, {kind.__name__}; give") for kind in CLASSES),
+    *((lambda kind=kind: locality.evaluate(kind, {}, {}, DATA),
+       f"`apply` is a class, {kind.__name__}; give") for kind in CLASSES),
+    (lambda: as_network(apply), "`variables` is missing: `network` takes params, x"),
+    (lambda: as_network(lambda w, x, key: x), "`variables` is missing: `network` takes w"),
+    (lambda: as_network(lambda width, rngs: 3), "`network` takes width besides `rngs`"),
+    (lambda: run(as_network(Untold(nn.BatchNorm), images=X)),
+     "and the layer `use_running_average=not train`"),
+    (lambda: run(as_network(Untold(nn.BatchNorm), {"params": {}})),
+     "`network` has a layer that is not told whether it trains"),
+    (lambda: run(as_network(Untold(lambda: nn.Dropout(0.5)), images=X)),
+     "and the layer `deterministic=not train`"),
+    # Answers that are not logits
+    *((lambda given=given: run(as_network(lambda x: given)),
+       f"`network` must give logits (B,) or (B, K), got {words}")
+      for given, words in ANSWERS),
+    *((lambda given=given: locality.input_gradient_change(lambda x: given, X, P, Q),
+       f"`logits_fn` must give logits (B,) or (B, K), got {words}")
+      for given, words in ANSWERS),
+    *((lambda given=given: locality.evaluate(
+         lambda *a, given=given, **k: (given, {}), {}, {}, DATA),
+       f"`apply` must give logits (B,) or (B, K), got {words}")
+      for given, words in ANSWERS),
 ]  # fmt: skip
+
+
+def test_functions_that_take_keys_and_modes_need_no_variables() -> None:
+    """Parameters that are filled in by name are not weights."""
+    network = as_network(lambda x, key, train: apply(PARAMS, x) * (2.0 if train else 1.0))
+    once, twice = (network.apply({}, {}, X, train=t, key=KEY)[0] for t in (False, True))
+    np.testing.assert_allclose(once, apply(PARAMS, X), rtol=1e-12)
+    np.testing.assert_allclose(twice, 2 * np.asarray(once), rtol=1e-12)
 
 
 @pytest.mark.parametrize(("call", "message"), BAD)

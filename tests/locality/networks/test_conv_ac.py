@@ -285,7 +285,10 @@ BAD = [
     (lambda: locality.ConvAC(FOUR, (2, 2), 1), "must be (H, W, C)"),
     (lambda: locality.ConvAC(FOUR, (2, 2, 2), 1, representation=FOURIER), "`represent"),
     (lambda: locality.ConvAC(FOUR, (2, 2, 2), 1, representation="one_hot"), "holds 2 num"),
-    (lambda: locality.ConvAC(FOUR, (2, 2, 2), 1, representation="relu"), "`key`"),
+    (
+        lambda: locality.ConvAC(FOUR, (2, 2, 2), 1, representation="relu"),
+        "`rngs` is missing",
+    ),
     (lambda: locality.ConvAC(FOUR, (2, 2, 2), 1, tree=htf.flat(4)), "`tree` is another"),
     (
         lambda: locality.ConvAC(CLASSES, (2, 2, 2), 1, classes=4),

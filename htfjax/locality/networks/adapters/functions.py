@@ -105,6 +105,12 @@ def from_function(apply: Callable[..., Any], variables: Any) -> calls.Adapted:
 def from_logits(logits_fn: Callable[..., Any]) -> calls.Adapted:
     """A network without parameters, from a function of images."""
     takes = calls.parameters(logits_fn)
+    needed = [n for n in calls.positional(logits_fn) if n not in (*KEYS, *calls.MODES)]
+    if len(needed) > 1:
+        raise ValueError(
+            f"`variables` is missing: `network` takes {', '.join(needed)}. Give the params "
+            "of apply(params, x) as `variables`; without them it is a function of images."
+        )
 
     def run(
         params: PyTree,

@@ -1,6 +1,7 @@
 """Modules of flax's linen, with their variables or an example to start from."""
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import flax.errors
@@ -26,7 +27,9 @@ def from_module(module: Any, variables: object, images: jax.Array | None) -> cal
         def init(key: jax.Array) -> tuple[PyTree, PyTree]:
             _checks.key("key", key)
             options = calls.mode(takes, train=False)
-            return _parted(module.init(key, images, **options), takes)
+            with _told_mode():
+                variables = module.init(key, images, **options)
+            return _parted(variables, takes)
 
         return calls.Adapted(init, _apply(module, takes))
     return calls.holding(*_parted(variables, takes), _apply(module, takes))
@@ -48,9 +51,11 @@ def _apply(module: Any, takes: Mapping[str, object]) -> calls.Apply:
         # Streams of other names, as that of dropout, fall back on this one.
         rngs = None if key is None else {"params": key}
         try:
-            found = module.apply(
-                {"params": params, **statistics}, x, rngs=rngs, mutable=moving, **options
-            )
+            with _told_mode():
+                found = module.apply(
+                    {"params": params, **statistics}, x, rngs=rngs, mutable=moving,
+                    **options,
+                )  # fmt: skip
         except flax.errors.InvalidRngError as error:
             raise calls.needed_key("the network draws random numbers") from error
         if not moving:
@@ -58,6 +63,26 @@ def _apply(module: Any, takes: Mapping[str, object]) -> calls.Apply:
         return found[0], dict(found[1])
 
     return apply
+
+
+@contextlib.contextmanager
+def _told_mode() -> Iterator[None]:
+    """Runs a module; its layers must be told whether they train.
+
+    Raises:
+      ValueError: one that is not, as flax says it.
+    """
+    try:
+        yield
+    except ValueError as error:
+        word = next((w for w in calls.MODES if f'"{w}"' in str(error)), None)
+        if word is None or isinstance(error, flax.errors.FlaxError):
+            raise
+        value = "not train" if not calls.MODES[word] else "train"
+        raise ValueError(
+            f"`network` has a layer that is not told whether it trains: give `__call__` a "
+            f"parameter `train`, and the layer `{word}={value}`."
+        ) from error
 
 
 def _parted(variables: object, takes: Mapping[str, object]) -> tuple[PyTree, PyTree]:

@@ -16,14 +16,26 @@ Arrays = dict[str, jax.Array]  # dotted names, such as "stages.0.conv.kernel"
 KINDS = (nnx.Param, (nnx.BatchStat, Fixed), nnx.RngState)
 
 
-def from_factory(make: Callable[[nnx.Rngs], Any]) -> calls.Adapted:
+def from_factory(make: Callable[..., Any]) -> calls.Adapted:
     """A network from a function of `nnx.Rngs`."""
-    module = nnx.eval_shape(lambda: make(nnx.Rngs(0)))
+    others = [name for name in calls.positional(make) if name != "rngs"]
+    by_name = "rngs" in calls.parameters(make)
+    if by_name and others:
+        raise ValueError(
+            f"`network` takes {', '.join(others)} besides `rngs`; give a function of "
+            "`rngs` alone, such as `lambda rngs: Net(16, rngs=rngs)`."
+        )
+
+    def build(rngs: nnx.Rngs) -> Any:
+        # Modules may take it by name alone.
+        return make(rngs=rngs) if by_name else make(rngs)
+
+    module = nnx.eval_shape(lambda: build(nnx.Rngs(0)))
     _checks.instance("network(rngs)", module, nnx.Module, "it builds the network")
 
     def init(key: jax.Array) -> tuple[Arrays, Arrays]:
         _checks.key("key", key)
-        return _weights(make(nnx.Rngs(key)))
+        return _weights(build(nnx.Rngs(key)))
 
     return calls.Adapted(init, _apply(module))
 
