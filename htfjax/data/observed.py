@@ -122,14 +122,15 @@ class Observed:
           TypeError, ValueError: malformed factors, of other mode dimensions; no cells are
             held out.
         """
-        mean = self.test_loss(layout_of(factors).tree)(factors)
+        tree = self._fitting(layout_of(factors).tree, "factors")
+        mean = self.test_loss(tree)(factors)
         return _numerics.safe_sqrt(mean) * self.scale
 
-    def _fitting(self, tree: TreeLike) -> TreeLike:
+    def _fitting(self, tree: TreeLike, name: str = "tree") -> TreeLike:
         order = as_tree(tree).order
         if order != len(self.mode_dims):
             raise ValueError(
-                f"`tree` has {order} modes, the data have {len(self.mode_dims)}: "
+                f"`{name}` has {order} modes, the data have {len(self.mode_dims)}: "
                 f"{', '.join(self.mode_names)}."
             )
         return tree
@@ -143,13 +144,15 @@ class Observed:
           values: (...), jax arrays or others.
 
         Returns:
-          A jax array for one, else a NumPy array.
+          A NumPy array of float64; of traced values a traced array of their dtype.
 
         Raises:
           TypeError: masked values, or not real numbers.
         """
-        if isinstance(values, jax.Array):
-            return _checks.floating("values", values) * self.scale + self.shift
+        if not _checks.concrete(values):
+            traced = _checks.floating("values", values)
+            return traced * self.scale + self.shift
+        # In float32 a large shift would leave one number of all.
         found = _checks.seen("values", values).astype(np.float64)
         return found * self.scale + self.shift
 

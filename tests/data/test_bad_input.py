@@ -221,6 +221,8 @@ MISTAKES = [
     ("other_dims",
      lambda: square().test_error(htf.identity_factors(htf.flat(2), 3, 2, 1.0)),
      ValueError, "`factors` (2, 3) (3, 3)"),
+    ("error_of_another_order", lambda: square().test_error(mistakes.factors(htf.flat(3))),
+     ValueError, "`factors` has 3 modes, the data have 2: user, film."),
     ("units_of_text", lambda: square().in_units(["a"]), TypeError, "`values` real"),
     ("index_out_of_range", lambda: square().labels([[0, 3]]), ValueError,
      "`indices[0, 1]` 3 dimension 3"),

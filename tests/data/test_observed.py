@@ -142,6 +142,18 @@ def test_units_come_back_from_any_array():
     assert_close(found, wanted, rtol=1e-6)
 
 
+def test_predictions_in_single_precision_keep_what_a_large_shift_leaves():
+    """As numbers of float32, 1e9 to 1e9 + 11 would be one number."""
+    values = 1e9 + np.arange(12.0).reshape(3, 4)
+    data = htf.observed(values, key=KEY)
+    exact = (values - data.shift) / data.scale
+    found = data.in_units(jnp.asarray(exact, jnp.float32))
+    assert isinstance(found, np.ndarray)
+    assert found.dtype == np.float64
+    assert_close(found - 1e9, values - 1e9, rtol=1e-6)
+    assert np.array_equal(found, data.decode(jnp.asarray(exact, jnp.float32)).values)
+
+
 # Losses and errors
 
 
