@@ -122,7 +122,7 @@ def test_without_scaling_targets_are_the_values():
 def test_integers_that_float64_holds_are_read_however_large():
     """What stands below a mask does not matter."""
     values = np.array([[2**53, -(2**60)], [2**62 + 2**10, -(2**63)]])
-    below = np.ma.array(values + 1, mask=[[1, 0], [0, 0]])
+    below = np.ma.array(values + 1, mask=[[True, False], [False, False]])
     below[0, 1] += -1
     below[1] -= 1
     data = htf.observed(values, holdout=0, scaling="none")
