@@ -68,17 +68,17 @@ def refuse_rounded(values: np.ndarray, place: Callable[[int], str]) -> None:
     back = np.where(rounded < 2.0**64, rounded, 0.0).astype(np.uint64)
     wrong = np.flatnonzero(back != sizes)
     if wrong.size:
-        _refuse_rounded(place(int(wrong[0])), values.flat[wrong[0]])
+        _refuse_rounded(place(int(wrong[0])), int(values.flat[wrong[0]]))
 
 
-def _refuse_rounded(where: str, value: Any) -> NoReturn:
+def _refuse_rounded(where: str, value: int) -> NoReturn:
     raise ValueError(
-        f"{where} is {spell(int(value))}, which float64 would round (it holds all integers "
+        f"{where} is {spell(value)}, which float64 would round (it holds all integers "
         "up to 2^53); subtract an offset, or round them yourself: `.astype(float)`."
     )
 
 
-def _unmasked(values: Any, missing: np.ndarray) -> np.ndarray:
+def _unmasked(values: np.ma.MaskedArray, missing: np.ndarray) -> np.ndarray:
     """The array below a mask, with zeros where integers are masked."""
     below = np.ma.getdata(values)
     if below.dtype.kind in "iu":
@@ -112,7 +112,7 @@ def _from_objects(name: str, values: np.ndarray) -> np.ndarray:
             plain[at] = _as_float(value)
             if isinstance(value, numbers.Integral) and np.isfinite(plain[at]):
                 if int(plain[at]) != value:
-                    _refuse_rounded(f"`{name}{list(at)}`", value)
+                    _refuse_rounded(f"`{name}{list(at)}`", int(value))
         else:
             raise TypeError(
                 f"`{name}` must hold real numbers, got {spell(value)} at {list(at)}."

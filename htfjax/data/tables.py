@@ -162,7 +162,9 @@ def _column_values(name: str, column: Any) -> np.ndarray:
     """A column of real numbers as float64, NaN where one is missing."""
     kind = column.dtype.kind
     if kind in "iu":
-        _refuse_rounded(name, column)
+        plain = getattr(column.dtype, "numpy_dtype", column.dtype)
+        integers = column.fillna(0).to_numpy(dtype=plain)
+        refuse_rounded(integers, lambda at: f"`{name}` in row {spell(column.index[at])}")
     if kind in "iuf":
         return column.to_numpy(dtype=np.float64, na_value=np.nan)
     if column.dtype == object:
@@ -172,13 +174,6 @@ def _column_values(name: str, column: Any) -> np.ndarray:
         f"`{name}` must hold real numbers, got {what}; `values=` names the column with "
         "the values, by default the last one."
     )
-
-
-def _refuse_rounded(name: str, column: Any) -> None:
-    """A column of integers, some of which may be missing, that float64 holds."""
-    plain = getattr(column.dtype, "numpy_dtype", column.dtype)
-    integers = column.fillna(0).to_numpy(dtype=plain)
-    refuse_rounded(integers, lambda at: f"`{name}` in row {spell(column.index[at])}")
 
 
 def _coded(mode: Hashable, column: Any, rows: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -268,10 +268,11 @@ def _check_linear(departure: float, at_half: float) -> None:
     """A loss that near zero depends on the factors through their end tensor."""
     if departure > FAITHFUL and at_half > STEADY * departure:
         raise ValueError(
-            "`loss` is no function of the end tensor near zero: its gradient at a small "
-            f"start departs from that of the linear loss by {departure:.1%}, and does not "
-            "come closer at half the start. Leave out its other terms, such as penalties "
-            "on the factors, which the formula of the wait does not know."
+            "`loss` is near zero no linear function of the end tensor alone: its gradient "
+            f"at a small start departs from that of the linear one by {departure:.3g} of "
+            "its size, and does not come closer at half the start. Leave out terms that "
+            "the formula of the wait does not know: penalties on the factors, and l1 "
+            "where a target is exactly zero."
         )
 
 

@@ -82,7 +82,7 @@ def _quantity(trajectory: Trajectory, wanted: Wanted) -> tuple[Any, str | None]:
     return observed, wanted.quantity
 
 
-def _guessed(records: Any, values: np.ndarray, axes: int, wanted: Wanted) -> str:
+def _guessed(records: object, values: np.ndarray, axes: int, wanted: Wanted) -> str:
     """What records without a name are, if the plot is of that; else "observed".
 
     Norms come as a list for each node, singular values as one list, which descends.
