@@ -441,7 +441,10 @@ def instance(name: str, value: object, kind: type | tuple[type, ...], advice: st
     if not isinstance(value, kind):
         kinds = kind if isinstance(kind, tuple) else (kind,)
         names = " or ".join(k.__name__ for k in kinds)
-        raise TypeError(f"`{name}` must be a {names}, got {spell(value)}; {advice}.")
+        article = "an" if names[0] in "AEIO" else "a"
+        raise TypeError(
+            f"`{name}` must be {article} {names}, got {spell(value)}; {advice}."
+        )
 
 
 def tree(value: object, name: str = "tree") -> None:

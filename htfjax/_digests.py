@@ -80,7 +80,7 @@ def write_sealed(path: PathLike, values: JsonObject) -> None:
     Example: see `read_sealed`.
     """
     if not isinstance(values, dict):
-        raise TypeError(f"`values` must be a dictionary, got a {type(values).__name__}.")
+        raise TypeError(f"`values` must be a dictionary, got {type(values).__name__}.")
     plain = json.loads(_as_text(values, allow_nan=False))
     text = json.dumps(plain | {SEAL: json_digest(plain)}, indent=1)
     with _files.atomic_write(path) as temporary:

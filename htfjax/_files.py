@@ -46,7 +46,7 @@ def absolute(name: str, path: object) -> Path:
         with a null character.
     """
     if not isinstance(path, str | os.PathLike) or isinstance(os.fspath(path), bytes):
-        raise TypeError(f"`{name}` must be a path, got a {type(path).__name__}.")
+        raise TypeError(f"`{name}` must be a path, got {type(path).__name__}.")
     text = os.fspath(path)
     if not text or "\0" in text:
         raise ValueError(f"`{name}={text!r}` must be the path of a file or folder.")

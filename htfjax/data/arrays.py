@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from htfjax import _checks
-from htfjax.data.cells import Cells, real_values, refuse_infinite, sparse
+from htfjax.data.cells import Cells, place_of, real_values, refuse_infinite, sparse
 from htfjax.data.levels import distinct_names
 
 LARGEST_INDEX = np.iinfo(np.int32).max - 1
@@ -25,7 +25,7 @@ def array_cells(data: Any, modes: Sequence[Hashable] | None) -> Cells:
     check_order("data", values.ndim)
     if not values.size:
         raise ValueError(f"`data` is empty: its shape is {values.shape}.")
-    refuse_infinite(values, lambda at: f"`data{_place(at, values.shape)}`")
+    refuse_infinite(values, lambda at: f"`data{place_of(at, values.shape)}`")
     return numbered(*sparse(values), values.shape, modes)
 
 
@@ -107,7 +107,3 @@ def _smallest_dims(indices: np.ndarray) -> tuple[int, ...]:
                 "have any labels."
             )
     return dims
-
-
-def _place(at: int, shape: tuple[int, ...]) -> str:
-    return str([int(i) for i in np.unravel_index(at, shape)])

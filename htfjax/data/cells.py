@@ -3,7 +3,7 @@
 import decimal
 import numbers
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -21,6 +21,8 @@ class Cells(NamedTuple):
     levels: tuple[np.ndarray, ...]  # (D_n,) labels of mode n
     mode_names: tuple[str, ...]
     value_name: str
+    # Modes that no one chose, whose levels are floating numbers with fractions.
+    doubtful: tuple[str, ...] = ()
 
     @property
     def mode_dims(self) -> tuple[int, ...]:
@@ -33,11 +35,11 @@ def real_values(name: str, values: Any) -> np.ndarray:
 
     Raises:
       TypeError: text, booleans, complex numbers, dates, traced values.
-      ValueError: not rectangular, or long doubles that float64 does not hold.
+      ValueError: not rectangular, long doubles or integers that float64 does not hold.
     """
     if np.ma.isMaskedArray(values):
-        plain = real_values(name, np.ma.getdata(values))
-        return np.where(np.ma.getmaskarray(values), np.nan, plain)
+        missing = np.ma.getmaskarray(values)
+        return np.where(missing, np.nan, real_values(name, _unmasked(values, missing)))
     if isinstance(values, list):
         values = _from_lists(name, values)
     if isinstance(values, np.ndarray) and values.dtype == object:
@@ -48,7 +50,45 @@ def real_values(name: str, values: Any) -> np.ndarray:
             f"`{name}` must hold real numbers, got booleans; if 0 and 1 are meant, "
             "convert them: `.astype(float)`."
         )
+    refuse_rounded(found, lambda at: f"`{name}{place_of(at, found.shape)}`")
     return found.astype(np.float64)
+
+
+def refuse_rounded(values: np.ndarray, place: Callable[[int], str]) -> None:
+    """Integers that float64 holds; `place` says where the one with a number stands.
+
+    Raises:
+      ValueError: one beyond 2^53 that would be rounded.
+    """
+    if values.dtype.kind not in "iu" or values.dtype.itemsize < 8:
+        return
+    sizes = np.abs(values).astype(np.uint64)
+    rounded = sizes.astype(np.float64)
+    # 2^64 itself, to which the largest are rounded, is no uint64.
+    back = np.where(rounded < 2.0**64, rounded, 0.0).astype(np.uint64)
+    wrong = np.flatnonzero(back != sizes)
+    if wrong.size:
+        _refuse_rounded(place(int(wrong[0])), int(values.flat[wrong[0]]))
+
+
+def _refuse_rounded(where: str, value: int) -> NoReturn:
+    raise ValueError(
+        f"{where} is {spell(value)}, which float64 would round (it holds all integers "
+        "up to 2^53); subtract an offset, or round them yourself: `.astype(float)`."
+    )
+
+
+def _unmasked(values: np.ma.MaskedArray, missing: np.ndarray) -> np.ndarray:
+    """The array below a mask, with zeros where integers are masked."""
+    below = np.ma.getdata(values)
+    if below.dtype.kind in "iu":
+        return np.where(missing, below.dtype.type(0), below)
+    return below
+
+
+def place_of(at: int, shape: tuple[int, ...]) -> str:
+    """Where the entry with a number stands, as one writes it: "[1, 0]"."""
+    return str([int(i) for i in np.unravel_index(at, shape)])
 
 
 def _from_lists(name: str, values: list) -> Any:
@@ -70,6 +110,9 @@ def _from_objects(name: str, values: np.ndarray) -> np.ndarray:
             plain[at] = np.nan
         elif isinstance(value, NUMBERS) and not isinstance(value, bool):
             plain[at] = _as_float(value)
+            if isinstance(value, numbers.Integral) and np.isfinite(plain[at]):
+                if int(plain[at]) != value:
+                    _refuse_rounded(f"`{name}{list(at)}`", int(value))
         else:
             raise TypeError(
                 f"`{name}` must hold real numbers, got {spell(value)} at {list(at)}."

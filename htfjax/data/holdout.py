@@ -26,13 +26,18 @@ def check_share(name: str, value: object) -> float:
 
 
 def held_out(
-    key: jax.Array, indices: np.ndarray, dims: tuple[int, ...], holdout: float
+    key: jax.Array,
+    indices: np.ndarray,
+    dims: tuple[int, ...],
+    holdout: float,
+    advice: str = "",
 ) -> tuple[np.ndarray, str]:
     """Which cells to hold out: a random share, of no level all.
 
     Args:
       indices: (B, N), distinct cells.
       holdout: the share, above 0.
+      advice: how else the data may be meant, said where no cell can be held out.
 
     Returns:
       (B,) booleans, and what to warn of where fewer are held out than asked, or "".
@@ -51,7 +56,7 @@ def held_out(
     if not chosen:
         raise ValueError(
             f"`holdout={holdout:g}`: no cell can be held out, because each of the {cells} "
-            "is the only cell of some level; use holdout=0."
+            f"is the only cell of some level; use holdout=0.{advice and ' ' + advice}"
         )
     mask = np.zeros(cells, bool)
     mask[chosen] = True

@@ -122,14 +122,15 @@ class Observed:
           TypeError, ValueError: malformed factors, of other mode dimensions; no cells are
             held out.
         """
-        mean = self.test_loss(layout_of(factors).tree)(factors)
+        tree = self._fitting(layout_of(factors).tree, "factors")
+        mean = self.test_loss(tree)(factors)
         return _numerics.safe_sqrt(mean) * self.scale
 
-    def _fitting(self, tree: TreeLike) -> TreeLike:
+    def _fitting(self, tree: TreeLike, name: str = "tree") -> TreeLike:
         order = as_tree(tree).order
         if order != len(self.mode_dims):
             raise ValueError(
-                f"`tree` has {order} modes, the data have {len(self.mode_dims)}: "
+                f"`{name}` has {order} modes, the data have {len(self.mode_dims)}: "
                 f"{', '.join(self.mode_names)}."
             )
         return tree
@@ -143,13 +144,15 @@ class Observed:
           values: (...), jax arrays or others.
 
         Returns:
-          A jax array for one, else a NumPy array.
+          A NumPy array of float64; of traced values a traced array of their dtype.
 
         Raises:
           TypeError: masked values, or not real numbers.
         """
-        if isinstance(values, jax.Array):
-            return _checks.floating("values", values) * self.scale + self.shift
+        if not _checks.concrete(values):
+            traced = _checks.floating("values", values)
+            return traced * self.scale + self.shift
+        # In float32 a large shift would leave one number of all.
         found = _checks.seen("values", values).astype(np.float64)
         return found * self.scale + self.shift
 
@@ -273,13 +276,15 @@ def observed(
       mode_dims: D_n of a pair, by default the largest index of each mode plus one.
 
     Warns:
-      UserWarning: values of one cell that differ; levels with one cell or none; fewer cells
-        held out than asked, because levels would be left without any.
+      UserWarning: columns of floating numbers with fractions that became modes because
+        `modes` names none; values of one cell that differ; levels with one cell or none;
+        fewer cells held out than asked, because levels would be left without any.
 
     Raises:
       TypeError: data of another kind; values that are text, boolean, complex or dates;
         float indices; levels of several types; no typed key.
-      ValueError: no cells, or all missing; infinite values; indices out of range; one mode;
+      ValueError: no cells, or all missing; infinite values, integers beyond 2^53 that
+        float64 rounds; indices out of range; one mode;
         a missing level; a column that is not there; a share out of range, or one that
         leaves nothing to train on.
 
@@ -304,10 +309,11 @@ def observed(
     cells = _read(data, values, modes, mode_dims)
     check_names(cells)
     cells, text = distinct(without_missing(cells))
-    texts = [text, *rare(cells.mode_names, cells.levels, cells.indices)]
+    unsure = tables.doubt(cells)
+    texts = [unsure, text, *rare(cells.mode_names, cells.levels, cells.indices)]
     test = np.zeros(len(cells.values), bool)
     if share and key is not None:
-        test, text = held_out(key, cells.indices, cells.mode_dims, share)
+        test, text = held_out(key, cells.indices, cells.mode_dims, share, unsure)
         texts.append(text)
     for text in filter(None, texts):
         warnings.warn(text, stacklevel=2)

@@ -11,7 +11,13 @@ import numpy as np
 
 from htfjax._integers import spell
 from htfjax.data.arrays import VALUE, check_order
-from htfjax.data.cells import Cells, real_values, refuse_infinite, sparse
+from htfjax.data.cells import (
+    Cells,
+    real_values,
+    refuse_infinite,
+    refuse_rounded,
+    sparse,
+)
 from htfjax.data.levels import distinct_names, nearest
 
 
@@ -31,9 +37,40 @@ def frame_cells(data: Any, modes: Sequence[Hashable] | None, values: Hashable) -
         level, levels of several types, values that are not finite real numbers.
     """
     _check_frame(data)
-    modes, value = _chosen(list(data.columns), modes, values)
-    columns = {mode: data[mode] for mode in modes}
-    return _column_cells(columns, data[value], f"data[{value!r}]", str(value))
+    chosen, value = _chosen(list(data.columns), modes, values)
+    columns = {mode: data[mode] for mode in chosen}
+    cells = _column_cells(columns, data[value], f"data[{value!r}]", str(value))
+    if modes is not None:
+        return cells  # whoever names a column as a mode means its levels
+    doubtful = [str(mode) for mode, column in columns.items() if _has_fractions(column)]
+    return cells._replace(doubtful=tuple(doubtful))
+
+
+def _has_fractions(column: Any) -> bool:
+    """Whether a column has floating numbers that are not whole."""
+    if is_a(column.dtype, "pandas", "CategoricalDtype"):
+        return False
+    if column.dtype == object:
+        return any(isinstance(x, float) and not x.is_integer() for x in column)
+    if column.dtype.kind != "f":
+        return False
+    numbers = column.to_numpy(dtype=np.float64, na_value=np.nan)
+    return bool(np.any(np.isfinite(numbers) & (numbers != np.trunc(numbers))))
+
+
+def doubt(cells: Cells) -> str:
+    """What to say of columns of floating numbers that were read as modes, or ""."""
+    if not cells.doubtful:
+        return ""
+    several = len(cells.doubtful) > 1
+    return (
+        f"`data` has {'columns' if several else 'a column'} of floating numbers with "
+        f"fractions, {spell(list(cells.doubtful))}, and each different number was read as "
+        f"a level of a mode; the values are those of {cells.value_name!r}. `values=` names "
+        "another column of values, `modes=` the columns that are modes; of a wide table "
+        "`data.stack()` makes one with a row for each cell. If levels are meant, make "
+        "them text by `.astype(str)` or categories by `.astype('category')`."
+    )
 
 
 def _chosen(
@@ -124,6 +161,10 @@ def _check_all(modes: Sequence[Hashable], names: Sequence[Hashable]) -> None:
 def _column_values(name: str, column: Any) -> np.ndarray:
     """A column of real numbers as float64, NaN where one is missing."""
     kind = column.dtype.kind
+    if kind in "iu":
+        plain = getattr(column.dtype, "numpy_dtype", column.dtype)
+        integers = column.fillna(0).to_numpy(dtype=plain)
+        refuse_rounded(integers, lambda at: f"`{name}` in row {spell(column.index[at])}")
     if kind in "iuf":
         return column.to_numpy(dtype=np.float64, na_value=np.nan)
     if column.dtype == object:

@@ -47,7 +47,9 @@ class NodeValues(Mapping[int, Value]):
         try:
             node = at_least("node", node, 0)
         except (TypeError, ValueError) as error:
-            raise KeyError(str(error)) from None
+            modes = isinstance(node, tuple)
+            advice = f" `tree.modes.index({node})` is the node of modes." if modes else ""
+            raise KeyError(f"{error}{advice}") from None
         for stack, axes, nodes in zip(self.stacks, self.axes, self.groups, strict=True):
             if node in nodes:
                 place = nodes.index(node)
@@ -56,7 +58,8 @@ class NodeValues(Mapping[int, Value]):
                     x[(..., place, *[slice(None)] * n)]
                     for x, n in zip(arrays, axes, strict=True)
                 )
-        raise KeyError(f"`node={node}` has no value here; nodes are {sorted(self)[:10]}...")
+        nodes = _reprs.ranges(tuple(self))
+        raise KeyError(f"`node={node}` has no value here; nodes are {nodes}.")
 
     def __iter__(self) -> Iterator[int]:
         return iter(sorted(node for nodes in self.groups for node in nodes))
@@ -95,7 +98,8 @@ def by_node(layout: Layout, values: Mapping[int, Value]) -> Mapping[int, Value]:
       values: pytrees of stacks for some of the layout's groups.
 
     Returns:
-      node id -> value: `NodeValues` for grouped factors, a dict for plain ones.
+      node id -> value: `NodeValues` for grouped factors, a dict for plain ones, so that
+      the leaves of what they give are arrays of one node each, under `jax.tree.map` too.
     """
     if layout.grouped:
         return node_values(list(values.values()), [layout.groups[g] for g in values])

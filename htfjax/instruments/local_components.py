@@ -27,7 +27,8 @@ def local_component_norms(factors: AnyFactors) -> Mapping[int, Float[Array, "R_v
     at exactly zero vectors are zero.
 
     Returns:
-      node id -> norms in the order of r, for every interior node.
+      node id -> norms in the order of r, for every interior node: a dict, or `NodeValues`
+      of grouped factors. `tree.modes.index((0, 1))` is the node over modes 0 and 1.
 
     Raises:
       TypeError, ValueError: malformed factors.

@@ -4,6 +4,7 @@ Mathematics: docs/mathematics/descent.md.
 """
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -140,14 +141,16 @@ def continue_descent(
     """
     num_steps = _checks.at_least("num_steps", num_steps, 1)
     record_every = _checks.at_least("record_every", record_every, 1)
-    if num_steps % record_every:
-        raise ValueError(
-            f"`record_every={record_every}` does not divide `num_steps={num_steps}`; "
-            f"use {num_steps - num_steps % record_every} or "
-            f"{num_steps + record_every - num_steps % record_every} steps."
-        )
     if num_steps > MOST_STEPS:
         raise ValueError(f"`num_steps={num_steps}` must be at most {MOST_STEPS} (int32).")
+    if num_steps % record_every:
+        below = num_steps - num_steps % record_every
+        fitting = [n for n in (below, below + record_every) if 0 < n <= MOST_STEPS]
+        steps = f"{' or '.join(map(str, fitting))} steps, or " if fitting else ""
+        raise ValueError(
+            f"`record_every={record_every}` does not divide `num_steps={num_steps}`; use "
+            f"{steps}`record_every={math.gcd(num_steps, record_every)}`."
+        )
     check_descent(state, loss, optimizer, observe, key)
     arrays, rebuild = _callables.split(loss)
     observed_arrays, rebuild_observe = _callables.split(observe)

@@ -26,6 +26,10 @@ from htfjax.factors.stacks import Stacks, closed, opened
 from htfjax.losses.gradient import Loss, value_and_grad
 from htfjax.motion.flow_checks import ROUNDINGS, check_flow_loss
 
+# A gradient that departs less from that of the linear loss hardly changes the wait.
+FAITHFUL = 0.05
+# What is of higher order than the tensor falls by at least 1/2 when the start is halved.
+STEADY = 0.7
 LONGEST = 1e6  # of the clock sigma, in units of the first gradient; the end comes before
 
 
@@ -45,7 +49,9 @@ def plateau_wait(
     Args:
       factors: the start; of any scale, but the prediction is for small ones. Fixed nodes
         and a root of ones stay, and do not count in m.
-      loss: as in `gradient_flow`; it depends on the factors through their end tensor.
+      loss: as in `gradient_flow`; it depends on the factors through their end tensor, or
+        on other things (a decay, a penalty on norms of local components) only in a higher
+        order of the scale.
       rtol: relative accuracy of the prediction, about.
       max_steps: of the integration.
 
@@ -57,8 +63,9 @@ def plateau_wait(
       TypeError: malformed factors, a loss that is not callable or scalar, or whose
         gradient is scaled.
       ValueError: m <= 2, where escape is exponential or sooner; a loss whose gradient
-        vanishes at zero, or is not finite there; a start whose trained matrices are zero;
-        a tolerance that the dtype cannot meet.
+        vanishes at zero, or is not finite there, or that near zero is no linear function
+        of the end tensor (while tracing this is not seen); a start whose trained matrices
+        are zero; a tolerance that the dtype cannot meet.
 
     Source: law F10, for rank-one factors in closed form: `theory.rank_one_blow_up_time`.
 
@@ -82,6 +89,7 @@ def plateau_wait(
     start = _force(layout, loss, unit)
     if all(map(_checks.concrete, (scale, *start))):
         _check_start(float(scale), [np.asarray(g) for g in start if g is not None])
+        _check_linear(*map(float, _departures(layout, loss, unit, start)))
     blow_up = _blow_up_time(
         layout, loss, unit, start, jnp.asarray(rtol, layout.dtype), max_steps
     )
@@ -175,6 +183,37 @@ def _force(layout: Layout, loss: Loss, stacks: Stacks) -> Stacks:
     return jax.lax.scan(add, jax.tree.map(jnp.zeros_like, stacks), hits)[0]
 
 
+@eqx.filter_jit
+def _departures(
+    layout: Layout, loss: Loss, unit: Stacks, force: Stacks
+) -> tuple[jax.Array, jax.Array]:
+    """How far -grad L departs from grad <A, W>, relative to it, at a small scale and half.
+
+    -grad L(s u) = s^(m-1) g(u) + O(s^(2m-1)) for a loss of the end tensor. A term of the
+    factors themselves, of degree p, has gradients in s^(p-1): `_force`, which sets matrices
+    to zero, does not see it, and for p <= m it decides how long the start takes.
+    """
+    degree = sum(layout.trained)
+    # There W is of the size of roundings.
+    small = float(jnp.finfo(layout.dtype).eps) ** (1 / degree)
+    norm = jnp.sqrt(_inner(layout, force, force))
+
+    def departure(scale: jax.Array) -> jax.Array:
+        start = tuple(
+            scale * x if free and x is not None else x
+            for x, free in zip(unit, _free(layout), strict=True)
+        )
+        grads = opened(value_and_grad(loss, closed(layout, start))[1])[1]
+        gap = tuple(
+            None if x is None or g is None else x * scale ** (1 - degree) + g
+            for x, g in zip(grads, force, strict=True)
+        )
+        return jnp.sqrt(_inner(layout, gap, gap)) / norm
+
+    first, second = jax.lax.map(departure, jnp.array([small, small / 2], layout.dtype))
+    return first, second
+
+
 def _to_unit_size(layout: Layout, stacks: Stacks) -> tuple[Stacks, jax.Array]:
     """Trained matrices whose mean squared norm is one, and what they were divided by.
 
@@ -223,6 +262,18 @@ def _check_degree(layout: Layout) -> None:
         f"`factors` has {count} trained matri{'x' if count == 1 else 'ces'}{fixed}, but "
         f"there is a plateau from three on: here a small start leaves zero {how}."
     )
+
+
+def _check_linear(departure: float, at_half: float) -> None:
+    """A loss that near zero depends on the factors through their end tensor."""
+    if departure > FAITHFUL and at_half > STEADY * departure:
+        raise ValueError(
+            "`loss` is near zero no linear function of the end tensor alone: its gradient "
+            f"at a small start departs from that of the linear one by {departure:.3g} of "
+            "its size, and does not come closer at half the start. Leave out terms that "
+            "the formula of the wait does not know: penalties on the factors, and l1 "
+            "where a target is exactly zero."
+        )
 
 
 def _check_start(scale: float, forces: list[np.ndarray]) -> None:

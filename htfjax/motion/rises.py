@@ -187,13 +187,24 @@ def _records(name: str, positions: object, values: object) -> tuple[np.ndarray, 
     if x.ndim != 1 or y.ndim != 2 or len(x) != len(y) or not len(x):
         raise ValueError(
             f"`{name}` has shape {x.shape} and `values` {y.shape}, expected (K,) and "
-            "(K, M) with K of 1 or more."
+            f"(K, M) with K of 1 or more{_advice(name, x, y)}."
         )
     if not np.all(np.isfinite(x)):
         raise ValueError(f"`{name}` must be finite.")
     if np.any(y < 0):
         raise ValueError("`values` must be zero or more; take magnitudes first.")
     return x, y
+
+
+def _advice(name: str, x: np.ndarray, y: np.ndarray) -> str:
+    """What to do about some wrong shapes, or ""."""
+    if x.ndim == 2 and y.ndim == 1 and len(x) == len(y):
+        return f"; `{name}` comes first"
+    if x.ndim == y.ndim == 1 and len(x) == len(y):
+        return f"; one quantity is `values[:, None]`, and `{name}` comes first"
+    if x.ndim == 1 and y.ndim == 2 and len(x) == y.shape[1]:
+        return "; records are rows: `values.T`"
+    return ""
 
 
 def _last_seen(values: np.ndarray) -> np.ndarray:

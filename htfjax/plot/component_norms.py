@@ -35,7 +35,8 @@ def components(
         dataset of one run.
       node: its id, or its modes (of a dataset), such as (0, 1) or "0,1"; the root, or the
         last node observed, by default.
-      quantity: name of what is drawn, "local_component_norm" by default.
+      quantity: name of what is drawn, by default "local_component_norm"; what a trajectory
+        observed without a name, and that is no list for each node, is labelled "observed".
       top: components to draw.
       against: "step", "path_length" or "time"; by default steps of a descent, time of a
         flow.

@@ -170,11 +170,7 @@ def _of_dataset(data: Any, quantity: object, rows: object, columns: object) -> C
     given = [dim for dim in (rows, columns) if dim is not None]
     many = [dim for dim in axes if array.sizes[dim] > 1 or dim in given]
     if len(many) != 2:
-        sizes = {dim: array.sizes[dim] for dim in axes}
-        raise ValueError(
-            f"`source` has axes {sizes}, of which two with several values are drawn; "
-            "choose of others by `source.isel(...)`."
-        )
+        raise ValueError(_wrong_axes({dim: array.sizes[dim] for dim in axes}, many))
     first, second = _dims(many, rows, columns)
     array = array.isel({dim: 0 for dim in axes if dim not in many})
     seeds = [dim for dim in ("seed",) if dim in array.dims]
@@ -190,6 +186,21 @@ def _of_dataset(data: Any, quantity: object, rows: object, columns: object) -> C
     label = spelled(name) + (f", median of {count} seeds" if count > 1 else "")
     label += "\nhatched: most did not converge" if hatched.any() else ""
     return _labelled(array, values, hatched, (first, second), label)
+
+
+def _wrong_axes(sizes: dict[str, int], many: list[str]) -> str:
+    if len(many) > 2:
+        choice = ", ".join(f"{dim}=0" for dim in many[2:])
+        return (
+            f"`source` has axes {sizes}, and two with several values are drawn; choose of "
+            f"the others, for example by `source.isel({choice})`."
+        )
+    which = f"only the axis {many[0]!r}" if many else "no axis"
+    return (
+        f"`source` has {which} with several values, and a phase diagram has two: give the "
+        "results of a grid over two settings. One run is drawn by "
+        "`htfjax.plot.components`, runs of several seeds by `htfjax.plot.bands`."
+    )
 
 
 def _medians(values: np.ndarray) -> np.ndarray:

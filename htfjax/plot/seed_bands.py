@@ -96,7 +96,8 @@ def bands(
     style.show(axes, curves.x, curves.x_label, shown)
     style.from_zero(axes, values)
     span = f"{100 * edges[0]:g} to {100 * edges[1]:g} %"
-    axes.set_ylabel(f"{curves.y_label}\nmedian and {span} of {len(values)} runs")
+    runs = "1 run" if len(values) == 1 else f"{len(values)} runs"
+    axes.set_ylabel(f"{curves.y_label}\nmedian and {span} of {runs}")
     if labels and count > 1:
         names = [f"k = {k + 1}" for k in range(count)]
         style.label_ends(axes, curves.x, middle, names, shades)

@@ -10,6 +10,9 @@ from htfjax.instruments.spectra import Spectrum
 from htfjax.motion.trajectory import Trajectory
 from htfjax.plot.curves import LABELS, Curves, Wanted, chosen, spelled
 
+SINGULAR_VALUE = "singular_value"
+LOCAL_COMPONENT_NORM = "local_component_norm"
+UNKNOWN = "observed"  # label of records of which nothing says what they are
 # Of every run, as files of results name them.
 OWN = {
     "loss": "losses", "grad_norm": "grad_norms", "step_length": "step_lengths",
@@ -29,11 +32,12 @@ def from_trajectory(trajectory: Trajectory, wanted: Wanted, *, runs: bool) -> Cu
     shape = np.shape(_checks.seen("source.steps", trajectory.steps))
     if len(shape) != 1 + runs:
         raise ValueError(_wrong_axes(shape, runs))
-    found, name = _quantity(trajectory, wanted)
-    found, where = _placed(found, wanted)
-    if isinstance(found, Spectrum):
-        found = found.values
-    values = np.asarray(_checks.seen(f"source.{name}", found), np.float64)
+    records, name = _quantity(trajectory, wanted)
+    found, where = _placed(records, wanted)
+    found = found.values if isinstance(found, Spectrum) else found
+    values = np.asarray(_checks.seen(f"source.{name or UNKNOWN}", found), np.float64)
+    if name is None:
+        name = _guessed(records, values, len(shape), wanted)
     if values.ndim == len(shape):
         values = values[..., None]
     if values.shape[:-1] != shape:
@@ -58,8 +62,8 @@ def _wrong_axes(shape: tuple[int, ...], runs: bool) -> str:
     )
 
 
-def _quantity(trajectory: Trajectory, wanted: Wanted) -> tuple[Any, str]:
-    """The records of the quantity, and its name."""
+def _quantity(trajectory: Trajectory, wanted: Wanted) -> tuple[Any, str | None]:
+    """The records of the quantity, and its name; None where nothing names it."""
     observed: Any = trajectory.observed
     named = _named(observed)
     if wanted.quantity in OWN and wanted.quantity not in (named or ()):
@@ -75,7 +79,24 @@ def _quantity(trajectory: Trajectory, wanted: Wanted) -> tuple[Any, str]:
         return named[name], name
     if wanted.quantity not in (None, *wanted.defaults):
         chosen(wanted, (*wanted.defaults, *OWN), "`source`")
-    return observed, wanted.quantity or wanted.defaults[0]
+    return observed, wanted.quantity
+
+
+def _guessed(records: object, values: np.ndarray, axes: int, wanted: Wanted) -> str:
+    """What records without a name are, if the plot is of that; else "observed".
+
+    Norms come as a list for each node, singular values as one list, which descends.
+    """
+    by_node = isinstance(records, Mapping)
+    one = next(iter(records.values()), None) if by_node else records
+    if isinstance(one, Spectrum):
+        return SINGULAR_VALUE
+    name = LOCAL_COMPONENT_NORM if by_node else SINGULAR_VALUE
+    with np.errstate(invalid="ignore"):  # infinities of runs that diverged
+        like = values.ndim > axes and not np.any(values < 0)
+        if not by_node:
+            like = like and not np.any(np.diff(values, axis=-1) > 0)
+    return name if like and name in wanted.defaults else UNKNOWN
 
 
 def _named(observed: Any) -> dict[str, Any] | None:

@@ -42,7 +42,7 @@ def exclusive_lock(
     """
     path = _files.absolute("path", path)
     if not isinstance(what, str):
-        raise TypeError(f"`what` must be a text, got a {type(what).__name__}.")
+        raise TypeError(f"`what` must be a text, got {type(what).__name__}.")
     _checks.real("seconds", seconds, least=0)
     if not path.parent.is_dir():
         raise ValueError(f"`path={path}`: the folder {path.parent} does not exist.")

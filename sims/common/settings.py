@@ -179,9 +179,11 @@ def check_multiple(num_steps: int, record_every: int) -> None:
     """
     surplus = num_steps % record_every if record_every > 0 else 0
     if record_every < 1 or surplus:
+        below = num_steps - surplus
+        fewer = f"{below} or " if below else ""
         raise SettingError(
             f"`--record-every {record_every}` does not divide `--num-steps {num_steps}`; "
-            f"use {num_steps - surplus} or {num_steps - surplus + record_every} steps."
+            f"use {fewer}{below + record_every} steps."
         )
 
 

@@ -119,6 +119,19 @@ def test_without_scaling_targets_are_the_values():
     assert np.array_equal(data.targets, holed()[tuple(data.indices.T)])
 
 
+def test_integers_that_float64_holds_are_read_however_large():
+    """What stands below a mask does not matter."""
+    values = np.array([[2**53, -(2**60)], [2**62 + 2**10, -(2**63)]])
+    below = np.ma.array(values + 1, mask=[[True, False], [False, False]])
+    below[0, 1] += -1
+    below[1] -= 1
+    data = htf.observed(values, holdout=0, scaling="none")
+    assert data.targets.tolist() == [2.0**53, -(2.0**60), 2.0**62 + 2.0**10, -(2.0**63)]
+    with pytest.warns(UserWarning, match="one observed cell only"):
+        masked = htf.observed(below, holdout=0, scaling="none")
+    assert masked.targets.tolist() == data.targets[1:].tolist()
+
+
 @pytest.mark.parametrize("constant", [0.0, 0.1, -3e300])
 def test_values_that_are_all_the_same_have_scale_one(constant):
     data = htf.observed(np.full((2, 3), constant), holdout=0)
@@ -140,6 +153,18 @@ def test_units_come_back_from_any_array():
     found = jax.jit(data.in_units)(jnp.array([0.0, 1.0], jnp.float32))
     assert found.dtype == jnp.float32
     assert_close(found, wanted, rtol=1e-6)
+
+
+def test_predictions_in_single_precision_keep_what_a_large_shift_leaves():
+    """As numbers of float32, 1e9 to 1e9 + 11 would be one number."""
+    values = 1e9 + np.arange(12.0).reshape(3, 4)
+    data = htf.observed(values, key=KEY)
+    exact = (values - data.shift) / data.scale
+    found = data.in_units(jnp.asarray(exact, jnp.float32))
+    assert isinstance(found, np.ndarray)
+    assert found.dtype == np.float64
+    assert_close(found - 1e9, values - 1e9, rtol=1e-6)
+    assert np.array_equal(found, data.decode(jnp.asarray(exact, jnp.float32)).values)
 
 
 # Losses and errors

@@ -106,6 +106,37 @@ def test_values_of_other_dtypes(dtype):
     assert_whole(htf.observed(table({"rating": dtype}), holdout=0))
 
 
+def wide() -> pd.DataFrame:
+    """A table whose columns are levels, as text."""
+    numbers = np.random.default_rng(0).normal(size=(5, 3))
+    return pd.DataFrame(numbers, columns=["mon", "tue", "wed"])
+
+
+def test_columns_of_fractions_that_became_modes_are_named():
+    """In the order user, film, rating, time the last column is not that of the values."""
+    frame = table().assign(rating=lambda x: x["rating"] % 10 + 0.5, time=np.arange(18))
+    words = r"column of floating numbers with fractions, \['rating'\].*those of 'time'"
+    for kind in (float, object, "Float64"):
+        with pytest.warns(UserWarning, match=words) as caught:
+            htf.observed(frame.astype({"rating": kind}), holdout=0)
+        assert caught[0].filename == __file__
+    with pytest.raises(
+        ValueError, match=r"holdout=0\. .* \['mon', 'tue'\].*data\.stack\(\)"
+    ):
+        htf.observed(wide(), key=KEY)
+    assert_whole(htf.observed(wide().stack(), holdout=0), wide().to_numpy())
+
+
+@pytest.mark.parametrize("how", ["modes", "text", "category", "whole"])
+def test_columns_that_are_meant_as_levels_are_silent(how):
+    """A warning would be an error."""
+    frame = table().assign(size=table()["size"].cat.codes.astype(float) / 2)
+    frame = frame if how != "whole" else frame.assign(size=2 * frame["size"])
+    kinds = {"text": {"size": str}, "category": {"size": "category"}}
+    options: dict[str, Any] = {"modes": ["user", "size", "year"]} if how == "modes" else {}
+    assert_whole(htf.observed(frame.astype(kinds.get(how, {})), holdout=0, **options))
+
+
 LEVELS = {
     "text": ["a", "b", "c"],
     "text of numbers": ["1", "10", "9"],
@@ -137,7 +168,7 @@ def test_codes_and_labels_go_both_ways(kind):
             "z": np.arange(float(len(rows))),
         }
     )
-    data = htf.observed(frame, holdout=0)
+    data = htf.observed(frame, holdout=0, modes=["x", "y"])
     assert data.levels[0].tolist() == np.asarray(levels).tolist()
     labels = data.labels(data.indices)
     assert np.array_equal(data.codes(labels), data.indices)

@@ -165,6 +165,10 @@ def test_node_values_are_a_mapping():
         assert node not in norms
         with pytest.raises(KeyError, match="`node"):
             norms[node]
+    with pytest.raises(KeyError, match=r"`tree\.modes\.index\(\(0, 1\)\)` is the node"):
+        norms[(0, 1)]
+    with pytest.raises(KeyError, match=r"`node=3` has no value here; nodes are 4 to 5\."):
+        norms[3]
     assert np.int64(4) in norms
 
 

@@ -114,7 +114,42 @@ def test_steps_that_do_not_suffice_predict_nothing():
 ONES = pull(np.ones(CUBE))
 TWO = htf.gaussian_factors(jax.random.key(0), htf.flat(2), 3, 2, 1.0, root="ones")
 ZERO = jax.tree.map(jnp.zeros_like, factors())
+
+
+def norms_of(f):
+    """Sum of the local component norms of a node, of the degree of the tensor."""
+    return jnp.sum(htf.local_component_norms(f)[3])
+
+
+def test_terms_of_higher_order_are_let_through():
+    """Squares of norms are of twice the degree; for small data the loss bends early."""
+    leaves = [np.linspace(0.5, 1, 3)[:, None] for _ in range(3)]
+    unit = [jnp.asarray(v / np.linalg.norm(v), jnp.float32) for v in leaves]
+    start = htf.Factors(tree=htf.flat(3), weights=(*unit, None))
+    target = 1e-4 * htf.end_tensor(start)
+
+    def bent(f):
+        square = jnp.sum(jnp.square(htf.end_tensor(f) - target)) / 2
+        return square + jnp.square(norms_of(f))
+
+    wanted = htf.theory.rank_one_blow_up_time(1.0, 1e-4, 3)
+    helpers.assert_close(htf.plateau_wait(start, bent), wanted, rtol=1e-3)
+
+
+def decay(f):
+    """Sum of squared weights."""
+    return sum(jnp.sum(jnp.square(w)) for w in f.weights if w is not None)
+
+
 MISTAKES = [
+    ("norms", lambda: htf.plateau_wait(factors(), lambda f: ONES(f) + 9 * norms_of(f)),
+     ValueError, "`loss` function end tensor penalties"),
+    ("norms_in_a_sum", lambda: htf.plateau_wait(factors(), htf.completion_loss(
+        htf.flat(3), 3, [[0, 1, 2]], [1.0]) + norms_of),
+     ValueError, "`loss` function end tensor penalties"),
+    ("decay", lambda: htf.plateau_wait(
+        factors(), lambda f: ONES(f) + 1e-3 * decay(f)),
+     ValueError, "`loss` function end tensor penalties"),
     ("two", lambda: htf.plateau_wait(TWO, pull(np.ones((3, 3)))),
      ValueError, "`factors` 2 trained matrices exponential"),
     ("fixed", lambda: htf.plateau_wait(

@@ -31,7 +31,7 @@ MISTAKES = [
     ("no_change", lambda: plot.locality(T(NORMS)), TypeError, "`source` ChangeByDistance"),
     ("no_change_in", lambda: plot.locality(drawn.run()), ValueError, "`source` `change`"),
     ("no_tree", lambda: plot.tree(None), TypeError, "`drawn` ModeTree Factors"),
-    ("tree_axes", lambda: plot.tree((0, 1), ax=3), TypeError, "`ax` Axes 3"),
+    ("tree_axes", lambda: plot.tree((0, 1), ax=3), TypeError, "`ax` an Axes, 3"),
     ("no_axes", lambda: plot.components(T(NORMS), ax=3), TypeError, "`ax` Axes 3"),
     # Quantities
     ("misspelled", lambda: plot.spectra(drawn.run(), quantity="singular_values"),
@@ -76,6 +76,13 @@ MISTAKES = [
     ("over", lambda: plot.bands(drawn.seeds(), quantity="loss", over="sed"),
      ValueError, "`over='sed'` 'seed'"),
     ("cells_of_seeds", lambda: plot.phase_diagram(drawn.seeds()), ValueError, "`source`"),
+    ("cells_of_one_run", lambda: plot.phase_diagram(drawn.run(), quantity="loss"),
+     ValueError, "`source` no axis `htfjax.plot.components` `htfjax.plot.bands`"),
+    ("cells_of_one_axis", lambda: plot.phase_diagram(drawn.grid().isel(ratio=[0])),
+     ValueError, "`source` only axis 'target_rank'"),
+    ("cells_of_three_axes", lambda: plot.phase_diagram(
+        drawn.grid().expand_dims(width=2)), ValueError,
+     "`source` 'width': 2 `source.isel(ratio=0)`"),
     ("rows", lambda: plot.phase_diagram(drawn.grid(), rows="rank"),
      ValueError, "`rows='rank'` 'target_rank'"),
     ("marked", lambda: plot.phase_diagram(drawn.grid(), marked=NAN),

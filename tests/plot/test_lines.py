@@ -33,7 +33,8 @@ def words(ax: Any) -> list[str]:
     [
         ({4: NORMS, 3: 0 * NORMS}, {}, "local component norm, node 4"),
         ({4: 0 * NORMS, 3: NORMS}, {"node": 3}, "local component norm, node 3"),
-        (NORMS, {}, "local component norm"),
+        (NORMS, {}, "observed"),
+        (NORMS, {"quantity": "local_component_norm"}, "local component norm"),
         ({"size": NORMS}, {}, "size"),
         ({"size": {3: NORMS}, "a": 0}, {"quantity": "size"}, "size, node 3"),
     ],
@@ -45,6 +46,36 @@ def test_the_components_that_end_largest_are_drawn(observed, options, label) -> 
     assert positions(ax) == STEPS.tolist()
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("step", label)
     assert words(ax) == ["r = 1", "r = 2"]
+
+
+ONE = htf.Spectrum(jnp.asarray(NORMS[:, ::-1]), "qr", jnp.ones(4))
+DOWN = np.sort(NORMS, axis=1)[:, ::-1]
+
+
+@pytest.mark.parametrize(
+    ("draw", "observed", "label"),
+    [
+        ("spectra", {6: DOWN}, "observed, node 6"),  # perhaps norms
+        ("spectra", DOWN, "singular value"),
+        ("spectra", NORMS, "observed"),  # they do not descend
+        ("spectra", DOWN[:, 0], "observed"),
+        ("spectra", {6: ONE}, "singular value, node 6"),
+        ("components", {6: -NORMS}, "observed, node 6"),  # such as rates
+        ("components", {6: NORMS[:, 0]}, "observed, node 6"),
+        ("components", DOWN, "observed"),
+        ("components", {6: ONE}, "singular value, node 6"),
+        ("bands", {6: NORMS}, "local component norm, node 6"),
+        ("bands", DOWN, "singular value"),
+        ("bands", NORMS, "observed"),
+    ],
+)
+def test_labels_name_what_was_observed_or_nothing(draw, observed, label) -> None:
+    """A plot of singular values does not call norms so."""
+    source = drawn.trajectory(observed)
+    if draw == "bands":
+        source = jax.tree.map(lambda x: np.stack([x, x]), source)
+    ax = getattr(plot, draw)(source)
+    assert ax.get_ylabel().split("\n")[0] == label
 
 
 def test_grouped_norms_of_a_descent_are_those_of_its_nodes() -> None:

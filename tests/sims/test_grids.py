@@ -99,6 +99,7 @@ def test_status_reads_a_folder(finished: Path, tmp_path: Path) -> None:
     ("changes", "words"),
     [
         ({"record_every": 30}, "`--record-every 30` does not divide `--num-steps 200`"),
+        ({"record_every": 300}, "`--num-steps 200`; use 300 steps."),
         ({"num_seeds": 0}, "`--num-seeds 0`"),
         ({"init_scales": ()}, "axis `init_scale` has no values"),
         ({"models": ("mf", "mf")}, "axis `model` has a value twice"),
