@@ -103,7 +103,7 @@ def _seeded(variable: Any, key: jax.Array | None, number: int) -> jax.Array:
     return jax.random.split(own, like.shape) if like.shape else own
 
 
-def _weights(module: Any) -> tuple[Arrays, Arrays]:
+def _weights(module: object) -> tuple[Arrays, Arrays]:
     _, params, statistics, _, _ = nnx.split(module, *KINDS, ...)
     return _arrays(params), _arrays(statistics)
 
