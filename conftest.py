@@ -32,6 +32,7 @@ jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 # some tests only. Two workers of the slow tests once took 9 GB each.
 MOST_MAPS, TESTS_BETWEEN = 50_000, 20
 MOST_BYTES, GROWTH = 4_000_000_000, 1_000_000_000
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 0  # tests patch it
 TESTS = itertools.count(1)
 kept = [0]  # bytes in use after programs were forgotten last
 
@@ -99,7 +100,7 @@ def _bytes() -> int:
     """Memory in use, 0 where the system does not tell."""
     path = Path("/proc/self/statm")
     pages = int(path.read_text().split()[1]) if path.exists() else 0
-    return pages * os.sysconf("SC_PAGE_SIZE") if pages else 0
+    return pages * PAGE_BYTES
 
 
 def _maps() -> int:

@@ -303,14 +303,8 @@ def advance_lane(
     wanted = tuple(name for name in names if name not in SCALARS)
     observe = None
     if lane.observe is not None and wanted:
-        see = lane.observe
-
-        def chosen(params: PyTree) -> dict[str, jax.Array]:
-            seen = see(params)
-            return {name: seen[name] for name in wanted}
-
-        observe = chosen
-
+        # One function for all runs of a process: each new one stays in jax's caches.
+        observe = jax.tree_util.Partial(_chosen, lane.observe, wanted)
     state, piece = continue_descent(
         state,
         lane.loss,
@@ -321,6 +315,14 @@ def advance_lane(
         key=lane.key,
     )
     return state, {name: _field(piece, name) for name in names}
+
+
+def _chosen(
+    see: Callable[[PyTree], dict[str, jax.Array]], wanted: tuple[str, ...], params: PyTree
+) -> dict[str, jax.Array]:
+    """Of what an observer sees, that which is recorded."""
+    seen = see(params)
+    return {name: seen[name] for name in wanted}
 
 
 def _field(piece: Trajectory[Any, Any], name: str) -> jax.Array:

@@ -231,6 +231,8 @@ def test_no_word_is_swallowed(
     """One line that names the option, code 2, and nothing begun."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HTFJAX_CACHE", "off")
+    # As if asked for: jax has started in this process, with what devices it has.
+    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=1")
     assert ended(monkeypatch, name, words.split()) == 2
     assert capsys.readouterr() == ("", f"error: {line}\n")
     assert list(tmp_path.iterdir()) == []

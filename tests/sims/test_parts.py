@@ -122,7 +122,8 @@ CASES = [
     Case(flow_against_descent,
          {"_flow": flow, "_descent": descent, "_convergence": converged}, 4,
          {"learning_rates": (1e-2,)}, {"learning_rates": (1e-2, 1e-3)}, 1),
-    Case(component_dynamics, {"_compare": compared}, 2),
+    Case(component_dynamics, {"_compare": compared}, 2, {"trees": ("flat",)},
+         {"trees": ("flat", "arity 3")}, 2),
 ]  # fmt: skip
 
 
@@ -166,7 +167,6 @@ def computed(case: Case, monkeypatch: pytest.MonkeyPatch) -> Computed:
         monkeypatch.setattr(case.module, unit, counted(unit, quick))
     quick_run = functools.partial(parts.run, experiment(case)._replace(draw=no_figures))
     monkeypatch.setattr(case.module, "run", quick_run)
-    monkeypatch.setattr(component_dynamics, "TREES", {"flat": htf.flat(4)})
     return calls
 
 
