@@ -58,6 +58,7 @@ SLOW_EXAMPLES = (
     "htfjax.motion.plateau",
     "htfjax.runs.engine",
     "htfjax.runs.final",
+    "htfjax.runs.integrity",
     "htfjax.runs.lanes",
     "htfjax.theory.growth",
     "htfjax.theory.scaling",

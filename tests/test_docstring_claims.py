@@ -36,6 +36,7 @@ def test_two_matrices_never_blow_up():
     assert float(htf.theory.rank_one_scale(when, 0.1, 2.0, 2)) == pytest.approx(1.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_balance_is_the_slowest_growth_of_a_norm(seed):
     """`balanced_growth`: no component of one norm and force grows slower."""

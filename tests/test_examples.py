@@ -66,6 +66,7 @@ def test_a_tensor_of_ones_own() -> None:
     assert_close(left["table"].values, shown, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_network_of_ones_own(capsys: pytest.CaptureFixture) -> None:
     """|cos| falls to less than half of what it was."""
     example("own_network")
@@ -75,6 +76,7 @@ def test_a_network_of_ones_own(capsys: pytest.CaptureFixture) -> None:
     assert 0 < after < before / 2 <= 0.5
 
 
+@pytest.mark.slow
 def test_ten_digits() -> None:
     """Norms are products of norms of the trained weights; most digits are read right."""
     left = example("ten_digits")

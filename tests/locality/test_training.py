@@ -261,7 +261,7 @@ def test_gradient_norm_has_the_gradient_of_its_definition() -> None:
 
 @pytest.mark.parametrize(
     "batch_norm",
-    slow_unless([None, "reference", "frozen", "norm"], (None,)),
+    slow_unless([None, "reference", "frozen", "norm"], ()),
 )
 def test_second_derivatives_of_a_training_loss(batch_norm: Any) -> None:
     """Differences of its own gradient, or refused; first derivatives are the same."""

@@ -38,6 +38,7 @@ class Net(eqx.Module):
         return self.head @ jnp.tanh(x).mean((1, 2)), state
 
 
+@pytest.mark.slow
 def test_an_equinox_network_before_and_after() -> None:
     """|cos| falls, in evaluation of the trained module, and its statistics have moved."""
     rng = np.random.default_rng(0)

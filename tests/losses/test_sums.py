@@ -198,7 +198,7 @@ PLAIN: dict[str, Any] = {
 PAIRS = INDICES[:, :2]
 
 
-@pytest.mark.parametrize("name", slow_unless(PLAIN, ("population",)))
+@pytest.mark.parametrize("name", slow_unless(PLAIN, ("minibatch",)))
 def test_no_term_of_a_scaled_sum_underflows(name: str) -> None:
     """The direction of the float64 gradient at std 1e-25; one term is given scaled."""
     one = htf.sensing_loss(helpers.random_vectors((3, 3), 30, seed=7), TARGETS)

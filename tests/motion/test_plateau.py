@@ -29,7 +29,10 @@ def pull(tensor):
     return loss
 
 
-@pytest.mark.parametrize("tree", [htf.flat(3), CHAIN], ids=["flat", "chain"])
+@pytest.mark.parametrize(
+    "tree", [pytest.param(htf.flat(3), id="flat", marks=pytest.mark.slow),
+             pytest.param(CHAIN, id="chain")],
+)  # fmt: skip
 def test_rank_one_factors_wait_as_the_closed_form_says(tree):
     """F10, with a root of ones (which does not count) and with a trained one."""
     rng = np.random.default_rng(0)

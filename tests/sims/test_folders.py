@@ -146,6 +146,7 @@ def test_other_observations_of_the_same_name_are_another_run(
             assert word in str(error.value)
 
 
+@pytest.mark.slow
 def test_config_holds_names_and_digests_but_no_paths(
     tmp_path: Path, no_figures: None
 ) -> None:

@@ -13,6 +13,8 @@ from sims import incremental_rank, plot, status
 from sims.common.errors import FolderError
 from tests.sims.small import small
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -119,6 +119,7 @@ def test_unbalanced_bounds_hold_in_random_cases(name):
 # Truncation and ranks
 
 
+@pytest.mark.slow
 def test_truncation_keeps_the_largest_and_lowers_ranks():
     factors = helpers.random_factors("binary4", (4, 4, 4, 4), (5, 5, 5))
     low = htf.theory.truncate(factors, {4: 2, 6: 3})
