@@ -4,7 +4,7 @@ Expected: from one start GroupRMSprop and the flow take off in the same order, a
 same training loss and the same path length; descent's first steps lie below the
 optimizer's eps; plain descent converges to the flow with order one in its step.
 
-Takes 5 min on two cores, 30 s with `--quick`.
+Takes 40 s on two cores, 10 s with `--quick`.
 """
 
 import dataclasses

@@ -4,7 +4,7 @@ Expected, as in arXiv:2201.11729: singular values of a matrix factorization, com
 norms of a CP tensor factorization and local component norms of a hierarchical tensor
 factorization leave zero one after another, until the target's numerical rank is reached.
 
-Takes 1 min on two cores, 20 s with `--quick`.
+Takes 45 s on two cores, 10 s with `--quick`.
 """
 
 import dataclasses

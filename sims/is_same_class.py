@@ -3,7 +3,7 @@
 Expected, as in arXiv:2201.11729: plain training falls to chance with the distance, though
 the training set is always fitted; with the locality regularizer the network does not fall.
 
-Takes 9 min on two cores, 50 s with `--quick`.
+Takes 9 min on two cores, 30 s with `--quick`.
 """
 
 import dataclasses

@@ -4,7 +4,7 @@ Expected: on the target's own tree few singular values rise, on and off the tree
 as the target has; on a mismatching tree the same target needs high rank, is learned
 later and completes worse from the same entries.
 
-Takes 5 min on two cores, 30 s with `--quick`.
+Takes 20 s on two cores, 10 s with `--quick`.
 """
 
 import dataclasses

@@ -4,7 +4,7 @@ Expected, as in arXiv:2201.11729: plain training falls to chance with the path's
 with the locality regularizer much later. The marks' distance alone predicts the label well
 above chance and their positions more, so only what exceeds that baseline follows paths.
 
-Takes 13 min on two cores, 50 s with `--quick`.
+Takes 13 min on two cores, 30 s with `--quick`.
 """
 
 import dataclasses

@@ -5,7 +5,7 @@ steps to the next rise over the width of a rise, grows), in all three models. Ma
 runs end at the target's rank whatever the seed; hierarchical targets have small last
 singular values, so fewer rise before the loss is fitted or the steps are spent.
 
-Takes 2 h on two cores, 60 s with `--quick`.
+Takes 80 min on two cores, 20 s with `--quick`.
 """
 
 import dataclasses

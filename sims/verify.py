@@ -4,7 +4,7 @@ Expected: every law passes. Left and right side of a law come from different cod
 library's and a NumPy transcription of the definition; `--break LAW` makes the right side
 false, mostly by another matrix at one leaf, and the law must fail.
 
-Takes 2 min on two cores, 50 s with `--quick`.
+Takes 2 min on two cores, 20 s with `--quick`.
 """
 
 import dataclasses

@@ -63,13 +63,11 @@ def test_without_a_name_commands_are_listed(
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_every_study_says_how_long_it_takes_and_has_a_quick_version(name: str) -> None:
-    """At most a minute for `--quick`, three for phase_diagram; values are of options."""
+    """At most a minute for `--quick`; values are of options."""
     module = importlib.import_module(f"sims.{name}")
     _, quick = names.durations()[name]
     number, unit = quick.split()
-    assert float(number) * {"s": 1, "min": 60}[unit] <= (
-        180 if name == "phase_diagram" else 60
-    )
+    assert float(number) * {"s": 1, "min": 60}[unit] <= 60
     if name != "verify":  # a switch of its own
         changed = module.Config(out=Path("x"), **module.QUICK)
         assert changed != module.Config(out=Path("x"))
