@@ -43,6 +43,17 @@ from tests.sims.small import REPOSITORY
 pytestmark = [pytest.mark.durable, pytest.mark.usefixtures("ordinary_promotion")]
 
 
+@pytest.fixture(autouse=True)
+def few_programs() -> Iterator[None]:
+    """Forgets compiled programs: a test here runs a command once for every file.
+
+    Some six hundred programs are what a process can hold; three tests of incremental_rank
+    in a row ended it by a segmentation fault.
+    """
+    yield
+    jax.clear_caches()
+
+
 STUDY: dict[str, Any] = {
     "preset": "smoke", "workers": 1, "train_sizes": (64,), "test_size": 16,
     "coefficients": (0.0,), "measure": True,
