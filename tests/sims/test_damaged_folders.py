@@ -116,7 +116,9 @@ def _pathfinder(out: Path, seed: int, amount: int) -> Any:
 
 
 def _component_dynamics(out: Path, seed: int, _: int) -> Any:
-    return component_dynamics.run(component_dynamics.Config(out=out, widths=2, seed=seed))
+    return component_dynamics.run(
+        component_dynamics.Config(out=out, trees=("flat",), widths=2, seed=seed)
+    )
 
 
 def _flow_against_descent(out: Path, seed: int, _: int) -> Any:
@@ -195,7 +197,6 @@ def one_computation() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name in ("gradient_flow", "descend"):
             patch.setattr(htf, name, remembered(getattr(htf, name)))
-        patch.setattr(component_dynamics, "TREES", {"flat": htf.flat(4)})
         yield
 
 
