@@ -300,11 +300,11 @@ def test_a_refused_command_leaves_no_config(tmp_path: Path) -> None:
     """So that the corrected command may use the folder."""
     wrong = [
         ("`--dim 3` gives 81 entries", init_scale, {"dim": 3}),
-        ("`widths=0`", init_scale, {"widths": 0}),
+        ("`--widths 0`", init_scale, {"widths": 0}),
         ("`--dim 2` gives 16 entries", mode_tree_shape, {"dim": 2}),
         ("`--seeds` is empty", mode_tree_shape, {"seeds": ()}),
         ("`--stds` is empty", init_scale, {"stds": ()}),
-        ("`num_steps=0`", mode_tree_shape, {"num_steps": 0, "widths": 2, "dim": 5}),
+        ("`--num-steps 0`", mode_tree_shape, {"num_steps": 0, "widths": 2, "dim": 5}),
     ]
     for words, command, options in wrong:
         with pytest.raises((SettingError, ValueError), match=words):
