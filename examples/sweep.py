@@ -1,6 +1,6 @@
 """A sweep over learning rate and scale of the start: errors at the end as a diagram.
 
-Takes 10 s; the runs stand in `runs/sweep`, and the same call goes on from there.
+Takes 10 s; the runs are saved in `runs/sweep`, and running the script again resumes them.
 """
 
 import htfjax as htf

@@ -1,7 +1,7 @@
 """Two mode trees over 20 seeds: bands of singular values, a picture for each.
 
 The target has low rank on ((0, 1), (2, 3)); the model has that tree, or another one. Takes
-10 s; the runs stand in `runs/two_trees`, and the same call goes on from there.
+10 s; the runs are saved in `runs/two_trees`, and running the script again resumes them.
 """
 
 import htfjax as htf

@@ -27,10 +27,9 @@ from .common import parts
 from .common.command import command
 from .common.single import Job
 from .common.theory import STYLES, completion, descent
-from .figures.short import say_too_short
+from .figures.short import FOUND, say_too_short
 
 MODES = ((0, 1), (0, 2))
-FOUND = 0.5  # a relative error below it: more of the target is found than missed
 TARGET_TREE = htf.perfect(4)
 TREES = {"matching": TARGET_TREE, "mismatching": htf.as_tree(((0, 2), (1, 3)))}
 

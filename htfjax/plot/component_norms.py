@@ -35,8 +35,8 @@ def components(
         dataset of one run.
       node: its id, or its modes (of a dataset), such as (0, 1) or "0,1"; the root, or the
         last node observed, by default.
-      quantity: name of what is drawn, by default "local_component_norm"; what a trajectory
-        observed without a name, and that is no list for each node, is labelled "observed".
+      quantity: name of what is drawn, by default "local_component_norm"; unnamed records
+        of a trajectory are labelled "observed" unless they have a list for each node.
       top: components to draw.
       against: "step", "path_length" or "time"; by default steps of a descent, time of a
         flow.

@@ -40,7 +40,7 @@ def bands(
     labels: bool = True,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draws the median of a quantity over many runs and the band between two quantiles.
+    """Draws the median and a band between two quantiles of a quantity over many runs.
 
     A quantity of several numbers has a band for each of the largest, ordered in every run
     by where it ends: the k-th band is that of the k-th largest. Runs that stopped keep

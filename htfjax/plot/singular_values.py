@@ -34,8 +34,8 @@ def spectra(
         one run.
       node_or_modes: a node's id, or modes (of a dataset), such as (0, 1) or "0,1"; by
         default the first modes of a dataset, the last node that a trajectory observed.
-      quantity: name of what is drawn, by default "singular_value"; what a trajectory
-        observed without a name, and that is not like them, is labelled "observed".
+      quantity: name of what is drawn, by default "singular_value"; unnamed records of
+        a trajectory are labelled "observed" unless they descend like singular values.
       top: singular values to draw.
       against, window, linestyle, labels, ax: as in `components`.
 

@@ -11,10 +11,9 @@ from matplotlib.lines import Line2D
 import htfjax as htf
 
 from .dynamics import PAPER_MARKS, TITLES
-from .short import say_too_short
+from .short import FOUND, say_too_short
 
 STYLES = {"mf": ("-", "o"), "tf": ("--", "s"), "htf": (":", "^")}
-FOUND = 0.5  # a relative error below it: more of the target is found than missed
 CLOCK_LABELS = {
     "step": "step", "loss": "training loss", "path_length": "path length",
 }  # fmt: skip

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+FOUND = 0.5  # a relative error below it: more of the target is found than missed
+
 
 def say_too_short(fig: Any, because: str) -> None:
     """Puts "too short to show the effect" and the reason above a figure's own title."""

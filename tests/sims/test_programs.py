@@ -12,16 +12,22 @@ import pytest
 
 from sims.common import programs
 
-# Compiles a few programs and tells how many were in the cache, with what they computed.
-SCRIPT = """
-import json, os, sys, jax, jax.numpy as jnp
-from sims.common.programs import kept_programs
+# Counts the programs that a process compiles, and those that it finds.
+LISTEN = """
+import json, sys, jax
 
 seen = {"cache_hits": 0, "cache_misses": 0}
 def listen(event, **_):
     name = event.rpartition("/")[2]
     seen.update({name: seen[name] + 1} if name in seen else {})
 jax.monitoring.register_event_listener(listen)
+"""
+# Compiles a few programs and tells how many were in the cache, with what they computed.
+SCRIPT = (
+    LISTEN
+    + """
+import os, jax.numpy as jnp
+from sims.common.programs import kept_programs
 x = jnp.asarray(jax.numpy.arange(12.0).reshape(3, 4))
 with kept_programs():
     values = []
@@ -33,16 +39,13 @@ with kept_programs():
             os._exit(9)
 print(json.dumps(seen | {"values": values}))
 """
+)
 
 # Runs a command and tells how many of its programs were compiled.
-STUDY = """
-import json, runpy, sys, jax
-
-seen = {"cache_hits": 0, "cache_misses": 0}
-def listen(event, **_):
-    name = event.rpartition("/")[2]
-    seen.update({name: seen[name] + 1} if name in seen else {})
-jax.monitoring.register_event_listener(listen)
+STUDY = (
+    LISTEN
+    + """
+import runpy
 module = sys.argv.pop(1)
 try:
     runpy.run_module(module, run_name="__main__")
@@ -50,6 +53,7 @@ except SystemExit as end:
     assert not end.code, end.code
 print(json.dumps(seen))
 """
+)
 
 
 def start(cache: Path | str, *words: object, script: str = SCRIPT) -> subprocess.Popen:
