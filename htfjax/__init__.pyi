@@ -15,6 +15,7 @@ from .trees.builders import square_patches as square_patches
 
 from .factors.factors import Factors as Factors
 from .factors.factors import GroupedFactors as GroupedFactors
+from .factors.selector import Selector as Selector
 from .factors.chains import collapse_chains as collapse_chains
 from .factors.layout import mode_dims as mode_dims
 from .factors.layout import widths as widths
@@ -84,6 +85,10 @@ from .data.observed import observed as observed
 
 from .motion.group_rms import group_rmsprop as group_rmsprop
 from .motion.group_rms import scale_by_group_rms as scale_by_group_rms
+from .motion.levenberg_marquardt import levenberg_marquardt as levenberg_marquardt
+from .motion.alternating import (
+    alternating_least_squares as alternating_least_squares,
+)
 from .motion.trajectory import Trajectory as Trajectory
 from .motion.trajectory import join as join
 from .motion.stopping import Stop as Stop
@@ -108,6 +113,7 @@ from .runs.checkpoints import save_state as save_state
 from .runs.results import load_results as load_results
 from .runs.netcdf import save_results as save_results
 
+from . import formats as formats
 from . import losses as losses
 from . import theory as theory
 from . import problems as problems

@@ -407,6 +407,15 @@ def sequence(name: str, values: object, what: str) -> Sequence[Any]:
     return found
 
 
+def arrays(name: str, values: object) -> list[Any]:
+    """A list or tuple of arrays, at least one."""
+    if not isinstance(values, list | tuple):
+        raise TypeError(f"`{name}` must be a list of arrays, got {spell(values)}.")
+    if not values:
+        raise ValueError(f"`{name}` is empty: give one array for every mode.")
+    return list(values)
+
+
 def precision(name: str, value: object) -> None:
     """A precision of matrix products, as jax names them."""
     parts = value if isinstance(value, tuple) and len(value) == 2 else (value,)

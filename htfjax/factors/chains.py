@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from htfjax.factors.factors import AnyFactors, Factors, GroupedFactors
 from htfjax.factors.grouping import ungroup
 from htfjax.factors.layout import layout_of
+from htfjax.factors.stacks import written_out
 from htfjax.trees.mode_tree import ModeTree
 
 
@@ -34,7 +35,9 @@ def collapse_chains(factors: AnyFactors) -> Factors:
       (0, 1)
     """
     plain = ungroup(factors) if isinstance(factors, GroupedFactors) else factors
-    tree, weights = layout_of(plain, "factors").tree, plain.weights
+    tree = layout_of(plain, "factors").tree
+    plain = written_out(plain)
+    weights = plain.weights
     nested: list[int | tuple] = list(range(tree.order))
     matrix: list[Any] = [None if w is None else jnp.asarray(w) for w in weights]
     members: list[list[int]] = [[k] for k in range(tree.num_nodes)]

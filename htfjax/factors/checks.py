@@ -6,6 +6,7 @@ import numpy as np
 
 from htfjax import _checks
 from htfjax.factors.factors import AnyFactors, Factors, GroupedFactors
+from htfjax.factors.selector import Selector
 
 
 def shapes(factors: AnyFactors, name: str) -> Factors:
@@ -61,6 +62,12 @@ def check_factors(factors: Factors, name: str) -> None:
     unknown = [k for k in factors.fixed if type(k) is not int or k not in nodes]
     if unknown:
         raise ValueError(f"{fixed} names {unknown}; nodes are 0..{tree.root}.")
+    free = [k for k, w in enumerate(weights) if isinstance(w, Selector)]
+    free = [k for k in free if k not in factors.fixed]
+    if free:
+        raise ValueError(
+            f"{fixed} lacks the nodes {free}, whose matrices are selectors, which are data."
+        )
 
 
 def _part(name: str, part: str) -> str:
@@ -136,7 +143,9 @@ def rows(factors: Factors) -> tuple[int, ...]:
 
 
 def _check_dtypes(factors: Factors, name: str) -> None:
-    dtypes = {k: w.dtype for k, w in enumerate(factors.weights) if w is not None}
+    dtypes = {k: w.dtype for k, w in enumerate(factors.weights) if hasattr(w, "dtype")}
+    if not dtypes:
+        raise TypeError(f"{_part(name, 'weights')} are selectors only, of no dtype.")
     if len(set(dtypes.values())) > 1:
         raise TypeError(f"{_part(name, 'weights')} mix dtypes {dtypes}; cast them to one.")
     only = next(iter(dtypes.values()))

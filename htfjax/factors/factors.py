@@ -9,6 +9,7 @@ from wadler_lindig import AbstractDoc
 
 from htfjax import _reprs
 from htfjax._tables import table
+from htfjax.factors.selector import Selector
 from htfjax.trees.mode_tree import ModeTree
 
 
@@ -23,8 +24,9 @@ class Factors:
     read off its children.
 
     Nodes in `fixed` carry data: no derivative flows to their matrices, descent leaves
-    them as they are, and local components count trained vectors only. Frozen one-child
-    selectors give the full hierarchical Tucker and tensor-train formats exactly.
+    them as they are, and local components count trained vectors only. The matrix of one
+    may be a `Selector`; those over the children of a node give the full hierarchical
+    Tucker and tensor-train formats exactly (`htfjax.formats`).
 
     Construction validates nothing, because unflattening a pytree runs it; the functions
     that take factors check shapes and dtypes when they are entered.
@@ -44,7 +46,7 @@ class Factors:
       ((3, 4, 2), (3, 4))
     """
 
-    weights: tuple[Any, ...]  # arrays; None for a root of ones
+    weights: tuple[Any, ...]  # arrays or selectors; None for a root of ones
     tree: ModeTree = dataclasses.field(metadata={"static": True})
     fixed: tuple[int, ...] = dataclasses.field(default=(), metadata={"static": True})
 
@@ -109,7 +111,7 @@ def _alike(factors: Factors) -> Iterator[tuple[str, ...]]:
     """Rows of the nodes that have one height, shape and dtype, each row as `_row`."""
     tree, rows = factors.tree, dict[tuple, list[int]]()
     for k, w in enumerate(factors.weights):
-        look = None if w is None else (w.shape, w.dtype)
+        look = None if w is None else (w.shape, getattr(w, "dtype", None))
         rows.setdefault((tree.height[k], look, k in factors.fixed), []).append(k)
     for nodes in rows.values():
         yield _row(factors, nodes, factors.weights[nodes[0]])
@@ -121,5 +123,7 @@ def _row(factors: AnyFactors, nodes: Iterable[int], weights: Any) -> tuple[str, 
     height = str(factors.tree.height[first])
     if weights is None:
         return _reprs.ranges(nodes), height, "ones", "fixed"
+    if isinstance(weights, Selector):
+        return _reprs.ranges(nodes), height, str(weights), "fixed"
     kind = "fixed" if first in factors.fixed else "trained"
     return _reprs.ranges(nodes), height, _reprs.array(weights), kind

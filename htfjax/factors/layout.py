@@ -17,6 +17,7 @@ from wadler_lindig import AbstractDoc
 from htfjax import _reprs
 from htfjax.factors.checks import check_factors, rows, shapes
 from htfjax.factors.factors import AnyFactors, Factors, GroupedFactors
+from htfjax.factors.selector import Selector
 from htfjax.trees.mode_tree import ModeTree
 
 Groups = tuple[tuple[int, ...], ...]
@@ -36,6 +37,8 @@ class Layout:
       groups: node ids of the stacks, children before parents and the root alone at the
         end; groups of one for plain factors.
       grouped: whether they are `GroupedFactors`.
+      selectors: nodes whose matrices are selectors, and these, ascending; none where they
+        are grouped, as stacks hold matrices.
     """
 
     tree: ModeTree
@@ -45,6 +48,7 @@ class Layout:
     has_root: bool
     groups: Groups
     grouped: bool = False
+    selectors: tuple[tuple[int, Selector], ...] = ()
 
     def __repr__(self) -> str:
         return _reprs.text(self)
@@ -60,6 +64,7 @@ class Layout:
             fixed=self.fixed,
             has_root=self.has_root,
             groups=self.groups if self.grouped else None,
+            selectors=tuple(k for k, _ in self.selectors),
         )
 
     def __hash__(self) -> int:
@@ -187,10 +192,11 @@ def _found(factors: AnyFactors, plain: Factors) -> Layout:
     return _layout(
         plain.tree,
         rows(plain),
-        next(w.dtype for w in plain.weights if w is not None),
+        next(w.dtype for w in plain.weights if hasattr(w, "dtype")),
         plain.fixed,
         plain.weights[plain.tree.root] is not None,
         factors.groups if grouped else None,
+        tuple((k, w) for k, w in enumerate(plain.weights) if isinstance(w, Selector)),
     )
 
 
@@ -202,18 +208,26 @@ def _layout(
     fixed: tuple[int, ...],
     has_root: bool,
     groups: Groups | None,
+    selectors: tuple[tuple[int, Selector], ...] = (),
 ) -> Layout:
     """One layout for all factors of equal shapes, whatever becomes of them on their way
     through transformations."""
     alone = tuple((k,) for k in range(tree.num_nodes))
-    return Layout(tree, widths, dtype, fixed, has_root, groups or alone, groups is not None)
+    grouped = groups is not None
+    return Layout(tree, widths, dtype, fixed, has_root, groups or alone, grouped, selectors)
 
 
 def regrouped(layout: Layout, groups: Groups | None) -> Layout:
     """The layout of the same factors in jax's arrays: of `groups`, or plain for None."""
     # Not cached: `layout.dtype` follows the x64 switch of the moment.
     return _layout(
-        layout.tree, layout.widths, layout.dtype, layout.fixed, layout.has_root, groups
+        layout.tree,
+        layout.widths,
+        layout.dtype,
+        layout.fixed,
+        layout.has_root,
+        groups,
+        layout.selectors if groups is None else (),
     )
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from htfjax._types import Params
 from htfjax.factors.factors import AnyFactors, Factors, GroupedFactors
 from htfjax.factors.layout import Groups, Layout, known, layout_of, regrouped
+from htfjax.factors.selector import Selector
 
 Stacks = tuple[Any, ...]  # arrays (G, R_k, R_parent(k)); None for a root of ones
 Opened = tuple[Layout, Stacks]
@@ -73,7 +74,7 @@ def _stacks(matrices: Stacks, layout: Layout, groups: Groups) -> Stacks:
             stacks.append(None)
             continue
         if not layout.grouped:
-            stack = jnp.stack([matrices[g] for g, _ in homes])
+            stack = jnp.stack([_matrix(matrices[g], layout) for g, _ in homes])
         elif groups == layout.groups:
             stack = jnp.asarray(first)
         else:
@@ -84,14 +85,29 @@ def _stacks(matrices: Stacks, layout: Layout, groups: Groups) -> Stacks:
     return tuple(stacks)
 
 
+def _matrix(weight: Any, layout: Layout) -> Any:
+    return weight.matrix(layout.dtype) if isinstance(weight, Selector) else weight
+
+
 def closed(layout: Layout, stacks: Sequence[jax.Array | None]) -> Any:
     """Factors of a layout: `GroupedFactors` if it is grouped, else `Factors`."""
     layout = regrouped(layout, layout.groups if layout.grouped else None)
     if layout.grouped:
         grouped = GroupedFactors(tuple(stacks), layout.tree, layout.groups, layout.fixed)
         return known(grouped, layout)
-    weights = tuple(None if stack is None else stack[0] for stack in stacks)
-    return known(Factors(weights, layout.tree, layout.fixed), layout)
+    weights: list[Any] = [None if stack is None else stack[0] for stack in stacks]
+    for node, selector in layout.selectors:
+        weights[node] = selector
+    return known(Factors(tuple(weights), layout.tree, layout.fixed), layout)
+
+
+def written_out(factors: Factors) -> Factors:
+    """Checked factors with matrices in place of selectors."""
+    layout = layout_of(factors)
+    if not layout.selectors:
+        return factors
+    weights = tuple(_matrix(w, layout) for w in factors.weights)
+    return dataclasses.replace(factors, weights=weights)
 
 
 def freeze(tree: Params) -> Params:

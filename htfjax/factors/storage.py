@@ -12,9 +12,10 @@ from htfjax import _archives, _files
 from htfjax.factors.factors import AnyFactors, Factors, GroupedFactors
 from htfjax.factors.grouping import ungroup
 from htfjax.factors.layout import layout_of
+from htfjax.factors.selector import Selector
 from htfjax.trees.mode_tree import ModeTree
 
-FORMAT = 1
+FORMAT = 2  # 2: selectors
 
 
 def save_factors(path: str | os.PathLike[str], factors: AnyFactors) -> None:
@@ -22,9 +23,9 @@ def save_factors(path: str | os.PathLike[str], factors: AnyFactors) -> None:
 
     Grouped factors are written, and come back, as `ungroup` gives them.
 
-    The file is an npz archive: `weight_k` for every node k that has a matrix, and
-    `header`, a JSON text with the format version, the children of every node and the
-    fixed nodes. Any NumPy reads it.
+    The file is an npz archive: `weight_k` for every node k that has a matrix, `picks_k`
+    for one that has a selector, and `header`, a JSON text with the format version, the
+    children of every node, the fixed nodes and the rows of selectors. Any NumPy reads it.
 
     Raises:
       TypeError, ValueError: malformed factors, or a folder that does not exist.
@@ -45,12 +46,16 @@ def save_factors(path: str | os.PathLike[str], factors: AnyFactors) -> None:
         "children": factors.tree.children,
         "fixed": factors.fixed,
         "dtype": dtype.name,
+        "selectors": {
+            k: w.num_rows for k, w in enumerate(factors.weights) if isinstance(w, Selector)
+        },
     }
-    arrays: dict[str, Any] = {"header": np.array(json.dumps(header))} | {
-        f"weight_{k}": np.asarray(weight).view(_plain(dtype))
-        for k, weight in enumerate(factors.weights)
-        if weight is not None
-    }
+    arrays: dict[str, Any] = {"header": np.array(json.dumps(header))}
+    for k, weight in enumerate(factors.weights):
+        if isinstance(weight, Selector):
+            arrays[f"picks_{k}"] = np.asarray(weight.picks, np.int32)
+        elif weight is not None:
+            arrays[f"weight_{k}"] = np.asarray(weight).view(_plain(dtype))
     with _files.atomic_write(path) as temporary, open(temporary, "wb") as file:
         np.savez(file, **arrays)
 
@@ -78,11 +83,13 @@ def load_factors(path: str | os.PathLike[str]) -> Factors:
             raise _NewerFormatError(header["format"])
         dtype = jnp.dtype(header["dtype"])
         children = tuple(tuple(kids) for kids in header["children"])
-        weights = [arrays.get(f"weight_{k}") for k in range(len(children))]
+        weights: list[Any] = [arrays.get(f"weight_{k}") for k in range(len(children))]
+        weights = [None if w is None else w.view(dtype) for w in weights]
+        for node, count in header.get("selectors", {}).items():
+            picks = arrays[f"picks_{node}"]
+            weights[int(node)] = Selector(count, tuple(picks.tolist()))
         factors = Factors(
-            tree=ModeTree(children),
-            weights=tuple(None if w is None else w.view(dtype) for w in weights),
-            fixed=tuple(header["fixed"]),
+            tree=ModeTree(children), weights=tuple(weights), fixed=tuple(header["fixed"])
         )
         layout_of(factors)
     except _NewerFormatError as error:

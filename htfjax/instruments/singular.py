@@ -87,8 +87,8 @@ def _polar_jvp(count: int, primals: One, tangents: One) -> tuple[jax.Array, jax.
     (matrix,), (change,) = primals, tangents
     left, values, right = (x[..., :count] for x in decomposed(matrix))
     inner = _matmul(_transposed(left), _matmul(change, right))
-    turned = (inner - _transposed(inner)) * _over(_pairs(values, jnp.add), values)
-    over = _over(values, values)[..., None, :]
+    turned = (inner - _transposed(inner)) * inverse(pairs(values, jnp.add), values)
+    over = inverse(values, values)[..., None, :]
     above = (_matmul(change, right) - _matmul(left, inner)) * over
     beside = _matmul(_transposed(change), left) - _matmul(right, _transposed(inner))
     moved = _matmul(_matmul(left, turned) + above, _transposed(right))
@@ -110,9 +110,9 @@ def _decomposed_jvp(primals: One, tangents: One) -> tuple[Decomposition, Decompo
     over, up = _matmul(change, right), _matmul(_transposed(change), left)
     inner = _matmul(_transposed(left), over)
     flipped = _transposed(inner)
-    even = (inner + flipped) * _over(_pairs(values, jnp.subtract), values)
-    odd = (inner - flipped) * _over(_pairs(values, jnp.add), values)
-    share = _over(values, values)[..., None, :]
+    even = (inner + flipped) * inverse(pairs(values, jnp.subtract), values)
+    odd = (inner - flipped) * inverse(pairs(values, jnp.add), values)
+    share = inverse(values, values)[..., None, :]
     moved = _matmul(left, (even + odd) / 2), _matmul(right, (even - odd) / 2)
     # U and V move out of their span only where they are not square.
     if matrix.shape[-2] > values.shape[-1]:
@@ -123,12 +123,12 @@ def _decomposed_jvp(primals: One, tangents: One) -> tuple[Decomposition, Decompo
     return (left, values, right), (moved[0], rates, moved[1])
 
 
-def _pairs(values: jax.Array, combine: Callable[..., jax.Array]) -> jax.Array:
+def pairs(values: jax.Array, combine: Callable[..., jax.Array]) -> jax.Array:
     """combine(s_j, s_i), (..., k, k)."""
     return combine(values[..., None, :], values[..., :, None])
 
 
-def _over(x: jax.Array, values: jax.Array) -> jax.Array:
+def inverse(x: jax.Array, values: jax.Array) -> jax.Array:
     """1 / x; zero where |x| is no more than the rounding of the largest value."""
     least = NOISE * float(jnp.finfo(x.dtype).eps) * jax.lax.stop_gradient(values[..., 0])
     least = least.reshape(least.shape + (1,) * (x.ndim - least.ndim))

@@ -203,8 +203,8 @@ def value_function(
     (_, before), given = as_carrying(params)
 
     # Line searches hand their extra arguments to this function, or complain.
-    def value(trained: PyTree, *, carried: PyTree = None) -> jax.Array:
-        del carried
+    def value(trained: PyTree, *, carried: PyTree = None, residual_fn: Any = None) -> Any:
+        del carried, residual_fn
         whole = given(Carrying(trained, before))
         if is_scaled(loss):  # its value does not fall by step times gradient
             raise NotImplementedError(NO_DERIVATIVE)

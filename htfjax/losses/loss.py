@@ -26,6 +26,7 @@ from htfjax.factors.stacks import Stacks, opened
 from htfjax.losses.gradient import check_key
 from htfjax.losses.measurements import Dense, Entries, Measurement, Planning, RankOne
 from htfjax.losses.penalty import Penalty, check_data, mean_penalty, pointwise, working
+from htfjax.losses.squares import NO_SQUARES
 from htfjax.losses.sums import Summable
 from htfjax.trees.mode_tree import TreeLike
 
@@ -90,6 +91,20 @@ class ObservationLoss(Summable):
         dtype = working(predictions.dtype)
         return predictions.astype(dtype) - _checks.cast("targets", self.targets, dtype)
 
+    def residual_vector(
+        self, factors: AnyFactors, key: Key[Array, ""] | None = None
+    ) -> Float[Array, "B"]:
+        """Residuals over sqrt(B), whose sum of squares is the loss.
+
+        Raises:
+          TypeError: another penalty than "l2".
+        """
+        del key  # nothing is drawn
+        if self.penalty != "l2":
+            raise TypeError(NO_SQUARES.format(what=f"its penalty is {self.penalty!r}"))
+        found = self.residuals(self.measurement.predict(*opened(factors)))
+        return found / np.asarray(np.sqrt(len(self.targets)), found.dtype)
+
     def checked(self, predictions: object) -> jax.Array:
         """Predictions (B,), floating."""
         if not isinstance(predictions, jax.Array | np.ndarray | np.generic):
@@ -143,6 +158,12 @@ class MinibatchLoss(Summable):
     ) -> Float[Array, ""]:
         """The loss on the observations that `key` draws."""
         return self.drawn(key)(factors)
+
+    def residual_vector(
+        self, factors: AnyFactors, key: Key[Array, ""] | None = None
+    ) -> Float[Array, "b"]:
+        """Residuals of the observations that `key` draws, as of `ObservationLoss`."""
+        return self.drawn(key).residual_vector(factors)
 
     def drawn(self, key: Any) -> ObservationLoss:
         """The loss on the observations that `key` draws."""

@@ -4,9 +4,11 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from htfjax import _checks, _numerics, _reprs
-from htfjax._types import Array, Float
+from htfjax._types import Array, Float, Key
+from htfjax.contraction.end_tensor import end_tensor
 from htfjax.factors.factors import AnyFactors
 from htfjax.factors.layout import layout_of
 from htfjax.factors.stacks import alike
@@ -39,6 +41,15 @@ class PopulationLoss(Summable):
         mantissa, bits = split_integer(layout.size)
         mean = square / jnp.asarray(mantissa, dtype)
         return _numerics.shifted(mean, exponent - jnp.int32(bits))
+
+    def residual_vector(
+        self, factors: AnyFactors, key: Key[Array, ""] | None = None
+    ) -> Float[Array, "P"]:
+        """(W - W*) / sqrt(prod D_n), all entries: of small tensors only."""
+        del key  # nothing is drawn
+        found = end_tensor(factors)
+        gap = found - jax.lax.stop_gradient(end_tensor(self.target).astype(found.dtype))
+        return gap.reshape(-1) / np.asarray(np.sqrt(gap.size), gap.dtype)
 
 
 def population_loss(

@@ -22,6 +22,7 @@ from htfjax.losses.gradient import (
     value_and_grad,
     with_scale,
 )
+from htfjax.losses.squares import residual_vector
 
 Tree = TypeVar("Tree")  # a pytree of arrays
 Term = tuple[Any, Any]  # a loss and its weight, a number
@@ -119,6 +120,25 @@ class SumLoss(Summable):
             _times(weight, _checks.scalar_valued("loss", loss)(params, *_keys(loss, key)))
             for loss, weight in self.terms
         )
+
+    def residual_vector(
+        self, params: PyTree, key: Key[Array, ""] | None = None
+    ) -> Float[Array, "M"]:
+        """Those of all terms, each times the root of its weight.
+
+        Raises:
+          TypeError: a term that has none. ValueError: a negative weight.
+        """
+        parts = []
+        for loss, weight in self.terms:
+            if _checks.concrete(weight) and weight < 0:
+                raise ValueError(
+                    f"`loss` has a term with the weight {weight}: a difference of losses is "
+                    "no sum of squares."
+                )
+            found = residual_vector(loss, params, key)
+            parts.append(jnp.sqrt(jnp.asarray(weight, found.dtype)) * found)
+        return jnp.concatenate(parts)
 
     def value_and_grad(self, params: PyTree, key: jax.Array | None = None) -> Gradient:
         """((value, ()), gradient), the latter times a power of two if `is_scaled`."""

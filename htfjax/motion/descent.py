@@ -26,6 +26,7 @@ from htfjax.losses.gradient import (
     value_and_grad,
     value_function,
 )
+from htfjax.losses.squares import residual_function
 from htfjax.motion.pieces import piece_lengths, watched
 from htfjax.motion.progress import Asked, check_concrete, is_asked, telling
 from htfjax.motion.trajectory import Observations, Trajectory
@@ -103,7 +104,8 @@ def continue_descent(
         of a process); at 100 functions of one code there is a warning. What varies goes
         into `jax.tree_util.Partial(function, arrays)` or another pytree.
       optimizer: the transformation that started `state`. Its `update` is given `value`,
-        `grad`, `value_fn` (the loss of the trained parameters alone) and `carried`.
+        `grad`, `value_fn` (the loss of the trained parameters alone), `carried`, and
+        `residual_fn`, which for a sum of squares gives the vector of them.
       num_steps: updates to make, at least 1.
       record_every: steps between records; must divide `num_steps`.
       observe: function of the parameters whose result (a pytree of arrays) is stacked.
@@ -342,6 +344,7 @@ def _run(
             grad=grads,
             value_fn=value_function(rebuild(arrays), given(before), own_key),
             carried=carried,
+            residual_fn=residual_function(rebuild(arrays), given(before), own_key),
         )
         # An optimizer may move what has no gradient (weight decay); fixed nodes stay.
         updates = freeze(updates)

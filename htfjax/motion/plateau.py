@@ -7,7 +7,9 @@ theta = r u, u of constant norm, W(theta) = r^m W(u), and on the clock d sigma =
     du/d sigma = g - l u,   d log r/d sigma = l,   dt/d sigma = r^-(m-2),
 
 where g = grad <A, W(u)> and l = <A, W(u)>: u climbs to a maximum of l, nothing on this
-clock is singular, and the blow-up time is the integral of r^-(m-2).
+clock is singular, and the blow-up time is the integral of r^-(m-2). As u climbs g may grow
+by many orders (a million at widths of 512), so what is integrated runs on a third clock,
+d tau = |g| d sigma, on which u moves at most at speed one.
 """
 
 from typing import Any, NamedTuple
@@ -30,7 +32,7 @@ from htfjax.motion.flow_checks import ROUNDINGS, check_flow_loss
 FAITHFUL = 0.05
 # What is of higher order than the tensor falls by at least 1/2 when the start is halved.
 STEADY = 0.7
-LONGEST = 1e6  # of the clock sigma, in units of the first gradient; the end comes before
+LONGEST = 1e6  # of the clock tau; the end comes before
 
 
 def plateau_wait(
@@ -97,11 +99,12 @@ def plateau_wait(
 
 
 class _State(NamedTuple):
-    """Direction of the trained matrices, log of their size, and time."""
+    """Direction of the trained matrices, log of their size, time, and the clock sigma."""
 
     direction: Stacks
     log_size: jax.Array
-    time: jax.Array
+    time: jax.Array  # in units of the inverse of the first force, as the next
+    sigma: jax.Array
 
 
 @eqx.filter_jit
@@ -111,25 +114,31 @@ def _blow_up_time(
     """Blow-up time from `unit`, where the force is `first`."""
     count = sum(layout.trained)
     power = count - 2
-    # The clock runs in units of the first force, so that a step of one is a moderate one.
-    norm = jnp.sqrt(_inner(layout, first, first) / count)
-    norm = jnp.where(norm == 0, 1, norm)
+
+    def size_of(force: Stacks) -> jax.Array:
+        size = jnp.sqrt(_inner(layout, force, force) / count)
+        return jnp.where(size == 0, 1, size)
+
+    norm = size_of(first)
 
     def velocity(_: object, state: _State, __: object) -> _State:
         force = _force(layout, loss, state.direction)
-        level = _level(layout, force, state.direction)
+        size, level = size_of(force), _level(layout, force, state.direction)
         pairs = zip(force, state.direction, _free(layout), strict=True)
         moved = tuple(
-            (g - level * u) / norm if free else jax.tree.map(jnp.zeros_like, u)
+            (g - level * u) / size if free else jax.tree.map(jnp.zeros_like, u)
             for g, u, free in pairs
         )
-        return _State(moved, level / norm, jnp.exp(-power * state.log_size))
+        slower = norm / size
+        time = slower * jnp.exp(-power * state.log_size)
+        return _State(moved, level / size, time, slower)
 
     def ended(t: jax.Array, y: _State, args: object, **more: object) -> jax.Array:
         # The level never falls, so that its mean so far bounds the time still to come.
-        del args, more
+        del t, args, more
         grown = y.log_size > 0
-        left = jnp.exp(-power * y.log_size) * t / jnp.where(grown, power * y.log_size, 1)
+        mean = y.log_size / jnp.where(y.sigma > 0, y.sigma, 1)
+        left = jnp.exp(-power * y.log_size) / jnp.where(grown, power * mean, 1)
         return grown & (left < rtol * y.time)
 
     zero = jnp.zeros((), layout.dtype)
@@ -139,7 +148,7 @@ def _blow_up_time(
         t0=zero,
         t1=jnp.asarray(LONGEST, layout.dtype),
         dt0=None,
-        y0=_State(unit, zero, zero),
+        y0=_State(unit, zero, zero, zero),
         saveat=diffrax.SaveAt(t1=True),
         stepsize_controller=diffrax.PIDController(
             rtol=rtol / 10, atol=rtol / 10, norm=_largest

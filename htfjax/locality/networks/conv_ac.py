@@ -15,7 +15,7 @@ from htfjax._types import Array, Float, Key, Numbers, Precision, Shaped
 from htfjax.contraction.sensing import check_vectors, sensed
 from htfjax.factors.factors import Factors
 from htfjax.factors.layout import layout_of
-from htfjax.factors.stacks import opened
+from htfjax.factors.stacks import opened, written_out
 from htfjax.locality import inputs as _inputs
 from htfjax.theory.sharing import to_factors
 from htfjax.trees.mode_tree import ModeTree, TreeLike, as_tree
@@ -119,7 +119,8 @@ class ConvAC(nnx.Module):
         shared = not isinstance(factors, Factors)
         self.classes = _number_of_classes(classes, shared)
         if isinstance(factors, Factors):
-            whole, given = factors, list(factors.weights)
+            whole = written_out(factors)
+            given = list(whole.weights)
         else:
             given = [
                 None if w is None else _inputs.numbers(f"factors[{k}]", w)
@@ -223,7 +224,7 @@ class ConvAC(nnx.Module):
           TypeError, ValueError: factors of another tree, of other shapes or fixed nodes;
             factors that differ within a level, for a shared network.
         """
-        layout_of(factors)
+        factors = written_out(factors)
         if factors.tree != self.tree or factors.fixed != self.fixed:
             raise ValueError(
                 "`factors` have another tree or other fixed nodes than the network:\n"

@@ -1,0 +1,49 @@
+"""Sums of squares: losses as residuals, for methods that read their Jacobian."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from htfjax import _checks
+from htfjax._types import Array, Float, PyTree
+from htfjax.losses.gradient import Carrying, Loss, as_carrying
+
+NO_SQUARES = (
+    "`loss` is no sum of squares that is known: {what}. Completion, sensing and population "
+    "losses with penalty 'l2' are, and their sums; one of your own needs "
+    "`residual_vector(params, key)`, a vector (M,) whose sum of squares is the loss."
+)
+
+
+def residual_function(
+    loss: Loss, params: PyTree, key: jax.Array | None
+) -> Callable[[PyTree], Float[Array, "M"]]:
+    """Residuals as a function of what is trained; the sum of their squares is the loss.
+
+    A loss that has none raises when the function is called, as few optimizers ask.
+    """
+    (_, before), given = as_carrying(params)
+    return lambda trained: residual_vector(loss, given(Carrying(trained, before)), key)
+
+
+def residual_vector(
+    loss: Any, params: PyTree, key: jax.Array | None = None
+) -> Float[Array, "M"]:
+    """The residuals of a loss.
+
+    Raises:
+      TypeError: a loss that has none.
+    """
+    own = getattr(loss, "residual_vector", None)
+    if not callable(own):
+        raise TypeError(NO_SQUARES.format(what=_checks.spell(loss)))
+    found: Any = own(params, key)
+    floats = jnp.issubdtype(getattr(found, "dtype", None), jnp.floating)
+    if getattr(found, "ndim", None) != 1 or not floats:
+        raise TypeError(
+            "`loss.residual_vector` must return floating numbers (M,), got "
+            f"{_checks.spell(found)}."
+        )
+    return found
