@@ -98,8 +98,8 @@ def test_commands_need_the_extra_of_studies_only() -> None:
 def test_the_core_is_small() -> None:
     """A package more in it is a decision."""
     assert packages(None) == {
-        "jax", "jaxlib", "diffrax", "equinox", "jaxtyping", "lazy_loader", "numpy", "optax",
-        "wadler_lindig",
+        "jax", "jaxlib", "diffrax", "equinox", "jaxtyping", "lazy_loader", "lineax",
+        "numpy", "optax", "wadler_lindig",
     }  # fmt: skip
     assert not packages(None) & ABSENT
 

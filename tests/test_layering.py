@@ -22,6 +22,7 @@ ROOMS = (
     "factors",
     "contraction",
     "instruments",
+    "formats",
     "losses",
     "data",
     "theory",

@@ -49,6 +49,15 @@ def test_gram_page():
     np.testing.assert_allclose(added, [9, 90**0.5])
 
 
+def test_formats_page():
+    tensor = np.asarray(htf.end_tensor(example()))
+    _, error = htf.formats.hierarchical_svd(tensor, (0, 1), ranks=1)
+    np.testing.assert_allclose(error, VALUES[1], rtol=1e-13)
+    for rtol, rank in ((0.1, 1), (0.09, 2)):
+        found, _ = htf.formats.hierarchical_svd(tensor, (0, 1), rtol=rtol)
+        assert htf.formats.to_transfer_tensors(found).ranks == (rank, rank, 1)
+
+
 def with_derivatives(function, at):
     """Value, first and second derivative by one number, in one program."""
 

@@ -15,7 +15,7 @@ import pytest
 import htfjax as htf
 
 ROOT = Path(__file__).parent.parent
-MODULES = ("locality", "losses", "plot", "problems", "runs", "theory")
+MODULES = ("formats", "locality", "losses", "plot", "problems", "runs", "theory")
 
 # Names and leading parameters that scripts outside this repository already call. A star
 # begins what is given by keyword.
@@ -75,6 +75,8 @@ EXTRAS = {
     "Magnitude",
     "Plan",
     "Rates",
+    "Selector",
+    "alternating_least_squares",
     "contraction_plan",
     "loss_plan",
     "observation_loss",
@@ -95,6 +97,7 @@ EXTRAS = {
     "incrementality",
     "inner_product",
     "join",
+    "levenberg_marquardt",
     "load_state",
     "magnitude",
     "matricize",

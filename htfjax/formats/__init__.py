@@ -1,4 +1,4 @@
-"""The formats of tensors as factors: hierarchical Tucker, tensor trains, and their algebra."""
+"""Formats of tensors as factors: hierarchical Tucker, CP, tensor trains, their algebra."""
 
 from htfjax._extras import attach as _attach
 

@@ -116,8 +116,7 @@ def _combined(
     tree = one.tree
     ways = [leaves] * tree.order + [inner] * (len(tree.interior) - 1) + [root]
     weights = tuple(
-        way(*pair)
-        for way, *pair in zip(ways, one.weights, other.weights, strict=True)
+        way(*pair) for way, *pair in zip(ways, one.weights, other.weights, strict=True)
     )
     # Selectors on one side only are written out beside the other's matrix.
     fixed = tuple(sorted({*one.fixed} & {*other.fixed}))

@@ -1,4 +1,4 @@
-"""Orthonormal bases of the columns of a matrix, with derivatives that do not divide by zero.
+"""Orthonormal bases of the columns of a matrix, with derivatives that are finite.
 
 Left singular vectors of a short matrix A come from the triangular factor of A^T, which is
 as accurate as the decomposition of A itself and needs no right vectors: those, that its

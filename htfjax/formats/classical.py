@@ -1,6 +1,7 @@
 """Classical decompositions as factors: CP and Tucker, exactly."""
 
 from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 
@@ -65,7 +66,8 @@ def tucker_factors(core: Numbers, matrices: Sequence[Numbers]) -> Factors:
 
     Example:
       >>> import htfjax as htf, jax.numpy as jnp
-      >>> tucker = htf.formats.tucker_factors(jnp.ones((1, 2)), [jnp.eye(3, 1), jnp.eye(3, 2)])
+      >>> matrices = [jnp.eye(3, 1), jnp.eye(3, 2)]
+      >>> tucker = htf.formats.tucker_factors(jnp.ones((1, 2)), matrices)
       >>> htf.end_tensor(tucker).tolist()[0]
       [1.0, 1.0, 0.0]
     """
@@ -74,7 +76,7 @@ def tucker_factors(core: Numbers, matrices: Sequence[Numbers]) -> Factors:
     wanted = tuple(x.shape[1] for x in held)
     if middle.shape != wanted:
         raise ValueError(
-            f"`core` has shape {middle.shape}, expected {wanted}: the columns of `matrices`."
+            f"`core` has shape {middle.shape}, expected {wanted}: columns of `matrices`."
         )
     dtype = jnp.result_type(middle, *held)
     tensors = [x.astype(dtype) for x in (*held, middle[..., None])]
@@ -83,7 +85,10 @@ def tucker_factors(core: Numbers, matrices: Sequence[Numbers]) -> Factors:
 
 
 def _matrices(name: str, matrices: Sequence[Numbers]) -> list[jax.Array]:
-    held = [_checks.floating(f"{name}[{n}]", x) for n, x in enumerate(_checks.arrays(name, matrices))]
+    held = [
+        _checks.floating(f"{name}[{n}]", x)
+        for n, x in enumerate(_checks.arrays(name, matrices))
+    ]
     for n, matrix in enumerate(held):
         if matrix.ndim != 2 or 0 in matrix.shape:
             raise ValueError(

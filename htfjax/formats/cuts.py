@@ -150,7 +150,7 @@ def _most(tree: ModeTree, dims: Sequence[int], ranks: Sequence[int]) -> list[int
 
 
 def _rank_within(values: Either, tolerance: Either) -> Either:
-    """The least number of values, at least 1, the root of whose rest is within tolerance."""
+    """The least number of values, at least 1, whose rest is within the tolerance."""
     xp: Any = np if isinstance(values, np.ndarray) else jnp
     if xp is jnp:
         values = jax.lax.stop_gradient(values)

@@ -32,7 +32,7 @@ from htfjax.trees.mode_tree import ModeTree
 
 
 def orthogonalize(factors: AnyFactors) -> Factors:
-    """Factors of the same end tensor whose bases are orthonormal at every node but the root.
+    """Factors of the same end tensor with orthonormal bases at every node but the root.
 
     Columns of U_v are: of every leaf's matrix, and of every transfer tensor unfolded. The
     norm of the end tensor is that of the root's matrix.

@@ -1,4 +1,4 @@
-"""Tensor trains as factors of a caterpillar tree: given cores, or those of a full tensor."""
+"""Tensor trains as factors of a caterpillar tree: of given cores, or of a full tensor."""
 
 import math
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ from htfjax.trees.mode_tree import ModeTree
 
 
 def tensor_train_factors(cores: Sequence[Numbers]) -> Factors:
-    """Factors of a tensor train: W[i_0, ..., i_{N-1}] = G_0[:, i_0, :] ... G_{N-1}[:, i, :].
+    """Factors of a tensor train: W[i_0, ...] = G_0[:, i_0, :] ... G_{N-1}[:, i_{N-1}, :].
 
     Args:
       cores: (r_n, D_n, r_{n+1}) for every mode, r_0 = r_N = 1.
@@ -47,11 +47,15 @@ def tensor_train_factors(cores: Sequence[Numbers]) -> Factors:
 
     Example:
       >>> import htfjax as htf, jax.numpy as jnp
-      >>> train = htf.formats.tensor_train_factors([jnp.ones((1, 3, 2)), jnp.ones((2, 4, 1))])
+      >>> cores = [jnp.ones((1, 3, 2)), jnp.ones((2, 4, 1))]
+      >>> train = htf.formats.tensor_train_factors(cores)
       >>> float(htf.end_tensor(train)[2, 3])
       2.0
     """
-    held = [_checks.floating(f"cores[{n}]", x) for n, x in enumerate(_checks.arrays("cores", cores))]
+    held = [
+        _checks.floating(f"cores[{n}]", x)
+        for n, x in enumerate(_checks.arrays("cores", cores))
+    ]
     for n, core in enumerate(held):
         before = held[n - 1].shape[-1] if n else 1
         last = n == len(held) - 1
@@ -110,11 +114,13 @@ def _bonds(ranks: Ranks, dims: Sequence[int]) -> tuple[int, ...]:
     count = len(dims) - 1
     listed = _checks.as_sequence(ranks)
     alike = not isinstance(listed, Sequence) or isinstance(listed, str)
-    found = [_checks.at_least("ranks", r, 1) for r in ([listed] * count if alike else listed)]
+    found = [
+        _checks.at_least("ranks", r, 1) for r in ([listed] * count if alike else listed)
+    ]
     if len(found) != count:
         raise ValueError(
-            f"`ranks={_checks.spell(ranks)}` has {len(found)} numbers, expected {count}: one "
-            "for every bond."
+            f"`ranks={_checks.spell(ranks)}` has {len(found)} numbers, expected {count}: "
+            "one for every bond."
         )
     most = [min(math.prod(dims[:n]), math.prod(dims[n:])) for n in range(1, len(dims))]
     if alike:

@@ -7,6 +7,8 @@ At a node v with children c_1, ..., c_m and ranks k, the format has a full tenso
 where a factorization has a diagonal one: its components r are multiplied one by one. One
 component for every (a_1, ..., a_m) makes the two the same, with B_v unfolded as the weight
 matrix of v and a selector above every child that picks its own a_j.
+
+Mathematics: docs/mathematics/formats.md.
 """
 
 import dataclasses
@@ -20,7 +22,6 @@ import numpy as np
 from wadler_lindig import AbstractDoc
 
 from htfjax import _checks, _reprs
-from htfjax._types import Array, Float
 from htfjax.contraction.end_tensor import LARGEST_SIZE, khatri_rao
 from htfjax.factors.factors import AnyFactors, Factors, GroupedFactors
 from htfjax.factors.grouping import ungroup
@@ -127,9 +128,7 @@ def with_chain_nodes(tree: ModeTree) -> tuple[ModeTree, list[int], dict[int, int
     node_of, over = [*range(tree.num_nodes)], {}
     node_of[tree.root] = spread.root
     for k in reversed(tree.interior):
-        for child, place in zip(
-            tree.children[k], spread.children[node_of[k]], strict=True
-        ):
+        for child, place in zip(tree.children[k], spread.children[node_of[k]], strict=True):
             node_of[child] = place
             if len(tree.children[k]) > 1:
                 over[child] = place
@@ -182,7 +181,9 @@ def _standing(tree: ModeTree) -> list[int]:
     return [*range(tree.order), *(several or [tree.root])]
 
 
-def _own_and_chain(plain: Factors, layout: Layout, node: int) -> tuple[jax.Array, list[Any]]:
+def _own_and_chain(
+    plain: Factors, layout: Layout, node: int
+) -> tuple[jax.Array, list[Any]]:
     """The matrix of a node that stands, and the weights over it up to the next one.
 
     A selector at a leaf belongs to what is over it: the leaf's own matrix is the identity.
@@ -271,8 +272,8 @@ def check_transfer(transfer: object, name: str = "transfer") -> TransferTensors:
     tensors = transfer.tensors
     if not isinstance(tensors, tuple) or len(tensors) != tree.num_nodes:
         raise ValueError(
-            f"`{name}.tensors` must be a tuple of {tree.num_nodes}, one for every node, got "
-            f"{_checks.spell(tensors)}."
+            f"`{name}.tensors` must be a tuple of {tree.num_nodes}, one for every node, "
+            f"got {_checks.spell(tensors)}."
         )
     held = [_checks.floating(f"{name}.tensors[{k}]", x) for k, x in enumerate(tensors)]
     dtype = jnp.result_type(*held)

@@ -133,8 +133,8 @@ class SumLoss(Summable):
         for loss, weight in self.terms:
             if _checks.concrete(weight) and weight < 0:
                 raise ValueError(
-                    f"`loss` has a term with the weight {weight}: a difference of losses is "
-                    "no sum of squares."
+                    f"`loss` has a term with the weight {weight}: a difference of losses "
+                    "is no sum of squares."
                 )
             found = residual_vector(loss, params, key)
             parts.append(jnp.sqrt(jnp.asarray(weight, found.dtype)) * found)

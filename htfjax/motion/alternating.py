@@ -95,9 +95,7 @@ def _places(factors: Any) -> list[tuple[int, ...]]:
             for i in range(len(nodes))
         ]
     weights = factors.weights
-    return [
-        (k,) for k, w in enumerate(weights) if w is not None and k not in factors.fixed
-    ]
+    return [(k,) for k, w in enumerate(weights) if w is not None and k not in factors.fixed]
 
 
 def _solved(

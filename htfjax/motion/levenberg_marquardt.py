@@ -6,8 +6,8 @@ With residuals r (M,) and their Jacobian J (M, P) a step solves
 
 and is taken where the loss falls. The damping mu falls with the share of the predicted
 decrease that was reached, and grows where none was (Nielsen). A factorization has many
-parameters for one tensor: along directions that change nothing J is zero, and mu alone keeps
-the step from going there.
+parameters for one tensor: along directions that change nothing J is zero, and mu alone
+keeps the step from going there.
 """
 
 from collections.abc import Callable

@@ -34,8 +34,14 @@ WRONG: dict[str, tuple[Callable[[], object], str]] = {
     "nan tolerance": (lambda: svd(rtol=np.nan), "`rtol=nan`"),
     "no rank": (lambda: svd(ranks=0), "`ranks=0`"),
     "few ranks": (lambda: svd(ranks=[1, 2]), "has 2 numbers, expected 4: one for every"),
-    "high rank": (lambda: svd(ranks=[4, 3, 2, 3]), r"`ranks\[3\]` is 3, and node 3 .* 2 at"),
-    "nested ranks": (lambda: svd(ranks=[1, 1, 1, 2]), r"`ranks\[3\]` is 2.*has rank 1 at most"),
+    "high rank": (
+        lambda: svd(ranks=[4, 3, 2, 3]),
+        r"`ranks\[3\]` is 3, and node 3 .* 2 at",
+    ),
+    "nested ranks": (
+        lambda: svd(ranks=[1, 1, 1, 2]),
+        r"`ranks\[3\]` is 2.*has rank 1 at most",
+    ),
     "order": (lambda: svd(tree=(0, 1)), r"`tensor` has shape \(4, 3, 2\), of order 3, and"),
     "tree": (lambda: svd(tree=3), "`tree` must be a ModeTree"),
     "nan": (lambda: svd(with_nan(), rtol=0.1), "2 entries that are NaN or infinite, of 24"),
@@ -53,21 +59,33 @@ WRONG: dict[str, tuple[Callable[[], object], str]] = {
     "sweep": (lambda: svd(rtol=0.1, sweep="up"), "`sweep"),
     "train ranks": (lambda: formats.tensor_train_svd(TENSOR, ranks=[5, 2]), "bond 0 of"),
     "train count": (lambda: formats.tensor_train_svd(TENSOR, ranks=[2]), "expected 2: one"),
-    "train nan": (lambda: formats.tensor_train_svd(with_nan(), rtol=0.1), "NaN or infinite"),
+    "train nan": (
+        lambda: formats.tensor_train_svd(with_nan(), rtol=0.1),
+        "NaN or infinite",
+    ),
     "round both": (lambda: formats.round_factors(FACTORS), "got neither"),
     "round high": (
         lambda: formats.round_factors(FACTORS, ranks=[3, 2, 2, 2]),
         r"`ranks\[0\]` is 3, and node 0 .* has rank 2 in `factors`",
     ),
-    "other trees": (lambda: formats.add(FACTORS, OTHER), "`left` is of the tree .* `right`"),
+    "other trees": (
+        lambda: formats.add(FACTORS, OTHER),
+        "`left` is of the tree .* `right`",
+    ),
     "other dims": (lambda: formats.hadamard(FACTORS, LARGER), "`left` has mode dimensions"),
     "no factors": (lambda: formats.add(FACTORS, TENSOR), "`right` must be htfjax.Factors"),
     "scale": (lambda: formats.scale(FACTORS, np.inf), "`number=inf`"),
-    "mode": (lambda: formats.mode_product(FACTORS, np.eye(2), 3), "`mode=3` must be a mode"),
+    "mode": (
+        lambda: formats.mode_product(FACTORS, np.eye(2), 3),
+        "`mode=3` must be a mode",
+    ),
     "matrix": (lambda: formats.mode_product(FACTORS, np.eye(2), 0), r"expected \(E, 4\)"),
     "vector": (lambda: formats.contract_mode(FACTORS, np.ones(3), 0), "`vector` has shape"),
     "cp": (lambda: formats.cp_factors(None, [np.eye(2), np.eye(3)]), "columns; all must"),
-    "cp weights": (lambda: formats.cp_factors(np.ones(3), [np.eye(2)] * 2), "`weights` has"),
+    "cp weights": (
+        lambda: formats.cp_factors(np.ones(3), [np.eye(2)] * 2),
+        "`weights` has",
+    ),
     "no matrices": (lambda: formats.cp_factors(None, []), "`matrices` is empty"),
     "tucker": (
         lambda: formats.tucker_factors(np.ones((2, 3)), [np.eye(2)] * 2),
@@ -79,7 +97,9 @@ WRONG: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "transfer": (
         lambda: formats.from_transfer_tensors(
-            formats.TransferTensors((jnp.eye(2), jnp.eye(2), jnp.ones((2, 3, 1))), htf.flat(2))
+            formats.TransferTensors(
+                (jnp.eye(2), jnp.eye(2), jnp.ones((2, 3, 1))), htf.flat(2)
+            )
         ),
         r"`transfer.tensors\[2\]` has shape \(2, 3, 1\), expected \(2, 2, 1\)",
     ),

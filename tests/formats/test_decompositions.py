@@ -1,4 +1,4 @@
-"""Hierarchical SVD, rounding and trains: errors, bounds, transformations, values outside."""
+"""Hierarchical SVD, rounding and trains: errors, bounds, and values from outside."""
 
 from typing import Any
 
@@ -52,7 +52,9 @@ def test_errors_are_within_the_tolerance_and_the_bound(name: str, sweep: Any) ->
         assert error <= bound + 1e-13 * norm
         assert bound <= rtol * norm + 1e-13 * norm
         least = best_errors(tensor, found)
-        nodes = len(least) - (len(formats.to_transfer_tensors(found).tree.children[-1]) == 2)
+        nodes = len(least) - (
+            len(formats.to_transfer_tensors(found).tree.children[-1]) == 2
+        )
         assert max(least) <= error + 1e-12 * norm
         assert error <= np.sqrt(nodes) * max(least) + 1e-12 * norm
         if sweep == SWEEPS[0]:  # projections of each other's results: an equality
@@ -116,7 +118,9 @@ def test_rounding_finds_the_ranks_of_sums(name: str) -> None:
         cut, bound = formats.round_factors(full, rtol=rtol)
         error = np.linalg.norm(dense(cut) - tensor)
         assert error <= bound + 1e-13 <= rtol * np.linalg.norm(tensor) + 2e-13
-        direct, _ = formats.hierarchical_svd(tensor, TREES[name], rtol=rtol, sweep=SWEEPS[1])
+        direct, _ = formats.hierarchical_svd(
+            tensor, TREES[name], rtol=rtol, sweep=SWEEPS[1]
+        )
         assert ranks(cut) == ranks(direct)
 
 
@@ -133,7 +137,9 @@ def test_scales_beyond_the_range_of_squares() -> None:
 
 def test_zeros_have_rank_one() -> None:
     for rtol in (0.0, 0.1):
-        found, bound = formats.hierarchical_svd(np.zeros(DIMS), TREES["balanced"], rtol=rtol)
+        found, bound = formats.hierarchical_svd(
+            np.zeros(DIMS), TREES["balanced"], rtol=rtol
+        )
         assert set(ranks(found)) == {1}
         assert bound == 0 == jnp.abs(htf.end_tensor(found)).max()
         less, bound = formats.round_factors(formats.add(found, found), rtol=rtol)

@@ -24,13 +24,17 @@ from tests.fuzz.kinds import (
     wrongs,
 )
 from tests.fuzz.kinds_objects import (
+    DIMS,
     FACTORS,
     FUNCTION,
     KEY,
     OPTIMIZER,
     PARAMS,
+    POINTS,
     SCALAR_LOSS,
     SGD,
+    TARGETS,
+    TREE,
     factors,
     of_tensor,
     of_values,
@@ -96,6 +100,13 @@ STATE = Kind(
 )  # fmt: skip
 RISES = np.array([[0.0, 0.0], [1.0, 0.5], [5.0, 1.0], [9.0, 1.0], [10.0, 1.0]])
 
+
+def stepped(optimizer: Any) -> Any:
+    """Factors after a step."""
+    loss = htf.completion_loss(TREE, DIMS, POINTS, TARGETS)
+    return htf.descend(factors(), loss, optimizer, num_steps=1, record_every=1)[0]
+
+
 DESCENT_CALLS = {
     "group_rmsprop": Call(
         htf.group_rmsprop,
@@ -106,6 +117,21 @@ DESCENT_CALLS = {
             "eps": number(0),
         },
         lambda optimizer: optimizer.update(jnp.ones(2), optimizer.init(jnp.ones(2)))[0],
+    ),
+    "levenberg_marquardt": Call(
+        htf.levenberg_marquardt,
+        lambda: {"damping": 0.5, "matrix_free": False},
+        {
+            "damping": number(0, strict=True),
+            "matrix_free": FLAG.but(without="none"),
+        },
+        lambda optimizer: stepped(optimizer),
+    ),
+    "alternating_least_squares": Call(
+        htf.alternating_least_squares,
+        lambda: {"ridge": 0.5},
+        {"ridge": number(0, strict=True)},
+        lambda optimizer: stepped(optimizer),
     ),
     "scale_by_group_rms": Call(
         htf.scale_by_group_rms,

@@ -18,6 +18,7 @@ from tests.fuzz import (
 from tests.fuzz.kinds_contraction import CONTRACTION_CALLS
 from tests.fuzz.kinds_data import DATA_CALLS
 from tests.fuzz.kinds_factors import FACTOR_CALLS, TREE_CALLS
+from tests.fuzz.kinds_formats import FORMAT_CALLS
 from tests.fuzz.kinds_instruments import INSTRUMENT_CALLS
 from tests.fuzz.kinds_losses import LOSS_CALLS
 from tests.fuzz.kinds_motion import DESCENT_CALLS
@@ -25,7 +26,7 @@ from tests.fuzz.kinds_theory import THEORY_CALLS
 
 __all__ = ["CALLS", "CORE_CALLS", "NOT_CALLED", "PUBLIC", "calls_of", "public_name"]
 
-MODULES = ("theory", "locality", "problems", "runs", "losses", "plot")
+MODULES = ("theory", "locality", "problems", "runs", "losses", "formats", "plot")
 
 
 def _listed(module: ModuleType) -> list[str]:
@@ -53,6 +54,7 @@ CORE_CALLS: dict[str, Any] = (
     | LOSS_CALLS
     | DATA_CALLS
     | INSTRUMENT_CALLS
+    | FORMAT_CALLS
     | DESCENT_CALLS
     | THEORY_CALLS
 )
