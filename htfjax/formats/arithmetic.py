@@ -20,6 +20,7 @@ from htfjax.factors.factors import AnyFactors, Factors, GroupedFactors
 from htfjax.factors.grouping import ungroup
 from htfjax.factors.layout import Layout, layout_of
 from htfjax.factors.selector import Selector, identity_selector
+from htfjax.formats.host import widest
 from htfjax.formats.transfer_tensors import with_chain_nodes
 from htfjax.trees.mode_tree import without_chains
 
@@ -146,7 +147,7 @@ def _alike(left: AnyFactors, right: AnyFactors) -> tuple[Factors, Factors]:
                 f"{other.tree.nested}, which differ in their one-child nodes; "
                 "`collapse_chains` multiplies them out."
             )
-    dtype = jnp.promote_types(mine.dtype, yours.dtype)
+    dtype = widest(one.weights[-1], other.weights[-1])
     return _cast(one, dtype), _cast(other, dtype)
 
 

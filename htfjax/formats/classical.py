@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 import jax
-import jax.numpy as jnp
 
 from htfjax import _checks
 from htfjax._types import Numbers
 from htfjax.factors.factors import Factors
+from htfjax.formats.host import widest
 from htfjax.formats.transfer_tensors import TransferTensors, check_size, joined
 from htfjax.trees.builders import flat
 
@@ -43,7 +43,7 @@ def cp_factors(weights: Numbers | None, matrices: Sequence[Numbers]) -> Factors:
     if weights is not None:
         root = _checks.floating("weights", weights)
         _checks.shape("weights", root, (count,), "(R,)")
-    dtype = jnp.result_type(*held, *([] if root is None else [root]))
+    dtype = widest(*held, *([] if root is None else [root]))
     leaves = [x.astype(dtype) for x in held]
     top = None if root is None else root.astype(dtype)[:, None]
     return Factors((*leaves, top), flat(len(held)))
@@ -78,7 +78,7 @@ def tucker_factors(core: Numbers, matrices: Sequence[Numbers]) -> Factors:
         raise ValueError(
             f"`core` has shape {middle.shape}, expected {wanted}: columns of `matrices`."
         )
-    dtype = jnp.result_type(middle, *held)
+    dtype = widest(middle, *held)
     tensors = [x.astype(dtype) for x in (*held, middle[..., None])]
     check_size("core", middle.shape)
     return joined(TransferTensors(tuple(tensors), flat(len(held))))

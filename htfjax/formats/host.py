@@ -23,6 +23,12 @@ def on_host(x: jax.Array) -> Either:
     return x
 
 
+def widest(*arrays: jax.Array) -> np.dtype:
+    """The dtype that holds all, however strict promotion is elsewhere."""
+    with jax.numpy_dtype_promotion("standard"):
+        return jnp.result_type(*(x.dtype for x in arrays))
+
+
 def matmul(left: Either, right: Either) -> Either:
     """A matrix product, stacks included."""
     if isinstance(left, np.ndarray) and isinstance(right, np.ndarray):

@@ -23,6 +23,7 @@ from htfjax.formats.host import (
     on_host,
     root,
     shifted,
+    widest,
 )
 from htfjax.trees.builders import flat
 from htfjax.trees.mode_tree import ModeTree
@@ -65,7 +66,7 @@ def tensor_train_factors(cores: Sequence[Numbers]) -> Factors:
                 f"`cores[{n}]` has shape {core.shape}, expected ({before}, D, "
                 f"{1 if last else 'r'}): bonds must match, the outer ones are 1."
             )
-    dtype = jnp.result_type(*held)
+    dtype = widest(*held)
     return _train([x.astype(dtype) for x in held])
 
 

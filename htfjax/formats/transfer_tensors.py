@@ -27,7 +27,7 @@ from htfjax.factors.factors import AnyFactors, Factors, GroupedFactors
 from htfjax.factors.grouping import ungroup
 from htfjax.factors.layout import Layout, layout_of
 from htfjax.factors.selector import Selector, kronecker_selectors
-from htfjax.formats.host import on_host
+from htfjax.formats.host import on_host, widest
 from htfjax.trees.mode_tree import ModeTree, without_chains
 
 # What stands over a child: the row that each component picks, or a matrix.
@@ -276,7 +276,7 @@ def check_transfer(transfer: object, name: str = "transfer") -> TransferTensors:
             f"got {_checks.spell(tensors)}."
         )
     held = [_checks.floating(f"{name}.tensors[{k}]", x) for k, x in enumerate(tensors)]
-    dtype = jnp.result_type(*held)
+    dtype = widest(*held)
     for k, tensor in enumerate(held):
         kids = tree.children[k]
         below = tuple(held[c].shape[-1] for c in kids)

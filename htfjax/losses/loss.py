@@ -100,10 +100,14 @@ class ObservationLoss(Summable):
           TypeError: another penalty than "l2".
         """
         del key  # nothing is drawn
-        if self.penalty != "l2":
-            raise TypeError(NO_SQUARES.format(what=f"its penalty is {self.penalty!r}"))
+        self.check_squares()
         found = self.residuals(self.measurement.predict(*opened(factors)))
         return found / np.asarray(np.sqrt(len(self.targets)), found.dtype)
+
+    def check_squares(self) -> None:
+        """A penalty that squares."""
+        if self.penalty != "l2":
+            raise TypeError(NO_SQUARES.format(what=f"its penalty is {self.penalty!r}"))
 
     def checked(self, predictions: object) -> jax.Array:
         """Predictions (B,), floating."""

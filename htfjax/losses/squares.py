@@ -28,6 +28,17 @@ def residual_function(
     return lambda trained: residual_vector(loss, given(Carrying(trained, before)), key)
 
 
+def check_squares(loss: Any) -> None:
+    """A loss that is a sum of squares, as far as can be seen before it is called.
+
+    Raises:
+      TypeError, ValueError: as `residual_vector` of the loss.
+    """
+    if not callable(getattr(loss, "residual_vector", None)):
+        raise TypeError(NO_SQUARES.format(what=_checks.spell(loss)))
+    getattr(loss, "check_squares", lambda: None)()
+
+
 def residual_vector(
     loss: Any, params: PyTree, key: jax.Array | None = None
 ) -> Float[Array, "M"]:

@@ -22,7 +22,7 @@ from htfjax.losses.gradient import (
     value_and_grad,
     with_scale,
 )
-from htfjax.losses.squares import residual_vector
+from htfjax.losses.squares import check_squares, residual_vector
 
 Tree = TypeVar("Tree")  # a pytree of arrays
 Term = tuple[Any, Any]  # a loss and its weight, a number
@@ -129,16 +129,22 @@ class SumLoss(Summable):
         Raises:
           TypeError: a term that has none. ValueError: a negative weight.
         """
+        self.check_squares()
         parts = []
         for loss, weight in self.terms:
+            found = residual_vector(loss, params, key)
+            parts.append(jnp.sqrt(jnp.asarray(weight, found.dtype)) * found)
+        return jnp.concatenate(parts)
+
+    def check_squares(self) -> None:
+        """Terms that are sums of squares, with weights that are not negative."""
+        for loss, weight in self.terms:
+            check_squares(loss)
             if _checks.concrete(weight) and weight < 0:
                 raise ValueError(
                     f"`loss` has a term with the weight {weight}: a difference of losses "
                     "is no sum of squares."
                 )
-            found = residual_vector(loss, params, key)
-            parts.append(jnp.sqrt(jnp.asarray(weight, found.dtype)) * found)
-        return jnp.concatenate(parts)
 
     def value_and_grad(self, params: PyTree, key: jax.Array | None = None) -> Gradient:
         """((value, ()), gradient), the latter times a power of two if `is_scaled`."""

@@ -14,7 +14,7 @@ import optax
 from htfjax import _checks
 from htfjax._types import PyTree
 from htfjax.factors.factors import Factors, GroupedFactors
-from htfjax.motion.levenberg_marquardt import jacobian
+from htfjax.motion.squares import jacobian, of_squares
 
 
 class AlternatingState(NamedTuple):
@@ -82,7 +82,7 @@ def alternating_least_squares(
         steps = jax.tree.map(jnp.subtract, moved, params)
         return steps, AlternatingState(state.sweeps + jnp.int32(1))
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return of_squares(init, update)
 
 
 def _places(factors: Any) -> list[tuple[int, ...]]:

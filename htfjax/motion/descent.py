@@ -26,9 +26,10 @@ from htfjax.losses.gradient import (
     value_and_grad,
     value_function,
 )
-from htfjax.losses.squares import residual_function
+from htfjax.losses.squares import check_squares, residual_function
 from htfjax.motion.pieces import piece_lengths, watched
 from htfjax.motion.progress import Asked, check_concrete, is_asked, telling
+from htfjax.motion.squares import needs_squares
 from htfjax.motion.trajectory import Observations, Trajectory
 
 MOST_STEPS = np.iinfo(np.int32).max  # steps are counted in int32
@@ -252,6 +253,8 @@ def check_descent(
     check_loss("loss", loss, state.params)
     _callables.check_hashable("loss", loss)
     _checks.optimizer("optimizer", optimizer)
+    if needs_squares(optimizer):
+        check_squares(loss)
     if observe is not None:
         _checks.function("observe", observe)
         _callables.check_hashable("observe", observe)

@@ -23,6 +23,7 @@ from jax.flatten_util import ravel_pytree
 from htfjax import _checks
 from htfjax._types import PyTree
 from htfjax.factors.factors import Factors, GroupedFactors
+from htfjax.motion.squares import jacobian, of_squares
 
 LARGEST_JACOBIAN = 2**26  # entries, above which products with it are made one by one
 
@@ -116,7 +117,7 @@ def levenberg_marquardt(
         )
         return step, held
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return of_squares(init, update)
 
 
 def trained_vector(params: PyTree) -> tuple[jax.Array, Callable[[jax.Array], PyTree]]:
@@ -163,13 +164,6 @@ def _is_large(
     if asked is not None:
         return asked
     return jax.eval_shape(residuals, flat).size * flat.size > LARGEST_JACOBIAN
-
-
-def jacobian(function: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
-    """(M, P), by whichever mode takes fewer passes."""
-    count = jax.eval_shape(function, x).size
-    mode = jax.jacfwd if x.size <= count else jax.jacrev
-    return mode(function)(x)
 
 
 def _damping(state: jax.Array, share: float, largest: jax.Array) -> jax.Array:

@@ -12,6 +12,7 @@ import pytest
 
 import htfjax as htf
 from htfjax import formats
+from tests.marks import slow_unless
 
 # Five modes of htucker's own checks, on trees of its four types and some of ours.
 DIMS = (5, 6, 4, 7, 3)
@@ -194,8 +195,8 @@ OPERATIONS: dict[str, Callable[..., htf.Factors]] = {
 }
 
 
-@pytest.mark.parametrize("kind", ["diagonal", "full"])
-@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("kind", slow_unless(["diagonal", "full"], ("full",)))
+@pytest.mark.parametrize("operation", slow_unless(OPERATIONS, ("add", "contract_mode")))
 def test_operations_under_transformations(operation: str, kind: str) -> None:
     """jit equals eager, vmap one at a time, derivatives differences."""
     one, other = factors(kind, "crossed"), factors(kind, "crossed", seed=1, width=2)

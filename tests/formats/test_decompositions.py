@@ -10,6 +10,7 @@ import pytest
 import htfjax as htf
 from htfjax import formats
 from tests.formats.test_arithmetic import DIMS, TREES, dense, slope_is_right
+from tests.marks import slow_unless
 
 SWEEPS = ["leaves-to-root", "root-to-leaves"]
 ALL = [name for name in TREES if name != "chains"]
@@ -76,7 +77,7 @@ def test_bases_are_orthonormal(name: str, sweep: Any) -> None:
     assert abs(size - np.linalg.norm(dense(found))) < 1e-13 * size
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", slow_unless(ALL, ("flat",)))
 def test_under_transformations(name: str) -> None:
     """Masked ranks under jit and vmap equal those cut; derivatives are right."""
     tensor = jnp.asarray(decaying())
@@ -160,6 +161,7 @@ def reciprocal_sum(order: int, count: int, low: float, high: float) -> np.ndarra
     return 1 / sum(grid)
 
 
+@pytest.mark.slow
 def test_reciprocal_of_a_sum() -> None:
     """htucker, example 9.1: ranks, error; the CP tensor by quadrature; a weighted sum."""
     tensor = reciprocal_sum(4, 50, 1.0, 10.0)
@@ -193,7 +195,7 @@ def test_reciprocal_of_a_sum() -> None:
 @pytest.mark.parametrize("sweep", SWEEPS)
 def test_absolute_tolerances(order: int, sweep: Any) -> None:
     """htucker's check of both directions: the error is at most the tolerance."""
-    tensor = reciprocal_sum(order, 30, 0.01, 1.0)
+    tensor = reciprocal_sum(order, 40 if order < 4 else 14, 0.01, 1.0)
     tree = htf.perfect(order) if order != 3 else htf.caterpillar(3)
     for allowed in (1e-4, 1e-3, 1e-2, 1e-1):
         rtol = allowed / np.linalg.norm(tensor)
@@ -214,14 +216,14 @@ def test_cancellation() -> None:
         gap = np.asarray(htf.end_tensor(found)) - wanted
         return float(np.linalg.norm(gap) / np.linalg.norm(wanted))
 
-    rtol = 1e-9
+    rtol = 1e-6
     first, _ = formats.round_factors(formats.add(tangent, inverse), rtol=rtol)
     step_by_step, _ = formats.round_factors(formats.subtract(first, tangent), rtol=rtol)
     whole = formats.subtract(formats.add(tangent, inverse), tangent)
     at_once, _ = formats.round_factors(whole, rtol=rtol)
     lost = np.linalg.norm(np.tan(total)) / np.linalg.norm(wanted)
     assert error(at_once) < 10 * rtol
-    assert error(step_by_step) > 100 * error(at_once)
+    assert error(step_by_step) > 30 * error(at_once)
     assert error(step_by_step) < 10 * rtol * lost
 
 

@@ -29,7 +29,7 @@ def lines(name: str, found: dict[str, Any], expected: dict[str, Any]) -> list[st
         line
         for key in expected.keys() & found.keys()
         for line in snapshot.differences(
-            found[key], expected[key], commands.JOBS[name].tolerance, key
+            found[key], expected[key], commands.tolerance(name, key), key
         )
     ]
 
@@ -82,7 +82,7 @@ def test_every_job_is_kept() -> None:
 
 def test_a_small_change_is_seen() -> None:
     """A number off by three tolerances, an integer by one, and a lost variable."""
-    for name, job in commands.JOBS.items():
+    for name in commands.JOBS:
         expected = kept(name)
         for key, entry in expected.items():
             changed = copy.deepcopy(expected)
@@ -90,7 +90,7 @@ def test_a_small_change_is_seen() -> None:
             assert lines(name, changed, expected) == [f"{key} is not recorded"]
             if entry["kind"] == "text" or not any(map(_some, entry.get("values", [1]))):
                 continue
-            changed = expected | {key: _moved(entry, 3 * job.tolerance)}
+            changed = expected | {key: _moved(entry, 3 * commands.tolerance(name, key))}
             assert len(lines(name, changed, expected)) == 1, key
 
 
