@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import operator
 from collections.abc import Sequence
 
 import jax
@@ -45,8 +44,8 @@ class Selector:
     def __post_init__(self) -> None:
         rows = _checks.at_least("num_rows", self.num_rows, 1)
         found = _checks.sequence("picks", self.picks, "row numbers")
-        picks = tuple(map(operator.index, found))
-        if not picks or min(picks) < 0 or max(picks) >= rows:
+        picks = tuple(_checks.at_least("picks", pick, 0) for pick in found)
+        if not picks or max(picks) >= rows:
             raise ValueError(
                 f"`picks={_checks.spell(self.picks)}` must be row numbers from 0 to "
                 f"{rows - 1}, at least one."

@@ -60,7 +60,10 @@ def subtract(left: AnyFactors, right: AnyFactors) -> Factors:
       >>> float(htf.squared_norm(htf.formats.subtract(one, one))) < 1e-6
       True
     """
-    return add(left, scale(right, -1.0))
+    one, other = _alike(left, right)
+    *rest, root = other.weights
+    negative = dataclasses.replace(other, weights=(*rest, -root))
+    return _combined(one, negative, _beside, _blocks, _below)
 
 
 def scale(factors: AnyFactors, number: ArrayLike) -> Factors:

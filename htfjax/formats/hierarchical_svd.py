@@ -155,7 +155,9 @@ def _coefficients(vectors: Either, bases: list[Either]) -> Either:
 
 def full_tensor(tensor: object, tree: ModeTree | None = None) -> jax.Array:
     """A full tensor, of a tree's order if one is given, finite where that can be seen."""
-    shape = tuple(getattr(tensor, "shape", ()) or np.shape(tensor))  # pyright: ignore
+    # Not made an array before its size is known: it may be a view of one number.
+    known = isinstance(tensor, np.ndarray | jax.Array)
+    shape = tuple((tensor if known else _checks.array("tensor", tensor)).shape)
     size = math.prod(shape)
     if size > LARGEST_SIZE:
         raise ValueError(

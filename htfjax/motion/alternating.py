@@ -57,6 +57,7 @@ def alternating_least_squares(
       True
     """
     _checks.real("ridge", ridge, least=0, strict=True)
+    share = float(ridge)
 
     def init(params: PyTree) -> AlternatingState:
         del params
@@ -78,7 +79,7 @@ def alternating_least_squares(
             )
         moved = params
         for place in _places(params):
-            moved = _solved(moved, place, residual_fn, ridge)
+            moved = _solved(moved, place, residual_fn, share)
         steps = jax.tree.map(jnp.subtract, moved, params)
         return steps, AlternatingState(state.sweeps + jnp.int32(1))
 

@@ -73,6 +73,7 @@ def levenberg_marquardt(
       True
     """
     _checks.real("damping", damping, least=0, strict=True)
+    share = float(damping)
     if matrix_free is not None:
         matrix_free = _checks.flag("matrix_free", matrix_free)
 
@@ -96,13 +97,13 @@ def levenberg_marquardt(
             return residual_fn(whole(vector)).astype(vector.dtype)
 
         solve = _dense if not _is_large(residuals, flat, matrix_free) else _by_products
-        found, slope, shift, mu = solve(residuals, flat, state.damping, damping)
+        found, slope, shift, mu = solve(residuals, flat, state.damping, share)
         moved = residuals(flat + shift)
         gain = jnp.vdot(found, found) - jnp.vdot(moved, moved)
         promised = jnp.vdot(shift, mu * shift - slope)
         taken = gain > 0  # not so where a residual is NaN
-        share = gain / jnp.where(promised > 0, promised, jnp.ones_like(promised))
-        less = jnp.maximum(1 / 3, 1 - (2 * share - 1) ** 3)
+        reached = gain / jnp.where(promised > 0, promised, jnp.ones_like(promised))
+        less = jnp.maximum(1 / 3, 1 - (2 * reached - 1) ** 3)
         # Nothing is promised at a minimum: the damping stays for what comes next.
         still = ~(promised > 0)
         after = jnp.where(taken, mu * less, jnp.where(still, mu, mu * state.growth))

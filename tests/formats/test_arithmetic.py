@@ -226,7 +226,7 @@ def slope_is_right(value: Callable[..., jax.Array], point: Any) -> None:
         return jnp.sum(weights * value(*moved))
 
     slope = jax.grad(along)(0.0)
-    step = 1e-5
+    step = 1e-6  # values near the cut make third derivatives large
     differences = (along(step) - along(-step)) / (2 * step)
     assert abs(slope - differences) <= 1e-6 * (1 + abs(slope))
     forward = jax.jvp(along, (0.0,), (1.0,))[1]

@@ -30,6 +30,7 @@ TENSOR = (np.arange(12.0).reshape(DIMS) - 5) / 4
 RANKS = whole(1).but(without="none list array")
 RTOL = number(0).but(without="none")
 FULL = reals(axes=3).but(without="longer")
+ANY_ORDER = FULL.but(without="extra_axis")
 
 
 def dense(found: Any) -> Any:
@@ -87,6 +88,14 @@ TRANSFER = Kind(
         ),
     ),
 )
+FEW = Wrong("few", lambda tensors: tensors[1:])
+
+
+def saying(name: str, wrong: tuple[Wrong, ...]) -> Kind:
+    """A kind whose errors name something else than the parameter."""
+    return Kind(name, tuple(dataclasses.replace(w, says=(name,)) for w in wrong))
+
+
 TREE_OF_TENSOR = TREES.but(wrong=wrongs(("order", lambda _: (0, 1))))
 MATRICES = list_of(reals(finite=False, axes=2)).but(without="longer few many")
 MODE = whole(0).but(wrong=wrongs(("high", lambda _: 3)))
@@ -100,8 +109,12 @@ FORMAT_CALLS = {
     "formats.hierarchical_svd of ranks": of_ranks(
         formats.hierarchical_svd, tree=(TREE, TREES)
     ),
-    "formats.tensor_train_svd": of_decomposition(formats.tensor_train_svd),
-    "formats.tensor_train_svd of ranks": of_ranks(formats.tensor_train_svd),
+    "formats.tensor_train_svd": of_decomposition(
+        formats.tensor_train_svd, tensor=(TENSOR, ANY_ORDER)
+    ),
+    "formats.tensor_train_svd of ranks": of_ranks(
+        formats.tensor_train_svd, tensor=(TENSOR, ANY_ORDER)
+    ),
     "formats.round_factors": of_one(formats.round_factors, rtol=(0.25, RTOL)),
     "formats.round_factors of ranks": of_one(formats.round_factors, ranks=(1, RANKS)),
     "formats.orthogonalize": of_one(formats.orthogonalize),
@@ -156,10 +169,8 @@ FORMAT_CALLS = {
         ),
         lambda: {"tensors": transfer().tensors, "tree": TREE},
         {
-            "tensors": Kind("tensors", wrongs(("few", lambda t: t[1:]))).besides(
-                None, 1.0, "nonsense", says="transfer.tensors"
-            ),
-            "tree": Kind("tree").besides(None, 1.0, "nonsense", says="transfer.tree"),
+            "tensors": saying("transfer.tensors", (*STRANGE, WORD, FEW)),
+            "tree": saying("transfer.tree", (*STRANGE, WORD)),
         },
         dense,
     ),

@@ -254,15 +254,15 @@ def main() -> int:
         sys.stderr.write("python -m tests.guards.commands --write [DIR]\n")
         return 2
     entries: dict[str, Any] = {}
-    tolerance: dict[str, float] = {}
+    tolerances: dict[str, float] = {}
     with kept_or_passing(sys.argv[2:]) as base:
-        for name, job in JOBS.items():
+        for name in JOBS:
             sys.stdout.write(f"{name}\n")
             sys.stdout.flush()
             found = numbers(name, finished(name, base))
             entries |= found
-            tolerance |= dict.fromkeys(found, job.tolerance)
-    sys.stdout.write(snapshot.write(STEM, entries, tolerance) + "\n")
+            tolerances |= {key: tolerance(name, key) for key in found}
+    sys.stdout.write(snapshot.write(STEM, entries, tolerances) + "\n")
     return 0
 
 
