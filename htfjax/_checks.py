@@ -407,7 +407,7 @@ def sequence(name: str, values: object, what: str) -> Sequence[Any]:
     return found
 
 
-def arrays(name: str, values: object) -> list[Any]:
+def arrays(name: str, values: object) -> list[object]:
     """A list or tuple of arrays, at least one."""
     if not isinstance(values, list | tuple):
         raise TypeError(f"`{name}` must be a list of arrays, got {spell(values)}.")

@@ -9,7 +9,7 @@ from wadler_lindig import AbstractDoc
 
 from htfjax import _reprs
 from htfjax._tables import table
-from htfjax.factors.selector import Selector
+from htfjax.factors.selector import Selector, Weight
 from htfjax.trees.mode_tree import ModeTree
 
 
@@ -46,7 +46,7 @@ class Factors:
       ((3, 4, 2), (3, 4))
     """
 
-    weights: tuple[Any, ...]  # arrays or selectors; None for a root of ones
+    weights: tuple[Weight, ...]
     tree: ModeTree = dataclasses.field(metadata={"static": True})
     fixed: tuple[int, ...] = dataclasses.field(default=(), metadata={"static": True})
 
@@ -117,7 +117,7 @@ def _alike(factors: Factors) -> Iterator[tuple[str, ...]]:
         yield _row(factors, nodes, factors.weights[nodes[0]])
 
 
-def _row(factors: AnyFactors, nodes: Iterable[int], weights: Any) -> tuple[str, ...]:
+def _row(factors: AnyFactors, nodes: Iterable[int], weights: Weight) -> tuple[str, ...]:
     """Nodes, their height, dtype and shape, and what becomes of their matrices."""
     first, *_ = nodes
     height = str(factors.tree.height[first])

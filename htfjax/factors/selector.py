@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Sequence
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,9 @@ from wadler_lindig import AbstractDoc, TextDoc
 
 from htfjax import _checks, _reprs
 from htfjax._types import Array, DTypeLike, Float
+
+# What stands at a node: a matrix, a selector, or None for a root of ones.
+Weight: TypeAlias = Any
 
 
 @jax.tree_util.register_static

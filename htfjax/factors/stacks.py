@@ -16,7 +16,7 @@ import numpy as np
 from htfjax._types import Params
 from htfjax.factors.factors import AnyFactors, Factors, GroupedFactors
 from htfjax.factors.layout import Groups, Layout, known, layout_of, regrouped
-from htfjax.factors.selector import Selector
+from htfjax.factors.selector import Selector, Weight
 
 Stacks = tuple[Any, ...]  # arrays (G, R_k, R_parent(k)); None for a root of ones
 Opened = tuple[Layout, Stacks]
@@ -85,7 +85,7 @@ def _stacks(matrices: Stacks, layout: Layout, groups: Groups) -> Stacks:
     return tuple(stacks)
 
 
-def _matrix(weight: Any, layout: Layout) -> Any:
+def _matrix(weight: Weight, layout: Layout) -> Weight:
     return weight.matrix(layout.dtype) if isinstance(weight, Selector) else weight
 
 
@@ -95,7 +95,7 @@ def closed(layout: Layout, stacks: Sequence[jax.Array | None]) -> Any:
     if layout.grouped:
         grouped = GroupedFactors(tuple(stacks), layout.tree, layout.groups, layout.fixed)
         return known(grouped, layout)
-    weights: list[Any] = [None if stack is None else stack[0] for stack in stacks]
+    weights: list[Weight] = [None if stack is None else stack[0] for stack in stacks]
     for node, selector in layout.selectors:
         weights[node] = selector
     return known(Factors(tuple(weights), layout.tree, layout.fixed), layout)

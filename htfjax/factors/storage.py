@@ -2,7 +2,6 @@
 
 import json
 import os
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +11,7 @@ from htfjax import _archives, _files
 from htfjax.factors.factors import AnyFactors, Factors, GroupedFactors
 from htfjax.factors.grouping import ungroup
 from htfjax.factors.layout import layout_of
-from htfjax.factors.selector import Selector
+from htfjax.factors.selector import Selector, Weight
 from htfjax.trees.mode_tree import ModeTree
 
 FORMAT = 2  # 2: selectors
@@ -50,14 +49,14 @@ def save_factors(path: str | os.PathLike[str], factors: AnyFactors) -> None:
             k: w.num_rows for k, w in enumerate(factors.weights) if isinstance(w, Selector)
         },
     }
-    arrays: dict[str, Any] = {"header": np.array(json.dumps(header))}
+    arrays: dict[str, np.ndarray] = {"header": np.array(json.dumps(header))}
     for k, weight in enumerate(factors.weights):
         if isinstance(weight, Selector):
             arrays[f"picks_{k}"] = np.asarray(weight.picks, np.int32)
         elif weight is not None:
             arrays[f"weight_{k}"] = np.asarray(weight).view(_plain(dtype))
     with _files.atomic_write(path) as temporary, open(temporary, "wb") as file:
-        np.savez(file, **arrays)
+        np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]
 
 
 def load_factors(path: str | os.PathLike[str]) -> Factors:
@@ -83,7 +82,7 @@ def load_factors(path: str | os.PathLike[str]) -> Factors:
             raise _NewerFormatError(header["format"])
         dtype = jnp.dtype(header["dtype"])
         children = tuple(tuple(kids) for kids in header["children"])
-        weights: list[Any] = [arrays.get(f"weight_{k}") for k in range(len(children))]
+        weights: list[Weight] = [arrays.get(f"weight_{k}") for k in range(len(children))]
         weights = [None if w is None else w.view(dtype) for w in weights]
         for node, count in header.get("selectors", {}).items():
             picks = arrays[f"picks_{node}"]

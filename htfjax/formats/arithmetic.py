@@ -8,21 +8,22 @@ transformation.
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from htfjax import _checks
-from htfjax._types import ArrayLike
+from htfjax._types import ArrayLike, DTypeLike
 from htfjax.contraction.end_tensor import khatri_rao
 from htfjax.factors.factors import AnyFactors, Factors, GroupedFactors
 from htfjax.factors.grouping import ungroup
 from htfjax.factors.layout import Layout, layout_of
-from htfjax.factors.selector import Selector, identity_selector
+from htfjax.factors.selector import Selector, Weight, identity_selector
 from htfjax.formats.host import widest
 from htfjax.formats.transfer_tensors import with_chain_nodes
 from htfjax.trees.mode_tree import without_chains
+
+Way = Callable[[Weight, Weight], Weight]
 
 
 def add(left: AnyFactors, right: AnyFactors) -> Factors:
@@ -112,9 +113,9 @@ def hadamard(left: AnyFactors, right: AnyFactors) -> Factors:
 def _combined(
     one: Factors,
     other: Factors,
-    leaves: Callable[[Any, Any], Any],
-    inner: Callable[[Any, Any], Any],
-    root: Callable[[Any, Any], Any],
+    leaves: Way,
+    inner: Way,
+    root: Way,
 ) -> Factors:
     """Factors whose matrices are made of two at every node."""
     tree = one.tree
@@ -172,7 +173,7 @@ def _spread(factors: Factors) -> Factors:
     if without_chains(tree) != tree:
         return factors
     spread, node_of, over = with_chain_nodes(tree)
-    weights: list[Any] = [None] * spread.num_nodes
+    weights: list[Weight] = [None] * spread.num_nodes
     for k, weight in enumerate(factors.weights):
         weights[node_of[k]] = weight
     for k, place in over.items():
@@ -189,15 +190,15 @@ def _leaves_written_out(factors: Factors) -> Factors:
     return dataclasses.replace(factors, weights=(*leaves, *factors.weights[count:]))
 
 
-def _cast(factors: Factors, dtype: Any) -> Factors:
+def _cast(factors: Factors, dtype: DTypeLike) -> Factors:
     return jax.tree.map(lambda w: jnp.asarray(w, dtype), factors)
 
 
-def _same_kind(way: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+def _same_kind(way: Way) -> Way:
     """Writes a selector out where the other side is a matrix."""
 
     @functools.wraps(way)
-    def both(one: Any, other: Any) -> Any:
+    def both(one: Weight, other: Weight) -> Weight:
         if isinstance(one, Selector) and not isinstance(other, Selector):
             one = one.matrix(other.dtype)
         if isinstance(other, Selector) and not isinstance(one, Selector):
@@ -208,7 +209,7 @@ def _same_kind(way: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
 
 
 @_same_kind
-def _beside(one: Any, other: Any) -> Any:
+def _beside(one: Weight, other: Weight) -> Weight:
     """(D, R) and (D, R') as (D, R + R')."""
     if isinstance(one, Selector):
         return Selector(one.num_rows, one.picks + other.picks)
@@ -221,7 +222,7 @@ def _below(one: jax.Array, other: jax.Array) -> jax.Array:
 
 
 @_same_kind
-def _blocks(one: Any, other: Any) -> Any:
+def _blocks(one: Weight, other: Weight) -> Weight:
     """(R, K) and (R', K') as blocks of a diagonal."""
     if isinstance(one, Selector):
         moved = tuple(one.num_rows + p for p in other.picks)
@@ -230,13 +231,13 @@ def _blocks(one: Any, other: Any) -> Any:
 
 
 @_same_kind
-def _rows_kronecker(one: Any, other: Any) -> Any:
+def _rows_kronecker(one: Weight, other: Weight) -> Weight:
     """(D, R) and (D, R') as (D, R R')."""
     return khatri_rao([one.T, other.T]).T
 
 
 @_same_kind
-def _kronecker(one: Any, other: Any) -> Any:
+def _kronecker(one: Weight, other: Weight) -> Weight:
     """(R, K) and (R', K') as (R R', K K')."""
     if isinstance(one, Selector):
         picks = _outer(one.picks, other.picks, other.num_rows)

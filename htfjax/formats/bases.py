@@ -9,8 +9,6 @@ its own: R does not stay triangular, but A = Q R and Q^T Q = 1 hold along any pa
 nothing here depends on more.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,21 +20,24 @@ Two = tuple[jax.Array, jax.Array]
 One = tuple[jax.Array]
 
 
-def left_vectors(matrix: Either) -> tuple[Any, Any]:
+def left_vectors(matrix: Either) -> tuple[Either, Either]:
     """U (m, k) and s (k,), k = min(m, n), of a matrix (m, n) = U diag(s) V^T."""
     if not isinstance(matrix, np.ndarray):
         return _left_vectors(matrix)
     rows, columns = matrix.shape
     if columns > rows:
-        matrix = np.linalg.qr(matrix.T, mode="r").T
+        matrix = np.asarray(np.linalg.qr(matrix.T, mode="r")).T
     left, values, _ = np.linalg.svd(matrix, full_matrices=False)
     return left, values
 
 
-def orthonormal(matrix: Either) -> tuple[Any, Any]:
+def orthonormal(matrix: Either) -> tuple[Either, Either]:
     """Q (m, k) with orthonormal columns and R (k, n), k = min(m, n), with A = Q R."""
     on_host = isinstance(matrix, np.ndarray)
-    return tuple(np.linalg.qr(matrix)) if on_host else _orthonormal(matrix)
+    if not on_host:
+        return _orthonormal(matrix)
+    basis, rest = np.linalg.qr(matrix)
+    return basis, rest
 
 
 @jax.custom_jvp

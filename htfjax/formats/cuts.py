@@ -8,14 +8,13 @@ root have the same values and count once: 2 N - 3 nodes in a binary tree.
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from htfjax import _checks
-from htfjax._types import ArrayLike
+from htfjax._types import ArrayLike, DTypeLike
 from htfjax.formats.host import Either
 from htfjax.trees.mode_tree import ModeTree
 
@@ -34,7 +33,7 @@ class Cut:
     """
 
     ranks: tuple[int, ...] | None
-    tolerance: Any
+    tolerance: Either | None
     sliced: bool
 
     def basis(
@@ -55,7 +54,7 @@ class Cut:
 def cut_by(
     tree: ModeTree,
     dims: Sequence[int],
-    dtype: Any,
+    dtype: DTypeLike,
     rtol: ArrayLike | None,
     ranks: Ranks | None,
     *,
@@ -73,7 +72,9 @@ def cut_by(
     return cut_within(rtol, cut_count(tree), dtype, sliced=sliced)
 
 
-def cut_within(rtol: Any, count: int, dtype: Any, *, sliced: bool) -> Cut:
+def cut_within(
+    rtol: ArrayLike | None, count: int, dtype: DTypeLike, *, sliced: bool
+) -> Cut:
     """A cut by a relative tolerance that is shared out among a number of nodes."""
     tolerance = _checks.scalar("rtol", rtol, dtype, least=0)
     sliced = sliced and _checks.concrete(tolerance)
@@ -151,7 +152,7 @@ def _most(tree: ModeTree, dims: Sequence[int], ranks: Sequence[int]) -> list[int
 
 def _rank_within(values: Either, tolerance: Either) -> Either:
     """The least number of values, at least 1, whose rest is within the tolerance."""
-    xp: Any = np if isinstance(values, np.ndarray) else jnp
+    xp = np if isinstance(values, np.ndarray) else jnp
     if xp is jnp:
         values = jax.lax.stop_gradient(values)
     top = xp.where(values[0] > 0, values[0], xp.ones_like(values[0]))

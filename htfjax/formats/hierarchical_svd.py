@@ -7,7 +7,7 @@ to the leaves every node's vectors are those of the tensor itself, as textbooks 
 """
 
 import math
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -34,7 +34,7 @@ from htfjax.formats.transfer_tensors import TransferTensors, joined
 from htfjax.trees.mode_tree import ModeTree, TreeLike, as_tree, without_chains
 
 Sweep = Literal["leaves-to-root", "root-to-leaves"]
-Found = tuple[list[Any], Either]  # transfer tensors, and the squared error
+Found = tuple[list[Either], Either]  # transfer tensors, and the squared error
 
 
 def hierarchical_svd(
@@ -98,7 +98,7 @@ def hierarchical_svd(
 def _from_leaves(tensor: Either, tree: ModeTree, cut: Cut) -> Found:
     """Children before parents, in the tensor that is left; the squared error exactly."""
     whole, square = norm(tensor), norm(tensor) * 0
-    tensors: list[Any] = [None] * tree.num_nodes
+    tensors: dict[int, Either] = {}
     axes = list(visiting_order(tree, tree.root))  # nodes that the axes stand for
     for k in _children_first(tree):
         below = tree.children[k]
@@ -110,15 +110,15 @@ def _from_leaves(tensor: Either, tree: ModeTree, cut: Cut) -> Found:
         tensors[k] = basis.reshape(*parts, basis.shape[1])
         tensor = along(tensor, basis.T, place)
         square = square + lost
-    tensors[-1] = tensor[..., None]
-    return tensors, square
+    tensors[tree.root] = tensor[..., None]
+    return [tensors[k] for k in range(tree.num_nodes)], square
 
 
 def _from_root(tensor: Either, tree: ModeTree, cut: Cut) -> Found:
     """Vectors of every matricization of the tensor itself, and a bound of the square."""
     whole, square = norm(tensor), norm(tensor) * 0
     again, order = twin(tree), visiting_order(tree, tree.root)
-    tensors: list[Any] = [None] * tree.num_nodes
+    tensors: dict[int, Either] = {}
     held: dict[int, Either] = {}  # U_k, (P_k, rank)
     for k in _children_first(tree):
         modes = visiting_order(tree, k)
@@ -129,8 +129,8 @@ def _from_root(tensor: Either, tree: ModeTree, cut: Cut) -> Found:
         tensors[k] = _coefficients(held[k], [held.pop(c) for c in tree.children[k]])
         square = square if k == again else square + lost
     below = [held[c] for c in tree.children[tree.root]]
-    tensors[-1] = _coefficients(tensor.reshape(-1, 1), below)
-    return tensors, square
+    tensors[tree.root] = _coefficients(tensor.reshape(-1, 1), below)
+    return [tensors[k] for k in range(tree.num_nodes)], square
 
 
 def _children_first(tree: ModeTree) -> list[int]:

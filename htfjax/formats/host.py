@@ -5,7 +5,7 @@ shape takes longer to compile than NumPy to run. So what is known and lies on a 
 decomposed by NumPy; traced arrays and those of accelerators by the same steps of jax.
 """
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,8 @@ import numpy as np
 
 from htfjax import _checks, _numerics
 
-Either: TypeAlias = np.ndarray | jax.Array
+# An array of NumPy or of jax: the same attributes and operators, which no type says.
+Either: TypeAlias = Any
 
 
 def on_host(x: jax.Array) -> Either:
@@ -73,6 +74,6 @@ def normalized(x: Either) -> tuple[Either, Either]:
 
 def shifted(x: Either, exponent: Either) -> Either:
     """x 2**e."""
-    if isinstance(x, np.ndarray | np.generic):
-        return np.ldexp(x, exponent)
-    return _numerics.shifted(x, exponent)
+    if isinstance(x, jax.Array):
+        return _numerics.shifted(x, jnp.asarray(exponent))
+    return np.ldexp(x, exponent)

@@ -1,7 +1,6 @@
 """Products along one mode: a matrix on it, or a vector that contracts it."""
 
 import dataclasses
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +10,7 @@ from htfjax._types import Numbers
 from htfjax.factors.factors import AnyFactors, Factors, GroupedFactors
 from htfjax.factors.grouping import ungroup
 from htfjax.factors.layout import Layout, layout_of
-from htfjax.factors.selector import Selector
+from htfjax.factors.selector import Selector, Weight
 from htfjax.trees.mode_tree import ModeTree
 
 
@@ -109,13 +108,13 @@ def _mode(layout: Layout, mode: int) -> int:
     return found
 
 
-def _times(left: jax.Array, weight: Any) -> jax.Array:
+def _times(left: jax.Array, weight: Weight) -> jax.Array:
     if isinstance(weight, Selector):
         return left[:, list(weight.picks)]
     return jnp.matmul(left, weight, precision="highest")
 
 
-def _as_matrix(weight: Any, layout: Layout, node: int) -> jax.Array:
+def _as_matrix(weight: Weight, layout: Layout, node: int) -> jax.Array:
     """The weights of a node, ones and selectors written out."""
     if weight is None:
         return jnp.ones((layout.widths[node], 1), layout.dtype)

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +10,7 @@ import numpy as np
 from htfjax import _checks
 from htfjax._types import Array, ArrayLike, Float, Numbers
 from htfjax.factors.factors import Factors
-from htfjax.factors.selector import Selector
+from htfjax.factors.selector import Selector, Weight
 from htfjax.formats.bases import left_vectors
 from htfjax.formats.cuts import Cut, Ranks, check_choice, cut_within
 from htfjax.formats.hierarchical_svd import full_tensor
@@ -113,18 +112,19 @@ def tensor_train_svd(
 def _bonds(ranks: Ranks, dims: Sequence[int]) -> tuple[int, ...]:
     """Ranks of the bonds, each at most what dimensions and its neighbours allow."""
     count = len(dims) - 1
-    listed = _checks.as_sequence(ranks)
-    alike = not isinstance(listed, Sequence) or isinstance(listed, str)
-    found = [
-        _checks.at_least("ranks", r, 1) for r in ([listed] * count if alike else listed)
-    ]
+    listed: object = _checks.as_sequence(ranks)
+    several = isinstance(listed, Sequence) and not isinstance(listed, str)
+    numbers = [listed] * count
+    if several:
+        numbers = [*_checks.sequence("ranks", ranks, "numbers")]
+    found = [_checks.at_least("ranks", rank, 1) for rank in numbers]
     if len(found) != count:
         raise ValueError(
             f"`ranks={_checks.spell(ranks)}` has {len(found)} numbers, expected {count}: "
             "one for every bond."
         )
     most = [min(math.prod(dims[:n]), math.prod(dims[n:])) for n in range(1, len(dims))]
-    if alike:
+    if not several:
         found = list(map(min, found, most))
     bonds = [1, *found, 1]
     for n, rank in enumerate(found):
@@ -158,11 +158,11 @@ def _train(cores: list[jax.Array]) -> Factors:
     order = len(cores)
     if order == 1:
         return Factors((cores[0][0], jnp.ones((1, 1), cores[0].dtype)), flat(1))
-    nested: Any = 0
+    nested: object = 0
     for n in range(1, order):
         nested = ((nested,), n)
     tree = ModeTree.from_nested(nested)
-    weights: list[Any] = [None] * tree.num_nodes
+    weights: list[Weight] = [None] * tree.num_nodes
     weights[0] = cores[0][0]
     node, fixed = tree.root, []
     for n in reversed(range(1, order)):

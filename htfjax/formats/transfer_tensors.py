@@ -14,7 +14,6 @@ Mathematics: docs/mathematics/formats.md.
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +25,7 @@ from htfjax.contraction.end_tensor import LARGEST_SIZE, khatri_rao
 from htfjax.factors.factors import AnyFactors, Factors, GroupedFactors
 from htfjax.factors.grouping import ungroup
 from htfjax.factors.layout import Layout, layout_of
-from htfjax.factors.selector import Selector, kronecker_selectors
+from htfjax.factors.selector import Selector, Weight, kronecker_selectors
 from htfjax.formats.host import on_host, widest
 from htfjax.trees.mode_tree import ModeTree, without_chains
 
@@ -55,7 +54,7 @@ class TransferTensors:
       (3, 3, 3, 3, 3, 3, 1)
     """
 
-    tensors: tuple[Any, ...]
+    tensors: tuple[jax.Array, ...]
     tree: ModeTree = dataclasses.field(metadata={"static": True})
 
     def __repr__(self) -> str:
@@ -104,7 +103,7 @@ def joined(transfer: TransferTensors) -> Factors:
     """`from_transfer_tensors` of what has been checked."""
     tree, tensors = transfer.tree, transfer.tensors
     spread, node_of, over = with_chain_nodes(tree)
-    weights: list[Any] = [None] * spread.num_nodes
+    weights: list[Weight] = [None] * spread.num_nodes
     for k, tensor in enumerate(tensors):
         weights[node_of[k]] = tensor.reshape(-1, tensor.shape[-1])
         if len(tree.children[k]) > 1:
@@ -120,7 +119,7 @@ def with_chain_nodes(tree: ModeTree) -> tuple[ModeTree, list[int], dict[int, int
     Returns:
       The tree, the id there of every node, and for a child the id of the node over it.
     """
-    nested: list[Any] = list(range(tree.order))
+    nested: list[Weight] = list(range(tree.order))
     for k in tree.interior:
         kids = tree.children[k]
         nested.append(tuple((nested[c],) if len(kids) > 1 else nested[c] for c in kids))
@@ -156,7 +155,7 @@ def to_transfer_tensors(factors: AnyFactors) -> TransferTensors:
     plain = ungroup(factors) if isinstance(factors, GroupedFactors) else factors
     layout = layout_of(plain)
     tree, textbook = layout.tree, without_chains(layout.tree)
-    tensors: list[Any] = []
+    tensors: list[jax.Array] = []
     for k in _standing(tree):
         matrix, chain = _own_and_chain(plain, layout, k)
         if k < tree.order:
@@ -183,7 +182,7 @@ def _standing(tree: ModeTree) -> list[int]:
 
 def _own_and_chain(
     plain: Factors, layout: Layout, node: int
-) -> tuple[jax.Array, list[Any]]:
+) -> tuple[jax.Array, list[Weight]]:
     """The matrix of a node that stands, and the weights over it up to the next one.
 
     A selector at a leaf belongs to what is over it: the leaf's own matrix is the identity.
@@ -205,7 +204,7 @@ def _own_and_chain(
     return jnp.asarray(own, layout.dtype), chain
 
 
-def _link(rank: int, weights: Sequence[Any]) -> tuple[int, Link]:
+def _link(rank: int, weights: Sequence[Weight]) -> tuple[int, Link]:
     """The product of weights over a child: rows, and a matrix or what columns pick."""
     found: Link = np.arange(rank)
     for weight in weights:
@@ -218,7 +217,7 @@ def _link(rank: int, weights: Sequence[Any]) -> tuple[int, Link]:
     return rank, found
 
 
-def _times(left: jax.Array, right: Any) -> jax.Array:
+def _times(left: jax.Array, right: Weight) -> jax.Array:
     """The product with a matrix, or the columns that a selector picks."""
     if isinstance(right, Selector):
         return left[:, list(right.picks)]

@@ -203,7 +203,9 @@ def value_function(
     (_, before), given = as_carrying(params)
 
     # Line searches hand their extra arguments to this function, or complain.
-    def value(trained: PyTree, *, carried: PyTree = None, residual_fn: Any = None) -> Any:
+    def value(
+        trained: PyTree, *, carried: PyTree = None, residual_fn: object = None
+    ) -> jax.Array:
         del carried, residual_fn
         whole = given(Carrying(trained, before))
         if is_scaled(loss):  # its value does not fall by step times gradient

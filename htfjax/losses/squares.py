@@ -1,7 +1,6 @@
 """Sums of squares: losses as residuals, for methods that read their Jacobian."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +27,7 @@ def residual_function(
     return lambda trained: residual_vector(loss, given(Carrying(trained, before)), key)
 
 
-def check_squares(loss: Any) -> None:
+def check_squares(loss: Loss) -> None:
     """A loss that is a sum of squares, as far as can be seen before it is called.
 
     Raises:
@@ -40,7 +39,7 @@ def check_squares(loss: Any) -> None:
 
 
 def residual_vector(
-    loss: Any, params: PyTree, key: jax.Array | None = None
+    loss: Loss, params: PyTree, key: jax.Array | None = None
 ) -> Float[Array, "M"]:
     """The residuals of a loss.
 
@@ -50,9 +49,9 @@ def residual_vector(
     own = getattr(loss, "residual_vector", None)
     if not callable(own):
         raise TypeError(NO_SQUARES.format(what=_checks.spell(loss)))
-    found: Any = own(params, key)
-    floats = jnp.issubdtype(getattr(found, "dtype", None), jnp.floating)
-    if getattr(found, "ndim", None) != 1 or not floats:
+    found: PyTree = own(params, key)
+    floats = hasattr(found, "dtype") and jnp.issubdtype(found.dtype, jnp.floating)
+    if not floats or getattr(found, "ndim", None) != 1:
         raise TypeError(
             "`loss.residual_vector` must return floating numbers (M,), got "
             f"{_checks.spell(found)}."

@@ -4,8 +4,9 @@ The end tensor is linear in every single matrix, so with the others held a loss 
 sum of squares of measurements is a linear least-squares problem in it.
 """
 
+import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,7 @@ import optax
 
 from htfjax import _checks
 from htfjax._types import PyTree
-from htfjax.factors.factors import Factors, GroupedFactors
+from htfjax.factors.factors import AnyFactors, Factors, GroupedFactors
 from htfjax.motion.squares import jacobian, of_squares
 
 
@@ -69,7 +70,7 @@ def alternating_least_squares(
         params: PyTree = None,
         *,
         residual_fn: Callable[[PyTree], jax.Array],
-        **_: Any,
+        **_: object,
     ) -> tuple[PyTree, AlternatingState]:
         del updates
         if not isinstance(params, Factors | GroupedFactors):
@@ -86,7 +87,7 @@ def alternating_least_squares(
     return of_squares(init, update)
 
 
-def _places(factors: Any) -> list[tuple[int, ...]]:
+def _places(factors: AnyFactors) -> list[tuple[int, ...]]:
     """Where trained matrices stand among the arrays of factors, children first."""
     if isinstance(factors, GroupedFactors):
         return [
@@ -100,23 +101,22 @@ def _places(factors: Any) -> list[tuple[int, ...]]:
 
 
 def _solved(
-    factors: Any,
+    factors: AnyFactors,
     place: tuple[int, ...],
     residual_fn: Callable[[PyTree], jax.Array],
     ridge: float,
-) -> Any:
+) -> AnyFactors:
     """The factors with one matrix at the least sum of squares."""
-    grouped = isinstance(factors, GroupedFactors)
-    name = "stacks" if grouped else "weights"
-    arrays = getattr(factors, name)
-    own = arrays[place[0]][place[1]] if grouped else arrays[place[0]]
+    held = factors.stacks if isinstance(factors, GroupedFactors) else factors.weights
+    group, *member = place
+    own = held[group][member[0]] if member else held[group]
 
-    def changed(matrix: jax.Array) -> Any:
-        new = arrays[place[0]].at[place[1]].set(matrix) if grouped else matrix
-        held = (*arrays[: place[0]], new, *arrays[place[0] + 1 :])
-        if grouped:
-            return GroupedFactors(held, factors.tree, factors.groups, factors.fixed)
-        return Factors(held, factors.tree, factors.fixed)
+    def changed(matrix: jax.Array) -> AnyFactors:
+        new = held[group].at[member[0]].set(matrix) if member else matrix
+        arrays = (*held[:group], new, *held[group + 1 :])
+        if isinstance(factors, GroupedFactors):
+            return dataclasses.replace(factors, stacks=arrays)
+        return dataclasses.replace(factors, weights=arrays)
 
     def residuals(vector: jax.Array) -> jax.Array:
         return residual_fn(changed(vector.reshape(own.shape))).astype(own.dtype)

@@ -11,7 +11,7 @@ keeps the step from going there.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -88,7 +88,7 @@ def levenberg_marquardt(
         params: PyTree = None,
         *,
         residual_fn: Callable[[PyTree], jax.Array],
-        **_: Any,
+        **_: object,
     ) -> tuple[PyTree, LevenbergMarquardtState]:
         del updates
         flat, whole = trained_vector(params)
@@ -145,7 +145,7 @@ def _is_factors(x: object) -> bool:
     return isinstance(x, Factors | GroupedFactors)
 
 
-def _marks(x: Any) -> Any:
+def _marks(x: PyTree) -> PyTree:
     """Whether each array is trained, in the place of the arrays of factors or a leaf."""
     if not _is_factors(x):
         return True

@@ -1,21 +1,24 @@
 """Optimizers of sums of squares: what marks them, and the Jacobian of their residuals."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import optax
 
+from htfjax._types import PyTree
 
-def of_squares(init: Any, update: Any) -> optax.GradientTransformationExtraArgs:
+
+def of_squares(
+    init: optax.TransformInitFn, update: Callable[..., tuple[PyTree, PyTree]]
+) -> optax.GradientTransformationExtraArgs:
     """An optimizer that reads `residual_fn`, which losses are asked for beforehand."""
-    update.of_squares = True
+    vars(update)["of_squares"] = True
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def needs_squares(optimizer: Any) -> bool:
+def needs_squares(optimizer: object) -> bool:
     """Whether an optimizer is one of these."""
-    return getattr(optimizer.update, "of_squares", False)
+    return getattr(getattr(optimizer, "update", None), "of_squares", False)
 
 
 def jacobian(function: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:

@@ -44,7 +44,7 @@ def factors(kind: str, name: str, seed: int = 0, width: int = 3) -> htf.Factors:
     return formats.tensor_train_factors([rng.standard_normal(s) for s in shapes])
 
 
-def close(found: htf.Factors, wanted: Any, size: float) -> None:
+def close(found: htf.Factors, wanted: Any, size: Any) -> None:
     error = np.linalg.norm(np.asarray(htf.end_tensor(found)) - np.asarray(wanted))
     assert error <= TOLERANCE * size
 

@@ -1,5 +1,8 @@
 """Input of `htfjax.formats` that is refused, and what the errors say."""
 
+# Wrong types are the point here.
+# pyright: reportArgumentType=false
+
 from collections.abc import Callable
 
 import jax

@@ -12,7 +12,7 @@ from htfjax import formats
 from tests.formats.test_arithmetic import DIMS, TREES, dense, slope_is_right
 from tests.marks import slow_unless
 
-SWEEPS = ["leaves-to-root", "root-to-leaves"]
+SWEEPS: list[Any] = ["leaves-to-root", "root-to-leaves"]
 ALL = [name for name in TREES if name != "chains"]
 
 
@@ -158,7 +158,7 @@ def test_float32() -> None:
 # Cases of other packages (PEERS: E1 to E9), by their definitions.
 def reciprocal_sum(order: int, count: int, low: float, high: float) -> np.ndarray:
     grid = np.meshgrid(*[np.linspace(low, high, count)] * order, indexing="ij")
-    return 1 / sum(grid)
+    return np.asarray(1 / sum(grid))
 
 
 @pytest.mark.slow
