@@ -7,15 +7,20 @@ the tolerance is no result. `hiepy` and `tensap` are left out by name where they
 installed. All run in this process on the same cores, in turns of equal length.
 """
 
+import argparse
 import importlib
 import importlib.util
+import os
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
+from rich.console import Console
 
 import htfjax as htf
+from benchmarks import harness
 
 TURN = 300.0  # milliseconds
 Compressed = tuple[np.ndarray, int]  # the full tensor, and the entries stored
@@ -24,7 +29,7 @@ Compressed = tuple[np.ndarray, int]  # the full tensor, and the entries stored
 def smooth(dims: tuple[int, ...]) -> np.ndarray:
     """1 / (1 + a sum of all coordinates): values that fall geometrically."""
     grid = np.meshgrid(*(np.linspace(0, 1, d) for d in dims), indexing="ij", sparse=True)
-    return 1 / (1 + sum(grid))
+    return np.asarray(1 / (1 + sum(grid)))
 
 
 def waves(dims: tuple[int, ...]) -> np.ndarray:
@@ -173,7 +178,7 @@ def medians(record: dict[str, Any]) -> dict[str, float]:
 
 def main() -> int:
     """Measures, prints and writes the record; --quick takes two cases and writes none."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description="Compression beside hiepy and tensap.")
     parser.add_argument("--quick", action="store_true", help="two cases, some 20 s")
     names = QUICK if parser.parse_args().quick else tuple(CASES)
     jax.config.update("jax_enable_x64", True)

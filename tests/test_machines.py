@@ -82,7 +82,8 @@ MACHINES["with nothing of it"] = "\n".join(
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("machine", slow_unless(MACHINES, ("with nothing of it",)))
+@pytest.mark.slow
+@pytest.mark.parametrize("machine", MACHINES)
 def test_first_steps_on(machine, tmp_path):
     code = MACHINES[machine] + FIRST_STEPS
     done = python("-W", "ignore", "-c", code, str(tmp_path / "out"), cwd=tmp_path)

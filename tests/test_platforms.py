@@ -16,6 +16,7 @@ from benchmarks import calibrate
 from htfjax import _platforms
 from htfjax.locality.networks.convolution.convolution import convolve
 from tests import helpers
+from tests.marks import slow_unless
 
 ROOT = Path(__file__).parent.parent
 PLATFORMS: tuple[Any, ...] = ("cpu", "cuda", "tpu")
@@ -95,7 +96,7 @@ def test_platforms_take_different_routes() -> None:
     assert len({routes(platform) for platform in PLATFORMS}) > 1
 
 
-@pytest.mark.parametrize("platform", ["cpu", "tpu"])
+@pytest.mark.parametrize("platform", slow_unless(["cpu", "tpu"], ("tpu",)))
 def test_a_loss_follows_the_platform_that_it_is_lowered_for(platform: Any) -> None:
     """From this host, which has a CPU only; with derivatives, under vmap and scan."""
     free, factors = small_loss()
@@ -124,7 +125,7 @@ def test_a_loss_follows_the_platform_that_it_is_lowered_for(platform: Any) -> No
     )
 
 
-@pytest.mark.parametrize("platform", ["cpu", "tpu"])
+@pytest.mark.parametrize("platform", slow_unless(["cpu", "tpu"], ("tpu",)))
 def test_entries_and_residuals_follow_it_too(platform: Any) -> None:
     factors, indices, targets = problem()
     loss = htf.completion_loss(factors.tree, DIM, indices, targets)

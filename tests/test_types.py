@@ -18,9 +18,8 @@ ROOT = Path(__file__).parent.parent
 ROOMS = ("factors", "contraction", "instruments", "losses", "theory", "motion")
 
 
-@pytest.mark.parametrize(
-    "options", [(), pytest.param(("--all",), marks=pytest.mark.slow)], ids=["core", "all"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [(), ("--all",)], ids=["core", "all"])
 def test_no_annotation_is_violated(options: tuple[str, ...]) -> None:
     """In a process of its own, as public functions are replaced by checked ones."""
     command = [sys.executable, "-m", "tests.guards.typed", *options]

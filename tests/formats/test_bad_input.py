@@ -27,7 +27,7 @@ def with_nan() -> np.ndarray:
 
 
 def svd(tensor: object = TENSOR, tree: object = TREE, **options: object) -> object:
-    return formats.hierarchical_svd(tensor, tree, **options)  # pyright: ignore
+    return formats.hierarchical_svd(tensor, tree, **options)
 
 
 WRONG: dict[str, tuple[Callable[[], object], str]] = {
