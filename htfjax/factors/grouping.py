@@ -1,7 +1,7 @@
 """Grouping of factors: the matrices of equal nodes stacked into one array each."""
 
 from htfjax.factors.factors import AnyFactors, Factors, GroupedFactors
-from htfjax.factors.layout import regrouped
+from htfjax.factors.layout import layout_of, regrouped
 from htfjax.factors.stacks import alike, closed, opened, pick
 
 
@@ -25,6 +25,12 @@ def group(factors: AnyFactors) -> GroupedFactors:
         raise TypeError("`factors` are GroupedFactors already.")
     ((layout, stacks),) = alike(factors)
     return closed(layout, stacks)
+
+
+def as_plain(factors: AnyFactors) -> Factors:
+    """Checked factors, ungrouped if they are grouped."""
+    layout_of(factors)
+    return ungroup(factors) if isinstance(factors, GroupedFactors) else factors
 
 
 def ungroup(factors: GroupedFactors) -> Factors:

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from htfjax._types import Params
+from htfjax._types import Params, PyTree
 from htfjax.factors.factors import AnyFactors, Factors, GroupedFactors
 from htfjax.factors.layout import Groups, Layout, known, layout_of, regrouped
 from htfjax.factors.selector import Selector, Weight
@@ -126,6 +126,25 @@ def freeze(tree: Params) -> Params:
         return dataclasses.replace(x, **{"stacks" if grouped else "weights": kept})
 
     return jax.tree.map(zero_fixed, tree, is_leaf=lambda x: isinstance(x, AnyFactors))
+
+
+def are_trained(tree: PyTree) -> list[bool]:
+    """For every array of a pytree whether it is no data, as matrices of fixed nodes are."""
+
+    def marks(x: PyTree) -> PyTree:
+        if not isinstance(x, AnyFactors):
+            return True
+        grouped = isinstance(x, GroupedFactors)
+        held = x.stacks if grouped else x.weights
+        groups = x.groups if grouped else ((k,) for k in range(len(held)))
+        return [
+            nodes[0] not in x.fixed
+            for nodes, w in zip(groups, held, strict=True)
+            for _ in jax.tree.leaves(w)
+        ]
+
+    marked = jax.tree.map(marks, tree, is_leaf=lambda x: isinstance(x, AnyFactors))
+    return jax.tree.leaves(marked)
 
 
 def with_ones(layout: Layout, stacks: Stacks) -> Stacks:

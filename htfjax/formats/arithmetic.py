@@ -15,8 +15,8 @@ import jax.numpy as jnp
 from htfjax import _checks
 from htfjax._types import ArrayLike, DTypeLike
 from htfjax.contraction.end_tensor import khatri_rao
-from htfjax.factors.factors import AnyFactors, Factors, GroupedFactors
-from htfjax.factors.grouping import ungroup
+from htfjax.factors.factors import AnyFactors, Factors
+from htfjax.factors.grouping import as_plain
 from htfjax.factors.layout import Layout, layout_of
 from htfjax.factors.selector import Selector, Weight, identity_selector
 from htfjax.formats.host import widest
@@ -158,7 +158,7 @@ def _alike(left: AnyFactors, right: AnyFactors) -> tuple[Factors, Factors]:
 def _plain(factors: AnyFactors, name: str) -> tuple[Factors, Layout]:
     """Plain factors with a root that has a matrix, and their layout."""
     layout = layout_of(factors, name)
-    plain = ungroup(factors) if isinstance(factors, GroupedFactors) else factors
+    plain = as_plain(factors)
     *rest, root = plain.weights
     if root is None:
         root = jnp.ones((layout.widths[-1], 1), layout.dtype)

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 
 from htfjax import _checks
 from htfjax._types import Numbers
-from htfjax.factors.factors import AnyFactors, Factors, GroupedFactors
-from htfjax.factors.grouping import ungroup
+from htfjax.factors.factors import AnyFactors, Factors
+from htfjax.factors.grouping import as_plain
 from htfjax.factors.layout import Layout, layout_of
 from htfjax.factors.selector import Selector, Weight
 from htfjax.trees.mode_tree import ModeTree
@@ -94,8 +94,7 @@ def contract_mode(factors: AnyFactors, vector: Numbers, mode: int) -> Factors:
 
 
 def _plain(factors: AnyFactors) -> tuple[Factors, Layout]:
-    layout = layout_of(factors)
-    return ungroup(factors) if isinstance(factors, GroupedFactors) else factors, layout
+    return as_plain(factors), layout_of(factors)
 
 
 def _mode(layout: Layout, mode: int) -> int:

@@ -22,8 +22,8 @@ from wadler_lindig import AbstractDoc
 
 from htfjax import _checks, _reprs
 from htfjax.contraction.end_tensor import LARGEST_SIZE, khatri_rao
-from htfjax.factors.factors import AnyFactors, Factors, GroupedFactors
-from htfjax.factors.grouping import ungroup
+from htfjax.factors.factors import AnyFactors, Factors
+from htfjax.factors.grouping import as_plain
 from htfjax.factors.layout import Layout, layout_of
 from htfjax.factors.selector import Selector, Weight, kronecker_selectors
 from htfjax.formats.host import on_host, widest
@@ -152,7 +152,7 @@ def to_transfer_tensors(factors: AnyFactors) -> TransferTensors:
       >>> [x.shape for x in transfer.tensors]
       [(4, 2), (4, 2), (4, 2), (2, 2, 2, 1)]
     """
-    plain = ungroup(factors) if isinstance(factors, GroupedFactors) else factors
+    plain = as_plain(factors)
     layout = layout_of(plain)
     tree, textbook = layout.tree, without_chains(layout.tree)
     tensors: list[jax.Array] = []

@@ -4,7 +4,6 @@ The end tensor is linear in every single matrix, so with the others held a loss 
 sum of squares of measurements is a linear least-squares problem in it.
 """
 
-import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -14,7 +13,8 @@ import optax
 
 from htfjax import _checks
 from htfjax._types import PyTree
-from htfjax.factors.factors import AnyFactors, Factors, GroupedFactors
+from htfjax.factors.layout import Layout
+from htfjax.factors.stacks import Stacks, closed, opened
 from htfjax.motion.squares import jacobian, of_squares
 
 
@@ -73,53 +73,34 @@ def alternating_least_squares(
         **_: object,
     ) -> tuple[PyTree, AlternatingState]:
         del updates
-        if not isinstance(params, Factors | GroupedFactors):
-            raise TypeError(
-                "`params` must be factors for `alternating_least_squares`, whose matrices "
-                f"the loss is quadratic in, got {_checks.spell(params)}."
-            )
-        moved = params
-        for place in _places(params):
-            moved = _solved(moved, place, residual_fn, share)
+        layout, stacks = opened(params, "params")
+        for g, nodes in enumerate(layout.groups):
+            for place in range(len(nodes)) if layout.trained[nodes[0]] else ():
+                stacks = _solved(layout, stacks, g, place, residual_fn, share)
+        moved = closed(layout, stacks)
         steps = jax.tree.map(jnp.subtract, moved, params)
         return steps, AlternatingState(state.sweeps + jnp.int32(1))
 
     return of_squares(init, update)
 
 
-def _places(factors: AnyFactors) -> list[tuple[int, ...]]:
-    """Where trained matrices stand among the arrays of factors, children first."""
-    if isinstance(factors, GroupedFactors):
-        return [
-            (g, i)
-            for g, nodes in enumerate(factors.groups)
-            if factors.stacks[g] is not None and nodes[0] not in factors.fixed
-            for i in range(len(nodes))
-        ]
-    weights = factors.weights
-    return [(k,) for k, w in enumerate(weights) if w is not None and k not in factors.fixed]
-
-
 def _solved(
-    factors: AnyFactors,
-    place: tuple[int, ...],
+    layout: Layout,
+    stacks: Stacks,
+    g: int,
+    place: int,
     residual_fn: Callable[[PyTree], jax.Array],
     ridge: float,
-) -> AnyFactors:
-    """The factors with one matrix at the least sum of squares."""
-    held = factors.stacks if isinstance(factors, GroupedFactors) else factors.weights
-    group, *member = place
-    own = held[group][member[0]] if member else held[group]
+) -> Stacks:
+    """The stacks with one matrix at the least sum of squares."""
+    own = stacks[g][place]
 
-    def changed(matrix: jax.Array) -> AnyFactors:
-        new = held[group].at[member[0]].set(matrix) if member else matrix
-        arrays = (*held[:group], new, *held[group + 1 :])
-        if isinstance(factors, GroupedFactors):
-            return dataclasses.replace(factors, stacks=arrays)
-        return dataclasses.replace(factors, weights=arrays)
+    def changed(vector: jax.Array) -> Stacks:
+        stack = stacks[g].at[place].set(vector.reshape(own.shape))
+        return *stacks[:g], stack, *stacks[g + 1 :]
 
     def residuals(vector: jax.Array) -> jax.Array:
-        return residual_fn(changed(vector.reshape(own.shape))).astype(own.dtype)
+        return residual_fn(closed(layout, changed(vector))).astype(own.dtype)
 
     start = own.reshape(-1)
     found, matrix = residuals(start), jacobian(residuals, start)
@@ -129,5 +110,4 @@ def _solved(
     least = ridge * jnp.where(largest > 0, largest, jnp.ones_like(largest))
     damped = gram + least * jnp.eye(len(start), dtype=start.dtype)
     factor = jax.scipy.linalg.cho_factor(damped, lower=True)
-    step = -jax.scipy.linalg.cho_solve(factor, slope)
-    return changed((start + step).reshape(own.shape))
+    return changed(start - jax.scipy.linalg.cho_solve(factor, slope))

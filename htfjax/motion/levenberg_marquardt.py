@@ -22,7 +22,7 @@ from jax.flatten_util import ravel_pytree
 
 from htfjax import _checks
 from htfjax._types import PyTree
-from htfjax.factors.factors import Factors, GroupedFactors
+from htfjax.factors.stacks import are_trained
 from htfjax.motion.squares import jacobian, of_squares
 
 LARGEST_JACOBIAN = 2**26  # entries, above which products with it are made one by one
@@ -127,7 +127,7 @@ def trained_vector(params: PyTree) -> tuple[jax.Array, Callable[[jax.Array], PyT
     Matrices of fixed nodes are not among them, wherever factors stand in the pytree.
     """
     leaves, structure = jax.tree.flatten(params)
-    trained = jax.tree.leaves(jax.tree.map(_marks, params, is_leaf=_is_factors))
+    trained = are_trained(params)
     chosen = [x for x, moves in zip(leaves, trained, strict=True) if moves]
     flat, parts = ravel_pytree(chosen)
 
@@ -139,24 +139,6 @@ def trained_vector(params: PyTree) -> tuple[jax.Array, Callable[[jax.Array], PyT
         return jax.tree.unflatten(structure, held)
 
     return flat, whole
-
-
-def _is_factors(x: object) -> bool:
-    return isinstance(x, Factors | GroupedFactors)
-
-
-def _marks(x: PyTree) -> PyTree:
-    """Whether each array is trained, in the place of the arrays of factors or a leaf."""
-    if not _is_factors(x):
-        return True
-    grouped = isinstance(x, GroupedFactors)
-    nodes = [group[0] for group in x.groups] if grouped else range(x.tree.num_nodes)
-    held = x.stacks if grouped else x.weights
-    return [
-        k not in x.fixed
-        for k, w in zip(nodes, held, strict=True)
-        for _ in jax.tree.leaves(w)
-    ]
 
 
 def _is_large(

@@ -215,8 +215,8 @@ def test_files_of_another_kind_are_no_factors(tmp_path, name):
 
 def test_factors_of_a_newer_format_are_refused(tmp_path):
     path = tmp_path / "newer.npz"
-    write_archive(path, {"format": 2, "something": "new"})
-    with pytest.raises(ValueError, match=r"newer\.npz.*format 2.*upgrade"):
+    write_archive(path, {"format": 3, "something": "new"})
+    with pytest.raises(ValueError, match=r"newer\.npz.*format 3.*upgrade"):
         htf.load_factors(path)
 
 

@@ -246,5 +246,5 @@ def test_bad_options() -> None:
     with pytest.raises(ValueError, match="`ridge=-1"):
         htf.alternating_least_squares(ridge=-1.0)
     optimizer = htf.alternating_least_squares()
-    with pytest.raises(TypeError, match="`params` must be factors"):
+    with pytest.raises(TypeError, match=r"`params` must be htfjax.Factors"):
         htf.descend(jnp.ones(2), Valley(), optimizer, num_steps=1, record_every=1)
