@@ -73,9 +73,9 @@ def hierarchical_svd(
     2012.
 
     Example:
-      >>> import htfjax as htf, jax.numpy as jnp
-      >>> x = jnp.linspace(0, 1, 6)
-      >>> tensor = jnp.sin(x[:, None, None] + x[:, None] + x)
+      >>> import htfjax as htf, numpy as np
+      >>> x = np.linspace(0, 1, 6)
+      >>> tensor = np.sin(x[:, None, None] + x[:, None] + x)
       >>> factors, bound = htf.formats.hierarchical_svd(tensor, ((0, 1), 2), rtol=1e-4)
       >>> htf.formats.to_transfer_tensors(factors).ranks
       (2, 2, 2, 2, 1)

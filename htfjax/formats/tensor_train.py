@@ -91,9 +91,9 @@ def tensor_train_svd(
     Source: Oseledets 2011 (TT-SVD).
 
     Example:
-      >>> import htfjax as htf, jax.numpy as jnp
-      >>> x = jnp.linspace(0, 1, 6)
-      >>> tensor = jnp.sin(x[:, None, None] + x[:, None] + x)
+      >>> import htfjax as htf, numpy as np
+      >>> x = np.linspace(0, 1, 6)
+      >>> tensor = np.sin(x[:, None, None] + x[:, None] + x)
       >>> train, error = htf.formats.tensor_train_svd(tensor, rtol=1e-4)
       >>> train.weights[0].shape, float(error) < 1e-4
       ((6, 2), True)

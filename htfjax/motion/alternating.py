@@ -51,7 +51,7 @@ def alternating_least_squares(
       >>> target = htf.gaussian_factors(jax.random.key(0), tree, 4, 1, 1.0)
       >>> indices = htf.random_indices(jax.random.key(1), (4, 4, 4), 40)
       >>> loss = htf.completion_loss(tree, 4, indices, htf.entries(target, indices))
-      >>> start = htf.gaussian_factors(jax.random.key(2), tree, 4, 1, 1.0)
+      >>> start = htf.gaussian_factors(jax.random.key(3), tree, 4, 1, 1.0)
       >>> final, trajectory = htf.descend(
       ...     start, loss, htf.alternating_least_squares(), num_steps=30, record_every=30)
       >>> bool(trajectory.losses[-1] < 1e-8 * trajectory.losses[0])
