@@ -10,7 +10,6 @@ import pytest
 import htfjax as htf
 from htfjax import formats
 from tests.formats.test_arithmetic import DIMS, TREES, dense, slope_is_right
-from tests.marks import slow_unless
 
 SWEEPS: list[Any] = ["leaves-to-root", "root-to-leaves"]
 ALL = [name for name in TREES if name != "chains"]
@@ -77,7 +76,17 @@ def test_bases_are_orthonormal(name: str, sweep: Any) -> None:
     assert abs(size - np.linalg.norm(dense(found))) < 1e-13 * size
 
 
-@pytest.mark.parametrize("name", slow_unless(ALL, ("flat",)))
+def test_ranks_within_a_tolerance_are_masks_under_jit() -> None:
+    tensor = jnp.asarray(decaying((4, 3, 4)))
+
+    def within(x: jax.Array) -> jax.Array:
+        return htf.end_tensor(formats.hierarchical_svd(x, ((0, 1), 2), rtol=1e-2)[0])
+
+    assert jnp.abs(jax.jit(within)(tensor) - within(tensor)).max() < 1e-12
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ALL)
 def test_under_transformations(name: str) -> None:
     """Masked ranks under jit and vmap equal those cut; derivatives are right."""
     tensor = jnp.asarray(decaying())

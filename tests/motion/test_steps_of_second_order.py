@@ -123,6 +123,7 @@ def test_a_sweep_solves_every_node_in_turn() -> None:
         assert np.abs(np.asarray(found) - wanted).max() < 1e-6 * np.abs(wanted).max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SQUARES)
 def test_chunks_equal_one_run_and_starts_run_together(name: str) -> None:
     optimizer, start = SQUARES[name], factors()
@@ -145,6 +146,7 @@ def test_chunks_equal_one_run_and_starts_run_together(name: str) -> None:
         assert np.abs(copy[1] - alone).max() < 1e-6
 
 
+@pytest.mark.slow
 def test_without_a_matrix() -> None:
     """Conjugate gradients reach what a decomposition does."""
     start = factors()
@@ -159,6 +161,7 @@ def test_without_a_matrix() -> None:
     assert max(finals) < 1e-20 * float(loss(start))
 
 
+@pytest.mark.slow
 def test_sums_populations_and_minibatches_have_residuals() -> None:
     start = factors()
     losses = [
@@ -211,6 +214,7 @@ def test_l_bfgs_goes_through_the_gradient_protocol() -> None:
     assert trajectory.losses[-1] < 1e-3 * trajectory.losses[0]
 
 
+@pytest.mark.slow
 def test_a_solution_stays_where_it_is() -> None:
     target = factors(seed=1)
     loss = completion(target)
