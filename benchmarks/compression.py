@@ -1,4 +1,4 @@
-"""What does a full tensor cost to compress, beside hiepy and tensap?
+"""Compression of full tensors, beside hiepy and tensap.
 
 Smooth functions and noisy low-rank tensors of order 4 to 10 with more than 10^5 entries are
 brought into the hierarchical Tucker format on one balanced binary tree within one relative

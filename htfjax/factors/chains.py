@@ -5,9 +5,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from htfjax.factors.factors import AnyFactors, Factors, GroupedFactors
-from htfjax.factors.grouping import ungroup
-from htfjax.factors.layout import layout_of
+from htfjax.factors.factors import AnyFactors, Factors
+from htfjax.factors.grouping import as_plain
 from htfjax.factors.stacks import written_out
 from htfjax.trees.mode_tree import ModeTree
 
@@ -34,10 +33,8 @@ def collapse_chains(factors: AnyFactors) -> Factors:
       >>> htf.collapse_chains(deep).tree.nested
       (0, 1)
     """
-    plain = ungroup(factors) if isinstance(factors, GroupedFactors) else factors
-    tree = layout_of(plain, "factors").tree
-    plain = written_out(plain)
-    weights = plain.weights
+    plain = written_out(as_plain(factors))
+    tree, weights = plain.tree, plain.weights
     nested: list[int | tuple] = list(range(tree.order))
     matrix: list[Any] = [None if w is None else jnp.asarray(w) for w in weights]
     members: list[list[int]] = [[k] for k in range(tree.num_nodes)]

@@ -32,7 +32,7 @@ class Selector:
       picks: for every column the row that it picks.
 
     Raises:
-      TypeError, ValueError: picks that are no integers from 0 to num_rows - 1.
+      TypeError, ValueError: picks that are not integers from 0 to num_rows - 1.
 
     Source: frozen one-child selectors over diagonal nodes give the full hierarchical
     Tucker format.
@@ -90,6 +90,18 @@ class Selector:
 
     def __repr__(self) -> str:
         return _reprs.text(self)
+
+
+def matrix_of(weight: Weight, dtype: DTypeLike) -> Weight:
+    """A selector written out in a dtype; other weights as they are."""
+    return weight.matrix(dtype) if isinstance(weight, Selector) else weight
+
+
+def times(left: Weight, weight: Weight) -> Weight:
+    """The product of a matrix with a matrix, or the columns that a selector picks."""
+    if isinstance(weight, Selector):
+        return left[:, list(weight.picks)]
+    return jnp.matmul(left, weight, precision="highest")
 
 
 def identity_selector(count: int) -> Selector:

@@ -16,7 +16,7 @@ import numpy as np
 from htfjax._types import Params, PyTree
 from htfjax.factors.factors import AnyFactors, Factors, GroupedFactors
 from htfjax.factors.layout import Groups, Layout, known, layout_of, regrouped
-from htfjax.factors.selector import Selector, Weight
+from htfjax.factors.selector import Weight, matrix_of
 
 Stacks = tuple[Any, ...]  # arrays (G, R_k, R_parent(k)); None for a root of ones
 Opened = tuple[Layout, Stacks]
@@ -74,7 +74,7 @@ def _stacks(matrices: Stacks, layout: Layout, groups: Groups) -> Stacks:
             stacks.append(None)
             continue
         if not layout.grouped:
-            stack = jnp.stack([_matrix(matrices[g], layout) for g, _ in homes])
+            stack = jnp.stack([matrix_of(matrices[g], layout.dtype) for g, _ in homes])
         elif groups == layout.groups:
             stack = jnp.asarray(first)
         else:
@@ -83,10 +83,6 @@ def _stacks(matrices: Stacks, layout: Layout, groups: Groups) -> Stacks:
             stack = jax.lax.stop_gradient(stack)
         stacks.append(stack)
     return tuple(stacks)
-
-
-def _matrix(weight: Weight, layout: Layout) -> Weight:
-    return weight.matrix(layout.dtype) if isinstance(weight, Selector) else weight
 
 
 def closed(layout: Layout, stacks: Sequence[jax.Array | None]) -> Any:
@@ -106,7 +102,7 @@ def written_out(factors: Factors) -> Factors:
     layout = layout_of(factors)
     if not layout.selectors:
         return factors
-    weights = tuple(_matrix(w, layout) for w in factors.weights)
+    weights = tuple(matrix_of(w, layout.dtype) for w in factors.weights)
     return dataclasses.replace(factors, weights=weights)
 
 

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from htfjax import _archives, _files
-from htfjax.factors.factors import AnyFactors, Factors, GroupedFactors
-from htfjax.factors.grouping import ungroup
+from htfjax.factors.factors import AnyFactors, Factors
+from htfjax.factors.grouping import as_plain
 from htfjax.factors.layout import layout_of
 from htfjax.factors.selector import Selector, Weight
 from htfjax.trees.mode_tree import ModeTree
@@ -38,8 +38,7 @@ def save_factors(path: str | os.PathLike[str], factors: AnyFactors) -> None:
       True
     """
     dtype = layout_of(factors).dtype
-    if isinstance(factors, GroupedFactors):
-        factors = ungroup(factors)
+    factors = as_plain(factors)
     header = {
         "format": FORMAT,
         "children": factors.tree.children,

@@ -18,7 +18,7 @@ from htfjax.contraction.end_tensor import khatri_rao
 from htfjax.factors.factors import AnyFactors, Factors
 from htfjax.factors.grouping import as_plain
 from htfjax.factors.layout import Layout, layout_of
-from htfjax.factors.selector import Selector, Weight, identity_selector
+from htfjax.factors.selector import Selector, Weight, identity_selector, matrix_of
 from htfjax.formats.host import widest
 from htfjax.formats.transfer_tensors import with_chain_nodes
 from htfjax.trees.mode_tree import without_chains
@@ -162,8 +162,7 @@ def _plain(factors: AnyFactors, name: str) -> tuple[Factors, Layout]:
     *rest, root = plain.weights
     if root is None:
         root = jnp.ones((layout.widths[-1], 1), layout.dtype)
-    elif isinstance(root, Selector):
-        root = root.matrix(layout.dtype)
+    root = matrix_of(root, layout.dtype)
     return dataclasses.replace(plain, weights=(*rest, root)), layout
 
 
@@ -184,9 +183,7 @@ def _spread(factors: Factors) -> Factors:
 
 def _leaves_written_out(factors: Factors) -> Factors:
     count, dtype = factors.tree.order, factors.weights[-1].dtype
-    leaves = (
-        w.matrix(dtype) if isinstance(w, Selector) else w for w in factors.weights[:count]
-    )
+    leaves = (matrix_of(w, dtype) for w in factors.weights[:count])
     return dataclasses.replace(factors, weights=(*leaves, *factors.weights[count:]))
 
 

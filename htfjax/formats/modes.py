@@ -10,7 +10,7 @@ from htfjax._types import Numbers
 from htfjax.factors.factors import AnyFactors, Factors
 from htfjax.factors.grouping import as_plain
 from htfjax.factors.layout import Layout, layout_of
-from htfjax.factors.selector import Selector, Weight
+from htfjax.factors.selector import Weight, matrix_of, times
 from htfjax.trees.mode_tree import ModeTree
 
 
@@ -45,7 +45,7 @@ def mode_product(factors: AnyFactors, matrix: Numbers, mode: int) -> Factors:
             f"dimension {dim}."
         )
     weights = list(plain.weights)
-    weights[mode] = _times(held, weights[mode])
+    weights[mode] = times(held, weights[mode])
     return dataclasses.replace(plain, weights=tuple(weights))
 
 
@@ -81,10 +81,10 @@ def contract_mode(factors: AnyFactors, vector: Numbers, mode: int) -> Factors:
         )
     held = _checks.floating("vector", vector, layout.dtype)
     _checks.shape("vector", held, (layout.dims[mode],), "(D_n,)")
-    node, row = mode, _times(held[None], plain.weights[mode])
+    node, row = mode, times(held[None], plain.weights[mode])
     gone = {mode}
     while len(tree.children[node := tree.parent[node]]) == 1:
-        row = _times(row, plain.weights[node])
+        row = times(row, plain.weights[node])
         gone.add(node)
     weights = list(plain.weights)
     weights[node] = row[0][:, None] * _as_matrix(weights[node], layout, node)
@@ -107,17 +107,11 @@ def _mode(layout: Layout, mode: int) -> int:
     return found
 
 
-def _times(left: jax.Array, weight: Weight) -> jax.Array:
-    if isinstance(weight, Selector):
-        return left[:, list(weight.picks)]
-    return jnp.matmul(left, weight, precision="highest")
-
-
 def _as_matrix(weight: Weight, layout: Layout, node: int) -> jax.Array:
     """The weights of a node, ones and selectors written out."""
     if weight is None:
         return jnp.ones((layout.widths[node], 1), layout.dtype)
-    return weight.matrix(layout.dtype) if isinstance(weight, Selector) else weight
+    return matrix_of(weight, layout.dtype)
 
 
 def _without(tree: ModeTree, gone: set[int]) -> tuple[ModeTree, list[int]]:

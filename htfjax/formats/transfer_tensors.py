@@ -25,7 +25,7 @@ from htfjax.contraction.end_tensor import LARGEST_SIZE, khatri_rao
 from htfjax.factors.factors import AnyFactors, Factors
 from htfjax.factors.grouping import as_plain
 from htfjax.factors.layout import Layout, layout_of
-from htfjax.factors.selector import Selector, Weight, kronecker_selectors
+from htfjax.factors.selector import Selector, Weight, kronecker_selectors, matrix_of, times
 from htfjax.formats.host import on_host, widest
 from htfjax.trees.mode_tree import ModeTree, without_chains
 
@@ -169,7 +169,7 @@ def to_transfer_tensors(factors: AnyFactors) -> TransferTensors:
             own, over = _own_and_chain(plain, layout, below)
             links.append(_link(own.shape[1], over))
         for weight in chain if len(tensors) == textbook.root else ():
-            matrix = _times(matrix, weight)
+            matrix = times(matrix, weight)
         tensors.append(_coupled(links, matrix))
     return TransferTensors(tuple(tensors), textbook)
 
@@ -197,11 +197,9 @@ def _own_and_chain(
             chain.append(weights[above])
         above = tree.parent[above]
     own = weights[node]
-    if isinstance(own, Selector):
-        if node < tree.order:
-            return jnp.eye(own.num_rows, dtype=layout.dtype), [own, *chain]
-        own = own.matrix(layout.dtype)
-    return jnp.asarray(own, layout.dtype), chain
+    if isinstance(own, Selector) and node < tree.order:
+        return jnp.eye(own.num_rows, dtype=layout.dtype), [own, *chain]
+    return jnp.asarray(matrix_of(own, layout.dtype), layout.dtype), chain
 
 
 def _link(rank: int, weights: Sequence[Weight]) -> tuple[int, Link]:
@@ -213,15 +211,8 @@ def _link(rank: int, weights: Sequence[Weight]) -> tuple[int, Link]:
         elif isinstance(found, np.ndarray):
             found = jnp.asarray(weight)[found]
         else:
-            found = _times(found, weight)
+            found = times(found, weight)
     return rank, found
-
-
-def _times(left: jax.Array, right: Weight) -> jax.Array:
-    """The product with a matrix, or the columns that a selector picks."""
-    if isinstance(right, Selector):
-        return left[:, list(right.picks)]
-    return jnp.matmul(left, right, precision="highest")
 
 
 def _coupled(links: Sequence[tuple[int, Link]], matrix: jax.Array) -> jax.Array:

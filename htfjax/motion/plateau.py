@@ -7,9 +7,9 @@ theta = r u, u of constant norm, W(theta) = r^m W(u), and on the clock d sigma =
     du/d sigma = g - l u,   d log r/d sigma = l,   dt/d sigma = r^-(m-2),
 
 where g = grad <A, W(u)> and l = <A, W(u)>: u climbs to a maximum of l, nothing on this
-clock is singular, and the blow-up time is the integral of r^-(m-2). As u climbs g may grow
-by many orders (a million at widths of 512), so what is integrated runs on a third clock,
-d tau = |g| d sigma, on which u moves at most at speed one.
+clock is singular, and the blow-up time is the integral of r^-(m-2). As u climbs g grows by
+orders of magnitude, so what is integrated runs on a third clock, d tau = |g| d sigma, on
+which u moves at most at speed one.
 """
 
 from typing import Any, NamedTuple

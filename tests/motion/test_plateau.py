@@ -176,3 +176,16 @@ MISTAKES = [
 @mistakes.every(MISTAKES)
 def test_message(call, kind, words):
     mistakes.assert_named(call, kind, words)
+
+
+@pytest.mark.slow
+def test_wide_starts_end_in_few_steps() -> None:
+    """Forces grow by orders as directions align: on their first clock 64 were too few."""
+    tree, dims = htf.perfect(4), (8,) * 4
+    target = htf.gaussian_factors(jax.random.key(1), tree, dims, 5, 1.0, dtype=jnp.float32)
+    indices = htf.random_indices(jax.random.key(2), dims, 2048)
+    loss = htf.completion_loss(tree, dims, indices, htf.entries(target, indices))
+    start = htf.gaussian_factors(jax.random.key(0), tree, dims, 64, 0.01, dtype=jnp.float32)
+    few, many = (htf.plateau_wait(start, loss, max_steps=n) for n in (32, 256))
+    assert jnp.isfinite(few)
+    assert few == many
