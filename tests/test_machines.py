@@ -116,6 +116,7 @@ def test_commands_start_under_a_notebook_and_an_ascii_terminal(command, tmp_path
     assert "usage" in done.stdout.lower()
 
 
+@pytest.mark.slow
 def test_factors_are_shown_in_one_line() -> None:
     """Notebooks and pipes print 17 kB for factors of the paper's size."""
     factors = htf.gaussian_factors(jax.random.key(0), htf.perfect(4), 8, 64, 0.1)

@@ -148,6 +148,7 @@ def test_convolutions_follow_it(platform: str, native: int) -> None:
     assert operations(convolve, x, kernel, platform=platform)["convolution"] == native
 
 
+@pytest.mark.slow
 def test_all_ways_to_call_give_the_same_numbers() -> None:
     """Unjitted, jitted, vectorized and differentiated twice, with a platform or none."""
     free, factors = small_loss()
@@ -270,6 +271,7 @@ print(written, set(threading.enumerate()) - threads)
 """
 
 
+@pytest.mark.slow
 def test_a_loss_call_writes_nothing_and_needs_no_home(tmp_path: Path) -> None:
     """Nor does it start a thread; bytecode apart, which Python writes when importing."""
     there = {name: str(tmp_path) for name in ("XDG_CACHE_HOME", "TMPDIR")}

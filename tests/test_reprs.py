@@ -390,6 +390,7 @@ def test_under_jit(name):
     assert seen == [wanted]
 
 
+@pytest.mark.slow
 def test_under_grad_and_vmap():
     seen = []
 

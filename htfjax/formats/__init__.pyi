@@ -7,6 +7,7 @@ from .arithmetic import scale as scale
 from .arithmetic import subtract as subtract
 from .classical import cp_factors as cp_factors
 from .classical import tucker_factors as tucker_factors
+from .freedom import degrees_of_freedom as degrees_of_freedom
 from .hierarchical_svd import hierarchical_svd as hierarchical_svd
 from .modes import contract_mode as contract_mode
 from .modes import mode_product as mode_product

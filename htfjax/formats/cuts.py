@@ -68,7 +68,7 @@ def cut_by(
     """
     check_choice(rtol, ranks)
     if ranks is not None:
-        return Cut(_check_ranks(tree, dims, ranks), None, sliced=True)
+        return Cut(check_ranks(tree, dims, ranks), None, sliced=True)
     return cut_within(rtol, cut_count(tree), dtype, sliced=sliced)
 
 
@@ -103,7 +103,7 @@ def twin(tree: ModeTree) -> int | None:
     return kids[1] if len(kids) == 2 else None
 
 
-def _check_ranks(tree: ModeTree, dims: Sequence[int], ranks: Ranks) -> tuple[int, ...]:
+def check_ranks(tree: ModeTree, dims: Sequence[int], ranks: Ranks) -> tuple[int, ...]:
     """Ranks of every node but the root, each at most what the others leave it."""
     listed = _checks.as_sequence(ranks)
     if isinstance(listed, Sequence) and not isinstance(listed, str):
@@ -116,8 +116,9 @@ def _check_ranks(tree: ModeTree, dims: Sequence[int], ranks: Ranks) -> tuple[int
             )
     else:
         found = [_checks.at_least("ranks", listed, 1)] * tree.root
-        found = _within(tree, dims, found)
-    for k, (rank, most) in enumerate(zip(found, _most(tree, dims, found), strict=True)):
+        found = allowed_ranks(tree, dims, found)
+    largest = largest_ranks(tree, dims, found)
+    for k, (rank, most) in enumerate(zip(found, largest, strict=True)):
         if rank > most:
             raise ValueError(
                 f"`ranks[{k}]` is {rank}, and node {k} of {tree.nested} has rank {most} at "
@@ -126,18 +127,19 @@ def _check_ranks(tree: ModeTree, dims: Sequence[int], ranks: Ranks) -> tuple[int
     return tuple(found)
 
 
-def _within(tree: ModeTree, dims: Sequence[int], ranks: Sequence[int]) -> list[int]:
+def allowed_ranks(tree: ModeTree, dims: Sequence[int], ranks: Sequence[int]) -> list[int]:
     """One number for all nodes, less where dimensions allow less."""
     found = list(ranks)
     for _ in range(tree.num_nodes):
-        less = [min(pair) for pair in zip(found, _most(tree, dims, found), strict=True)]
+        largest = largest_ranks(tree, dims, found)
+        less = [min(pair) for pair in zip(found, largest, strict=True)]
         if less == found:
             break
         found = less
     return found
 
 
-def _most(tree: ModeTree, dims: Sequence[int], ranks: Sequence[int]) -> list[int]:
+def largest_ranks(tree: ModeTree, dims: Sequence[int], ranks: Sequence[int]) -> list[int]:
     """The largest rank of every node but the root, given the ranks of the others."""
     most = []
     for k in range(tree.root):

@@ -5,5 +5,6 @@ from .measurements import Dense as Dense
 from .measurements import Entries as Entries
 from .measurements import Measurement as Measurement
 from .measurements import RankOne as RankOne
+from .measurements import Weighted as Weighted
 
 __all__: list[str]

@@ -104,6 +104,12 @@ class ObservationLoss(Summable):
         found = self.residuals(self.measurement.predict(*opened(factors)))
         return found / np.asarray(np.sqrt(len(self.targets)), found.dtype)
 
+    def residual_at(self, factors: AnyFactors, place: Int[Array, ""]) -> Float[Array, ""]:
+        """One number of `residual_vector`, without the others."""
+        one = self.take(place[None])
+        found = one.residuals(one.measurement.predict(*opened(factors)))[0]
+        return found / np.asarray(np.sqrt(len(self.targets)), found.dtype)
+
     def check_squares(self) -> None:
         """A penalty that squares."""
         if self.penalty != "l2":

@@ -183,6 +183,43 @@ class Entries:
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
+class Weighted:
+    """Values of another measurement times weights, w_b x_b.
+
+    With targets times the same weights a loss is the mean of w_b^2 (x_b - y_b)^2; a weight
+    of zero leaves an observation out, without another program.
+
+    Example:
+      >>> import htfjax as htf, jax, numpy as np
+      >>> rows = htf.losses.Entries.at(htf.flat(2), 3, [[0, 0], [2, 1]])
+      >>> weights, targets = np.array([1.0, 0.0]), np.array([2.0, 5.0])
+      >>> weighted = htf.losses.Weighted(rows, jax.numpy.asarray(weights))
+      >>> loss = htf.observation_loss(weighted, weights * targets)
+      >>> zero = htf.gaussian_factors(jax.random.key(0), htf.flat(2), 3, 2, 0.0)
+      >>> float(loss(zero))
+      2.0
+    """
+
+    measurement: Measurement
+    weights: jax.Array  # (B,)
+
+    def __repr__(self) -> str:
+        return _reprs.text(self)
+
+    def predict(self, layout: Layout, stacks: Stacks) -> Float[Array, "B"]:
+        """The weighted values."""
+        found = self.measurement.predict(layout, stacks)
+        weights = _checks.real_array("weights", self.weights)
+        _checks.shape("weights", weights, found.shape, "(B,), one for each value")
+        return found * _checks.cast("weights", weights, found.dtype)
+
+    def take(self, rows: Int[Array, "b"]) -> "Weighted":
+        """Some of the values."""
+        return Weighted(self.measurement.take(rows), self.weights[rows])
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
 class RankOne:
     """Inner products with rank-one tensors, <W, x_b^0 (x) ... (x) x_b^{N-1}>."""
 

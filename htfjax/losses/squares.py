@@ -1,5 +1,6 @@
 """Sums of squares: losses as residuals, for methods that read their Jacobian."""
 
+import dataclasses
 from collections.abc import Callable
 
 import jax
@@ -16,15 +17,43 @@ NO_SQUARES = (
 )
 
 
+@dataclasses.dataclass(frozen=True)
+class ResidualFunction:
+    """Residuals of a loss as a function of what is trained; made by `residual_function`.
+
+    Attributes:
+      row: a single residual, as a function of what is trained and its place; None where
+        they are not measured one by one. Its gradients are rows of the Jacobian, each for
+        about the cost of four residuals, where passes over all of them cost as many
+        evaluations of all as there are parameters.
+    """
+
+    whole: Callable[[PyTree], Float[Array, "M"]]
+    row: Callable[[PyTree, jax.Array], Float[Array, ""]] | None
+
+    def __call__(self, trained: PyTree) -> Float[Array, "M"]:
+        """The residuals."""
+        return self.whole(trained)
+
+
 def residual_function(
     loss: Loss, params: PyTree, key: jax.Array | None
-) -> Callable[[PyTree], Float[Array, "M"]]:
+) -> ResidualFunction:
     """Residuals as a function of what is trained; the sum of their squares is the loss.
 
     A loss that has none raises when the function is called, as few optimizers ask.
     """
     (_, before), given = as_carrying(params)
-    return lambda trained: residual_vector(loss, given(Carrying(trained, before)), key)
+    one = getattr(loss, "residual_at", None)
+
+    def whole(trained: PyTree) -> jax.Array:
+        return residual_vector(loss, given(Carrying(trained, before)), key)
+
+    def row(trained: PyTree, place: jax.Array) -> jax.Array:
+        assert one is not None
+        return one(given(Carrying(trained, before)), place)
+
+    return ResidualFunction(whole, row if callable(one) else None)
 
 
 def check_squares(loss: Loss) -> None:

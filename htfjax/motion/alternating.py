@@ -99,11 +99,12 @@ def _solved(
         stack = stacks[g].at[place].set(vector.reshape(own.shape))
         return *stacks[:g], stack, *stacks[g + 1 :]
 
-    def residuals(vector: jax.Array) -> jax.Array:
-        return residual_fn(closed(layout, changed(vector))).astype(own.dtype)
+    def factors_of(vector: jax.Array) -> PyTree:
+        return closed(layout, changed(vector))
 
     start = own.reshape(-1)
-    found, matrix = residuals(start), jacobian(residuals, start)
+    found = residual_fn(factors_of(start)).astype(own.dtype)
+    matrix = jacobian(residual_fn, factors_of, start)
     gram = jnp.matmul(matrix.T, matrix, precision="highest")
     slope = jnp.matmul(matrix.T, found, precision="highest")
     largest = jnp.max(jnp.diagonal(gram))

@@ -37,17 +37,22 @@ class LevenbergMarquardtState(NamedTuple):
 
 
 def levenberg_marquardt(
-    *, damping: float = 1e-3, matrix_free: bool | None = None
+    *, damping: float = 1e-3, shrink: float = 0.0, matrix_free: bool | None = None
 ) -> optax.GradientTransformationExtraArgs:
     """Levenberg-Marquardt as an optimizer for `descend`, of losses with residuals.
 
-    Every step either lowers the loss or leaves the parameters and raises the damping, so
-    recorded losses never rise. Near a solution with residuals zero it converges
-    quadratically. Fixed nodes stay, and cost nothing. Runs under `vmap`: several starts
-    then move in one program.
+    Every step either lowers the loss (with `shrink`, the loss and the prior) or leaves the
+    parameters and raises the damping, so recorded losses never rise without a prior. Near
+    a solution with residuals zero it converges quadratically. Fixed nodes stay, and cost
+    nothing. Runs under `vmap`: several starts then move in one program.
 
     Args:
       damping: mu of the first step, as a share of the largest entry of J^T J's diagonal.
+      shrink: weight of a Gaussian prior on every trained matrix, of mean zero and of the
+        variance that its entries have now, beside noise of the variance that residuals
+        have now: at 1 what the two say, at 0 the loss alone. Where data tell little of
+        some entries it keeps them from growing without end; as residuals fall to zero it
+        does too.
       matrix_free: True solves by conjugate gradients on products with J, False by a
         Cholesky decomposition of J^T J; by default as the size of J asks (2**26 entries).
 
@@ -55,8 +60,8 @@ def levenberg_marquardt(
       An optax transformation that needs `residual_fn` and `params`, as `descend` gives.
 
     Raises:
-      TypeError, ValueError: damping that is not above zero; in `descend`, a loss without
-        residuals (penalty "l1", scaled gradients).
+      TypeError, ValueError: damping that is not above zero, a negative `shrink`; in
+        `descend`, a loss without residuals (penalty "l1", scaled gradients).
 
     Source: Marquardt 1963; Nielsen 1999 (damping).
 
@@ -73,7 +78,8 @@ def levenberg_marquardt(
       True
     """
     _checks.real("damping", damping, least=0, strict=True)
-    share = float(damping)
+    _checks.real("shrink", shrink, least=0)
+    share, shrinking = float(damping), float(shrink)
     if matrix_free is not None:
         matrix_free = _checks.flag("matrix_free", matrix_free)
 
@@ -96,10 +102,17 @@ def levenberg_marquardt(
         def residuals(vector: jax.Array) -> jax.Array:
             return residual_fn(whole(vector)).astype(vector.dtype)
 
-        solve = _dense if not _is_large(residuals, flat, matrix_free) else _by_products
-        found, slope, shift, mu = solve(residuals, flat, state.damping, share)
-        moved = residuals(flat + shift)
+        found = residuals(flat)
+        prior = _prior(flat, params, found, shrinking)
+        if _is_large(residuals, flat, matrix_free):
+            solved = _by_products(residuals, flat, prior, state.damping, share)
+        else:
+            matrix = jacobian(residual_fn, whole, flat)
+            solved = _dense(found, matrix, flat, prior, state.damping, share)
+        slope, shift, mu = solved
+        moved, there = residuals(flat + shift), flat + shift
         gain = jnp.vdot(found, found) - jnp.vdot(moved, moved)
+        gain = gain + jnp.vdot(prior, flat * flat) - jnp.vdot(prior, there * there)
         promised = jnp.vdot(shift, mu * shift - slope)
         taken = gain > 0  # not so where a residual is NaN
         reached = gain / jnp.where(promised > 0, promised, jnp.ones_like(promised))
@@ -156,42 +169,60 @@ def _damping(state: jax.Array, share: float, largest: jax.Array) -> jax.Array:
     return jnp.maximum(jnp.where(state < 0, first, state), least)
 
 
+def _prior(flat: jax.Array, params: PyTree, found: jax.Array, shrink: float) -> jax.Array:
+    """What squares of the parameters weigh: variance of a residual over that of entries."""
+    if not shrink:
+        return jnp.zeros_like(flat)
+    noise = shrink * jnp.vdot(found, found) / found.size
+    parts = []
+    for x, moves in zip(jax.tree.leaves(params), are_trained(params), strict=True):
+        if moves:
+            # Zeros are no entries: factors of fewer ranks are filled up with them.
+            count = jnp.maximum(jnp.sum(x != 0), 1).astype(x.dtype)
+            variance = jnp.sum(jnp.square(x)) / count
+            weight = noise / jnp.where(variance > 0, variance, jnp.ones_like(variance))
+            parts.append(jnp.full((x.size,), 1, flat.dtype) * weight.astype(flat.dtype))
+    return jnp.concatenate(parts)
+
+
 def _dense(
-    residuals: Callable[[jax.Array], jax.Array],
+    found: jax.Array,
+    matrix: jax.Array,
     flat: jax.Array,
+    prior: jax.Array,
     state: jax.Array,
     share: float,
-) -> tuple[jax.Array, ...]:
-    """r, J^T r, the step and mu, by J^T J."""
-    found, matrix = residuals(flat), jacobian(residuals, flat)
-    slope = jnp.matmul(matrix.T, found, precision="highest")
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The slope J^T r, the step and mu, by J^T J."""
+    slope = jnp.matmul(matrix.T, found, precision="highest") + prior * flat
     gram = jnp.matmul(matrix.T, matrix, precision="highest")
     mu = _damping(state, share, jnp.max(jnp.diagonal(gram)))
-    damped = gram + mu * jnp.eye(len(flat), dtype=flat.dtype)
+    damped = gram + jnp.diag(mu + prior)
     factor = jax.scipy.linalg.cho_factor(damped, lower=True)
-    return found, slope, -jax.scipy.linalg.cho_solve(factor, slope), mu
+    return slope, -jax.scipy.linalg.cho_solve(factor, slope), mu
 
 
 def _by_products(
     residuals: Callable[[jax.Array], jax.Array],
     flat: jax.Array,
+    prior: jax.Array,
     state: jax.Array,
     share: float,
-) -> tuple[jax.Array, ...]:
+) -> tuple[jax.Array, jax.Array, jax.Array]:
     """The same by conjugate gradients, without J."""
     found, push = jax.linearize(residuals, flat)
     (pull,) = (jax.linear_transpose(push, flat),)
-    slope = pull(found)[0]
+    slope = pull(found)[0] + prior * flat
     size = jnp.vdot(slope, slope)
     pushed = push(slope)
     # The curvature along the slope: at most the largest, which the diagonal stands for.
     largest = jnp.vdot(pushed, pushed) / jnp.where(size > 0, size, jnp.ones_like(size))
     mu = _damping(state, share, largest)
     operator = lineax.FunctionLinearOperator(
-        lambda x: pull(push(x))[0] + mu * x,
+        lambda x: pull(push(x))[0] + (mu + prior) * x,
         jax.eval_shape(lambda: flat),
         tags=lineax.positive_semidefinite_tag,
     )
     solver = lineax.CG(rtol=1e-6, atol=0.0, max_steps=max(50, min(1000, flat.size)))
     solution = lineax.linear_solve(operator, -slope, solver, throw=False)
-    return found, slope, solution.value, mu
+    return slope, solution.value, mu

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from htfjax._types import PyTree
@@ -21,8 +22,20 @@ def needs_squares(optimizer: object) -> bool:
     return getattr(getattr(optimizer, "update", None), "of_squares", False)
 
 
-def jacobian(function: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
-    """(M, P), by whichever mode takes fewer passes."""
-    count = jax.eval_shape(function, x).size
-    mode = jax.jacfwd if x.size <= count else jax.jacrev
-    return mode(function)(x)
+def jacobian(
+    residual_fn: Callable[[PyTree], jax.Array],
+    params_of: Callable[[jax.Array], PyTree],
+    x: jax.Array,
+) -> jax.Array:
+    """(M, P) of residual_fn(params_of(x)): row by row where residuals are measured one by
+    one, else by whichever mode takes fewer passes."""
+
+    def function(x: jax.Array) -> jax.Array:
+        return residual_fn(params_of(x)).astype(x.dtype)
+
+    count, row = jax.eval_shape(function, x).size, getattr(residual_fn, "row", None)
+    if row is None:
+        mode = jax.jacfwd if x.size <= count else jax.jacrev
+        return mode(function)(x)
+    gradient = jax.grad(lambda x, place: row(params_of(x), place).astype(x.dtype))
+    return jax.vmap(gradient, in_axes=(None, 0))(x, jnp.arange(count, dtype=jnp.int32))

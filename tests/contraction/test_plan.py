@@ -201,6 +201,7 @@ def test_dimensions_beyond_64_bits() -> None:
         np.testing.assert_allclose(slope.weights[0], gradient.weights[0], rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_masked_huber_needs_distinct_indices() -> None:
     """l1 and huber of a mean are no mean of penalties: repeated indices keep rows."""
     factors, indices, targets = problem(*CASES["binary"], batch=40)
@@ -290,6 +291,7 @@ def changed_targets(loss: Any, shift: jax.Array) -> Any:
     return dataclasses.replace(loss, targets=loss.targets + shift)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("penalty", ["l2", "l1", "huber"])
 @pytest.mark.parametrize("repeats", [0, 5])
 def test_changed_losses_of_all_entries_have_no_stale_data(

@@ -170,6 +170,7 @@ def test_predictions_in_single_precision_keep_what_a_large_shift_leaves():
 # Losses and errors
 
 
+@pytest.mark.slow
 def test_losses_and_the_error_are_means_over_their_part():
     data = htf.observed(holed(), holdout=0.3, key=KEY)
     tensor = np.asarray(htf.end_tensor(start()))
@@ -193,6 +194,7 @@ def test_the_error_can_be_read_while_tracing():
     assert_close(found, data.test_error(start()), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_error_of_perfect_factors_has_a_derivative():
     ones = htf.identity_factors(htf.flat(2), 2, 2, 1.0)
     exact = np.asarray(htf.end_tensor(ones))

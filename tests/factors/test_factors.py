@@ -162,6 +162,7 @@ def test_default_dtype_is_that_of_jax(x64, expected):
         assert factors.weights[0].dtype == expected
 
 
+@pytest.mark.slow
 def test_gaussian_vmap_over_keys_and_std(getkey):
     keys, stds = jax.random.split(getkey(), 3), jnp.array([0.0, 1.0, 2.0])
 

@@ -94,6 +94,7 @@ def test_sensing(name: str) -> None:
     assert_close(htf.ungroup(grouped_slope).weights, slope.weights)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("nested", [((0, 1), (2, 3)), (0, (1, 2))])
 def test_sensing_of_one_array(nested: Any) -> None:
     """An array (N, B, D) is N arrays (B, D): value, gradient, minibatch."""
@@ -232,10 +233,8 @@ def test_sweeps_accept_grouped_factors() -> None:
         assert_close(instrument(grouped), instrument(factors))
 
 
-@pytest.mark.parametrize(
-    "optimizer",
-    [htf.group_rmsprop(1e-2), pytest.param(optax.sgd(0.1), marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("optimizer", [htf.group_rmsprop(0.01), optax.sgd(0.1)])
 def test_descent(optimizer: Any) -> None:
     """The same trajectory; minibatches too."""
     factors, loss = problem("perfect8")

@@ -27,6 +27,7 @@ def test_reads_like_a_dict() -> None:
         np.testing.assert_allclose(norms, wanted[v], rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_one_array_per_group() -> None:
     """Two levels of components; spectra have values and accuracy at two levels."""
     norms = jax.jit(htf.local_component_norms)(GROUPED)
@@ -52,6 +53,7 @@ def test_lanes_stay_in_front() -> None:
             assert found[v].accuracy.shape == (5,)
 
 
+@pytest.mark.slow
 def test_recorded_along_a_descent() -> None:
     """Times come first: records of stacks equal those of single matrices."""
     indices = np.random.default_rng(0).integers(0, 3, (20, 4))

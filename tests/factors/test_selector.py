@@ -40,6 +40,7 @@ def test_a_selector_is_its_matrix() -> None:
     assert repr(selector) == "selector[3,4]"
 
 
+@pytest.mark.slow
 def test_everything_is_as_with_matrices() -> None:
     """Values, instruments, gradients, descent: to rounding, most of it bit for bit."""
     held, dense = factors(), written_out(factors())
@@ -65,6 +66,7 @@ def test_everything_is_as_with_matrices() -> None:
         assert np.allclose(one, other, rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.slow
 def test_descent_keeps_selectors_and_states() -> None:
     held = factors()
     loss = htf.population_loss(factors())

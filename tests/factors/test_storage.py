@@ -59,6 +59,7 @@ def test_special_values_round_trip(tmp_path):
     assert bits(htf.load_factors(tmp_path / "f.npz").weights[0]) == column.tobytes()
 
 
+@pytest.mark.slow
 def test_factors_of_order_1024_round_trip(getkey, tmp_path):
     factors = factors_for(getkey(), htf.caterpillar(1024), dtype=jnp.float32)
     htf.save_factors(tmp_path / "f.npz", factors)

@@ -67,7 +67,7 @@ def dense(one: htf.Factors) -> np.ndarray:
 PAIRS = [(k, name) for k in KINDS[:3] for name in TREES] + [("train", "train")]
 
 
-@pytest.mark.parametrize(("kind", "name"), PAIRS)
+@pytest.mark.parametrize(("kind", "name"), slow_unless(PAIRS, (("full", "crossed"),)))
 def test_operations_are_those_of_dense_tensors(kind: str, name: str) -> None:
     one, other = factors(kind, name), factors(kind, name, seed=1, width=2)
     left, right = dense(one), dense(other)
@@ -85,9 +85,8 @@ def test_operations_are_those_of_dense_tensors(kind: str, name: str) -> None:
     assert abs(float(htf.distance(one, other)) - np.linalg.norm(left - right)) < 1e-7 * size
 
 
-@pytest.mark.parametrize(
-    ("kind", "name"), slow_unless(PAIRS, (("full", "crossed"), ("diagonal", "chains")))
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "name"), PAIRS)
 def test_singular_values_are_those_of_dense_tensors(kind: str, name: str) -> None:
     """Where htucker's own test allows the root of 1e-13, at every node and route."""
     one = factors(kind, name)
@@ -105,7 +104,7 @@ def test_singular_values_are_those_of_dense_tensors(kind: str, name: str) -> Non
             assert np.abs(found - padded).max() <= 1e-13 * np.linalg.norm(tensor)
 
 
-@pytest.mark.parametrize("name", TREES)
+@pytest.mark.parametrize("name", slow_unless(TREES, ("crossed",)))
 def test_kinds_are_mixed(name: str) -> None:
     """A diagonal factorization and transfer tensors of one tree."""
     one, other = factors("diagonal", name), factors("full", name, seed=1)
@@ -131,7 +130,9 @@ def test_sums_of_selectors_are_selectors() -> None:
     assert stored[1] <= 2 * stored[0] + inner
 
 
-@pytest.mark.parametrize(("kind", "name"), PAIRS)
+@pytest.mark.parametrize(
+    ("kind", "name"), slow_unless(PAIRS, (("full", "crossed"), ("diagonal", "chains")))
+)
 @pytest.mark.parametrize("mode", range(5))
 def test_products_along_a_mode(kind: str, name: str, mode: int) -> None:
     one, rng = factors(kind, name), np.random.default_rng(2)
@@ -197,8 +198,9 @@ OPERATIONS: dict[str, Callable[..., htf.Factors]] = {
 }
 
 
-@pytest.mark.parametrize("kind", slow_unless(["diagonal", "full"], ("full",)))
-@pytest.mark.parametrize("operation", slow_unless(OPERATIONS, ("contract_mode",)))
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["diagonal", "full"])
+@pytest.mark.parametrize("operation", OPERATIONS)
 def test_operations_under_transformations(operation: str, kind: str) -> None:
     """jit equals eager, vmap one at a time, derivatives differences."""
     one, other = factors(kind, "crossed"), factors(kind, "crossed", seed=1, width=2)

@@ -212,6 +212,7 @@ def test_absolute_tolerances(order: int, sweep: Any) -> None:
         assert np.linalg.norm(np.asarray(htf.end_tensor(found)) - tensor) <= allowed
 
 
+@pytest.mark.slow
 def test_cancellation() -> None:
     """htucker: tan(s) + 1/s - tan(s) at ranks of 20, rounded after each sum or at the end.
 
@@ -264,6 +265,7 @@ def test_sine_of_a_sum() -> None:
         assert np.abs(np.asarray(htf.end_tensor(found)) - tensor).max() < 1e-10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("nested", [((((0, 1), 2), 3), 4), (((0, 1), (2, 3)), 4)])
 def test_affine_tensors_have_rank_two(nested: Any) -> None:
     """TensorToolbox: 1, 2, ..., 32 in the shape 2^5."""

@@ -15,6 +15,7 @@ from htfjax import formats
 from tests.fuzz.calls import Call, Kind, Wrong
 from tests.fuzz.kinds import STRANGE, WORD, choice, list_of, number, reals, whole, wrongs
 from tests.fuzz.kinds_objects import (
+    DIM_LIST,
     DIMS,
     FACTORS,
     TREE,
@@ -101,6 +102,12 @@ MATRICES = list_of(reals(finite=False, axes=2)).but(without="longer few many")
 MODE = whole(0).but(wrong=wrongs(("high", lambda _: 3)))
 
 FORMAT_CALLS = {
+    "formats.degrees_of_freedom": Call(
+        formats.degrees_of_freedom,
+        lambda: {"tree": TREE, "mode_dims": DIMS, "ranks": 1},
+        {"tree": TREES.besides((0, 1), says="mode_dims"), "mode_dims": DIM_LIST,
+         "ranks": RANKS},
+    ),
     "formats.hierarchical_svd": of_decomposition(
         formats.hierarchical_svd,
         tree=(TREE, TREE_OF_TENSOR.besides((0, 1), says="tensor")),

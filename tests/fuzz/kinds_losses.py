@@ -159,6 +159,18 @@ LOSS_CALLS = {
         {"vectors": list_of(reals(finite=False, axes=2))},
         lambda held: htf.observation_loss(held, TARGETS)(factors()),
     ),
+    "losses.Weighted": Call(
+        htf.losses.Weighted,
+        lambda: {
+            "measurement": htf.losses.Entries.at(TREE, DIMS, POINTS),
+            "weights": np.full(4, 0.5),
+        },
+        {
+            "measurement": Kind("measurement", not_ours("measurement")),
+            "weights": reals(finite=False, axes=1),
+        },
+        lambda held: htf.observation_loss(held, TARGETS)(factors()),
+    ),
     "losses.Dense": Call(
         htf.losses.Dense,
         lambda: {"matrices": np.full((4, 2, 3), 0.5)},

@@ -120,9 +120,10 @@ DESCENT_CALLS = {
     ),
     "levenberg_marquardt": Call(
         htf.levenberg_marquardt,
-        lambda: {"damping": 0.5, "matrix_free": False},
+        lambda: {"damping": 0.5, "shrink": 0.5, "matrix_free": False},
         {
             "damping": number(0, strict=True),
+            "shrink": number(0),
             "matrix_free": FLAG.but(without="none"),
         },
         lambda optimizer: stepped(optimizer),

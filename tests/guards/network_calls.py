@@ -96,7 +96,7 @@ def max_pool(dtype: str) -> Any:
     return jax.jit(jax.value_and_grad(total, has_aux=True))(_images(dtype))
 
 
-@alone("locality.logits", "locality.fit_loss", "locality.count_correct")
+@alone("locality.logits", "locality.fit_loss", "locality.count_correct", slow=True)
 def logits(dtype: str) -> Any:
     one, many = normal(35, (6,), dtype), normal(36, (6, 3), dtype)
     y = _labels(dtype, 6)
@@ -156,7 +156,11 @@ def _network(network: locality.Network, images: jax.Array, dtype: str) -> Any:
 
 
 @alone(
-    "locality.strided_net", "locality.Network", "locality.count_parameters", single=ROUNDED
+    "locality.strided_net",
+    "locality.Network",
+    "locality.count_parameters",
+    slow=True,
+    single=ROUNDED,
 )
 def strided_net(dtype: str) -> Any:
     return _network(locality.strided_net((3, 4), (2, 1)), _images(dtype, 3, 8, 8, 1), dtype)
@@ -199,7 +203,7 @@ def as_network(dtype: str) -> Any:
 
 @alone("locality.changes", "locality.input_gradient_change",
        "locality.training_gradient_change", "locality.warn_if_blind",
-       single=ROUNDED)  # fmt: skip
+       slow=True, single=ROUNDED)  # fmt: skip
 def changes(dtype: str) -> Any:
     x = _images(dtype)
     value = locality.input_gradient_change(_smooth, x, LEFT, RIGHT)

@@ -338,7 +338,7 @@ def rank_bound(given: Given) -> Any:
     return [htf.rank_bound(given.factors, (0,)), htf.rank_bound(given.factors, given.last)]
 
 
-@alone("spectra of given values", "effective_rank", "entanglement_entropy")
+@alone("spectra of given values", "effective_rank", "entanglement_entropy", slow=True)
 def measures_of_spectra(dtype: str) -> Any:
     s = jnp.sort(jnp.abs(normal(12, (6,), dtype)), descending=True)
     return {
@@ -440,7 +440,7 @@ def gradient_flow(given: Given) -> Any:
     return {"final": final, **course(trajectory), "reached": trajectory.report.reached}
 
 
-@alone("plateau_wait", double=1e-7, single=1e-3)
+@alone("plateau_wait", slow=True, double=1e-7, single=1e-3)
 def plateau_wait(dtype: str) -> Any:
     rng = np.random.default_rng(70)
     weights = [rng.standard_normal((3, 2)) for _ in range(3)]

@@ -72,7 +72,7 @@ def drift(given: Given) -> Any:
     return theory.drift(given.other, given.factors)
 
 
-@call("theory.component_forces", grouped=False)
+@call("theory.component_forces", grouped=False, slow=True)
 def component_forces(given: Given) -> Any:
     return theory.component_forces(given.factors, _loss(given))
 
@@ -139,7 +139,10 @@ def truncation_bounds(given: Given) -> Any:
     return theory.truncation_bounds(given.factors, 1)
 
 
-@alone("theory.shared weights", "theory.to_factors", "theory.shared_conserved_quantities")
+@alone(
+    "theory.shared weights", "theory.to_factors", "theory.shared_conserved_quantities",
+    slow=True,
+)  # fmt: skip
 def shared_weights(dtype: str) -> Any:
     tree = htf.perfect(4)
     matrices = [normal(20 + i, s, dtype) for i, s in enumerate([(3, 2), (2, 4), (4, 1)])]

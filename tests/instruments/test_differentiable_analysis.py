@@ -131,6 +131,7 @@ def penalized(factors):
     return pull(factors) + 3.0 * htf.local_component_norms(factors)[4][1]
 
 
+@pytest.mark.slow
 def test_penalizing_a_local_component_norm_keeps_it_small():
     free, _ = htf.descend(FACTORS, pull, SGD, num_steps=300, record_every=300)
     held, _ = htf.descend(FACTORS, penalized, SGD, num_steps=300, record_every=300)

@@ -79,8 +79,9 @@ def test_instruments(tree, name):
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(one))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["qr", "gram"])
-@pytest.mark.parametrize("tree", slow_unless(TREES, ("flat3",)))
+@pytest.mark.parametrize("tree", TREES)
 def test_distances_and_inner_products(tree, method):
     pair = in_two_gauges(tree)
     target = another(pair[0])
@@ -116,6 +117,7 @@ def test_a_component_is_not_lost_beside_a_larger_one():
     assert int(htf.hierarchical_rank(factors, method="gram")[0]) == 2
 
 
+@pytest.mark.slow
 def test_columns_are_normalized_exactly():
     rng = np.random.default_rng(0)
     x = np.ldexp(rng.standard_normal((3, 4, 5)), rng.integers(-40, 40, (3, 4, 5)))

@@ -268,6 +268,7 @@ def test_reverse_over_reverse(route):
     helpers.assert_close(found, expected, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_third_derivatives_by_qr_are_refused():
     def third(f):
         return jax.jvp(

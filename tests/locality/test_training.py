@@ -193,6 +193,7 @@ def test_stops_after_more_perfect_epochs_than_patience() -> None:
     assert_identical(held.params.carried.statistics, exact.params.carried.statistics)
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops_training() -> None:
     """Weights and statistics before the step that failed are kept."""
     data = examples()

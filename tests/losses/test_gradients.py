@@ -29,6 +29,7 @@ from tests.marks import slow_unless
 # Losses with their own gradient
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", [None, KEY], ids=["plain", "key"])
 def test_descent_by_the_loss_s_own_gradient(key: Any) -> None:
     options: dict[str, Any] = {"num_steps": 6, "record_every": 2, "key": key}
@@ -100,7 +101,8 @@ SEARCHES = {
 }
 
 
-@pytest.mark.parametrize("name", slow_unless([*SEARCHES, "polyak"], ("backtracking",)))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*SEARCHES, "polyak"])
 def test_line_searches_and_polyak_steps(name: str) -> None:
     """The same for a function, a sum, and with something carried."""
     optimizer = SEARCHES.get(name, optax.polyak_sgd())

@@ -90,6 +90,7 @@ def test_minibatches():
     helpers.assert_close(loss(found, key), np.mean(expected(found, rows) ** 2))
 
 
+@pytest.mark.slow
 def test_scaled_gradients():
     """In float32 where the gradient underflows, against float64 where it does not."""
     tiny = factors(dtype=jnp.float32, std=1e-9)
@@ -132,6 +133,7 @@ def build(setting, key):
     )
 
 
+@pytest.mark.slow
 def test_ensembles(tmp_path):
     grid, out = htf.runs.Grid(Setting(), seeds=(0, 1)), tmp_path / "out"
     for _ in htf.runs.run(grid, out, until_step=20, record_every=10, build=build):

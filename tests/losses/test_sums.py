@@ -28,7 +28,6 @@ from tests.losses.small import (
     noisy,
     run,
 )
-from tests.marks import slow_unless
 
 SCALED = htf.scaled_loss(completion())
 
@@ -74,6 +73,7 @@ def test_a_sum_is_a_pytree_of_arrays() -> None:
     helpers.assert_close(lanes, jnp.arange(3.0) * completion()(start))
 
 
+@pytest.mark.slow
 def test_keys_reach_the_terms_that_have_one() -> None:
     batches = htf.minibatch_loss(completion(), 7)
     total, start = 2 * batches + completion() + decay + noisy, factors()
@@ -88,10 +88,8 @@ def test_keys_reach_the_terms_that_have_one() -> None:
         total(start)
 
 
-@pytest.mark.parametrize(
-    ("tree", "std"),
-    slow_unless([(TREE, 0.5), (TREE, 0.05), (MATRIX, 0.5)], [(MATRIX, 0.5)]),
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("tree", "std"), [(TREE, 0.5), (TREE, 0.05), (MATRIX, 0.5)])
 def test_the_gradient_of_a_sum_with_a_scaled_term(tree: htf.ModeTree, std: float) -> None:
     """One power of two for both: cosine one with the true gradient, in float32."""
     start, loss = factors(std, np.float32, tree=tree), completion(tree)
@@ -198,7 +196,8 @@ PLAIN: dict[str, Any] = {
 PAIRS = INDICES[:, :2]
 
 
-@pytest.mark.parametrize("name", slow_unless(PLAIN, ("minibatch",)))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PLAIN)
 def test_no_term_of_a_scaled_sum_underflows(name: str) -> None:
     """The direction of the float64 gradient at std 1e-25; one term is given scaled."""
     one = htf.sensing_loss(helpers.random_vectors((3, 3), 30, seed=7), TARGETS)
@@ -226,6 +225,7 @@ class Squares:
         return Squares(self.entries.take(rows))
 
 
+@pytest.mark.slow
 def test_a_measurement_that_may_not_be_linear_is_not_scaled() -> None:
     """Its gradient is right where it does not underflow."""
     entries = htf.losses.Entries.at(MATRIX, 3, PAIRS)
@@ -245,6 +245,7 @@ def multiple(weight: float) -> Any:
     return weight * htf.scaled_loss(completion(MATRIX))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weight", [1e-50, 1e-39, 1e39, -1e45])
 @pytest.mark.parametrize(
     "call",
@@ -279,6 +280,7 @@ def test_weights_are_looked_at_before_and_while_tracing() -> None:
     helpers.assert_close(multiple(1e-50)(wide), 1e-50 * completion(MATRIX)(wide))
 
 
+@pytest.mark.slow
 def test_differences_quotients_and_python_s_sum() -> None:
     loss, population = completion(MATRIX), htf.population_loss(factors(seed=5, tree=MATRIX))
     start, terms = factors(tree=MATRIX), cast(list[Any], [loss, population, decay])

@@ -81,6 +81,7 @@ def test_descend_in_chunks_resumes_exactly() -> None:
     assert not list(htf.descend_in_chunks(unbroken[-1], loss, optimizer, **options))
 
 
+@pytest.mark.slow
 def test_one_trace_of_step_and_observe() -> None:
     """Also in chunks, and for new data of the same shape."""
     traces = {"loss": 0, "observe": 0}
@@ -107,6 +108,7 @@ def test_one_trace_of_step_and_observe() -> None:
     assert traces == {"loss": 1, "observe": 1}
 
 
+@pytest.mark.slow
 def test_records_are_read_before_the_update() -> None:
     """The first record is the start, the last one the end."""
     start, loss = problem()
@@ -180,6 +182,7 @@ def test_minibatches_resume_exactly() -> None:
     assert float(value) != float(batches(start, jax.random.fold_in(key, 1)))
 
 
+@pytest.mark.slow
 def test_descend_hands_its_key_on() -> None:
     start, loss = problem()
     batches, optimizer = htf.minibatch_loss(loss, 16), htf.group_rmsprop(1e-2)
@@ -209,6 +212,7 @@ def test_minibatch_is_without_replacement_and_unbiased() -> None:
     assert abs(np.mean(values) - loss(start)) < 4 * error
 
 
+@pytest.mark.slow
 def test_nan_is_recorded_not_raised() -> None:
     """A diverging descent ends with non-finite losses and says so."""
     start, loss = problem()
@@ -319,6 +323,7 @@ def test_carried_is_the_obvious_loop() -> None:
     assert jax.tree.structure(state.opt_state[0].trace) == jax.tree.structure({"x": 0})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lengths", [[8, 12, 20], [2, 35, 3]])
 def test_carried_in_chunks_equals_one_scan(lengths: list[int]) -> None:
     """With a key, bit for bit, and in one trace."""
@@ -417,6 +422,7 @@ def test_derivative_through_a_short_descent() -> None:
     check_grads(final_norm, (jnp.array(1.0),), order=1, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_slow_steps_count_the_eps_phase() -> None:
     """Steps with RMS gradient below 10 eps, and none when eps is 0."""
     start, loss = problem()
@@ -466,6 +472,7 @@ def test_rise_times_follow_their_definitions() -> None:
     np.testing.assert_array_equal(rise.active, [True, True, False, False])
 
 
+@pytest.mark.slow
 def test_join_refuses_gaps() -> None:
     """Pieces must follow each other."""
     start, loss = problem()
@@ -479,6 +486,7 @@ def test_join_refuses_gaps() -> None:
 RECORDS = ("grad_norms", "step_lengths", "chords", "durations", "times", "path_lengths")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("start", "rate"), [(0.0, 0.1), (1.0, 0.0)], ids=["gradient zero", "rate zero"]
 )
@@ -498,6 +506,7 @@ def test_derivatives_of_records_where_nothing_moves(start: float, rate: float) -
     np.testing.assert_array_equal(found["chords"], 0)
 
 
+@pytest.mark.slow
 def test_derivatives_through_group_rms_at_zero() -> None:
     start = htf.gaussian_factors(jax.random.key(0), htf.flat(2), 2, 2, 0.0)
     loss = htf.completion_loss(htf.flat(2), 2, [[0, 0]], [1.0])

@@ -33,6 +33,7 @@ def test_norms_of_infinite_vectors_are_infinite():
         np.testing.assert_allclose(norm(vectors, 1), [np.inf, np.inf, 5.0, np.nan])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
 def test_norms_at_the_ends_of_a_dtype(dtype):
     """Subnormal numbers, which processors take for zero, were divided by themselves."""
@@ -51,6 +52,7 @@ def test_norms_at_the_ends_of_a_dtype(dtype):
     assert np.all(np.isfinite(np.asarray(slopes, float)))
 
 
+@pytest.mark.slow
 def test_small_norms_of_half_precision():
     """Down to the smallest number, which is subnormal."""
     vectors = np.array([[3e-5, 4e-5], [3e-6, 4e-6], [6e-8, 0.0]], np.float16)
@@ -447,6 +449,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
 ]
 
 
+@pytest.mark.slow
 def test_integers_are_observed_exactly() -> None:
     """In float32, also at records that are not reached."""
     whole = {

@@ -73,6 +73,7 @@ def test_hierarchical_trajectory(name: str) -> None:
     assert golden.arrays.unread == []
 
 
+@pytest.mark.slow
 def test_matrix_trajectory() -> None:
     """Depth-3 matrix factorization: losses, product and singular values."""
     arrays = golden_files.read_arrays("mf_depth3")
@@ -93,6 +94,7 @@ def test_matrix_trajectory() -> None:
     assert arrays.unread == []
 
 
+@pytest.mark.slow
 def test_cp_trajectory() -> None:
     """CP factorization with a root of ones: losses, factors and component norms."""
     arrays = golden_files.read_arrays("cp_order3")

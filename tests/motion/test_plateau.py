@@ -124,6 +124,7 @@ def norms_of(f):
     return jnp.sum(htf.local_component_norms(f)[3])
 
 
+@pytest.mark.slow
 def test_terms_of_higher_order_are_let_through():
     """Squares of norms are of twice the degree; for small data the loss bends early."""
     leaves = [np.linspace(0.5, 1, 3)[:, None] for _ in range(3)]

@@ -78,6 +78,7 @@ def test_chunks_of_a_loop_are_those_told() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_flow_tells_its_records() -> None:
     """d x / dt = -2 x: the loss is 2 exp(-4 t)."""
     seen: list[htf.StepProgress] = []
@@ -221,6 +222,7 @@ def test_without_progress_a_descent_is_one_program(progress, monkeypatch) -> Non
     descend(progress=progress)
 
 
+@pytest.mark.slow
 def test_a_flow_calls_the_host_only_if_it_is_asked_to(monkeypatch) -> None:
     def program(progress: Any) -> str:
         flow = functools.partial(
@@ -276,6 +278,7 @@ def enough(_: htf.StepProgress) -> None:
     raise Enough
 
 
+@pytest.mark.slow
 def test_what_a_listener_raises_comes_through() -> None:
     """It ends a descent at once, a flow when it has ended."""
     with pytest.raises(Enough):

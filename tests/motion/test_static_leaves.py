@@ -90,6 +90,7 @@ def test_numpy_scalars_are_traced_and_python_integers_static():
     assert rebuild(arrays)[2:5] == (2, True, "x")
 
 
+@pytest.mark.slow
 def test_many_functions_of_one_code_are_warned_of_once():
     """The pattern that fills memory: a closure for every chunk."""
     state = htf.start_descent(START, SGD)
@@ -120,6 +121,7 @@ def test_many_functions_of_one_code_are_warned_of_once():
 # What is closed over is known while tracing
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dims", [(8,) * 7, (3, 4)])
 def test_random_indices_of_a_key_that_is_closed_over(dims):
     key = jax.random.key(3)

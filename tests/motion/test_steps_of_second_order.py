@@ -40,6 +40,7 @@ def completion(like: Any, share: float = 0.8, **options: Any) -> Any:
 KINDS = ["diagonal", "full", "grouped"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", SQUARES)
 def test_losses_fall_to_rounding_and_never_rise(name: str, kind: str) -> None:
@@ -62,6 +63,7 @@ def by_differences(function: Any, x: np.ndarray) -> np.ndarray:
     return np.stack(columns, axis=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["diagonal", "fixed"])
 def test_a_step_solves_the_damped_equations(kind: str) -> None:
     """By a Jacobian of differences and NumPy, of the matrices that are trained."""
@@ -99,6 +101,7 @@ def test_a_step_solves_the_damped_equations(kind: str) -> None:
         assert np.array_equal(final.weights[k], start.weights[k])
 
 
+@pytest.mark.slow
 def test_a_sweep_solves_every_node_in_turn() -> None:
     """By NumPy's least squares, node after node."""
     start = factors()
@@ -204,6 +207,7 @@ def test_a_loss_of_ones_own_brings_residuals() -> None:
     assert np.abs(np.asarray(final) - 1).max() < 1e-12
 
 
+@pytest.mark.slow
 def test_l_bfgs_goes_through_the_gradient_protocol() -> None:
     start = factors()
     loss = completion(start)

@@ -47,6 +47,7 @@ def test_every_node_of_a_tree_is_named_once() -> None:
     assert sorted(words(ax), key=int) == [str(k) for k in range(11)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", [lambda factors: factors, htf.group])
 def test_edges_of_factors_show_the_shapes(form) -> None:
     start = htf.gaussian_factors(jax.random.key(0), ((0, 1), 2), (2, 3, 4), (5, 6), 1.0)

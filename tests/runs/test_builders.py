@@ -179,6 +179,7 @@ def picky_lane(setting: toy.Toy, key: jax.Array) -> Any:
     return toy.toy_lane(setting, key)
 
 
+@pytest.mark.slow
 def test_runs_that_are_not_made_are_named(tmp_path: Path) -> None:
     """Single ones where the builder is not traced; the others run as if alone."""
     build, axes = htf.runs.untraced(picky_lane), {"rate": (0.2, 0.1, 0.05)}

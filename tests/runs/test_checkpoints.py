@@ -324,6 +324,7 @@ except OSError as error:
 """
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_error_without_tracebacks(tmp_path):
     pytest.importorskip("resource")
     done = subprocess.run(

@@ -341,6 +341,7 @@ def test_records_without_a_manifest_are_not_written_over(tmp_path: Path) -> None
     assert (tmp_path / "results.zarr/mine").read_text() == "precious"
 
 
+@pytest.mark.slow
 def test_no_older_format_of_zarr_is_read(copy: Path) -> None:
     """Its metadata may name a pickle filter."""
     for path in (copy / "results.zarr").rglob("zarr.json"):

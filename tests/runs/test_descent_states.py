@@ -45,6 +45,7 @@ def test_checkpoints_round_trip(getkey, tmp_path, optimizer, dtype):
     assert [p.name for p in tmp_path.iterdir()] == ["state"]
 
 
+@pytest.mark.slow
 def test_a_loaded_state_goes_on_bit_for_bit(getkey, tmp_path):
     state = descent_state(getkey(), GROUP_RMS)
     htf.save_state(tmp_path / "state", state)

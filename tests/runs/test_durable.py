@@ -45,6 +45,7 @@ def assert_same(one: Path, two: Path) -> None:
     np.testing.assert_array_equal(a.steps, b.steps)
 
 
+@pytest.mark.slow
 def test_records_are_those_of_single_runs(whole: Path) -> None:
     """Every run equals `continue_descent` of its lane, bit for bit."""
     data = htf.load_results(whole)
@@ -113,6 +114,7 @@ def test_a_finished_folder_is_not_run_again(copy: Path) -> None:
     assert toy.finish(copy).executed == 0
 
 
+@pytest.mark.slow
 def test_more_steps_and_seeds_extend(whole: Path, tmp_path: Path) -> None:
     """First fewer of both, and an end inside a chunk."""
     out = tmp_path / "run"
@@ -346,6 +348,7 @@ def test_bad_options(
         toy.finish(tmp_path / "run", **options)
 
 
+@pytest.mark.slow
 def test_memory_decides_how_many_run_at_once(tmp_path: Path) -> None:
     """Fewer lanes, the same numbers, and the result says so."""
     toy.finish(tmp_path / "few", memory_bytes=3000)
@@ -357,6 +360,7 @@ def test_memory_decides_how_many_run_at_once(tmp_path: Path) -> None:
     assert_same(tmp_path / "few", tmp_path / "all")
 
 
+@pytest.mark.slow
 def test_shapes_make_programs(tmp_path: Path) -> None:
     """A size axis: two programs, padded with NaN side by side."""
     toy.finish(tmp_path, toy.grid(size=(2, 3), note=("a", "b")), until_step=20)
@@ -422,6 +426,7 @@ def too_steep(x: jax.Array) -> jax.Array:
     return jnp.sum(jnp.exp(jnp.square(x + 1e3)))
 
 
+@pytest.mark.slow
 def test_chunks_of_runs_that_have_all_diverged(tmp_path: Path) -> None:
     """Nothing but NaN is recorded, and is read as such."""
     progress = toy.finish(tmp_path, toy.grid(1), build=wild_lane)

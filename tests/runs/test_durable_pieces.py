@@ -36,6 +36,7 @@ with runs.exclusive_lock(pathlib.Path({path!r}), "it"):
 """
 
 
+@pytest.mark.slow
 def test_a_second_process_is_refused_and_told_who_works(tmp_path):
     path = tmp_path / "lock"
     child = python(HOLD.format(path=str(path)))
@@ -73,6 +74,7 @@ def test_a_second_thread_is_refused(tmp_path):
     assert found == ["refused"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
 def test_file_systems_without_flock_use_a_lock_file(tmp_path, monkeypatch, number):
     fcntl = pytest.importorskip("fcntl")
@@ -90,6 +92,7 @@ def test_file_systems_without_flock_use_a_lock_file(tmp_path, monkeypatch, numbe
         assert runs.lock_holder(path) is None
 
 
+@pytest.mark.slow
 def test_a_lock_file_of_a_dead_process_is_taken_over(tmp_path, monkeypatch):
     fcntl = pytest.importorskip("fcntl")
     path = tmp_path / "lock"
@@ -139,6 +142,7 @@ def test_a_file_of_the_user_is_not_the_holder_of_a_lock(tmp_path, content):
         pass
 
 
+@pytest.mark.slow
 def test_locks_work_without_fcntl(tmp_path):
     code = "import sys, warnings\nsys.modules['fcntl'] = None\n" + HOLD.format(
         path=str(tmp_path / "lock")

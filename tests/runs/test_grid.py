@@ -451,6 +451,7 @@ def test_a_tree_is_given_in_any_form_and_the_target_may_have_another() -> None:
         Completion(target_tree=(0, 1))
 
 
+@pytest.mark.slow
 def test_a_grid_of_own_observations(tmp_path: Path) -> None:
     """They are the same for all runs, and a folder knows them by their digest."""
     rng = np.random.default_rng(0)

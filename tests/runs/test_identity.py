@@ -25,6 +25,7 @@ def files(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_axes_in_another_order_are_another_grid(tmp_path: Path) -> None:
     """Places are positions, so that records would change points; nothing is touched."""
     axes = {"rate": (0.05, 0.1), "size": (2, 3, 4)}

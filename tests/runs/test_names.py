@@ -118,6 +118,7 @@ def test_axes_of_several_lengths(tmp_path: Path) -> None:
     refused(tmp_path, other, "`a`.*for another setting", grid=grid)
 
 
+@pytest.mark.slow
 def test_integers_booleans_and_complex_numbers(tmp_path: Path) -> None:
     """Exact, NaN for runs that rest; an integer may be watched."""
     values = {

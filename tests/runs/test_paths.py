@@ -66,6 +66,7 @@ for write in (
 """
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_error_and_loses_nothing(tmp_path):
     pytest.importorskip("resource")
     done = subprocess.run(

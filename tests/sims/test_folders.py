@@ -102,6 +102,7 @@ def test_a_folder_in_use_is_refused(tmp_path: Path, name: str) -> None:
         assert {path.name for path in tmp_path.iterdir()} == before
 
 
+@pytest.mark.slow
 def test_the_second_of_two_equal_commands_is_refused(tmp_path: Path) -> None:
     """In one line with exit code 2, while the first one ends as if alone."""
     words = ["--out", str(tmp_path), "--only", "A1"]
@@ -162,6 +163,7 @@ def test_config_holds_names_and_digests_but_no_paths(
             assert str(tmp_path).encode() not in path.read_bytes(), path
 
 
+@pytest.mark.slow
 def test_a_changed_config_is_noticed(run_folder: Path) -> None:
     """Another seed in it would let another run go on here."""
     path = run_folder / "config.json"
@@ -171,6 +173,7 @@ def test_a_changed_config_is_noticed(run_folder: Path) -> None:
             incremental_rank.run(small(run_folder, seed=seed))
 
 
+@pytest.mark.slow
 def test_results_without_their_config_are_refused(run_folder: Path) -> None:
     (run_folder / "config.json").unlink()
     with pytest.raises(FolderError, match=r"config\.json is missing.*htf"):

@@ -18,7 +18,6 @@ import xarray as xr
 import htfjax as htf
 from sims import phase_diagram, plot, rank_statistics, status
 from sims.common import ensembles, models, rises
-from tests.marks import slow_unless
 from tests.sims.small import REPOSITORY
 
 pytestmark = pytest.mark.usefixtures("ordinary_promotion")
@@ -38,6 +37,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_rank_statistics_writes_everything(finished: Path) -> None:
     """Results, summary and figures; counts add up."""
     summary = json.loads((finished / "summary.json").read_text())
@@ -54,6 +54,7 @@ def test_rank_statistics_writes_everything(finished: Path) -> None:
         assert (finished / f"{name}.svg").exists()
 
 
+@pytest.mark.slow
 def test_a_run_of_the_ensemble_is_the_run_by_itself(finished: Path) -> None:
     setting = models.Model(model="mf", widths=8, init_scale=30.0)
     lane = htf.runs.make_lane(models.model_lane, setting, 2)
@@ -232,8 +233,9 @@ def test_the_index_does_not_depend_on_how_often_one_records(tmp_path: Path) -> N
     assert max(found) < 1.05 * min(found)
 
 
-@pytest.mark.parametrize("model", slow_unless(("mf", "tf", "htf"), ("mf",)))
-@pytest.mark.parametrize("rank", slow_unless([1, 3], (1,)))
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["mf", "tf", "htf"])
+@pytest.mark.parametrize("rank", [1, 3])
 def test_degrees_of_freedom_are_the_rank_of_the_jacobian(model: Any, rank: int) -> None:
     """Tangent space at random factors of the target's format."""
     paper = htf.problems.paper(model)

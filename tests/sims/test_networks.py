@@ -232,6 +232,7 @@ def test_a_folder_of_other_options_is_refused(tmp_path: Path) -> None:
         is_same_class.run(asked)
 
 
+@pytest.mark.slow
 def test_a_folder_of_other_images_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

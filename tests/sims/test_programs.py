@@ -78,6 +78,7 @@ def left(cache: Path) -> list[str]:
     return sorted(path.name for path in cache.glob("programs/*/work-*"))
 
 
+@pytest.mark.slow
 def test_a_later_process_compiles_nothing(tmp_path: Path) -> None:
     """Nor does one after a process that ended at once: only its last program is lost."""
     gone = start(tmp_path, 5, "ends")
@@ -127,6 +128,7 @@ def test_the_cache_can_be_elsewhere_and_off(
         assert not folder.exists()
 
 
+@pytest.mark.slow
 def test_a_cache_that_cannot_be_written_is_done_without(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     assert answer(start(tmp_path / "file", 1))["cache_hits"] == 0

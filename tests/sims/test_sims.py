@@ -27,7 +27,6 @@ from sims.common.plateau import plateau_steps
 from sims.common.problem import make_problem
 from sims.common.settings import Config, resolve
 from sims.figures import dynamics
-from tests.marks import slow_unless
 from tests.sims.small import REPOSITORY, small
 
 pytestmark = pytest.mark.usefixtures("ordinary_promotion")
@@ -128,6 +127,7 @@ def test_a_run_that_stays_on_the_plateau_says_so(tmp_path: Path, no_figures: Non
     assert plateau_steps(config, problem, row) is None
 
 
+@pytest.mark.slow
 def test_converged_run_is_not_continued(tmp_path: Path, no_figures: None) -> None:
     """The stopping rule ends it, says where, and the folder stays as it is."""
     changes: dict[str, Any] = {"tolerance": 1e9, "patience": 3, "num_steps": 1000}
@@ -158,12 +158,13 @@ LONG_OPTIONS: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
         {"tree": "((0, 2), (1, 3))", "track_modes": ("0,2", "0", "1,2"), "penalty": "l1"},
         {"schedule": "exponential", "optimizer": "sgd", "momentum": 0.5},
-        *slow_unless(LONG_OPTIONS, fast=()),
+        *LONG_OPTIONS,
     ],
     ids=str,
 )
@@ -376,6 +377,7 @@ def test_every_simulation_is_listed_and_has_help(
         assert "--" + field.name.replace("_", "-") in shown["incremental_rank"]
 
 
+@pytest.mark.slow
 def test_command_line_errors_are_one_line(tmp_path: Path) -> None:
     """No traceback; exit status 2."""
     done = _run_module("sims.incremental_rank", "--out", str(tmp_path), "--order", "3")

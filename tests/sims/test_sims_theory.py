@@ -154,6 +154,7 @@ def test_a_take_off_that_is_missing_leaves_a_summary() -> None:
     assert row["worst_path_error"] == pytest.approx(0.0, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_a_start_that_is_fitted_already_is_refused() -> None:
     """By the option and both losses; a flow of no length has nothing to compare."""
     keys = jax.random.split(jax.random.key(0), 2)

@@ -16,7 +16,6 @@ import htfjax as htf
 from htfjax.theory import oracle
 from htfjax.theory.laws import wave, wave_slope
 from tests import helpers
-from tests.marks import slow_unless
 
 SCALE = 0.7
 wave_gradient = jax.jit(jax.grad(wave))
@@ -100,10 +99,8 @@ F2_CASES = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("name", "root", "optimizer", "batch"),
-    slow_unless(F2_CASES, [case for case in F2_CASES if case[0] == "mixed5"]),
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "root", "optimizer", "batch"), F2_CASES)
 def test_f2_and_f3_discrete_conservation(name, root, optimizer, batch):
     """F2, F3: a step eta changes norm gaps by exactly eta^2 times the gradient's gaps."""
     changes, squares, steps = descend_and_look(name, root, optimizer, batch, 3)
@@ -112,6 +109,7 @@ def test_f2_and_f3_discrete_conservation(name, root, optimizer, batch):
         helpers.assert_close(change, eta**2 * square, size=10.0)
 
 
+@pytest.mark.slow
 def test_f2_fails_for_adam():
     """F2: steps of their own for every coordinate break the law for any scalar eta."""
     with jax.numpy_dtype_promotion("standard"):  # optax's adam needs it
@@ -211,6 +209,7 @@ def with_zeros(factors: htf.Factors, v: int, r: int, count: int) -> htf.Factors:
 F7_CASES = [("mixed5", "trained", 5), ("mixed5", "trained", 7), ("flat3", "ones", 3)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "root", "v"), F7_CASES)
 def test_f7_one_zero_vector_leaves_zero(name, root, v):
     """F7: with one zero vector the rate is the one-sided difference of sigma."""

@@ -91,6 +91,7 @@ def test_d3_no_more_components_no_more_rank():
         assert int(ranks[2]) == 4
 
 
+@pytest.mark.slow
 def test_d7_values_below_the_floor_do_not_count():
     """D7: rounding noise under the floor changes neither rank nor entropies."""
     clean, noise = jnp.array([2.0, 1.0, 0.0]), jnp.array([0.0, 0.0, 1e-17])

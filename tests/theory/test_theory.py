@@ -137,6 +137,7 @@ def test_truncation_keeps_the_largest_and_lowers_ranks():
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_rank_bounds_see_zero_components():
     factors = htf.theory.truncate(
         helpers.random_factors("binary4", (4, 4, 4, 4), (5, 5, 5)), {4: 2}

@@ -44,6 +44,7 @@ MADE = {
 }
 
 
+@pytest.mark.slow
 @every_case
 def test_grouped_factors_read_as_plain_ones(name, root):
     factors = helpers.random_factors(name, root=root)
@@ -62,6 +63,7 @@ def test_grouped_factors_read_as_plain_ones(name, root):
             helpers.assert_close(other[node], value)
 
 
+@pytest.mark.slow
 @every_case
 def test_factors_come_back_as_they_were_given(name, root):
     factors = helpers.random_factors(name, root=root)

@@ -21,6 +21,7 @@ def deep(order: int, *, missing: int = 0) -> str:
     return "(" * (order - 2) + "(0, 1)" + "".join(closed)[: -missing or None]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", TEXTS)
 def test_it_is_what_python_reads(text: str) -> None:
     assert read(text) == ast.literal_eval(text.strip())

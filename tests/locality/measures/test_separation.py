@@ -57,6 +57,7 @@ def test_grids_are_those_pasted_by_hand(batch_size: int) -> None:
     np.testing.assert_allclose(found.grids, expected.reshape(4, 3, 3), rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_spectra_are_means_of_singular_values() -> None:
     """Raw and centred ones by NumPy; centring as a projection on both sides."""
     found = locality.separation_spectrum(coupled, images(), P, Q, num=4)
@@ -96,6 +97,7 @@ def test_a_circuit_gives_its_matricization(dims: tuple[int, ...]) -> None:
     np.testing.assert_allclose(found.raw, values, atol=1e-10 * size)
 
 
+@pytest.mark.slow
 def test_products_have_rank_one_and_sums_no_interaction() -> None:
     """To 1e-12 for f = g h; the centred grid of f = g + h is zero; contexts may act."""
 
@@ -142,6 +144,7 @@ def test_the_null_has_the_size_of_the_grid_and_none_of_its_structure() -> None:
     assert empty.null.shape == (0, 2)
 
 
+@pytest.mark.slow
 def test_dtype_stays_and_jit_works() -> None:
     x = images().astype(jnp.float32)
     found = jax.jit(

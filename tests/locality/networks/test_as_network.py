@@ -17,7 +17,6 @@ from flax import nnx
 
 from htfjax import locality
 from htfjax.locality import Patch, as_network
-from tests.marks import slow_unless
 
 KEY = jax.random.key(0)
 RNG = np.random.default_rng(0)
@@ -243,7 +242,8 @@ def stateful(kind: str) -> Any:
     return as_network(NnxState if kind == "nnx" else (pair_init, pair_apply))
 
 
-@pytest.mark.parametrize("kind", slow_unless(["nnx", "linen", "equinox", "pair"], ("nnx",)))
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["nnx", "linen", "equinox", "pair"])
 def test_statistics_and_dropout(kind: str) -> None:
     """Running statistics move in training only, which draws by its key, and counts."""
     with jax.numpy_dtype_promotion("standard"):  # flax and equinox promote
@@ -463,6 +463,7 @@ def test_bad_input_is_named(call: Any, message: str) -> None:
         call()
 
 
+@pytest.mark.slow
 def test_no_library_of_networks_is_imported_for_functions() -> None:
     code = (
         "import sys, htfjax.locality as l; l.as_network(lambda x: x.sum((1, 2, 3)));"

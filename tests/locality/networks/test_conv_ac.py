@@ -14,7 +14,6 @@ from flax import nnx
 import htfjax as htf
 from htfjax import locality
 from tests import helpers
-from tests.marks import slow_unless
 
 
 def as_images(vectors):
@@ -45,6 +44,7 @@ def test_the_network_is_the_inner_product(name, root, dtype):
             np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tree", [htf.perfect(16), htf.square_patches(4, 2), htf.flat(16)])
 def test_order_sixteen_on_images(tree):
     factors = htf.gaussian_factors(jax.random.key(0), tree, 2, 3, 0.7)
@@ -78,6 +78,7 @@ def test_representations_of_patches(representation):
     np.testing.assert_array_equal(locality.join_patches(cut, (4, 6, 2), (2, 3)), images)
 
 
+@pytest.mark.slow
 def test_shared_weights_are_one_matrix_a_level():
     """Shared and unshared agree in value; the shared gradient is the sum of copies'."""
     tree = htf.square_patches(4, 2)
@@ -101,7 +102,8 @@ def test_shared_weights_are_one_matrix_a_level():
         )
 
 
-@pytest.mark.parametrize("root", slow_unless(["ones", "trained"], ("trained",)))
+@pytest.mark.slow
+@pytest.mark.parametrize("root", ["ones", "trained"])
 def test_classes_are_outputs_of_one_mode(root):
     """Output k is the network whose last matrix is row k of the class mode's."""
     rng = np.random.default_rng(3)
@@ -131,6 +133,7 @@ def test_classes_are_outputs_of_one_mode(root):
     assert len(net.features(images)) == 16
 
 
+@pytest.mark.slow
 def test_rngs_and_embeddings_of_ones_own():
     """`rngs` draws A as flax's modules draw; a module of patches is trained too."""
     factors = helpers.random_factors("binary4", (7,) * 4)  # seven numbers, four a patch
@@ -253,6 +256,7 @@ def test_training_moves_the_factors_and_not_the_fixed_ones():
 # Grids
 
 
+@pytest.mark.slow
 def test_grid_of_a_product_network_is_its_tensor():
     factors = helpers.random_factors("mixed5")
     eyes = [jnp.eye(d) for d in htf.mode_dims(factors)]

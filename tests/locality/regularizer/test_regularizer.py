@@ -9,7 +9,6 @@ import pytest
 
 from htfjax import locality
 from htfjax.locality import Patch
-from tests.marks import slow_unless
 
 P, Q = Patch(1, 1, 3, 3), Patch(5, 6, 2, 3)
 
@@ -39,7 +38,8 @@ def coupled(x: jax.Array) -> jax.Array:
 FORMS = [locality.input_gradient_change, locality.training_gradient_change]
 
 
-@pytest.mark.parametrize("form", slow_unless(FORMS, FORMS[:1]))
+@pytest.mark.slow
+@pytest.mark.parametrize("form", FORMS)
 def test_g1_separable_functions_read_one(form: Any) -> None:
     """G1: 1 for f = g h and f = g + h, below 1 and at least 0 for a coupled one."""
     x = images()
@@ -49,6 +49,7 @@ def test_g1_separable_functions_read_one(form: Any) -> None:
     assert 0 <= form(coupled, x, P, Q) < 0.999
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_g1_scale_and_shift_do_not_matter(form: Any) -> None:
     """G1: invariant to f -> c f and f -> f + const."""
@@ -58,6 +59,7 @@ def test_g1_scale_and_shift_do_not_matter(form: Any) -> None:
     np.testing.assert_allclose(form(lambda x: coupled(x) + 7, x, P, Q), value, rtol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_zero_gradients_are_safe(form: Any) -> None:
     """A function that does not see P shows no interaction: 1, with derivative zero."""
@@ -70,6 +72,7 @@ def test_zero_gradients_are_safe(form: Any) -> None:
     assert (float(value), float(slope)) == (1.0, 0.0)
 
 
+@pytest.mark.slow
 def test_both_forms_have_one_gradient() -> None:
     """The cheap form equals the definition in value and derivative, also under jit."""
     x = images()

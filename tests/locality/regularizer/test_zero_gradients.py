@@ -63,6 +63,7 @@ def test_what_does_not_see_the_patch_reads_one(form: Any, net: Any) -> None:
         assert float(jax.grad(jax.grad(lambda s: change(form, net, s)))(2.0)) == 0.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_each_image_counts_by_itself(form: Any) -> None:
     """Images without a gradient count one; the derivative is that of the others."""
@@ -119,6 +120,7 @@ def test_blindness_is_warned_of() -> None:
     assert not locality.warn_if_blind(0.94)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("net", "unseen"), [(outside_p, 1.0), (pixelwise, 0.0)])
 def test_training_records_the_share(net: Any, unseen: float) -> None:
     """Shares of images without a gradient, and without an interaction, of each epoch."""
@@ -140,6 +142,7 @@ def test_training_records_the_share(net: Any, unseen: float) -> None:
     np.testing.assert_allclose(trajectory.observed["penalty"], [np.nan, 1.0, 1.0])
 
 
+@pytest.mark.slow
 def test_a_turn_that_is_rounding_is_none() -> None:
     """In float32: directions 1e-5 apart are one, 1e-2 apart are two."""
     g = jnp.asarray([[3.0, 4.0], [3.0, 4.0], [-3.0, -4.0]], jnp.float32)
@@ -167,6 +170,7 @@ def test_measures_of_blind_networks() -> None:
         assert (np.asarray(curve.change) == 1.0).all() == (net is constant)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [1e-42, 1e-30, 1.0, 1e30])
 def test_tiny_gradients_are_no_zeros(scale: float) -> None:
     """Sizes at which squares or products underflow in float32 have a direction."""
@@ -201,6 +205,7 @@ def test_one_number_is_refused_by_name() -> None:
     assert locality.input_gradient_change(net, two, one, Q) < 1
 
 
+@pytest.mark.slow
 def test_labels_closed_over_under_jit() -> None:
     """Checked where they are concrete, used where they are traced."""
 

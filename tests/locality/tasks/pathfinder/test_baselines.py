@@ -11,7 +11,8 @@ from htfjax.locality.tasks.pathfinder.stamps import make_stamps
 from tests.locality.tasks.pathfinder.drawn import images
 
 
-@pytest.mark.parametrize("length", [3, pytest.param(9, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("length", [3, 9])
 def test_matched_distances_alone_say_nothing(length: int) -> None:
     ensemble = pytest.importorskip("sklearn.ensemble")
     found = images(length, match=True)
@@ -67,6 +68,7 @@ def test_the_baseline_of_positions_sees_where_marks_lie() -> None:
     assert high - low == pytest.approx(2 * 1.959964 * 0.5 / 1200**0.5, rel=0.15)
 
 
+@pytest.mark.slow
 def test_the_baseline_of_positions_does_not_see_turns() -> None:
     """Mirror images, quarter turns and the order of the marks change nothing."""
     rng = default_rng(1)

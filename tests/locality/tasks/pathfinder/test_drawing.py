@@ -62,6 +62,7 @@ def test_paper_settings() -> None:
 # Examples and files.
 
 
+@pytest.mark.slow
 def test_examples_are_normalized_by_the_training_set() -> None:
     found = images(3)
     train = locality.pathfinder_examples(found, slice(0, 400))

@@ -62,6 +62,7 @@ def near(found: float, expected: float, error: float, digit: float) -> None:
 # Statistics of the reference.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("length", LENGTHS)
 def test_distances_of_the_marks(length: int) -> None:
     found, distance, _, _ = marked(length)
@@ -108,10 +109,8 @@ def test_labels_are_balanced_and_mean_what_they_say(length: int) -> None:
     assert abs(begins.argmax(axis=1).mean() - 0.5) < 4 * 0.5 / PAIRS**0.5
 
 
-@pytest.mark.parametrize(
-    ("continuity", "largest"),
-    [pytest.param(1.8, 50, marks=pytest.mark.slow), (3.0, 30), (1.0, 90)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("continuity", "largest"), [(1.8, 50), (3.0, 30), (1.0, 90)])
 def test_turns_stay_below_their_limit(continuity: float, largest: float) -> None:
     """Turns read off the heads of dashes, and their weights off the whole distribution."""
     settings = paper_pathfinder(5, continuity=continuity)
