@@ -107,6 +107,9 @@ from .motion.flow_report import FlowReport as FlowReport
 from .motion.flow import gradient_flow as gradient_flow
 from .motion.plateau import plateau_wait as plateau_wait
 
+from .completion.complete import complete as complete
+from .completion.result import Completion as Completion
+
 from .runs.checkpoints import check_state as check_state
 from .runs.checkpoints import load_state as load_state
 from .runs.checkpoints import save_state as save_state

@@ -27,6 +27,7 @@ ROOMS = (
     "data",
     "theory",
     "motion",
+    "completion",
     "problems",
     "runs",
     "locality",
@@ -55,7 +56,7 @@ HOMES = {
     "matplotlib": ("plot",),
     "orbax": ("runs.checkpoints",),
     "pandas": ("data.observed",),  # for type checkers only
-    "xarray": ("runs", "data.labelled", "data.observed", "plot"),
+    "xarray": ("runs", "completion.result", "data.labelled", "data.observed", "plot"),
     "zarr": ("runs",),
 }
 APART = ("sims", "benchmarks", "tests")

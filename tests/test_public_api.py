@@ -66,8 +66,10 @@ LATER: set[str] = set()
 # Beyond the contract.
 EXTRAS = {
     "Carrying",
+    "Completion",
     "as_tree",
     "check_state",
+    "complete",
     "FlowReport",
     "GroupedFactors",
     "NodeValues",

@@ -7,6 +7,7 @@ matrix, found from the root to the leaves, and every node keeps its first vector
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -97,11 +98,24 @@ def round_factors(
     free = all(map(_checks.concrete, transfer.tensors))
     cut = cut_by(transfer.tree, layout.dims, layout.dtype, rtol, ranks, sliced=free)
     held = list(map(on_host, transfer.tensors)) if cut.sliced else transfer.tensors
-    tensors = _orthogonal(held, transfer.tree)
-    _check_held(transfer.tree, tensors, cut)
-    found, bound = _cut(tensors, transfer.tree, cut)
-    rounded = joined(TransferTensors(tuple(map(jnp.asarray, found)), transfer.tree))
-    return rounded, jnp.asarray(bound)
+    found = rounded(held, transfer.tree, cut)
+    tensors = tuple(map(jnp.asarray, found.tensors))
+    return joined(TransferTensors(tensors, transfer.tree)), jnp.asarray(found.bound)
+
+
+class Rounded(NamedTuple):
+    """What rounding finds."""
+
+    tensors: list[Either]  # bases orthonormal
+    bound: Either  # of the error's Frobenius norm
+    spectra: dict[int, Either]  # singular values of every node but the root, before cuts
+
+
+def rounded(tensors: Sequence[Either], tree: ModeTree, cut: Cut) -> Rounded:
+    """Transfer tensors of fewer ranks."""
+    straight = _orthogonal(tensors, tree)
+    _check_held(tree, straight, cut)
+    return _cut(straight, tree, cut)
 
 
 def _check_held(tree: ModeTree, tensors: list[Either], cut: Cut) -> None:
@@ -129,13 +143,13 @@ def _orthogonal(tensors: Sequence[Either], tree: ModeTree) -> list[Either]:
     return found
 
 
-def _cut(tensors: list[Either], tree: ModeTree, cut: Cut) -> tuple[list[Either], Either]:
-    """Every node's first singular vectors in place of its basis, and the bound."""
+def _cut(tensors: list[Either], tree: ModeTree, cut: Cut) -> Rounded:
+    """Every node's first singular vectors in place of its basis."""
     top, exponent = normalized(tensors[-1])
     given = [*tensors[:-1], top]
     found = list(given)
     whole, again = norm(top), twin(tree)
-    square = whole * 0
+    square, spectra = whole * 0, {}
     # Column space of every node in its own basis, with its singular values: U diag(s).
     held: dict[int, Either] = {tree.root: np.ones((1, 1), top.dtype)}
     for k in reversed(tree.interior):
@@ -143,9 +157,10 @@ def _cut(tensors: list[Either], tree: ModeTree, cut: Cut) -> tuple[list[Either],
         for axis, child in enumerate(tree.children[k]):
             left, values = left_vectors(unfolded(reached, axis))
             held[child] = left * values[None, :]
+            spectra[child] = shifted(values, exponent)
             basis, lost = cut.basis(child, left, values, whole)
             found[k] = along(found[k], basis.T, axis)
             found[child] = along(found[child], basis.T, found[child].ndim - 1)
             square = square if child == again else square + lost
     found[-1] = shifted(found[-1], exponent)
-    return found, shifted(root(square), exponent)
+    return Rounded(found, shifted(root(square), exponent), spectra)

@@ -24,7 +24,14 @@ from htfjax.factors.factors import AnyFactors
 from htfjax.factors.layout import Layout, layout_of
 from htfjax.factors.stacks import Stacks, opened
 from htfjax.losses.gradient import check_key
-from htfjax.losses.measurements import Dense, Entries, Measurement, Planning, RankOne
+from htfjax.losses.measurements import (
+    Dense,
+    Entries,
+    Measurement,
+    Planning,
+    RankOne,
+    check_measurement,
+)
 from htfjax.losses.penalty import Penalty, check_data, mean_penalty, pointwise, working
 from htfjax.losses.squares import NO_SQUARES
 from htfjax.losses.sums import Summable
@@ -215,16 +222,7 @@ def observation_loss(
       >>> float(loss(zero))
       0.5
     """
-    missing = [
-        name
-        for name in ("predict", "take")
-        if not callable(getattr(measurement, name, None))
-    ]
-    if missing or isinstance(measurement, type):
-        raise TypeError(
-            f"`measurement` must have methods `predict(layout, stacks)` and `take(rows)`, "
-            f"got {_checks.spell(measurement)}; `htfjax.losses.Measurement` has an example."
-        )
+    check_measurement(measurement)
     if jax.tree_util.all_leaves([measurement]):
         raise TypeError(
             f"`measurement` must be a pytree, but {type(measurement).__name__} is not "

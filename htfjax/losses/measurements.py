@@ -208,6 +208,7 @@ class Weighted:
 
     def predict(self, layout: Layout, stacks: Stacks) -> Float[Array, "B"]:
         """The weighted values."""
+        check_measurement(self.measurement)
         found = self.measurement.predict(layout, stacks)
         weights = _checks.real_array("weights", self.weights)
         _checks.shape("weights", weights, found.shape, "(B,), one for each value")
@@ -265,6 +266,16 @@ class Dense:
     def take(self, rows: Int[Array, "b"]) -> "Dense":
         """Some of the matrices."""
         return Dense(self.matrices[rows])
+
+
+def check_measurement(measurement: object) -> None:
+    """An object with the methods of a measurement."""
+    methods = (getattr(measurement, name, None) for name in ("predict", "take"))
+    if not all(map(callable, methods)) or isinstance(measurement, type):
+        raise TypeError(
+            f"`measurement` must have methods `predict(layout, stacks)` and `take(rows)`, "
+            f"got {_checks.spell(measurement)}; `htfjax.losses.Measurement` has an example."
+        )
 
 
 def _check_plan(plan: Plan, tree: ModeTree, dims: tuple[int, ...], batch: int) -> None:

@@ -108,7 +108,8 @@ def levenberg_marquardt(
             solved = _by_products(residuals, flat, prior, state.damping, share)
         else:
             matrix = jacobian(residual_fn, whole, flat)
-            solved = _dense(found, matrix, flat, prior, state.damping, share)
+            solve = _wide if found.size < flat.size else _dense
+            solved = solve(found, matrix, flat, prior, state.damping, share)
         slope, shift, mu = solved
         moved, there = residuals(flat + shift), flat + shift
         gain = jnp.vdot(found, found) - jnp.vdot(moved, moved)
@@ -200,6 +201,29 @@ def _dense(
     damped = gram + jnp.diag(mu + prior)
     factor = jax.scipy.linalg.cho_factor(damped, lower=True)
     return slope, -jax.scipy.linalg.cho_solve(factor, slope), mu
+
+
+def _wide(
+    found: jax.Array,
+    matrix: jax.Array,
+    flat: jax.Array,
+    prior: jax.Array,
+    state: jax.Array,
+    share: float,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The same by J D^-1 J^T with D = mu + prior, which is smaller where parameters are
+    more than residuals: the step is -(u + D^-1 J^T (1 + J D^-1 J^T)^-1 (r - J u)) with
+    u = prior x / D."""
+    slope = jnp.matmul(matrix.T, found, precision="highest") + prior * flat
+    mu = _damping(state, share, jnp.max(jnp.sum(jnp.square(matrix), axis=0)))
+    scaled = matrix / (mu + prior)[None, :]
+    pulled = prior * flat / (mu + prior)
+    kernel = jnp.matmul(scaled, matrix.T, precision="highest")
+    kernel = kernel + jnp.eye(len(found), dtype=flat.dtype)
+    rest = found - jnp.matmul(matrix, pulled, precision="highest")
+    factor = jax.scipy.linalg.cho_factor(kernel, lower=True)
+    solved = jax.scipy.linalg.cho_solve(factor, rest)
+    return slope, -pulled - jnp.matmul(scaled.T, solved, precision="highest"), mu
 
 
 def _by_products(

@@ -32,6 +32,7 @@ __all__ = ["CALLS", "LOCALITY_CALLS", "RESULTS"]
 
 RESULTS: dict[str, str] = dict.fromkeys(
     (
+        "Completion",
         "Magnitude",
         "ScaledGradient",
         "StepProgress",

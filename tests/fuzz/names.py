@@ -15,6 +15,7 @@ from tests.fuzz import (
     kinds_problems,
     kinds_runs,
 )
+from tests.fuzz.kinds_completion import COMPLETION_CALLS
 from tests.fuzz.kinds_contraction import CONTRACTION_CALLS
 from tests.fuzz.kinds_data import DATA_CALLS
 from tests.fuzz.kinds_factors import FACTOR_CALLS, TREE_CALLS
@@ -52,6 +53,7 @@ CORE_CALLS: dict[str, Any] = (
     | FACTOR_CALLS
     | CONTRACTION_CALLS
     | LOSS_CALLS
+    | COMPLETION_CALLS
     | DATA_CALLS
     | INSTRUMENT_CALLS
     | FORMAT_CALLS

@@ -12,6 +12,7 @@ from tests.guards.registry import CALLS
 
 RANDOM = "what a key gives is the business of the seed snapshot"
 FILES = "reads or writes files"
+SEARCHES = "a search by random starts: what it finds is tested, not its way"
 TIMING = "predicts times: any route is right, and several are snapshots"
 UNCALLED = {
     "gaussian_factors": RANDOM,
@@ -26,6 +27,8 @@ UNCALLED = {
     "check_state": FILES,
     "load_state": FILES,
     "save_state": FILES,
+    "complete": SEARCHES,
+    "Completion": SEARCHES,
     "Rates": TIMING,
     "loss_plan": TIMING,
     "platform_rates": TIMING,

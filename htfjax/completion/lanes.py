@@ -1,0 +1,195 @@
+"""Lanes: tensors of one tree, filled up to common ranks, polished in one program.
+
+Zeros that fill up stay zeros: where neither a basis vector nor what it is multiplied with
+is there, no residual depends on either. So ranks are values, not shapes, and a search
+through ranks compiles once.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from htfjax._types import Array, Float
+from htfjax.completion.cells import Cells
+from htfjax.factors.factors import Factors
+from htfjax.factors.stacks import opened
+from htfjax.formats.freedom import freedom
+from htfjax.formats.transfer_tensors import TransferTensors, joined, with_chain_nodes
+from htfjax.losses.loss import ObservationLoss
+from htfjax.motion.descent import DescentState, continue_descent, start_descent
+from htfjax.trees.mode_tree import ModeTree
+
+LANES = 8  # at a time, fewer where their Jacobians would be large
+LARGEST = 2**26  # entries of the Jacobians of all lanes
+STEPS = 10  # between looks
+LONGER, NEAR = 5, 0.1  # how much longer a fit below this error may take while it falls
+
+Ranks: TypeAlias = tuple[int, ...]  # of every node but the root
+Tensors: TypeAlias = list[np.ndarray]  # transfer tensors, one per node
+
+
+class Fit(NamedTuple):
+    """A tensor fitted to cells."""
+
+    heldout: float  # weighted root mean square, targets being of size one
+    training: float
+    ranks: Ranks
+    tensors: Tensors
+    freedom: int
+
+    def score(self, cells: int) -> float:
+        """Geometric mean of two estimates of the error on cells that were not seen.
+
+        One is the held-out error, the other the training error over 1 - degrees of
+        freedom / cells (generalized cross-validation, which has more cells but does not
+        see what the data leave open).
+        """
+        rest = max(1e-3, 1 - self.freedom / cells)
+        return float(np.sqrt(self.heldout * self.training / rest))
+
+
+def ranks_of(tensors: Tensors) -> Ranks:
+    """k of every node but the root."""
+    return tuple(x.shape[-1] for x in tensors[:-1])
+
+
+def shapes(tree: ModeTree, dims: Sequence[int], ranks: Ranks) -> list[tuple[int, ...]]:
+    """Shapes of the transfer tensors of these ranks."""
+    held = (*ranks, 1)
+    return [
+        (*(held[c] for c in tree.children[k]), held[k]) if tree.children[k]
+        else (dims[k], held[k])
+        for k in range(tree.num_nodes)
+    ]  # fmt: skip
+
+
+def resized(tensors: Tensors, wanted: Sequence[tuple[int, ...]]) -> Tensors:
+    """Tensors cut or filled up with zeros."""
+    found = []
+    for tensor, shape in zip(tensors, wanted, strict=True):
+        cut = tensor[tuple(map(slice, shape))]
+        widths = [(0, size - had) for size, had in zip(shape, cut.shape, strict=True)]
+        found.append(np.pad(cut, widths))
+    return found
+
+
+class Lanes:
+    """A program that polishes tensors of ranks up to `cap`, some at a time."""
+
+    def __init__(
+        self,
+        cells: Cells,
+        tree: ModeTree,
+        cap: Ranks,
+        optimizer: optax.GradientTransformation,
+    ) -> None:
+        self.cells, self.tree, self.cap, self.optimizer = cells, tree, cap, optimizer
+        self.shapes = shapes(tree, cells.dims, cap)
+        self.node_of = with_chain_nodes(tree)[1]
+        empty = [jnp.zeros(shape) for shape in self.shapes]
+        self.form = joined(TransferTensors(tuple(empty), tree))
+        self.dtype = np.asarray(empty[0]).dtype
+        entries = sum(map(np.size, empty)) * len(cells.targets)
+        self.count = max(1, min(LANES, LARGEST // entries))
+
+    def polished(
+        self,
+        starts: Sequence[Tensors],
+        steps: int,
+        *,
+        all_of_them: bool = False,
+        everything: bool = False,
+    ) -> list[Fit]:
+        """Fits from starts, in their order.
+
+        Args:
+          all_of_them: whether to go on where one fit is exact already.
+          everything: whether cells that are held out are fitted too.
+        """
+        loss = self.cells.loss(self.form.tree, everything=everything)
+        filled = [*starts, *[starts[-1]] * (-len(starts) % self.count)]
+        fits: list[Fit] = []
+        for begin in range(0, len(filled), self.count):
+            part = filled[begin : begin + self.count]
+            fits += self._run(part, loss, steps, all_of_them)
+            if not all_of_them and min(fit.heldout for fit in fits) < exact_fit():
+                break
+        return fits[: len(starts)]
+
+    def _run(
+        self,
+        starts: Sequence[Tensors],
+        loss: ObservationLoss,
+        steps: int,
+        all_of_them: bool,
+    ) -> list[Fit]:
+        states = _begun(self._stacked(starts), self.optimizer)
+        trained = held = np.full(len(starts), np.inf)
+        for made in range(STEPS, LONGER * steps + 1, STEPS):
+            before, seen = trained, held
+            states, predictions = _moved(states, loss, self.optimizer)
+            trained, held = self.cells.errors(predictions)
+            exact = held < exact_fit()
+            if exact.any() and not all_of_them:
+                break
+            # Beyond what was asked, only for a fit that is on its way.
+            falls = (held < 0.5 * seen) & (held < NEAR) & ~exact
+            moves = (trained < 0.999 * before) & ~exact
+            if not (falls if made >= steps else moves).any():
+                break
+        return [
+            self._fit(states.params, i, ranks_of(start), trained[i], held[i])
+            for i, start in enumerate(starts)
+        ]
+
+    def _stacked(self, starts: Sequence[Tensors]) -> Factors:
+        """Factors of all starts, with a leading axis of lanes."""
+        filled = [resized(start, self.shapes) for start in starts]
+        weights = list(self.form.weights)
+        for k, node in enumerate(self.node_of):
+            stack = np.stack([one[k] for one in filled]).astype(self.dtype)
+            weights[node] = stack.reshape(len(starts), -1, stack.shape[-1])
+        return dataclasses.replace(self.form, weights=tuple(weights))
+
+    def _fit(
+        self, factors: Factors, lane: int, ranks: Ranks, trained: float, held: float
+    ) -> Fit:
+        tensors = [
+            np.asarray(factors.weights[node])[lane].reshape(shape)
+            for node, shape in zip(self.node_of, self.shapes, strict=True)
+        ]
+        cut = resized(tensors, shapes(self.tree, self.cells.dims, ranks))
+        free = freedom(self.tree, self.cells.dims, ranks)
+        found = [float(x) if np.isfinite(x) else np.inf for x in (held, trained)]
+        return Fit(found[0], found[1], ranks, cut, free)
+
+
+def exact_fit() -> float:
+    """Error below which a fit of values of size one is exact: the root of eps."""
+    return float(np.sqrt(np.finfo(jnp.zeros(()).dtype).eps))
+
+
+@functools.partial(jax.jit, static_argnames="optimizer")
+def _begun(factors: Factors, optimizer: optax.GradientTransformation) -> DescentState:
+    return jax.vmap(lambda one: start_descent(one, optimizer))(factors)
+
+
+@functools.partial(jax.jit, static_argnames="optimizer")
+def _moved(
+    states: DescentState, loss: ObservationLoss, optimizer: optax.GradientTransformation
+) -> tuple[DescentState, Float[Array, "L B"]]:
+    """The states STEPS later, and their entries at all cells."""
+
+    def one(state: DescentState) -> tuple[DescentState, jax.Array]:
+        moved, _ = continue_descent(
+            state, loss, optimizer, num_steps=STEPS, record_every=STEPS
+        )
+        return moved, loss.measurement.measurement.predict(*opened(moved.params))
+
+    return jax.vmap(one)(states)

@@ -1,0 +1,270 @@
+"""Search through ranks: from small starts and random ones to neighbours of the best.
+
+A tensor of the right ranks is found from one random start in a few, and one of other ranks
+from hardly any; so what counts is to try many ranks, each for a few steps. Which ranks are
+tried next is decided by two estimates of the error on unseen cells (`Fit.score`), which are
+chosen in the end by the held-out error.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import optax
+from numpy.random import default_rng
+
+from htfjax.completion.cells import Cells
+from htfjax.completion.lanes import LANES, Fit, Lanes, Ranks, Tensors, exact_fit, ranks_of
+from htfjax.completion.moves import fewer, moved_to, neighbours, random_tensors
+from htfjax.completion.small_start import (
+    rounded_starts,
+    small_starts,
+    suggested,
+    transfer_of,
+)
+from htfjax.formats.cuts import Cut, allowed_ranks
+from htfjax.formats.freedom import freedom
+from htfjax.formats.rounding import rounded
+from htfjax.trees.mode_tree import ModeTree
+
+LIMIT = 0.95  # degrees of freedom of what is tried, as a share of the cells to train on
+BEAM, ROUNDS, PATIENCE = 2, 12, 3
+SMALL_STEPS, FEW_STEPS, MANY_STEPS = 2000, 20, 60
+PATIENT_STEPS, NEARLY = 200, 1e-3
+RANDOM_STARTS, WANTED_STARTS = 4, 12  # of every uniform rank at first; of given ones
+GAIN = 0.97  # of the score, by which a round is worth its while
+
+Listener = Callable[[int, float], None]  # the round, and the best held-out error
+
+
+class Trial(NamedTuple):
+    """What a stage of a completion found best."""
+
+    stage: str
+    ranks: Ranks
+    degrees_of_freedom: int
+    training_error: float  # relative to the values' root mean square
+    heldout_error: float  # likewise
+
+
+class Found(NamedTuple):
+    """Result of a search."""
+
+    fit: Fit  # to the cells to train on
+    tensors: Tensors  # after those held out were fitted too
+    short: bool  # whether more ranks would have been tried, had there been more cells
+    history: list[Trial]
+
+
+class Search:
+    """The state of a search: fits so far, ranks that were tried, a program."""
+
+    def __init__(
+        self,
+        key: jax.Array,
+        tree: ModeTree,
+        cells: Cells,
+        optimizer: optax.GradientTransformation,
+    ) -> None:
+        self.key, self.tree, self.cells, self.optimizer = key, tree, cells, optimizer
+        self.rng = default_rng(np.asarray(jax.random.key_data(key)).tolist())
+        self.cap: Ranks = (1,) * tree.root
+        self.lanes: Lanes | None = None
+        self.pool: list[Fit] = []
+        self.expanded: set[Ranks] = set()
+        self.patient: set[Ranks] = set()
+        self.short = False
+        self.history: list[Trial] = []
+
+    # Ranks and programs
+
+    def affordable(self, ranks: Ranks) -> bool:
+        """Whether cells are enough for these ranks; a search that meets others is short."""
+        within = freedom(self.tree, self.cells.dims, ranks) <= LIMIT * self.cells.trained
+        self.short |= not within
+        return within
+
+    def polished(
+        self,
+        starts: list[Tensors],
+        steps: int,
+        *,
+        all_of_them: bool = False,
+        everything: bool = False,
+    ) -> list[Fit]:
+        """Fits of starts, by a program that holds their ranks."""
+        needed = tuple(map(max, zip(self.cap, *map(ranks_of, starts), strict=True)))
+        if self.lanes is None or needed != self.cap:
+            # One more than needed: a larger program costs less than another one.
+            more = allowed_ranks(self.tree, self.cells.dims, [k + 1 for k in needed])
+            self.cap = tuple(map(max, zip(needed, more, strict=True)))
+            self.lanes = Lanes(self.cells, self.tree, self.cap, self.optimizer)
+        return self.lanes.polished(
+            starts, steps, all_of_them=all_of_them, everything=everything
+        )
+
+    def score(self, fit: Fit) -> float:
+        """What decides on ways to go."""
+        return fit.score(self.cells.trained)
+
+    def best(self) -> Fit:
+        """The fit to go on from."""
+        return min(self.pool, key=self.score)
+
+    def settled(self) -> bool:
+        """Whether the best fit is exact, or as good as the noise allows."""
+        least = min(fit.heldout for fit in self.pool)
+        noise = self.cells.noise
+        return least < exact_fit() or (
+            noise is not None and least < noise * (1 + self.slack())
+        )
+
+    def slack(self) -> float:
+        """Relative standard error of a held-out error."""
+        return 1 / math.sqrt(2 * int(np.sum(self.cells.held)))
+
+    # Stages
+
+    def begin(self, wanted: Ranks | None) -> None:
+        """Small starts at the ranks they suggest, random starts of uniform ranks; all at
+        ranks that are wanted."""
+        found = small_starts(self.key, self.tree, self.cells, most_steps=SMALL_STEPS)
+        if wanted is not None:
+            near = [
+                moved_to(transfer_of(small), wanted, self.tree, self.rng) for small in found
+            ]
+            starts = [*near, *self._drawn([wanted] * WANTED_STARTS)]
+            self._tried("given ranks", self.polished(starts, MANY_STEPS))
+            return
+        starts = [
+            start
+            for small in found[:2]
+            for start in rounded_starts(small, self.tree, self.cells.dims)
+            if self.affordable(ranks_of(start))
+        ]
+        rank = 1
+        for rank in range(1, 1 + max(self.cells.dims) ** 2):
+            ranks = tuple(
+                allowed_ranks(self.tree, self.cells.dims, [rank] * self.tree.root)
+            )
+            if not self.affordable(ranks) or (rank > 1 and max(ranks) < rank):
+                break
+            starts += self._drawn([ranks] * RANDOM_STARTS)
+        self._tried("small and random starts", self.polished(starts, FEW_STEPS))
+
+    def round(self, number: int) -> bool:
+        """Neighbours of the best ranks that were not gone on from; False for none."""
+        beam: dict[Ranks, Fit] = {}
+        for fit in sorted(self.pool, key=self.score):
+            if fit.ranks not in self.expanded:
+                beam.setdefault(fit.ranks, fit)
+        chosen = list(beam.values())[:BEAM]
+        starts: list[Tensors] = []
+        for fit in chosen:
+            self.expanded.add(fit.ranks)
+            ranks = [r for r in self._nearby(fit) if self.affordable(r)]
+            starts += [moved_to(fit.tensors, r, self.tree, self.rng) for r in ranks]
+            starts += self._drawn([*ranks, fit.ranks])
+        if starts:
+            self._tried(f"round {number}", self.polished(starts, FEW_STEPS))
+            self._settle()
+        return bool(starts)
+
+    def _settle(self) -> None:
+        """More steps for fits that are nearly exact: a small singular value takes them."""
+        best: dict[Ranks, Fit] = {}
+        for fit in sorted(self.pool, key=self.score):
+            if exact_fit() <= fit.heldout < NEARLY and fit.ranks not in self.patient:
+                best.setdefault(fit.ranks, fit)
+        near = list(best.values())[:LANES]
+        if near and not self.settled():
+            self.patient |= {fit.ranks for fit in near}
+            starts = [fit.tensors for fit in near]
+            self._tried("nearly exact", self.polished(starts, PATIENT_STEPS))
+
+    def _nearby(self, fit: Fit) -> Iterable[Ranks]:
+        spectra = spectra_of(fit.tensors, self.tree)
+        gaps = suggested(spectra, self.tree, self.cells.dims, 0.3 * fit.heldout)
+        near = neighbours(self.tree, self.cells.dims, fit.ranks)
+        return dict.fromkeys([*gaps, *near])
+
+    def _drawn(self, ranks: Iterable[Ranks]) -> list[Tensors]:
+        dims = self.cells.dims
+        return [random_tensors(self.tree, dims, r, self.rng) for r in ranks]
+
+    def _tried(self, stage: str, fits: list[Fit]) -> None:
+        self.pool = sorted([*self.pool, *fits], key=self.score)[:100]
+        self.note(stage, self.best())
+
+    def note(self, stage: str, fit: Fit) -> None:
+        """One line more of the history."""
+        line = Trial(stage, fit.ranks, fit.freedom, fit.training, fit.heldout)
+        self.history.append(line)
+
+    def choose(self) -> Fit:
+        """The fewest degrees of freedom within one standard error of the least error."""
+        least = min(fit.heldout for fit in self.pool)
+        bound = max(exact_fit(), least * (1 + self.slack()))
+        if self.cells.noise is not None:
+            bound = max(bound, self.cells.noise * (1 + self.slack()))
+        near = [fit for fit in self.pool if fit.heldout <= bound]
+        return min(near, key=lambda fit: (fit.freedom, fit.heldout))
+
+    def pruned(self, fit: Fit) -> Fit:
+        """An exact fit of the fewest degrees of freedom: others may be exact by chance on
+        the cells that are known, and wrong on those that are not."""
+        while True:
+            less = [
+                r for r in fewer(self.tree, self.cells.dims, fit.ranks)
+                if freedom(self.tree, self.cells.dims, r) < fit.freedom
+            ]  # fmt: skip
+            starts = [moved_to(fit.tensors, r, self.tree, self.rng) for r in less]
+            starts += self._drawn(less)
+            fits = self.polished(starts, 2 * FEW_STEPS, all_of_them=True) if less else []
+            exact = [fit for fit in fits if fit.heldout < exact_fit()]
+            if not exact:
+                return fit
+            fit = min(exact, key=lambda fit: fit.freedom)
+
+
+def search(
+    key: jax.Array,
+    tree: ModeTree,
+    cells: Cells,
+    optimizer: optax.GradientTransformation,
+    listen: Listener,
+    *,
+    ranks: Ranks | None = None,
+    rounds: int = ROUNDS,
+) -> Found:
+    """The best fit on one tree, or of given ranks on it."""
+    state = Search(key, tree, cells, optimizer)
+    state.begin(ranks)
+    waited = 0
+    for number in range(1, 1 + rounds) if ranks is None else ():
+        before = state.score(state.best())
+        listen(number - 1, state.best().heldout)
+        if state.settled() or waited >= PATIENCE or not state.round(number):
+            break
+        waited = 0 if state.score(state.best()) < GAIN * before else waited + 1
+    exact = [fit for fit in state.pool if fit.heldout < exact_fit()]
+    if exact and ranks is None:
+        fit = state.pruned(min(exact, key=lambda fit: fit.freedom))
+        state.note("fewer ranks", fit)
+    else:
+        chosen = state.choose()
+        fit = state.polished([chosen.tensors], MANY_STEPS)[0]
+        fit = min(fit, chosen, key=lambda fit: fit.heldout)
+        state.note("polished", fit)
+    (last,) = state.polished([fit.tensors], MANY_STEPS, everything=True, all_of_them=True)
+    short = state.short and fit.heldout >= exact_fit()
+    return Found(fit, last.tensors, short, state.history)
+
+
+def spectra_of(tensors: Tensors, tree: ModeTree) -> dict[int, np.ndarray]:
+    """Singular values of every node but the root."""
+    dims = [x.shape[0] for x in tensors[: tree.order]]
+    ranks = tuple(allowed_ranks(tree, dims, ranks_of(tensors)))
+    return rounded(tensors, tree, Cut(ranks, None, sliced=True)).spectra

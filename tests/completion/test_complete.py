@@ -1,0 +1,211 @@
+"""Completion of tensors whose ranks are known to the test alone."""
+
+import warnings
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+import htfjax as htf
+from htfjax.completion.result import error_interval, verdict_of
+from htfjax.formats.transfer_tensors import TransferTensors
+
+KEY = jax.random.key(0)
+DIMS = (5, 6, 4)
+TREE = ((0, 1), 2)
+
+
+def low_rank(dims: tuple[int, ...] = DIMS, rank: int = 2, seed: int = 0) -> np.ndarray:
+    """A tensor of CP rank, so of hierarchical ranks at most that, at every node."""
+    rng = np.random.default_rng(seed)
+    parts = [rng.standard_normal((d, rank)) for d in dims]
+    found = parts[0]
+    for part in parts[1:]:
+        found = found[..., None, :] * part
+    return found.sum(axis=-1)
+
+
+def with_holes(tensor: np.ndarray, share: float, seed: int = 1) -> np.ndarray:
+    """Some entries missing, of no level all."""
+    rng = np.random.default_rng(seed)
+    mine = np.where(rng.random(tensor.shape) < share, np.nan, tensor)
+    mine[tuple(np.arange(max(tensor.shape)) % d for d in tensor.shape)] = tensor[
+        tuple(np.arange(max(tensor.shape)) % d for d in tensor.shape)
+    ]
+    return mine
+
+
+def test_a_tensor_comes_back_with_its_ranks() -> None:
+    truth = 30 * low_rank()
+    mine = with_holes(truth, 0.4)
+    found = htf.complete(mine, tree=TREE, key=KEY)
+    missing = np.argwhere(np.isnan(mine))
+    assert found.verdict == "exact"
+    assert found.ranks == {0: 2, 1: 2, 2: 2, 3: 2}
+    assert found.degrees_of_freedom == htf.formats.degrees_of_freedom(TREE, DIMS, 2)
+    error = found.predict(missing) - truth[tuple(missing.T)]
+    assert np.abs(error).max() < 1e-6 * np.abs(truth).max()
+    assert np.abs(htf.end_tensor(found.factors) - truth).max() < 1e-6 * np.abs(truth).max()
+    assert found.observations == np.sum(~np.isnan(mine))
+    assert found.history[-1].heldout_error < 1e-7
+    assert "verdict='exact'" in repr(found)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["pair", "held out", "table"])
+def test_whatever_observed_takes(form: str) -> None:
+    truth = low_rank()
+    mine = with_holes(truth, 0.4)
+    indices = np.argwhere(~np.isnan(mine))
+    values = mine[tuple(indices.T)]
+    data: Any = (indices, values)
+    if form == "held out":
+        data = htf.observed(data, holdout=0.2, key=KEY)
+    if form == "table":
+        pd = pytest.importorskip("pandas")
+        names = [f"level {i}" for i in range(9)]
+        columns = {n: [names[i] for i in indices[:, n]] for n in range(3)}
+        data = pd.DataFrame(columns | {"value": values})
+    found = htf.complete(data, tree=TREE, key=KEY)
+    assert found.verdict == "exact"
+    if form == "held out":
+        assert len(found.data.test_targets) == round(0.2 * len(indices))
+    if form == "table":
+        table = found.decode()
+        there = {"0": "level 1", "1": "level 2", "2": "level 3"}
+        assert float(table.sel(there)) == pytest.approx(truth[1, 2, 3], abs=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["als", "descent"])
+def test_methods(method: Any) -> None:
+    """Alternating least squares are exact too; descent alone leaves an error."""
+    truth = low_rank()
+    found = htf.complete(with_holes(truth, 0.4), tree=TREE, method=method, key=KEY)
+    error = np.linalg.norm(htf.end_tensor(found.factors) - truth) / np.linalg.norm(truth)
+    assert found.verdict == ("exact" if method == "als" else "approximate")
+    assert error < (1e-6 if method == "als" else 0.5)
+
+
+@pytest.mark.slow
+def test_given_ranks() -> None:
+    truth = low_rank()
+    mine = with_holes(truth, 0.4)
+    assert htf.complete(mine, tree=TREE, ranks=2, key=KEY).verdict == "exact"
+    one = htf.complete(mine, tree=TREE, ranks=[1, 1, 1, 1], key=KEY)
+    assert set(one.ranks.values()) == {1}
+    assert one.verdict == "approximate"
+
+
+@pytest.mark.slow
+def test_a_tree_is_found() -> None:
+    """Modes 0 and 2 share nothing with 1 and 3 but one vector each: the tree joins them."""
+    rng = np.random.default_rng(3)
+    left, right = rng.standard_normal((2, 2, 4, 4))
+    truth = np.einsum("rac,rbd->abcd", left, right)
+    found = htf.complete(with_holes(truth, 0.35), key=KEY)
+    assert found.verdict == "exact"
+    error = np.linalg.norm(htf.end_tensor(found.factors) - truth)
+    assert error < 1e-6 * np.linalg.norm(truth)
+
+
+@pytest.mark.slow
+def test_noise() -> None:
+    """Ranks that the noise permits, an error of its size, and bounds around the error on
+    what is not observed."""
+    truth = low_rank((8, 8, 8))
+    noise = 0.1 * truth.std()
+    noisy = truth + noise * np.random.default_rng(5).standard_normal(truth.shape)
+    mine = with_holes(noisy, 0.3)
+    found = htf.complete(mine, tree=TREE, noise=noise, key=KEY)
+    missing = np.argwhere(np.isnan(mine))
+    error = found.predict(missing) - noisy[tuple(missing.T)]
+    size = float(np.sqrt(np.mean(error**2)))
+    assert set(found.ranks.values()) == {2}
+    assert found.verdict == "approximate"
+    assert found.interval.low < size < found.interval.high
+    assert noise * 0.8 < size < noise * 1.4
+
+
+@pytest.mark.slow
+def test_no_low_rank_and_not_enough_data() -> None:
+    full = np.random.default_rng(0).standard_normal((6, 6, 6))
+    found = htf.complete(with_holes(full, 0.2), tree=TREE, key=KEY)
+    assert found.verdict != "exact"
+    assert found.relative_error > 0.5
+    few = htf.complete(with_holes(low_rank((6, 6, 6), 4), 0.86), tree=TREE, key=KEY)
+    assert few.verdict == "not enough data"
+
+
+def test_intervals_hold_the_error() -> None:
+    """Of normal errors about 95 of 100; of a tenth three times as large 85."""
+    rng = np.random.default_rng(0)
+    for wide, least in ((1.0, 0.93), (3.0, 0.8)):
+        truth, inside = np.sqrt(0.9 + 0.1 * wide**2), 0
+        for _ in range(400):
+            sizes = np.where(rng.random(60) < 0.1, wide, 1.0)
+            low, high = error_interval(sizes * rng.standard_normal(60))
+            inside += low < truth < high
+        assert inside / 400 > least
+
+
+def test_verdicts() -> None:
+    assert verdict_of(1e-9, short=True) == "exact"
+    assert verdict_of(1e-3, short=True) == "not enough data"
+    assert verdict_of(1e-3, short=False) == "approximate"
+
+
+HOLES = with_holes(low_rank(), 0.4)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"tree": (0, 1)}, "`tree` has 2 modes, the data have 3"),
+        ({"ranks": [1, 2]}, "`ranks=\\[1, 2\\]` has 2 numbers, expected 4"),
+        ({"ranks": 6}, "`ranks=6` have .* degrees of freedom .* there are 70 cells"),
+        ({"ranks": "few"}, "`ranks='few'`"),
+        ({"method": "magic"}, "`method='magic'`"),
+        ({"holdout": 0}, "`observed` has no cells held out"),
+        ({"holdout": 1.5}, "`holdout=1.5` must be below 1"),
+        ({"noise": 0.0}, "`noise` must be above zero"),
+        ({"noise": np.ones((2, 2))}, "`noise` has shape \\(2, 2\\)"),
+        ({"tree": "auto", "ranks": [2, 2, 2, 2]}, "`tree` is 'auto'"),
+        ({"key": 3}, "`key`"),
+    ],
+)
+def test_bad_options(options: dict[str, Any], words: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=words):
+        htf.complete(HOLES, **({"tree": TREE, "key": KEY} | options))
+
+
+def test_bad_data() -> None:
+    empty = HOLES.copy()
+    empty[2] = np.nan
+    with pytest.raises(ValueError, match="no cell to train on with level 2 of mode"):
+        htf.complete(empty, tree=TREE, key=KEY)
+    few = np.full(DIMS, np.nan)
+    few[tuple(np.arange(12) % d for d in DIMS)] = 1.0  # the rank one has 13
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        data = htf.observed(few, holdout=0.1, key=KEY)
+    with pytest.raises(ValueError, match="degrees of freedom: too few"):
+        htf.complete(data, tree=TREE, key=KEY)
+    with pytest.raises(ValueError, match="finite"):
+        htf.complete(np.where(np.isnan(HOLES), np.inf, HOLES), tree=TREE, key=KEY)
+
+
+def test_progress_tells_of_rounds() -> None:
+    told: list[htf.StepProgress] = []
+    htf.complete(HOLES, tree=TREE, key=KEY, progress=told.append)
+    assert told
+    assert told[0].step == 0
+    assert told[-1].loss <= told[0].loss
+
+
+def test_the_result_is_in_the_textbook_form() -> None:
+    found = htf.complete(HOLES, tree=TREE, key=KEY)
+    transfer = htf.formats.to_transfer_tensors(found.factors)
+    assert isinstance(transfer, TransferTensors)
+    assert transfer.ranks == (*found.ranks.values(), 1)
