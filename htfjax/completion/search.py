@@ -16,7 +16,16 @@ import optax
 from numpy.random import default_rng
 
 from htfjax.completion.cells import Cells
-from htfjax.completion.lanes import LANES, Fit, Lanes, Ranks, Tensors, exact_fit, ranks_of
+from htfjax.completion.lanes import (
+    LANES,
+    Fit,
+    Lanes,
+    Ranks,
+    Tensors,
+    exact_fit,
+    ranks_of,
+    shapes,
+)
 from htfjax.completion.moves import fewer, moved_to, neighbours, random_tensors
 from htfjax.completion.small_start import (
     rounded_starts,
@@ -34,6 +43,8 @@ BEAM, ROUNDS, PATIENCE = 2, 12, 3
 SMALL_STEPS, FEW_STEPS, MANY_STEPS = 2000, 20, 60
 PATIENT_STEPS, NEARLY = 200, 1e-3
 RANDOM_STARTS, WANTED_STARTS = 4, 12  # of every uniform rank at first; of given ones
+PROGRAM = 2e10  # operations that take as long as compiling
+TINY = 1e-7  # singular values of an exact fit, relative to the norm, that are rounding
 GAIN = 0.97  # of the score, by which a round is worth its while
 
 Listener = Callable[[int, float], None]  # the round, and the best held-out error
@@ -54,7 +65,7 @@ class Found(NamedTuple):
 
     fit: Fit  # to the cells to train on
     tensors: Tensors  # after those held out were fitted too
-    short: bool  # whether more ranks would have been tried, had there been more cells
+    short: bool  # whether there are too few cells for ranks next to these
     history: list[Trial]
 
 
@@ -70,21 +81,22 @@ class Search:
     ) -> None:
         self.key, self.tree, self.cells, self.optimizer = key, tree, cells, optimizer
         self.rng = default_rng(np.asarray(jax.random.key_data(key)).tolist())
-        self.cap: Ranks = (1,) * tree.root
         self.lanes: Lanes | None = None
         self.pool: list[Fit] = []
         self.expanded: set[Ranks] = set()
         self.patient: set[Ranks] = set()
-        self.short = False
         self.history: list[Trial] = []
 
     # Ranks and programs
 
     def affordable(self, ranks: Ranks) -> bool:
-        """Whether cells are enough for these ranks; a search that meets others is short."""
-        within = freedom(self.tree, self.cells.dims, ranks) <= LIMIT * self.cells.trained
-        self.short |= not within
-        return within
+        """Whether cells are enough for these ranks."""
+        return freedom(self.tree, self.cells.dims, ranks) <= LIMIT * self.cells.trained
+
+    def short(self, fit: Fit) -> bool:
+        """Whether cells do not suffice for ranks next to those of an inexact fit."""
+        near = neighbours(self.tree, self.cells.dims, fit.ranks)
+        return fit.heldout >= exact_fit() and not all(map(self.affordable, near))
 
     def polished(
         self,
@@ -95,15 +107,29 @@ class Search:
         everything: bool = False,
     ) -> list[Fit]:
         """Fits of starts, by a program that holds their ranks."""
-        needed = tuple(map(max, zip(self.cap, *map(ranks_of, starts), strict=True)))
-        if self.lanes is None or needed != self.cap:
-            # One more than needed: a larger program costs less than another one.
+        needed = tuple(map(max, zip(*map(ranks_of, starts), strict=True)))
+        lanes, work = self.lanes, len(starts) * steps
+        held = lanes is not None and all(map(int.__le__, needed, lanes.cap))
+        if lanes is None or not held or self._wasteful(work, lanes.cap, needed):
+            # One more than needed where steps are cheap: another program costs more.
             more = allowed_ranks(self.tree, self.cells.dims, [k + 1 for k in needed])
-            self.cap = tuple(map(max, zip(needed, more, strict=True)))
-            self.lanes = Lanes(self.cells, self.tree, self.cap, self.optimizer)
-        return self.lanes.polished(
-            starts, steps, all_of_them=all_of_them, everything=everything
-        )
+            room = tuple(map(max, zip(needed, more, strict=True)))
+            cheap = work * self._flops(room) < PROGRAM
+            cap = room if cheap else needed
+            self.lanes = lanes = Lanes(self.cells, self.tree, cap, self.optimizer)
+        return lanes.polished(starts, steps, all_of_them=all_of_them, everything=everything)
+
+    def _wasteful(self, work: int, cap: Ranks, needed: Ranks) -> bool:
+        """Whether steps at these largest ranks cost more than another program."""
+        cost = work * self._flops(cap)
+        return cost > max(PROGRAM, 2 * work * self._flops(needed))
+
+    def _flops(self, ranks: Ranks) -> float:
+        """Of one step: the product of a Jacobian with itself on its short side."""
+        rows = len(self.cells.targets)
+        sizes = shapes(self.tree, self.cells.dims, ranks)
+        columns = sum(math.prod(size) for size in sizes)
+        return 2.0 * rows * columns * min(rows, columns)
 
     def score(self, fit: Fit) -> float:
         """What decides on ways to go."""
@@ -144,15 +170,27 @@ class Search:
             for start in rounded_starts(small, self.tree, self.cells.dims)
             if self.affordable(ranks_of(start))
         ]
-        rank = 1
+        uniform = self._uniform()
+        groups = [starts, *(self._drawn([ranks] * RANDOM_STARTS) for ranks in uniform)]
+        together = [start for group in groups for start in group]
+        if not uniform or len(together) * FEW_STEPS * self._flops(uniform[-1]) < PROGRAM:
+            groups = [together]
+        for group in filter(None, groups):
+            self._tried("small and random starts", self.polished(group, FEW_STEPS))
+            if self.settled():
+                break
+
+    def _uniform(self) -> list[Ranks]:
+        """Ranks as equal as dimensions allow, from one up to what cells suffice for."""
+        found: list[Ranks] = []
         for rank in range(1, 1 + max(self.cells.dims) ** 2):
             ranks = tuple(
                 allowed_ranks(self.tree, self.cells.dims, [rank] * self.tree.root)
             )
-            if not self.affordable(ranks) or (rank > 1 and max(ranks) < rank):
+            if not self.affordable(ranks) or ranks in found:
                 break
-            starts += self._drawn([ranks] * RANDOM_STARTS)
-        self._tried("small and random starts", self.polished(starts, FEW_STEPS))
+            found.append(ranks)
+        return found
 
     def round(self, number: int) -> bool:
         """Neighbours of the best ranks that were not gone on from; False for none."""
@@ -215,18 +253,31 @@ class Search:
     def pruned(self, fit: Fit) -> Fit:
         """An exact fit of the fewest degrees of freedom: others may be exact by chance on
         the cells that are known, and wrong on those that are not."""
+        self.lanes = None  # a program of fewer ranks will do
+        spectra = spectra_of(fit.tensors, self.tree)
+        gaps = suggested(spectra, self.tree, self.cells.dims, TINY)[:2]
+        exact = self._exact(fit, [r for r in gaps if self._is_less(r, fit)])
+        fit = min([fit, *exact], key=lambda one: one.freedom)
         while True:
-            less = [
-                r for r in fewer(self.tree, self.cells.dims, fit.ranks)
-                if freedom(self.tree, self.cells.dims, r) < fit.freedom
-            ]  # fmt: skip
-            starts = [moved_to(fit.tensors, r, self.tree, self.rng) for r in less]
-            starts += self._drawn(less)
-            fits = self.polished(starts, 2 * FEW_STEPS, all_of_them=True) if less else []
-            exact = [fit for fit in fits if fit.heldout < exact_fit()]
+            near = fewer(self.tree, self.cells.dims, fit.ranks)
+            exact = self._exact(fit, [r for r in near if self._is_less(r, fit)])
             if not exact:
                 return fit
-            fit = min(exact, key=lambda fit: fit.freedom)
+            if len(exact) > 1:
+                # Nodes that can each do with less can often do so together.
+                least = np.min([one.ranks for one in exact], axis=0).tolist()
+                joint = allowed_ranks(self.tree, self.cells.dims, least)
+                exact += self._exact(fit, [tuple(joint)])
+            fit = min(exact, key=lambda one: one.freedom)
+
+    def _is_less(self, ranks: Ranks, fit: Fit) -> bool:
+        return freedom(self.tree, self.cells.dims, ranks) < fit.freedom
+
+    def _exact(self, fit: Fit, ranks: list[Ranks]) -> list[Fit]:
+        """Exact fits of other ranks, from a fit that is exact."""
+        starts = [moved_to(fit.tensors, r, self.tree, self.rng) for r in ranks]
+        fits = self.polished(starts, 2 * FEW_STEPS, all_of_them=True) if starts else []
+        return [one for one in fits if one.heldout < exact_fit()]
 
 
 def search(
@@ -259,8 +310,7 @@ def search(
         fit = min(fit, chosen, key=lambda fit: fit.heldout)
         state.note("polished", fit)
     (last,) = state.polished([fit.tensors], MANY_STEPS, everything=True, all_of_them=True)
-    short = state.short and fit.heldout >= exact_fit()
-    return Found(fit, last.tensors, short, state.history)
+    return Found(fit, last.tensors, state.short(fit), state.history)
 
 
 def spectra_of(tensors: Tensors, tree: ModeTree) -> dict[int, np.ndarray]:

@@ -129,6 +129,7 @@ def test_noise() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*one observed cell only")
 def test_no_low_rank_and_not_enough_data() -> None:
     full = np.random.default_rng(0).standard_normal((6, 6, 6))
     found = htf.complete(with_holes(full, 0.2), tree=TREE, key=KEY)
