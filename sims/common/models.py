@@ -111,7 +111,7 @@ def cell_lane(setting: Cell, key: jax.Array) -> Any:
     lane = model_lane(model, key)
     count = observed_entries(setting.model, setting.target_rank, setting.ratio)
     order = jax.random.permutation(jax.random.fold_in(key, 1), ENTRIES)
-    seen = (order < count).reshape(lane.observe.seen.shape)
+    seen = (order < count.astype(order.dtype)).reshape(lane.observe.seen.shape)
     observe = dataclasses.replace(lane.observe, seen=seen)
     loss = jax.tree_util.Partial(masked_loss, lane.observe.target, seen)
     return dataclasses.replace(lane, loss=loss, observe=observe)

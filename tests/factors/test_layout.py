@@ -92,7 +92,8 @@ def test_costs_and_bounds_need_no_arrays():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("given", "method"), itertools.product(("plain", "grouped"), ("dense", "gram", "qr"))
+    ("given", "method"),
+    [*itertools.product(("plain", "grouped"), ("dense", "gram", "qr"))],
 )
 def test_one_call_finds_one_layout(method, given):
     factors = helpers.random_factors("binary4")
