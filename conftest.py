@@ -40,6 +40,7 @@ kept = [0]  # bytes in use after programs were forgotten last
 # Docstrings carry no marks: long examples whose functions tests cover, of whole modules or
 # of one name.
 SLOW_EXAMPLES = (
+    "htfjax.completion.result.Completion",
     "htfjax.instruments.local_components.component_contributions",
     "htfjax.instruments.spectra.spectra",
     "htfjax.instruments.spectra.spectrum",
@@ -49,6 +50,7 @@ SLOW_EXAMPLES = (
     "htfjax.locality.networks.network",
     "htfjax.locality.regularizer.regularizer",
     "htfjax.locality.tasks.pathfinder.baseline.marker_position_baseline",
+    "htfjax.locality.tasks.pathfinder.examples.load_pathfinder",
     "htfjax.locality.regularizer.patch_draws.RandomPatches",
     "htfjax.locality.training",
     "htfjax.losses.gradient.ScaledGradient",

@@ -84,7 +84,8 @@ def cells_of(data: object, holdout: float, key: jax.Array, noise: Numbers | None
     _check_count(data)
     values = np.asarray(data.in_units(np.append(data.targets, data.test_targets)))
     held = np.arange(len(values)) >= len(data.targets)
-    scale = float(np.sqrt(np.mean(np.square(values[~held])))) or 1.0
+    largest = float(np.max(np.abs(values[~held]))) or 1.0  # whose square may not be held
+    scale = largest * float(np.sqrt(np.mean(np.square(values[~held] / largest)))) or 1.0
     indices = np.concatenate([data.indices, data.test_indices])
     spread = _noise(noise, indices, data.mode_dims)
     size = None if spread is None else float(np.sqrt(np.mean(spread**2)))

@@ -11,7 +11,12 @@ from htfjax import _checks
 from htfjax._types import Key, Numbers
 from htfjax.completion.cells import Cells, cells_of
 from htfjax.completion.lanes import Ranks, Tensors, exact_fit
-from htfjax.completion.result import Completion, error_interval, verdict_of
+from htfjax.completion.result import (
+    Completion,
+    Interval,
+    error_interval,
+    verdict_of,
+)
 from htfjax.completion.search import LIMIT, ROUNDS, Found, Trial, search, spectra_of
 from htfjax.completion.small_start import small_starts, suggested, transfer_of
 from htfjax.completion.trees import by_entanglement, plain_trees
@@ -229,16 +234,17 @@ def _result(
 ) -> Completion:
     """A result, with the held-out error of factors that were fitted without these cells."""
     predictions = np.asarray(entries(fitted, cells.indices[cells.held]))
-    errors = (predictions - cells.targets[cells.held]) * cells.scale
-    error = float(np.sqrt(np.mean(np.square(errors))))
+    errors = predictions - cells.targets[cells.held]
+    relative = float(np.sqrt(np.mean(np.square(errors))))
+    low, high = error_interval(errors)
     return Completion(
         factors=factors,
         tree=tree,
         ranks=dict(enumerate(ranks)),
-        heldout_error=error,
-        interval=error_interval(errors),
-        relative_error=error / cells.scale,
-        verdict=verdict_of(error / cells.scale, short),
+        heldout_error=relative * cells.scale,
+        interval=Interval(low * cells.scale, high * cells.scale),
+        relative_error=relative,
+        verdict=verdict_of(relative, short),
         degrees_of_freedom=freedom(tree, cells.dims, ranks),
         observations=len(cells.targets),
         history=tuple(history),

@@ -181,13 +181,13 @@ class Search:
                 break
 
     def _uniform(self) -> list[Ranks]:
-        """Ranks as equal as dimensions allow, from one up to what cells suffice for."""
+        """Ranks as equal as dimensions allow: one, and more as far as cells suffice."""
         found: list[Ranks] = []
         for rank in range(1, 1 + max(self.cells.dims) ** 2):
             ranks = tuple(
                 allowed_ranks(self.tree, self.cells.dims, [rank] * self.tree.root)
             )
-            if not self.affordable(ranks) or ranks in found:
+            if ranks in found or (found and not self.affordable(ranks)):
                 break
             found.append(ranks)
         return found
@@ -233,7 +233,8 @@ class Search:
         return [random_tensors(self.tree, dims, r, self.rng) for r in ranks]
 
     def _tried(self, stage: str, fits: list[Fit]) -> None:
-        self.pool = sorted([*self.pool, *fits], key=self.score)[:100]
+        finite = [fit for fit in fits if np.isfinite(fit.heldout + fit.training)]
+        self.pool = sorted([*self.pool, *finite], key=self.score)[:100]
         self.note(stage, self.best())
 
     def note(self, stage: str, fit: Fit) -> None:

@@ -157,6 +157,17 @@ def test_verdicts() -> None:
     assert verdict_of(1e-3, short=False) == "approximate"
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [1e-200, 1.0, 1e200])
+def test_values_of_any_size(size: float) -> None:
+    """Squares of these are not held by any dtype."""
+    sums = size * np.add.outer(np.arange(5.0), np.arange(6.0))
+    found = htf.complete(sums, tree=(0, 1), key=KEY)
+    assert (found.verdict, found.ranks) == ("exact", {0: 2, 1: 2})
+    assert found.heldout_error < 1e-6 * size
+    assert htf.complete(0 * sums, tree=(0, 1), key=KEY).ranks == {0: 1, 1: 1}
+
+
 HOLES = with_holes(low_rank(), 0.4)
 
 

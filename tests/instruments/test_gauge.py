@@ -71,6 +71,7 @@ INSTRUMENTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", INSTRUMENTS)
 @every_tree
 def test_instruments(tree, name):

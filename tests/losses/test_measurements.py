@@ -193,6 +193,7 @@ ODD = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ODD)
 def test_predictions_of_another_kind_are_named(kind):
     loss = htf.observation_loss(Odd(blocks().entries, 3, kind), TARGETS)

@@ -266,6 +266,7 @@ def test_weights_that_float32_does_not_hold(weight: float, call: Any) -> None:
         call(multiple(weight), factors(dtype=np.float32, tree=MATRIX))
 
 
+@pytest.mark.slow
 def test_weights_are_looked_at_before_and_while_tracing() -> None:
     """Without float64 where they are multiplied; where they cannot be seen, as NaN."""
     with jax.enable_x64(False):

@@ -66,6 +66,7 @@ def test_a_run_of_the_ensemble_is_the_run_by_itself(finished: Path) -> None:
     np.testing.assert_array_equal(run.loss, trajectory.losses)
 
 
+@pytest.mark.slow
 def test_plot_draws_a_grid_again(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
