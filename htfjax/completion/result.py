@@ -49,8 +49,8 @@ class Completion:
         a tenth of 60 errors is three times as large).
       relative_error: `heldout_error` over the root mean square of the observed values.
       verdict: "exact" (relative error below the root of the dtype's precision),
-        "not enough data" (better ranks have more degrees of freedom than there are cells),
-        or "approximate".
+        "not enough data" (one rank more everywhere has more degrees of freedom than there
+        are cells to train on), or "approximate".
       degrees_of_freedom: of tensors of these ranks.
       observations: cells that were fitted, those held out included.
       history: what every stage of the search found best.

@@ -65,7 +65,7 @@ class Found(NamedTuple):
 
     fit: Fit  # to the cells to train on
     tensors: Tensors  # after those held out were fitted too
-    short: bool  # whether there are too few cells for ranks next to these
+    short: bool  # whether there are too few cells for one rank more
     history: list[Trial]
 
 
@@ -94,9 +94,9 @@ class Search:
         return freedom(self.tree, self.cells.dims, ranks) <= LIMIT * self.cells.trained
 
     def short(self, fit: Fit) -> bool:
-        """Whether cells do not suffice for ranks next to those of an inexact fit."""
-        near = neighbours(self.tree, self.cells.dims, fit.ranks)
-        return fit.heldout >= exact_fit() and not all(map(self.affordable, near))
+        """Whether cells do not suffice for one rank more everywhere than an inexact fit."""
+        more = allowed_ranks(self.tree, self.cells.dims, [k + 1 for k in fit.ranks])
+        return fit.heldout >= exact_fit() and not self.affordable(tuple(more))
 
     def polished(
         self,

@@ -7,9 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jax.flatten_util import ravel_pytree
 
 import htfjax as htf
 from htfjax import formats
+from htfjax.losses.squares import residual_function
+from htfjax.motion.squares import jacobian
 
 TREE, DIMS = htf.as_tree(((0, 1), 2)), (4, 3, 5)
 SQUARES = {
@@ -65,10 +68,12 @@ def by_differences(function: Any, x: np.ndarray) -> np.ndarray:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["diagonal", "fixed"])
-def test_a_step_solves_the_damped_equations(kind: str) -> None:
+@pytest.mark.parametrize("share", [0.8, 0.3])  # 48 and 18 residuals of 30 parameters
+@pytest.mark.parametrize("shrink", [0.0, 0.1])
+def test_a_step_solves_the_damped_equations(kind: str, share: float, shrink: float) -> None:
     """By a Jacobian of differences and NumPy, of the matrices that are trained."""
     start = factors(kind=kind)
-    loss = completion(start)
+    loss = completion(start, share)
     trained = [k for k in range(5) if k not in start.fixed]
     shapes = [start.weights[k].shape for k in trained]
 
@@ -90,15 +95,43 @@ def test_a_step_solves_the_damped_equations(kind: str) -> None:
     matrix = by_differences(residuals, x)
     gram = matrix.T @ matrix
     mu = 1e-3 * gram.diagonal().max()
-    wanted = x - np.linalg.solve(gram + mu * np.eye(len(x)), matrix.T @ residuals(x))
-    optimizer = htf.levenberg_marquardt()
+    noise = shrink * np.mean(residuals(x) ** 2)
+    squares = [np.mean(np.square(start.weights[k])) for k in trained]
+    prior = np.concatenate(
+        [np.full(np.prod(s), noise / q) for s, q in zip(shapes, squares, strict=True)]
+    )
+    slope = matrix.T @ residuals(x) + prior * x
+    wanted = x - np.linalg.solve(gram + np.diag(mu + prior), slope)
+    optimizer = htf.levenberg_marquardt(shrink=shrink)
     final, _ = htf.descend(start, loss, optimizer, num_steps=1, record_every=1)
     found = np.concatenate([np.asarray(final.weights[k]).ravel() for k in trained])
-    taken = np.sum(residuals(wanted) ** 2) < np.sum(residuals(x) ** 2)
-    assert taken
+
+    def objective(x: np.ndarray) -> float:
+        return float(np.sum(residuals(x) ** 2) + np.sum(prior * x**2))
+
+    if objective(wanted) > objective(x):  # of one of the eight cases
+        assert (kind, share, shrink) == ("diagonal", 0.3, 0.0)
+        wanted = x
     assert np.abs(found - wanted).max() < 1e-6
     for k in start.fixed:
         assert np.array_equal(final.weights[k], start.weights[k])
+
+
+def test_rows_of_a_jacobian_are_those_of_all_residuals() -> None:
+    """One by one, where a loss can, and in passes over all."""
+    start = factors()
+    x, params_of = ravel_pytree(start)
+    vectors = [np.random.default_rng(n).standard_normal((9, d)) for n, d in enumerate(DIMS)]
+    losses = [completion(start), htf.sensing_loss(vectors, np.ones(9))]
+    for loss in losses:
+        residual_fn = residual_function(loss, start, None)
+        assert residual_fn.row is not None
+        one_by_one = jacobian(residual_fn, params_of, x)
+        at_once = jacobian(residual_fn.whole, params_of, x)
+        assert one_by_one.shape == (len(loss.targets), len(x))
+        np.testing.assert_allclose(one_by_one, at_once, rtol=1e-12, atol=1e-12)
+    total = residual_function(losses[0] + losses[1], start, None)
+    assert total.row is None
 
 
 @pytest.mark.slow
