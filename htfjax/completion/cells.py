@@ -26,7 +26,7 @@ class Cells:
       weights: (B,), one over the noise of every value, of mean square one.
       held: (B,) booleans, the cells that are held out.
       scale: root of the mean square of the values to train on.
-      noise: root of the mean square of the noise over `scale`, None where it is unknown.
+      noise: what `errors` of noise alone are, None where it is unknown.
     """
 
     data: Observed
@@ -88,11 +88,10 @@ def cells_of(data: object, holdout: float, key: jax.Array, noise: Numbers | None
     scale = largest * float(np.sqrt(np.mean(np.square(values[~held] / largest)))) or 1.0
     indices = np.concatenate([data.indices, data.test_indices])
     spread = _noise(noise, indices, data.mode_dims)
-    size = None if spread is None else float(np.sqrt(np.mean(spread**2)))
     weights = np.ones(len(values)) if spread is None else 1 / spread
-    weights = weights / np.sqrt(np.mean(weights**2))
-    share = None if size is None else size / scale
-    return Cells(data, indices, values / scale, weights, held, scale, share)
+    size = float(np.sqrt(np.mean(weights**2)))
+    share = None if spread is None else 1 / (size * scale)
+    return Cells(data, indices, values / scale, weights / size, held, scale, share)
 
 
 def _noise(

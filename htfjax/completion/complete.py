@@ -10,6 +10,7 @@ import numpy as np
 from htfjax import _checks
 from htfjax._types import Key, Numbers
 from htfjax.completion.cells import Cells, cells_of
+from htfjax.completion.gaps import spectra_of, suggested
 from htfjax.completion.lanes import Ranks, Tensors, exact_fit
 from htfjax.completion.result import (
     Completion,
@@ -17,8 +18,8 @@ from htfjax.completion.result import (
     error_interval,
     verdict_of,
 )
-from htfjax.completion.search import LIMIT, ROUNDS, Found, Trial, search, spectra_of
-from htfjax.completion.small_start import small_starts, suggested, transfer_of
+from htfjax.completion.search import LIMIT, ROUNDS, Found, Trial, search
+from htfjax.completion.small_start import small_starts, transfer_of
 from htfjax.completion.trees import by_entanglement, plain_trees
 from htfjax.contraction.entries import entries
 from htfjax.data.holdout import check_share
@@ -72,7 +73,8 @@ def complete(
       ranks: one for all nodes, one for every node but the root, or "auto".
       method: "small_start" is as above, and what "auto" is; "als" searches with alternating
         least squares; "descent" only descends from small starts, as the paper does, which
-        leaves an error of some per cent where others are exact.
+        leaves an error of some per cent where others are exact (with tree="auto" on halves
+        of the modes).
       holdout: share of the cells that chooses ranks and tells the error; not used where
         `observed` has cells held out already.
       noise: standard deviation of the values, where it is known: a number, or an array that
@@ -110,6 +112,11 @@ def complete(
     auto = isinstance(tree, str) and tree == "auto"
     trees = [*plain_trees(len(cells.dims))] if auto else [_fitting(tree, cells)]
     wanted = _wanted(trees[0], cells, ranks, auto)
+    if wanted is not None and method == "descent":
+        raise ValueError(
+            "`ranks` cannot be given with `method='descent'`, which reads them off at its "
+            "end; leave one of the two out."
+        )
     with telling(progress, "completion") as listener:
         if method == "descent":
             return _descended(for_search, trees[0], cells)

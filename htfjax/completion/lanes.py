@@ -133,7 +133,7 @@ class Lanes:
         trained = held = np.full(len(starts), np.inf)
         for made in range(STEPS, LONGER * steps + 1, STEPS):
             before, seen = trained, held
-            states, predictions = _moved(states, loss, self.optimizer)
+            states, predictions = moved(states, loss, self.optimizer, STEPS)
             trained, held = self.cells.errors(predictions)
             exact = held < exact_fit()
             if exact.any() and not all_of_them:
@@ -180,16 +180,19 @@ def _begun(factors: Factors, optimizer: optax.GradientTransformation) -> Descent
     return jax.vmap(lambda one: start_descent(one, optimizer))(factors)
 
 
-@functools.partial(jax.jit, static_argnames="optimizer")
-def _moved(
-    states: DescentState, loss: ObservationLoss, optimizer: optax.GradientTransformation
+@functools.partial(jax.jit, static_argnames=("optimizer", "steps"))
+def moved(
+    states: DescentState,
+    loss: ObservationLoss,
+    optimizer: optax.GradientTransformation,
+    steps: int,
 ) -> tuple[DescentState, Float[Array, "L B"]]:
-    """The states STEPS later, and their entries at all cells."""
+    """States of lanes some steps later, and their entries at all cells."""
 
     def one(state: DescentState) -> tuple[DescentState, jax.Array]:
-        moved, _ = continue_descent(
-            state, loss, optimizer, num_steps=STEPS, record_every=STEPS
+        later, _ = continue_descent(
+            state, loss, optimizer, num_steps=steps, record_every=steps
         )
-        return moved, loss.measurement.measurement.predict(*opened(moved.params))
+        return later, loss.measurement.measurement.predict(*opened(later.params))
 
     return jax.vmap(one)(states)

@@ -16,6 +16,7 @@ import optax
 from numpy.random import default_rng
 
 from htfjax.completion.cells import Cells
+from htfjax.completion.gaps import spectra_of, suggested
 from htfjax.completion.lanes import (
     LANES,
     Fit,
@@ -30,12 +31,10 @@ from htfjax.completion.moves import fewer, moved_to, neighbours, random_tensors
 from htfjax.completion.small_start import (
     rounded_starts,
     small_starts,
-    suggested,
     transfer_of,
 )
-from htfjax.formats.cuts import Cut, allowed_ranks
+from htfjax.formats.cuts import allowed_ranks
 from htfjax.formats.freedom import freedom
-from htfjax.formats.rounding import rounded
 from htfjax.trees.mode_tree import ModeTree
 
 LIMIT = 0.95  # degrees of freedom of what is tried, as a share of the cells to train on
@@ -312,10 +311,3 @@ def search(
         state.note("polished", fit)
     (last,) = state.polished([fit.tensors], MANY_STEPS, everything=True, all_of_them=True)
     return Found(fit, last.tensors, state.short(fit), state.history)
-
-
-def spectra_of(tensors: Tensors, tree: ModeTree) -> dict[int, np.ndarray]:
-    """Singular values of every node but the root."""
-    dims = [x.shape[0] for x in tensors[: tree.order]]
-    ranks = tuple(allowed_ranks(tree, dims, ranks_of(tensors)))
-    return rounded(tensors, tree, Cut(ranks, None, sliced=True)).spectra

@@ -9,23 +9,20 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from htfjax._types import Array, Float
 from htfjax.completion.cells import Cells
-from htfjax.completion.lanes import Ranks, Tensors
+from htfjax.completion.gaps import spectra_of, suggested
+from htfjax.completion.lanes import Tensors, moved
 from htfjax.factors.factors import Factors
 from htfjax.factors.gaussian import gaussian_factors
-from htfjax.factors.stacks import opened
-from htfjax.formats.cuts import Cut, allowed_ranks
+from htfjax.formats.cuts import Cut
 from htfjax.formats.rounding import rounded
 from htfjax.formats.transfer_tensors import to_transfer_tensors
-from htfjax.losses.loss import ObservationLoss
-from htfjax.motion.descent import DescentState, continue_descent, start_descent
+from htfjax.motion.descent import start_descent
 from htfjax.motion.group_rms import group_rmsprop
 from htfjax.trees.mode_tree import ModeTree
 
 STARTS, STD, WIDTH = 4, 0.3, 8
 CHUNK, PATIENCE = 250, 3  # steps between looks, looks without gain
-THRESHOLDS = 7
 OPTIMIZER = group_rmsprop(1e-2)
 
 
@@ -34,7 +31,6 @@ class Small(NamedTuple):
 
     heldout: float
     training: float
-    steps: int
     factors: Factors
 
 
@@ -48,7 +44,7 @@ def small_starts(
     patience: int = PATIENCE,
 ) -> list[Small]:
     """Descents from several small starts in one program, the best one first."""
-    width = _width(tree, cells.dims)
+    width = _width(tree)
     loss = cells.loss(tree)
     states = jax.vmap(
         lambda key: start_descent(
@@ -58,7 +54,7 @@ def small_starts(
     best: list[Small | None] = [None] * STARTS
     waited, steps = 0, 0
     while steps < most_steps and waited < patience:
-        states, predictions = _moved(states, loss)
+        states, predictions = moved(states, loss, OPTIMIZER, CHUNK)
         steps, waited = steps + CHUNK, waited + 1
         for i, (trained, held) in enumerate(zip(*cells.errors(predictions), strict=True)):
             had = best[i]
@@ -66,27 +62,14 @@ def small_starts(
                 if had is None or held < 0.98 * had.heldout:
                     waited = 0
                 factors = jax.tree.map(lambda x, i=i: x[i], states.params)
-                best[i] = Small(float(held), float(trained), steps, factors)
+                best[i] = Small(float(held), float(trained), factors)
     return sorted((one for one in best if one is not None), key=lambda one: one.heldout)
 
 
-def _width(tree: ModeTree, dims: tuple[int, ...]) -> int:
+def _width(tree: ModeTree) -> int:
     """Local components of every node: fewer where transfer tensors of them are large."""
     most = max(len(kids) for kids in tree.children)
     return max(2, min(WIDTH, int(2.0 ** (20 / (most + 1)))))
-
-
-@jax.jit
-def _moved(
-    states: DescentState, loss: ObservationLoss
-) -> tuple[DescentState, Float[Array, "L B"]]:
-    def one(state: DescentState) -> tuple[DescentState, jax.Array]:
-        moved, _ = continue_descent(
-            state, loss, OPTIMIZER, num_steps=CHUNK, record_every=CHUNK
-        )
-        return moved, loss.measurement.measurement.predict(*opened(moved.params))
-
-    return jax.vmap(one)(states)
 
 
 def rounded_starts(small: Small, tree: ModeTree, dims: tuple[int, ...]) -> list[Tensors]:
@@ -97,45 +80,13 @@ def rounded_starts(small: Small, tree: ModeTree, dims: tuple[int, ...]) -> list[
     that and 0.3 give nested ranks.
     """
     tensors = transfer_of(small)
-    full = tuple(allowed_ranks(tree, dims, [x.shape[-1] for x in tensors[:-1]]))
-    found = rounded(tensors, tree, Cut(full, None, sliced=True))
+    spectra = spectra_of(tensors, tree)
     return [
         rounded(tensors, tree, Cut(ranks, None, sliced=True)).tensors
-        for ranks in suggested(found.spectra, tree, dims, 0.3 * small.heldout)
+        for ranks in suggested(spectra, tree, dims, 0.3 * small.heldout)
     ]
 
 
 def transfer_of(small: Small) -> Tensors:
     """Its transfer tensors, on the host."""
     return [np.asarray(x) for x in to_transfer_tensors(small.factors).tensors]
-
-
-def suggested(
-    spectra: dict[int, np.ndarray], tree: ModeTree, dims: tuple[int, ...], resolved: float
-) -> list[Ranks]:
-    """Ranks at the largest gaps of singular values, and at thresholds down to `resolved`.
-
-    Args:
-      resolved: relative to the norm, which is the root of the sum of squares at any node.
-    """
-    norm = float(np.linalg.norm(spectra[0])) or 1.0
-    shares = [spectra[k] / norm for k in range(tree.root)]
-    resolved = min(max(resolved, 1e-14), 0.3)
-    found = [tuple(_gap(values, resolved) for values in shares)]
-    for threshold in np.geomspace(resolved, 0.3, THRESHOLDS):
-        found.append(tuple(max(1, int(np.sum(x > threshold))) for x in shares))
-    kids = tree.children[tree.root]
-    fits = []
-    for ranks in found:
-        even = list(ranks)
-        if len(kids) == 2:
-            even[kids[0]] = even[kids[1]] = max(even[kids[0]], even[kids[1]])
-        fits.append(tuple(allowed_ranks(tree, dims, even)))
-    return list(dict.fromkeys(fits))
-
-
-def _gap(values: np.ndarray, resolved: float) -> int:
-    """How many values come before the largest ratio of neighbours that is resolved."""
-    above = max(1, int(np.sum(values > resolved)))
-    floored = np.maximum(np.append(values, 0.0), resolved)
-    return 1 + int(np.argmax(floored[:above] / floored[1 : above + 1]))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import htfjax as htf
+from htfjax.completion.cells import cells_of
 from htfjax.completion.result import error_interval, verdict_of
 from htfjax.formats.transfer_tensors import TransferTensors
 
@@ -151,6 +152,19 @@ def test_intervals_hold_the_error() -> None:
         assert inside / 400 > least
 
 
+def test_uneven_noise_is_explained_by_its_own_level() -> None:
+    """Weighted errors of noise alone are what the cells say they are."""
+    spread = np.where(np.arange(40) < 20, 0.1, 10.0)[:, None]
+    rng = np.random.default_rng(0)
+    noise = spread * rng.standard_normal((40, 40))
+    data = htf.observed(5 + noise, holdout=0.5, key=KEY, scaling="none")
+    cells = cells_of(data, 0.5, KEY, spread)
+    assert cells.noise is not None
+    trained, held = cells.errors(np.full(1600, 5 / cells.scale))
+    assert trained == pytest.approx(cells.noise, rel=0.1)
+    assert held == pytest.approx(cells.noise, rel=0.1)
+
+
 def test_verdicts() -> None:
     assert verdict_of(1e-9, short=True) == "exact"
     assert verdict_of(1e-3, short=True) == "not enough data"
@@ -184,6 +198,7 @@ HOLES = with_holes(low_rank(), 0.4)
         ({"noise": 0.0}, "`noise` must be above zero"),
         ({"noise": np.ones((2, 2))}, "`noise` has shape \\(2, 2\\)"),
         ({"tree": "auto", "ranks": [2, 2, 2, 2]}, "`tree` is 'auto'"),
+        ({"ranks": 2, "method": "descent"}, "`ranks` cannot be given with `method="),
         ({"key": 3}, "`key`"),
     ],
 )
