@@ -74,7 +74,10 @@ def cells_of(data: object, holdout: float, key: jax.Array, noise: Numbers | None
         with warnings.catch_warnings():
             # A level without a cell is an error here.
             warnings.filterwarnings("ignore", ".* no (observed )?cell.*", UserWarning)
-            data = observed(data, holdout=holdout, key=key, scaling="none")
+            try:
+                data = observed(data, holdout=holdout, key=key, scaling="none")
+            except (TypeError, ValueError) as error:  # `complete` calls it `observed`
+                raise type(error)(str(error).replace("`data", "`observed")) from error
     if not len(data.test_targets):
         raise ValueError(
             "`observed` has no cells held out, which choose the ranks; hold some out: "
@@ -100,9 +103,11 @@ def _noise(
     """Standard deviations of the values of cells."""
     if noise is None:
         return None
-    given = _checks.seen("noise", noise).astype(np.float64)
+    given = _checks.seen("noise", noise)
+    if given.dtype == bool:
+        raise TypeError("`noise` must be numbers, standard deviations, got booleans.")
     try:
-        spread = np.broadcast_to(given, dims)[tuple(indices.T)]
+        spread = np.broadcast_to(given.astype(np.float64), dims)[tuple(indices.T)]
     except ValueError:
         raise ValueError(
             f"`noise` has shape {given.shape}, expected a number, or an array that "

@@ -79,10 +79,11 @@ def telling(progress: Asked, what: str) -> Iterator[Listener | None]:
     Args:
       what: "descent", for displays.
     """
-    if callable(progress):
+    asked = is_asked(progress)
+    if asked and callable(progress):
         yield progress
         return
-    shown = display(what) if is_asked(progress) else None
+    shown = display(what) if asked else None
     if shown is None:
         yield None
         return

@@ -196,6 +196,9 @@ HOLES = with_holes(low_rank(), 0.4)
         ({"holdout": 0}, "`observed` has no cells held out"),
         ({"holdout": 1.5}, "`holdout=1.5` must be below 1"),
         ({"noise": 0.0}, "`noise` must be above zero"),
+        ({"noise": True}, "`noise` must be numbers"),
+        ({"progress": dict}, "`progress` must be True"),
+        ({"observed": "nonsense"}, "`observed` must be an array"),
         ({"noise": np.ones((2, 2))}, "`noise` has shape \\(2, 2\\)"),
         ({"tree": "auto", "ranks": [2, 2, 2, 2]}, "`tree` is 'auto'"),
         ({"ranks": 2, "method": "descent"}, "`ranks` cannot be given with `method="),
@@ -204,7 +207,7 @@ HOLES = with_holes(low_rank(), 0.4)
 )
 def test_bad_options(options: dict[str, Any], words: str) -> None:
     with pytest.raises((TypeError, ValueError), match=words):
-        htf.complete(HOLES, **({"tree": TREE, "key": KEY} | options))
+        htf.complete(**({"observed": HOLES, "tree": TREE, "key": KEY} | options))
 
 
 def test_bad_data() -> None:

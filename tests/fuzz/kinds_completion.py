@@ -18,7 +18,7 @@ COMPLETION_CALLS = {
         },
         {
             "observed": ARRAY, "tree": TREES, "ranks": whole(1),
-            "method": choice("auto", "small_start", "als", "descent"), "holdout": SHARE,
+            "method": choice("auto", "small_start", "als"), "holdout": SHARE,
             "noise": number(0, strict=True).or_none(), "key": KEY, "progress": PROGRESS,
         },
         slow=True,
