@@ -31,7 +31,7 @@ test: $(DEVELOP)
 test-all: $(DEVELOP)
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not durable"
 
-# Kills, signals, damaged folders and the long fuzz.
+# Kills, signals, damaged folders, the long fuzz and whole commands.
 test-durable: $(DEVELOP)
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m durable
 

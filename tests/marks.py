@@ -6,12 +6,16 @@ from typing import Any
 import pytest
 
 
-def slow_unless(cases: Iterable[Any], fast: Container[Any]) -> list[Any]:
-    """The cases, marked slow except the fast ones; a tuple is one value per argument."""
+def slow_unless(
+    cases: Iterable[Any],
+    fast: Container[Any],
+    mark: pytest.MarkDecorator = pytest.mark.slow,
+) -> list[Any]:
+    """The cases, marked except the fast ones; a tuple is one value per argument."""
     return [
         pytest.param(
             *(case if isinstance(case, tuple) else (case,)),
-            marks=() if case in fast else pytest.mark.slow,
+            marks=() if case in fast else mark,
         )
         for case in cases
     ]

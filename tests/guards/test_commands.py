@@ -35,7 +35,7 @@ def lines(name: str, found: dict[str, Any], expected: dict[str, Any]) -> list[st
 
 
 JOBS = [
-    pytest.param(name, marks=pytest.mark.slow if job.slow else ())
+    pytest.param(name, marks=pytest.mark.durable if job.slow else ())
     for name, job in commands.JOBS.items()
 ]
 
@@ -49,7 +49,7 @@ def test_first_steps(name: str, base: Path) -> None:
     assert lines(name, found, expected) == []
 
 
-@pytest.mark.slow
+@pytest.mark.durable
 def test_another_seed_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every record of every step differs."""
     name = "rank_statistics"

@@ -35,7 +35,7 @@ def test_calls_and_results(check: Callable[[], None]) -> None:
 FAST = {name for name, job in commands.JOBS.items() if not job.slow}
 
 
-@pytest.mark.parametrize("name", slow_unless(contract_folders.NAMES, FAST))
+@pytest.mark.parametrize("name", slow_unless(contract_folders.NAMES, FAST, pytest.mark.durable))
 def test_folders(name: str, base: Path) -> None:
     """Files, keys, variables, dimensions and coordinates; more of them are allowed."""
     assert (
@@ -59,7 +59,7 @@ def test_rank_statistics_takes_its_options() -> None:
         assert f"--{name}" in options
 
 
-@pytest.mark.slow
+@pytest.mark.durable
 @pytest.mark.parametrize("name", ["incremental_rank", "rank_statistics"])
 def test_the_same_command_keeps_a_finished_folder(
     name: str, base: Path, tmp_path: Path

@@ -82,10 +82,12 @@ def kill_and_count(tmp_path: Path, kills: int, chunks: int, size: int) -> None:
     assert changed == 0
 
 
+@pytest.mark.durable
 def test_killed_twice(tmp_path: Path) -> None:
     kill_and_count(tmp_path, 2, 30, 40)
 
 
+@pytest.mark.durable
 def test_killed_twenty_times(tmp_path: Path) -> None:
     kill_and_count(tmp_path, 20, 400, 60)
 

@@ -353,7 +353,7 @@ def run_folders(folder: Path) -> list[Path]:
     return sorted(path.parent for path in folder.glob("*/manifest.json"))
 
 
-@pytest.mark.slow
+@pytest.mark.durable
 def test_killed_workers_go_on_where_they_were(tmp_path: Path) -> None:
     """SIGKILL to parent and workers amid training; the same command ends as if unbroken."""
     words = [

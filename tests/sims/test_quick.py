@@ -18,7 +18,7 @@ NAMES = (
 )  # fmt: skip
 
 
-@pytest.mark.slow
+@pytest.mark.durable
 @pytest.mark.parametrize("name", NAMES)
 def test_quick_shows_the_effect(name: str, tmp_path: Path) -> None:
     """No figure says that its runs were too short to."""

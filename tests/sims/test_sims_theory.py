@@ -64,7 +64,7 @@ def files(folder):
     return {path.name for path in folder.iterdir()}
 
 
-@pytest.mark.slow
+@pytest.mark.durable
 def test_component_dynamics_measures_the_theorem(tmp_path):
     rows = component_dynamics.run(component_dynamics.Config(out=tmp_path))
     for name, row in rows.items():
@@ -79,7 +79,7 @@ def test_component_dynamics_measures_the_theorem(tmp_path):
     assert {"summary.json", "component_dynamics.png"} <= files(tmp_path)
 
 
-@pytest.mark.slow
+@pytest.mark.durable
 def test_flow_and_descent_take_off_together(tmp_path):
     """Widths 64, std 3e-2: within 2 % at lr 1e-3; the flow costs below 1.87 descents."""
     summary = flow_against_descent.run(flow_against_descent.Config(out=tmp_path))
@@ -94,7 +94,7 @@ def test_flow_and_descent_take_off_together(tmp_path):
     assert summary["convergence"]["order"] == pytest.approx(1.0, abs=0.1)
 
 
-@pytest.mark.slow
+@pytest.mark.durable
 def test_what_does_not_take_off_is_null_and_said(tmp_path, capsys):
     config = flow_against_descent.Config(
         out=tmp_path,
