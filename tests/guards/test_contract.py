@@ -35,7 +35,9 @@ def test_calls_and_results(check: Callable[[], None]) -> None:
 FAST = {name for name, job in commands.JOBS.items() if not job.slow}
 
 
-@pytest.mark.parametrize("name", slow_unless(contract_folders.NAMES, FAST, pytest.mark.durable))
+@pytest.mark.parametrize(
+    "name", slow_unless(contract_folders.NAMES, FAST, pytest.mark.durable)
+)
 def test_folders(name: str, base: Path) -> None:
     """Files, keys, variables, dimensions and coordinates; more of them are allowed."""
     assert (
