@@ -15,6 +15,8 @@ from htfjax.losses.loss import ObservationLoss, observation_loss
 from htfjax.losses.measurements import Entries, Weighted
 from htfjax.trees.mode_tree import ModeTree
 
+EVEN = 0.5  # of the values' root mean square: what is small
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Cells:
@@ -47,9 +49,19 @@ class Cells:
         """Cells to train on."""
         return int(np.sum(~self.held))
 
-    def loss(self, tree: ModeTree, *, everything: bool = False) -> ObservationLoss:
-        """Mean of squares on the cells to train on; on all of them in the same program."""
+    def loss(
+        self, tree: ModeTree, *, everything: bool = False, even: bool = False
+    ) -> ObservationLoss:
+        """Mean of squares on the cells to train on; on all of them in the same program.
+
+        Args:
+          even: whether large values weigh less, (w^2 + EVEN^2)^(-1/2) times as much: in
+            tensors of many modes a few values hold most of the sum of squares, and
+            steps that serve them alone lead away.
+        """
         weights = self.weights if everything else np.where(self.held, 0.0, self.weights)
+        if even:
+            weights = weights / np.hypot(self.targets, EVEN)
         entries = Entries.at(tree, self.dims, self.indices)
         measured = Weighted(entries, jnp.asarray(weights))
         return observation_loss(measured, weights * self.targets)

@@ -105,14 +105,16 @@ class Lanes:
         *,
         all_of_them: bool = False,
         everything: bool = False,
+        even: bool = False,
     ) -> list[Fit]:
         """Fits from starts, in their order.
 
         Args:
           all_of_them: whether to go on where one fit is exact already.
           everything: whether cells that are held out are fitted too.
+          even: whether large values weigh less.
         """
-        loss = self.cells.loss(self.form.tree, everything=everything)
+        loss = self.cells.loss(self.form.tree, everything=everything, even=even)
         filled = [*starts, *[starts[-1]] * (-len(starts) % self.count)]
         fits: list[Fit] = []
         for begin in range(0, len(filled), self.count):

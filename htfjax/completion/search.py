@@ -104,6 +104,7 @@ class Search:
         *,
         all_of_them: bool = False,
         everything: bool = False,
+        even: bool = False,
     ) -> list[Fit]:
         """Fits of starts, by a program that holds their ranks."""
         needed = tuple(map(max, zip(*map(ranks_of, starts), strict=True)))
@@ -116,7 +117,9 @@ class Search:
             cheap = work * self._flops(room) < PROGRAM
             cap = room if cheap else needed
             self.lanes = lanes = Lanes(self.cells, self.tree, cap, self.optimizer)
-        return lanes.polished(starts, steps, all_of_them=all_of_them, everything=everything)
+        return lanes.polished(
+            starts, steps, all_of_them=all_of_them, everything=everything, even=even
+        )
 
     def _wasteful(self, work: int, cap: Ranks, needed: Ranks) -> bool:
         """Whether steps at these largest ranks cost more than another program."""
@@ -161,7 +164,7 @@ class Search:
                 moved_to(transfer_of(small), wanted, self.tree, self.rng) for small in found
             ]
             starts = [*near, *self._drawn([wanted] * WANTED_STARTS)]
-            self._tried("given ranks", self.polished(starts, MANY_STEPS))
+            self._tried("given ranks", self.polished(starts, MANY_STEPS, even=True))
             return
         starts = [
             start
@@ -175,7 +178,9 @@ class Search:
         if not uniform or len(together) * FEW_STEPS * self._flops(uniform[-1]) < PROGRAM:
             groups = [together]
         for group in filter(None, groups):
-            self._tried("small and random starts", self.polished(group, FEW_STEPS))
+            self._tried(
+                "small and random starts", self.polished(group, FEW_STEPS, even=True)
+            )
             if self.settled():
                 break
 
@@ -205,7 +210,7 @@ class Search:
             starts += [moved_to(fit.tensors, r, self.tree, self.rng) for r in ranks]
             starts += self._drawn([*ranks, fit.ranks])
         if starts:
-            self._tried(f"round {number}", self.polished(starts, FEW_STEPS))
+            self._tried(f"round {number}", self.polished(starts, FEW_STEPS, even=True))
             self._settle()
         return bool(starts)
 
