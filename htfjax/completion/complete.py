@@ -251,6 +251,7 @@ def _result(
         heldout_error=relative * cells.scale,
         interval=Interval(low * cells.scale, high * cells.scale),
         relative_error=relative,
+        heldout_predictions=predictions * cells.scale,
         verdict=verdict_of(relative, short),
         degrees_of_freedom=freedom(tree, cells.dims, ranks),
         observations=len(cells.targets),

@@ -48,6 +48,8 @@ class Completion:
         observed at random; where some errors are much larger than others, less (85 % where
         a tenth of 60 errors is three times as large).
       relative_error: `heldout_error` over the root mean square of the observed values.
+      heldout_predictions: (M,) values of the cells held out, `data.test_indices`, likewise
+        before these were fitted, and in the user's units.
       verdict: "exact" (relative error below the root of the dtype's precision),
         "not enough data" (one rank more everywhere has more degrees of freedom than there
         are cells to train on), or "approximate".
@@ -75,6 +77,7 @@ class Completion:
     heldout_error: float
     interval: Interval
     relative_error: float
+    heldout_predictions: np.ndarray
     verdict: Verdict
     degrees_of_freedom: int
     observations: int

@@ -20,7 +20,8 @@ CONFIG, MANIFEST, STATUS, LOCK = "config.json", "manifest.json", "status.json", 
 # Written by an earlier run, or by a user; config.json says whose it is.
 RESULTS = (
     MANIFEST, f"*/{MANIFEST}", "*.nc", "checkpoints", f"runs/*/{MANIFEST}", "parts/*.nc",
-    f"parts/*/{MANIFEST}", STATUS, "summary.json", "*.png", "*.svg",
+    f"parts/*/{MANIFEST}", STATUS, "summary.json", "*.png", "*.svg", "factors.npz",
+    "predictions.*", "ranks.csv", "history.csv",
 )  # fmt: skip
 
 

@@ -99,7 +99,7 @@ def redraw(experiment: Experiment, folder: Path) -> Figures:
     """
     config, parts = saved_config(folder, experiment.options), {}
     for name in experiment.plan(config):
-        part = _read(place_of(folder, name), experiment.label(name, config))
+        part = read(place_of(folder, name), experiment.label(name, config))
         if part is None:
             raise FolderError(f"{folder} lacks {name}; the same command computes it.")
         parts[name] = part
@@ -126,17 +126,17 @@ def _complete(experiment: Experiment, config: Any, folder: Path) -> Parts:
         name, missing = "", [name for name in plan if name not in parts]
         try:
             for name in _shown(missing, len(parts), display):
-                _tell(folder, plan, "running")
+                tell(folder, plan, "running")
                 place = place_of(folder, name)
                 parts[name] = _compute(place, name, labels[name], plan[name](), display)
         except KeyboardInterrupt:
-            _tell(folder, plan, "interrupted")
+            tell(folder, plan, "interrupted")
             where = "where it was" if place_of(folder, name).exists() else "from its start"
             raise KeyboardInterrupt(
                 f"{len(parts)} of {len(plan)} parts are saved; the same command resumes, "
                 f"{name} {where}"
             ) from None
-    _tell(folder, plan, "finished")
+    tell(folder, plan, "finished")
     return {name: parts[name] for name in plan}
 
 
@@ -147,7 +147,7 @@ def _saved(folder: Path, labels: dict[str, str], console: Any) -> Parts:
         place = place_of(folder, name)
         try:
             # The folder of a descent is looked after by the engine.
-            part = _read(place, label) if file_of(place).exists() else None
+            part = read(place, label) if file_of(place).exists() else None
         except ValueError as error:
             if "is damaged" not in str(error):  # of a newer htfjax
                 raise
@@ -189,7 +189,7 @@ def _compute(
     return _plain(htf.load_results(file_of(place)))  # of the types that a resumed one has
 
 
-def _read(place: Path, label: str) -> xr.Dataset | None:
+def read(place: Path, label: str) -> xr.Dataset | None:
     """A saved part; None if there is none, or a descent that has not ended.
 
     Raises:
@@ -219,7 +219,7 @@ def _plain(part: xr.Dataset) -> xr.Dataset:
     return part
 
 
-def _tell(folder: Path, names: Any, state: str) -> None:
+def tell(folder: Path, names: Any, state: str) -> None:
     """Writes how the parts stand, for `status`."""
     values = {"state": state, "parts": list(names)}
     values |= {"time": time.time(), "pid": os.getpid()}

@@ -27,8 +27,18 @@ def reader(
         options.__name__, [switch], bases=(options,), frozen=True
     )
     wider.__doc__, wider.__module__ = options.__doc__, options.__module__
-    default = wider(out=tyro.MISSING, **(quick if SWITCH in words else {}))
+    default = wider(**required(options), **(quick if SWITCH in words else {}))
     return functools.partial(tyro.cli, wider, default=default)
+
+
+def required(options: type) -> dict[str, Any]:
+    """Options without a default, which the command line has to give."""
+    return {
+        field.name: tyro.MISSING
+        for field in dataclasses.fields(options)
+        if field.default is dataclasses.MISSING
+        and field.default_factory is dataclasses.MISSING
+    }
 
 
 def without_switch(asked: Any, options: type) -> Any:

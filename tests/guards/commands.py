@@ -122,6 +122,19 @@ JOBS: dict[str, Job] = {
         "--widths 2 --rank 1 --stop-loss 0.1",
         values=("*/status", "*/intervals", "*/crossings_left_out"),
     ),
+    "complete": Job(
+        "complete",
+        "examples/readings.csv --method descent --tree '((station, hour), day)'",
+        values=(
+            "tree",
+            "verdict",
+            "observed",
+            "held_out",
+            "nodes/*/rank",
+            "degrees_of_freedom",
+            "predictions/cells",
+        ),
+    ),
     "verify": Job(
         "verify",
         "--only A1 A5 D3 --tree '((0, 1), 2)'",

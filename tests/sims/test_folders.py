@@ -15,6 +15,7 @@ import pytest
 
 import htfjax as htf
 from sims import (
+    complete,
     component_dynamics,
     flow_against_descent,
     incremental_rank,
@@ -86,6 +87,9 @@ COMMANDS = {
     ),
     "init_scale": lambda out: init_scale.run(init_scale.Config(out=out)),
     "mode_tree_shape": lambda out: mode_tree_shape.run(mode_tree_shape.Config(out=out)),
+    "complete": lambda out: complete.run(
+        complete.Config(file=REPOSITORY / "examples" / "readings.csv", out=out)
+    ),
     "verify": lambda out: verify.run_into_folder(verify.Config(out=out, only=("A1",))),
 }
 

@@ -1,0 +1,1 @@
+"""Tables of cells: their files, what they observe, and what is predicted."""
