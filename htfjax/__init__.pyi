@@ -117,6 +117,7 @@ from .runs.results import load_results as load_results
 from .runs.netcdf import save_results as save_results
 
 from . import formats as formats
+from . import exchange as exchange
 from . import losses as losses
 from . import theory as theory
 from . import problems as problems

@@ -25,6 +25,18 @@ EXTRAS = {
     "zarr": "studies",
 }
 
+# Libraries whose tensors are exchanged: those who have one have installed it, so that no
+# extra brings them. Module as it is imported, and the package of the index.
+EXCHANGED = {
+    "hiepy": "hiepy",
+    "quimb": "quimb",
+    "tensap": "tensap",
+    "tensorly": "tensorly",
+    "tntorch": "tntorch",
+    "torch": "torch",
+    "torchtt": "torchTT",
+}
+
 Lookup = Callable[[str], Any]
 
 
@@ -47,14 +59,14 @@ def attach(package: str, file: str) -> tuple[Lookup, Callable[[], list[str]], li
 
 
 def load(module: str, needed_by: str) -> ModuleType:
-    """Imports a module of an extra inside of a function.
+    """Imports a module of an extra, or of a library of `exchange`, inside of a function.
 
     Args:
       module: such as "sklearn.ensemble".
       needed_by: the public function, for the error.
 
     Raises:
-      ModuleNotFoundError: it is not installed; the extra is named.
+      ModuleNotFoundError: it is not installed; the extra or the package is named.
     """
     try:
         return importlib.import_module(module)
@@ -64,9 +76,13 @@ def load(module: str, needed_by: str) -> ModuleType:
 
 
 def _refuse(what: str, error: ModuleNotFoundError) -> None:
-    """Raises the error again with what to install, if an extra brings the module."""
+    """Raises the error again with what to install, if that is known."""
     missing = (error.name or "").partition(".")[0]
+    install = None
     if missing in EXTRAS:
         install = f"pip install 'htfjax[{EXTRAS[missing]}]'"
+    elif missing in EXCHANGED:
+        install = f"pip install {EXCHANGED[missing]}"
+    if install is not None:
         text = f"`{what}` needs {missing}; install it by `{install}`."
         raise ModuleNotFoundError(text, name=error.name) from error

@@ -16,12 +16,16 @@ if TYPE_CHECKING:
     # A pytree may be any object. jaxtyping's name means that too, by an expression that
     # type checkers cannot resolve: to them it, and what it occurs in, is of unknown type.
     PyTree: TypeAlias = Any
+    # An object of another library, which is not there when types are checked.
+    Foreign: TypeAlias = PyTree
 else:
     from jaxtyping import PyTree
 
+    Foreign = object
+
 __all__ = [
-    "Array", "ArrayLike", "Bool", "DTypeLike", "Dims", "Float", "Int", "JsonObject", "Key",
-    "Numbers", "Params", "PathLike", "Precision", "PyTree", "Shaped",
+    "Array", "ArrayLike", "Bool", "DTypeLike", "Dims", "Float", "Foreign", "Int",
+    "JsonObject", "Key", "Numbers", "Params", "PathLike", "Precision", "PyTree", "Shaped",
 ]  # fmt: skip
 
 # What reads as an array of numbers: arrays, numbers, and nested lists of them.

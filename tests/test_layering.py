@@ -23,6 +23,7 @@ ROOMS = (
     "contraction",
     "instruments",
     "formats",
+    "exchange",
     "losses",
     "data",
     "theory",

@@ -15,7 +15,16 @@ import pytest
 import htfjax as htf
 
 ROOT = Path(__file__).parent.parent
-MODULES = ("formats", "locality", "losses", "plot", "problems", "runs", "theory")
+MODULES = (
+    "exchange",
+    "formats",
+    "locality",
+    "losses",
+    "plot",
+    "problems",
+    "runs",
+    "theory",
+)
 
 # Names and leading parameters that scripts outside this repository already call. A star
 # begins what is given by keyword.

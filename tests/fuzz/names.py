@@ -18,6 +18,7 @@ from tests.fuzz import (
 from tests.fuzz.kinds_completion import COMPLETION_CALLS
 from tests.fuzz.kinds_contraction import CONTRACTION_CALLS
 from tests.fuzz.kinds_data import DATA_CALLS
+from tests.fuzz.kinds_exchange import EXCHANGE_CALLS
 from tests.fuzz.kinds_factors import FACTOR_CALLS, TREE_CALLS
 from tests.fuzz.kinds_formats import FORMAT_CALLS
 from tests.fuzz.kinds_instruments import INSTRUMENT_CALLS
@@ -27,7 +28,16 @@ from tests.fuzz.kinds_theory import THEORY_CALLS
 
 __all__ = ["CALLS", "CORE_CALLS", "NOT_CALLED", "PUBLIC", "calls_of", "public_name"]
 
-MODULES = ("theory", "locality", "problems", "runs", "losses", "formats", "plot")
+MODULES = (
+    "theory",
+    "locality",
+    "problems",
+    "runs",
+    "losses",
+    "formats",
+    "exchange",
+    "plot",
+)
 
 
 def _listed(module: ModuleType) -> list[str]:
@@ -57,6 +67,7 @@ CORE_CALLS: dict[str, Any] = (
     | DATA_CALLS
     | INSTRUMENT_CALLS
     | FORMAT_CALLS
+    | EXCHANGE_CALLS
     | DESCENT_CALLS
     | THEORY_CALLS
 )
