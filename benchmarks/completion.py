@@ -1,11 +1,11 @@
 """Completion of tensors beside tensap: success, ranks, processor seconds.
 
-Every target of `completion_targets.py` is completed from 1.5, 2, 3 and 4 times as many cells
-as it has degrees of freedom, by htfjax and by tensap: the same cells, the same ones held
-out, the target's tree, no ranks. A completion succeeds with a relative error of 1e-6 at
-most on the cells that were not observed. Processor seconds include compiling. The libraries run
-at the same time, each in a process on a core of its own; finished rows are kept, so that
-a run that was stopped goes on.
+Every target of `completion_targets.py` is completed from 1.5, 2, 3 and 4 times as many
+cells as it has degrees of freedom, by htfjax and by tensap: the same cells, the same ones
+held out, the target's tree, no ranks. A completion succeeds with a relative error of 1e-6
+at most on the cells that were not observed. Processor seconds include compiling. The
+libraries run at the same time, each in a process on a core of its own; finished rows are
+kept, so that a run that was stopped goes on.
 """
 
 import argparse
@@ -64,7 +64,7 @@ def observed(target: Target, ratio: float) -> htf.Observed:
 
 
 def row(library: str, seed: int, ratio: float) -> Row:
-    """One completion: error, ranks, processor seconds; an error is a failure with a name."""
+    """One completion: error, ranks, processor seconds; what was raised is a failure."""
     target = drawn(seed)
     data = observed(target, ratio)
     begun = time.process_time()
@@ -80,7 +80,11 @@ def row(library: str, seed: int, ratio: float) -> Row:
             "exact_ranks": tuple(ranks[k] for k in sorted(ranks)) == target.ranks,
         }
     found["cpu_seconds"] = round(time.process_time() - begun, 2)
-    return {"seed": seed, "ratio": ratio, "observations": len(target.observed(ratio))} | found
+    return {
+        "seed": seed,
+        "ratio": ratio,
+        "observations": len(target.observed(ratio)),
+    } | found
 
 
 def succeeded(found: Row) -> bool:
@@ -118,9 +122,7 @@ def race(out: Path, seeds: tuple[int, ...]) -> None:
         command = [sys.executable, "-m", "benchmarks.completion", "--out", str(out)]
         command += ["--library", library, "--seeds", *map(str, seeds)]
         core = {cores[i % len(cores)]}
-        running.append(
-            subprocess.Popen(command, preexec_fn=lambda core=core: _pin(core))
-        )
+        running.append(subprocess.Popen(command, preexec_fn=lambda core=core: _pin(core)))
     for process in running:
         process.wait()
 
@@ -173,7 +175,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("runs/completion"),
                         help="folder of finished rows")  # fmt: skip
     parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS),
-                        help="targets; a record is written of the default ones alone")  # fmt: skip
+                        help="targets; the default ones alone make a record")  # fmt: skip
     parser.add_argument("--library", choices=LIBRARIES, help="this one, in this process")
     parser.add_argument("--quick", action="store_true", help="one target, some 5 minutes")
     asked = parser.parse_args()

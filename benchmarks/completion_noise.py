@@ -161,11 +161,7 @@ def summary(rows: list[Row]) -> Row:
             }
             for db in DECIBELS
             for name in LIBRARIES
-            if (
-                some := [
-                    r for r in beside if r["decibels"] == db and r["library"] == name
-                ]
-            )
+            if (some := [r for r in beside if r["decibels"] == db and r["library"] == name])
         },
         "covered": f"{sum(row['covered'] for row in often)}/{len(often)}",
         "exact_ranks": f"{sum(row['exact_ranks'] for row in often)}/{len(often)}",
