@@ -37,6 +37,7 @@ def test_modules_and_pages_name_each_other(page):
         assert (PAGES / link).exists(), link
 
 
+@pytest.mark.slow
 def test_gram_page():
     layout, stacks = opened(example())
     assert htf.end_tensor(example()).tolist() == [[8, 4, 10], [5, 4, 7], [1, 2, 2]]

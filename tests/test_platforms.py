@@ -229,6 +229,7 @@ def python(code: str, *words: str, **environment: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_plans_are_the_same_on_every_machine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:

@@ -305,7 +305,8 @@ def slopes_with_fixed_nodes() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "kernel", slow_unless(SMOOTH, SMOOTH.keys() - {"end_tensor", "entries_dense"})
+    "kernel",
+    slow_unless(SMOOTH, SMOOTH.keys() - {"end_tensor", "entries_dense", "entries_rows"}),
 )
 def test_fixed_nodes_get_no_gradient(kernel):
     """Fixed matrices are data to every kernel; the trained ones are not."""

@@ -23,9 +23,11 @@ from jax.flatten_util import ravel_pytree
 from htfjax import _checks
 from htfjax._types import PyTree
 from htfjax.factors.stacks import are_trained
-from htfjax.motion.squares import jacobian, of_squares
+from htfjax.motion.squares import jacobian, normal_equations, of_squares
 
-LARGEST_JACOBIAN = 2**26  # entries, above which products with it are made one by one
+LARGEST_JACOBIAN = 2**26  # entries, above which it is not held whole
+LARGEST_GRAM = 2**22  # entries of J^T J, above which products with J are made one by one
+BLOCK = 2**22  # entries of J that are held at a time where it is not whole
 
 
 class LevenbergMarquardtState(NamedTuple):
@@ -54,7 +56,9 @@ def levenberg_marquardt(
         some entries it keeps them from growing without end; as residuals fall to zero it
         does too.
       matrix_free: True solves by conjugate gradients on products with J, False by a
-        Cholesky decomposition of J^T J; by default as the size of J asks (2**26 entries).
+        Cholesky decomposition of J^T J; by default the latter up to 2**26 entries of J and,
+        of losses that measure entries one by one, up to 2**22 of J^T J, which is then
+        summed over blocks of J.
 
     Returns:
       An optax transformation that needs `residual_fn` and `params`, as `descend` gives.
@@ -104,7 +108,12 @@ def levenberg_marquardt(
 
         found = residuals(flat)
         prior = _prior(flat, params, found, shrinking)
-        if _is_large(residuals, flat, matrix_free):
+        row = getattr(residual_fn, "row", None)
+        large = _is_large(residuals, flat, matrix_free)
+        if large and matrix_free is None and row and flat.size**2 <= LARGEST_GRAM:
+            sums = normal_equations(row, whole, flat, found, entries=BLOCK)
+            solved = _summed(*sums, flat, prior, state.damping, share)
+        elif large:
             solved = _by_products(residuals, flat, prior, state.damping, share)
         else:
             matrix = jacobian(residual_fn, whole, flat)
@@ -195,8 +204,21 @@ def _dense(
     share: float,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """The slope J^T r, the step and mu, by J^T J."""
-    slope = jnp.matmul(matrix.T, found, precision="highest") + prior * flat
+    slope = jnp.matmul(matrix.T, found, precision="highest")
     gram = jnp.matmul(matrix.T, matrix, precision="highest")
+    return _summed(gram, slope, flat, prior, state, share)
+
+
+def _summed(
+    gram: jax.Array,
+    slope: jax.Array,
+    flat: jax.Array,
+    prior: jax.Array,
+    state: jax.Array,
+    share: float,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The same of J^T J and J^T r."""
+    slope = slope + prior * flat
     mu = _damping(state, share, jnp.max(jnp.diagonal(gram)))
     damped = gram + jnp.diag(mu + prior)
     factor = jax.scipy.linalg.cho_factor(damped, lower=True)

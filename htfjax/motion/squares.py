@@ -37,5 +37,42 @@ def jacobian(
     if row is None:
         mode = jax.jacfwd if x.size <= count else jax.jacrev
         return mode(function)(x)
+    return rows(row, params_of, x, jnp.arange(count, dtype=jnp.int32))
+
+
+def rows(
+    row: Callable[[PyTree, jax.Array], jax.Array],
+    params_of: Callable[[jax.Array], PyTree],
+    x: jax.Array,
+    places: jax.Array,
+) -> jax.Array:
+    """Some rows of the Jacobian of residuals that are measured one by one."""
     gradient = jax.grad(lambda x, place: row(params_of(x), place).astype(x.dtype))
-    return jax.vmap(gradient, in_axes=(None, 0))(x, jnp.arange(count, dtype=jnp.int32))
+    return jax.vmap(gradient, in_axes=(None, 0))(x, places)
+
+
+def normal_equations(
+    row: Callable[[PyTree, jax.Array], jax.Array],
+    params_of: Callable[[jax.Array], PyTree],
+    x: jax.Array,
+    found: jax.Array,
+    *,
+    entries: int,
+) -> tuple[jax.Array, jax.Array]:
+    """J^T J and J^T r of residuals r (M,), with at most so many entries of J at a time."""
+    size = max(1, min(found.size, entries // x.size))
+    count = -(-found.size // size)
+    places = jnp.arange(count * size, dtype=jnp.int32).reshape(count, size)
+
+    def add(
+        sums: tuple[jax.Array, jax.Array], block: jax.Array
+    ) -> tuple[tuple[jax.Array, jax.Array], None]:
+        gram, slope = sums
+        there = block < found.size
+        block = jnp.where(there, block, 0)
+        part = jnp.where(there[:, None], rows(row, params_of, x, block), 0)
+        gram = gram + jnp.matmul(part.T, part, precision="highest")
+        return (gram, slope + jnp.matmul(part.T, found[block], precision="highest")), None
+
+    empty = jnp.zeros((x.size, x.size), x.dtype), jnp.zeros_like(x)
+    return jax.lax.scan(add, empty, places)[0]

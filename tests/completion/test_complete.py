@@ -37,6 +37,7 @@ def with_holes(tensor: np.ndarray, share: float, seed: int = 1) -> np.ndarray:
     return mine
 
 
+@pytest.mark.slow
 def test_a_tensor_comes_back_with_its_ranks() -> None:
     truth = 30 * low_rank()
     mine = with_holes(truth, 0.4)

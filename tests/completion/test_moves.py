@@ -38,6 +38,7 @@ def test_neighbours_exist_and_lead_everywhere(nested: tuple) -> None:
         assert sum(ranks) < sum(twos)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "nested", slow_unless([(tree,) for tree in TREES], [(TREES[-1],)]), ids=str
 )

@@ -87,7 +87,6 @@ JOBS: dict[str, Job] = {
         "rank_statistics",
         f"--models mf --num-seeds 2 --widths 8 --init-std 0.01 {STEPS} "
         "--checkpoint-seconds 60 --seed 0",
-        slow=False,
     ),
     "rank_statistics, starts": Job(
         "rank_statistics", f"--num-seeds 2 --widths 8 --init-scales 1 30 --seed 4 {STEPS}"

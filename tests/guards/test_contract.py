@@ -11,7 +11,7 @@ import pytest
 from tests.guards import commands, contract, contract_folders
 from tests.marks import slow_unless
 
-LONG = ("mappings", "locality")
+LONG = ("mappings", "locality", "flow", "chunks")
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from tests.guards import seeds, snapshot
+from tests.marks import slow_unless
 
 # One draw of each kind in every run of the tests; all of them in `make test-all`.
 CHOSEN = {
@@ -28,6 +29,7 @@ MOVED = {
     "images": "same class, other class",
     "networks": "network strided, small",
 }
+FAST = ("factors", "images", "patches")  # others compile
 BITS = pytest.mark.parametrize("x64", [False, True], ids=["32 bits", "64 bits"])
 
 
@@ -45,7 +47,7 @@ def lines(entries: dict[str, Any], kept: dict[str, Any]) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("group", seeds.GROUPS)
+@pytest.mark.parametrize("group", slow_unless(seeds.GROUPS, FAST))
 def test_chosen_seeds_yield_the_same(group: str, kept: dict[str, Any]) -> None:
     """Integers exactly, floats to 1e-5, networks to 1e-3."""
     assert lines(seeds.found(group, True, CHOSEN[group]), kept) == []

@@ -176,6 +176,7 @@ def test_a_loss_that_draws_needs_a_key(call: Any) -> None:
         call(factors())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", slow_unless(["lbfgs", "storing"], ("lbfgs",)))
 def test_a_line_search_that_the_loss_cannot_serve(name: str) -> None:
     """A scaled loss has no derivative, nor has a loss that cannot be called."""

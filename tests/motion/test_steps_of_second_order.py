@@ -12,7 +12,9 @@ from jax.flatten_util import ravel_pytree
 import htfjax as htf
 from htfjax import formats
 from htfjax.losses.squares import residual_function
-from htfjax.motion.squares import jacobian
+from htfjax.motion import levenberg_marquardt
+from htfjax.motion.levenberg_marquardt import trained_vector
+from htfjax.motion.squares import jacobian, normal_equations
 
 TREE, DIMS = htf.as_tree(((0, 1), 2)), (4, 3, 5)
 SQUARES = {
@@ -117,6 +119,7 @@ def test_a_step_solves_the_damped_equations(kind: str, share: float, shrink: flo
         assert np.array_equal(final.weights[k], start.weights[k])
 
 
+@pytest.mark.slow
 def test_rows_of_a_jacobian_are_those_of_all_residuals() -> None:
     """One by one, where a loss can, and in passes over all."""
     start = factors()
@@ -195,6 +198,40 @@ def test_without_a_matrix() -> None:
         for free in (False, True)
     ]  # fmt: skip
     assert max(finals) < 1e-20 * float(loss(start))
+
+
+def test_normal_equations_by_blocks() -> None:
+    """J^T J and J^T r of a Jacobian that is never whole; no block divides its rows."""
+    start = factors()
+    loss = completion(start)
+    flat, whole = trained_vector(start)
+    found = loss.residual_vector(start)
+    matrix = jacobian(loss.residual_vector, whole, flat)
+    gram, slope = normal_equations(
+        loss.residual_at, whole, flat, found, entries=7 * flat.size
+    )
+    assert found.size % 7
+    assert np.abs(gram - matrix.T @ matrix).max() < 1e-13 * np.abs(gram).max()
+    assert np.abs(slope - matrix.T @ found).max() < 1e-13 * np.abs(slope).max()
+
+
+@pytest.mark.slow
+def test_many_residuals_are_summed_over_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same steps as with a Jacobian that is held whole."""
+    start = factors()
+    loss = completion(start)
+
+    def descended() -> np.ndarray:
+        optimizer = htf.levenberg_marquardt()
+        found = htf.descend(start, loss, optimizer, num_steps=8, record_every=1)
+        return np.asarray(found[1].losses)
+
+    at_once = descended()
+    monkeypatch.setattr(levenberg_marquardt, "LARGEST_JACOBIAN", 1)
+    monkeypatch.setattr(levenberg_marquardt, "BLOCK", 1000)
+    by_blocks = descended()
+    assert np.all(np.abs(by_blocks - at_once) < 1e-9 * at_once[0])
+    assert at_once[-1] < 0.5 * at_once[0]
 
 
 @pytest.mark.slow

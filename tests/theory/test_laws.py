@@ -14,6 +14,8 @@ from tests import helpers
 # seconds on any, by `make test-all`.
 FAST = [("backwards", "trained"), ("chain2", "ones"), *helpers.FAST]
 FAST += [("binary4", "trained"), ("caterpillar4", "trained")]
+# Likewise: their derivatives take seconds to compile.
+LONG = {"A5", "B3", "D3", "D5", "D7", "F5", "G1"}
 
 
 @functools.cache
@@ -24,11 +26,16 @@ def case_of(name, root):
 def laws_and_cases():
     for law in LAWS.values():
         cases = [case for case in helpers.CASES if law.applies(case_of(*case))]
-        fast = [case for case in dict.fromkeys(FAST) if case in cases and not law.slow][:1]
-        assert fast or law.slow
+        slow = law.slow or law.name in LONG
+        fast = [case for case in dict.fromkeys(FAST) if case in cases and not slow][:1]
+        assert fast or slow
         for case in cases:
             marks = () if case in fast else pytest.mark.slow
             yield pytest.param(law.name, *case, marks=marks)
+
+
+def test_long_laws_are_registered():
+    assert LONG <= LAWS.keys()
 
 
 @pytest.mark.parametrize("broken", [False, True], ids=["holds", "broken"])
