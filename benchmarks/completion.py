@@ -169,10 +169,10 @@ def targets(seeds: tuple[int, ...]) -> list[Row]:
 def main() -> int:
     """Races, prints and writes the record."""
     parser = argparse.ArgumentParser(
-        description="Completion beside tensap; some 100 minutes on two cores.",
+        description="Completion beside tensap; some two hours on two cores.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--out", type=Path, default=Path("runs/completion"),
+    parser.add_argument("--out", type=Path, default=harness.RECORDS / "completion",
                         help="folder of finished rows")  # fmt: skip
     parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS),
                         help="targets; the default ones alone make a record")  # fmt: skip

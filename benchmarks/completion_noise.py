@@ -179,7 +179,7 @@ def main() -> int:
         description="Completion of noisy tensors; some 40 minutes on two cores.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--out", type=Path, default=Path("runs/completion-noise"),
+    parser.add_argument("--out", type=Path, default=harness.RECORDS / "completion-noise",
                         help="folder of finished rows")  # fmt: skip
     parser.add_argument("--quick", action="store_true", help="one target, no record")
     asked = parser.parse_args()

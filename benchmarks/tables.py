@@ -194,6 +194,35 @@ def locality(records: list[Record]) -> str:
     return markdown(["", *map(label, records)], rows)
 
 
+def compression(records: list[Record]) -> str:
+    """One row a case of the first record, milliseconds, and ratios to the compiled one."""
+    cases = records[0]["cases"]
+    names = list(next(iter(cases.values()))["results"])
+    compiled = next(name for name in names if "compiled" in name)
+    rows: list[list[Any]] = []
+    for case, found in cases.items():
+        times = {name: found["results"][name]["milliseconds"] for name in names}
+        best = [times[name] / times[compiled] for name in names if "htfjax" not in name]
+        ratios = [f"{ratio:.1f}" for ratio in best]
+        rows.append([case, *(f"{times[name]:.0f}" for name in names), *ratios])
+    peers = [f"{name} / compiled" for name in names if "htfjax" not in name]
+    return markdown([f"ms ({label(records[0])})", *names, *peers], rows)
+
+
+def completion(records: list[Record]) -> str:
+    """One row a ratio of cells to degrees of freedom, of the first record."""
+    found = records[0]["summary"]
+    rows: list[list[Any]] = [
+        [
+            f"{ratio} cells a degree of freedom",
+            *(x["success"][ratio] for x in found.values()),
+        ]
+        for ratio in next(iter(found.values()))["success"]
+    ]
+    rows.append(["processor s, all", *(x["cpu_seconds"] for x in found.values())])
+    return markdown([label(records[0]), *found], rows)
+
+
 # Table -> the record it reads and how it is rendered.
 TABLES: dict[str, tuple[str, Callable[[list[Record]], str]]] = {
     "descent_step": ("descent_step", descent_step),
@@ -204,6 +233,8 @@ TABLES: dict[str, tuple[str, Callable[[list[Record]], str]]] = {
     "precision": ("precision", precision),
     "peers": ("peers", peers),
     "locality": ("locality", locality),
+    "compression": ("compression", compression),
+    "completion": ("completion", completion),
 }
 
 
