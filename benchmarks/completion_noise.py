@@ -36,9 +36,7 @@ CP_RANKS = range(1, 11)
 Row = dict[str, Any]
 
 
-def noisy(
-    target: Target, decibels: float, rng: Generator
-) -> tuple[htf.Observed, np.ndarray]:
+def noisy(target: Target, decibels: int, rng: Generator) -> tuple[htf.Observed, np.ndarray]:
     """Some cells of a target with noise, a tenth held out; and which cells are open."""
     chosen = rng.permutation(len(target.cells))[: round(RATIO * target.freedom)]
     cells = tuple(target.cells[chosen].T)
@@ -119,7 +117,7 @@ def _heldout(tensor: np.ndarray, data: htf.Observed) -> float:
     return float(np.sqrt(np.mean(errors**2)))
 
 
-def measured(library: str, seed: int, decibels: float, draw: int) -> Row:
+def measured(library: str, seed: int, decibels: int, draw: int) -> Row:
     """One completion: what it says, and what is true."""
     target = drawn(seed)
     data, unseen = noisy(target, decibels, default_rng([seed, decibels, draw]))
@@ -141,7 +139,7 @@ def measured(library: str, seed: int, decibels: float, draw: int) -> Row:
     return row
 
 
-def plan() -> list[tuple[str, int, float, int]]:
+def plan() -> list[tuple[str, int, int, int]]:
     """Every completion: library, seed, decibels, draw."""
     beside = [(name, s, db, 0) for db in DECIBELS for s in SEEDS for name in LIBRARIES]
     often = [("htfjax", COVERED, DECIBELS[i % 3], i) for i in range(RUNS)]

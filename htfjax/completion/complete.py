@@ -11,7 +11,7 @@ from htfjax import _checks
 from htfjax._types import Key, Numbers
 from htfjax.completion.cells import Cells, cells_of
 from htfjax.completion.gaps import spectra_of, suggested
-from htfjax.completion.lanes import Ranks, Tensors, exact_fit
+from htfjax.completion.lanes import Ranks, Tensors
 from htfjax.completion.result import (
     Completion,
     Interval,
@@ -132,9 +132,9 @@ def complete(
             return _searched(*find(trees[0], ROUNDS), cells)
         best = _best_of(find(one, FIRST_ROUNDS) for one in trees)
         guess = by_entanglement(best[1].tensors, best[0])
-        if best[1].fit.heldout >= exact_fit() and guess is not None and guess not in trees:
+        if not best[1].exact and guess is not None and guess not in trees:
             best = _best_of(iter([best, find(guess, FIRST_ROUNDS)]))
-        if best[1].fit.heldout >= exact_fit() and wanted is None:
+        if not best[1].exact and wanted is None:
             best = _best_of(iter([best, find(best[0], ROUNDS)]))
         return _searched(*best, cells)
 
@@ -177,9 +177,9 @@ def _best_of(found: Iterable[tuple[ModeTree, Found]]) -> tuple[ModeTree, Found]:
     """The least held-out error; the first exact one, without looking further."""
     best: tuple[ModeTree, Found] | None = None
     for one in found:
-        if best is None or one[1].fit.heldout < best[1].fit.heldout:
+        if best is None or one[1].error < best[1].error:
             best = one
-        if best[1].fit.heldout < exact_fit():
+        if best[1].exact:
             break
     assert best is not None
     return best
@@ -208,6 +208,7 @@ def _searched(tree: ModeTree, found: Found, cells: Cells) -> Completion:
         _factors(found.tensors, tree, cells.scale),
         found.short,
         found.history,
+        determined=found.determined,
     )
 
 
@@ -238,12 +239,15 @@ def _result(
     factors: Factors,
     short: bool,
     history: Sequence[Trial],
+    *,
+    determined: bool = True,
 ) -> Completion:
     """A result, with the held-out error of factors that were fitted without these cells."""
     predictions = np.asarray(entries(fitted, cells.indices[cells.held]))
     errors = predictions - cells.targets[cells.held]
     relative = float(np.sqrt(np.mean(np.square(errors))))
     low, high = error_interval(errors)
+    high = high if determined else np.inf
     return Completion(
         factors=factors,
         tree=tree,
@@ -252,7 +256,7 @@ def _result(
         interval=Interval(low * cells.scale, high * cells.scale),
         relative_error=relative,
         heldout_predictions=predictions * cells.scale,
-        verdict=verdict_of(relative, short),
+        verdict=verdict_of(relative, short, determined=determined),
         degrees_of_freedom=freedom(tree, cells.dims, ranks),
         observations=len(cells.targets),
         history=tuple(history),

@@ -7,6 +7,7 @@ through ranks compiles once.
 
 import dataclasses
 import functools
+import math
 from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
@@ -22,7 +23,10 @@ from htfjax.factors.stacks import opened
 from htfjax.formats.freedom import freedom
 from htfjax.formats.transfer_tensors import TransferTensors, joined, with_chain_nodes
 from htfjax.losses.loss import ObservationLoss
+from htfjax.losses.squares import residual_function
 from htfjax.motion.descent import DescentState, continue_descent, start_descent
+from htfjax.motion.levenberg_marquardt import trained_vector
+from htfjax.motion.squares import jacobian
 from htfjax.trees.mode_tree import ModeTree
 
 LANES = 8  # at a time, fewer where their Jacobians would be large
@@ -150,6 +154,24 @@ class Lanes:
             for i, start in enumerate(starts)
         ]
 
+    def determined(self, fit: Fit) -> bool:
+        """Whether the cells to train on leave no way to change a fit of these ranks.
+
+        Their Jacobian then has as many singular values above the root of eps, relative to
+        the largest, as there are degrees of freedom. Where it has fewer, a fit can be
+        exact on all cells that are known, those held out among them, and anything on
+        others. Not looked at where the Jacobian would be large.
+        """
+        entries = sum(map(math.prod, self.shapes)) * len(self.cells.targets)
+        if entries > LARGEST:
+            return True
+        loss = self.cells.loss(self.form.tree)
+        factors = jax.tree.map(lambda x: x[0], self._stacked([fit.tensors]))
+        rows = np.asarray(_rows(factors, loss))[~self.cells.held]
+        values = np.linalg.svd(rows, compute_uv=False)
+        least = values[fit.freedom - 1] if fit.freedom <= len(values) else 0.0
+        return bool(least > exact_fit() * values[0])
+
     def _stacked(self, starts: Sequence[Tensors]) -> Factors:
         """Factors of all starts, with a leading axis of lanes."""
         filled = [resized(start, self.shapes) for start in starts]
@@ -175,6 +197,13 @@ class Lanes:
 def exact_fit() -> float:
     """Error below which a fit of values of size one is exact: the root of eps."""
     return float(np.sqrt(np.finfo(jnp.zeros(()).dtype).eps))
+
+
+@jax.jit
+def _rows(factors: Factors, loss: ObservationLoss) -> Float[Array, "B P"]:
+    """The Jacobian of the residuals."""
+    flat, whole = trained_vector(factors)
+    return jacobian(residual_function(loss, factors, None), whole, flat)
 
 
 @functools.partial(jax.jit, static_argnames="optimizer")

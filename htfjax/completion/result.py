@@ -50,9 +50,10 @@ class Completion:
       relative_error: `heldout_error` over the root mean square of the observed values.
       heldout_predictions: (M,) values of the cells held out, `data.test_indices`, likewise
         before these were fitted, and in the user's units.
-      verdict: "exact" (relative error below the root of the dtype's precision),
-        "not enough data" (one rank more everywhere has more degrees of freedom than there
-        are cells to train on), or "approximate".
+      verdict: "exact" (relative error below the root of the dtype's precision, and the
+        cells leave no way to change a tensor of these ranks), "not enough data" (one rank
+        more everywhere has more degrees of freedom than there are cells to train on, or
+        the cells do leave a way: `interval` has no upper end then), or "approximate".
       degrees_of_freedom: of tensors of these ranks.
       observations: cells that were fitted, those held out included.
       history: what every stage of the search found best.
@@ -144,8 +145,8 @@ def error_interval(errors: np.ndarray) -> Interval:
     return Interval(float(low), float(high))
 
 
-def verdict_of(relative: float, short: bool) -> Verdict:
+def verdict_of(relative: float, short: bool, *, determined: bool = True) -> Verdict:
     """What a relative held-out error means."""
-    if relative < exact_fit():
+    if relative < exact_fit() and determined:
         return "exact"
-    return "not enough data" if short else "approximate"
+    return "not enough data" if short or not determined else "approximate"

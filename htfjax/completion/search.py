@@ -65,7 +65,18 @@ class Found(NamedTuple):
     fit: Fit  # to the cells to train on
     tensors: Tensors  # after those held out were fitted too
     short: bool  # whether there are too few cells for one rank more
+    determined: bool  # whether cells leave no way to change an exact fit
     history: list[Trial]
+
+    @property
+    def exact(self) -> bool:
+        """Whether the tensor is known."""
+        return self.determined and self.fit.heldout < exact_fit()
+
+    @property
+    def error(self) -> float:
+        """The held-out error, if it means anything."""
+        return self.fit.heldout if self.determined else math.inf
 
 
 class Search:
@@ -82,6 +93,7 @@ class Search:
         self.rng = default_rng(np.asarray(jax.random.key_data(key)).tolist())
         self.lanes: Lanes | None = None
         self.pool: list[Fit] = []
+        self.loose: list[Fit] = []  # exact ones that cells do not determine
         self.expanded: set[Ranks] = set()
         self.patient: set[Ranks] = set()
         self.history: list[Trial] = []
@@ -139,10 +151,12 @@ class Search:
 
     def best(self) -> Fit:
         """The fit to go on from."""
-        return min(self.pool, key=self.score)
+        return min(self.pool or self.loose, key=self.score)
 
     def settled(self) -> bool:
         """Whether the best fit is exact, or as good as the noise allows."""
+        if not self.pool:
+            return False
         least = min(fit.heldout for fit in self.pool)
         noise = self.cells.noise
         return least < exact_fit() or (
@@ -238,8 +252,18 @@ class Search:
 
     def _tried(self, stage: str, fits: list[Fit]) -> None:
         finite = [fit for fit in fits if np.isfinite(fit.heldout + fit.training)]
+        loose = [fit for fit in finite if self.is_loose(fit)]
+        self.loose += loose
+        finite = [fit for fit in finite if not any(fit is one for one in loose)]
         self.pool = sorted([*self.pool, *finite], key=self.score)[:100]
         self.note(stage, self.best())
+
+    def is_loose(self, fit: Fit) -> bool:
+        """Whether a fit is exact, and others of its ranks are too."""
+        if fit.heldout >= exact_fit():
+            return False
+        assert self.lanes is not None
+        return not self.lanes.determined(fit)
 
     def note(self, stage: str, fit: Fit) -> None:
         """One line more of the history."""
@@ -248,6 +272,8 @@ class Search:
 
     def choose(self) -> Fit:
         """The fewest degrees of freedom within one standard error of the least error."""
+        if not self.pool:
+            return min(self.loose, key=lambda fit: (fit.freedom, fit.heldout))
         least = min(fit.heldout for fit in self.pool)
         bound = max(exact_fit(), least * (1 + self.slack()))
         if self.cells.noise is not None:
@@ -282,7 +308,8 @@ class Search:
         """Exact fits of other ranks, from a fit that is exact."""
         starts = [moved_to(fit.tensors, r, self.tree, self.rng) for r in ranks]
         fits = self.polished(starts, 2 * FEW_STEPS, all_of_them=True) if starts else []
-        return [one for one in fits if one.heldout < exact_fit()]
+        exact = [one for one in fits if one.heldout < exact_fit()]
+        return [one for one in exact if not self.is_loose(one)]
 
 
 def search(
@@ -314,5 +341,6 @@ def search(
         fit = state.polished([chosen.tensors], MANY_STEPS)[0]
         fit = min(fit, chosen, key=lambda fit: fit.heldout)
         state.note("polished", fit)
+    loose = state.is_loose(fit)
     (last,) = state.polished([fit.tensors], MANY_STEPS, everything=True, all_of_them=True)
-    return Found(fit, last.tensors, state.short(fit), state.history)
+    return Found(fit, last.tensors, state.short(fit), not loose, state.history)

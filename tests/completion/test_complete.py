@@ -141,6 +141,21 @@ def test_no_low_rank_and_not_enough_data() -> None:
     assert few.verdict == "not enough data"
 
 
+def test_exact_cells_that_leave_others_open() -> None:
+    """Two rows have one cell each, which a tensor of rank two meets in many ways."""
+    truth = low_rank((6, 6), rank=2)
+    mine = truth.copy()
+    mine[4:] = np.nan
+    mine[4, 1], mine[5, 2] = truth[4, 1], truth[5, 2]
+    with pytest.warns(UserWarning, match="rests on one value"):
+        found = htf.complete(mine, tree=(0, 1), ranks=2, key=KEY)
+    assert found.degrees_of_freedom == 20 < found.observations == 26
+    assert found.relative_error < 1e-8
+    assert np.abs(found.predict([[4, 3], [5, 3]]) - truth[4:, 3]).max() > 1e-3
+    assert found.verdict == "not enough data"
+    assert found.interval.high == np.inf
+
+
 def test_intervals_hold_the_error() -> None:
     """Of normal errors about 95 of 100; of a tenth three times as large 85."""
     rng = np.random.default_rng(0)
@@ -167,6 +182,7 @@ def test_uneven_noise_is_explained_by_its_own_level() -> None:
 
 
 def test_verdicts() -> None:
+    assert verdict_of(1e-12, short=False, determined=False) == "not enough data"
     assert verdict_of(1e-9, short=True) == "exact"
     assert verdict_of(1e-3, short=True) == "not enough data"
     assert verdict_of(1e-3, short=False) == "approximate"
