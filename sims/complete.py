@@ -327,7 +327,12 @@ def verdict(summary: dict[str, Any]) -> str:
     noise = summary["noise"]
     if found == "approximate" and noise and summary["heldout_error"] < WITHIN * noise:
         return f"{found}: the error on cells held out is that of their noise, {noise:g}"
-    if found == "not enough data":
+    if found == "not enough data" and not math.isfinite(summary["interval"][1]):
+        advice = (
+            "many tensors of these ranks meet the cells that are known, so that others are "
+            "open; observe more cells, above all of levels with few, or give `--ranks`"
+        )
+    elif found == "not enough data":
         advice = (
             "one rank more at every node would have more degrees of freedom than there are "
             "cells to train on; observe more cells, or leave out levels with few"

@@ -726,18 +726,20 @@ def test_a_terminal(
 
 
 @pytest.mark.parametrize(
-    ("verdict", "error", "words"),
+    ("verdict", "error", "high", "words"),
     [
-        ("exact", 1e-9, ["to rounding"]),
-        ("approximate", 0.1, ["`--noise`", "`--tree`"]),
-        ("not enough data", 0.1, ["observe more cells"]),
-        ("approximate", 2.0, ["no better than the mean"]),
+        ("exact", 1e-9, 1e-8, ["to rounding"]),
+        ("approximate", 0.1, 0.2, ["`--noise`", "`--tree`"]),
+        ("not enough data", 0.1, 0.2, ["one rank more", "observe more cells"]),
+        ("not enough data", 1e-9, np.inf, ["many tensors", "observe more cells"]),
+        ("approximate", 2.0, 3.0, ["no better than the mean"]),
     ],
 )
-def test_verdicts_say_what_to_do(verdict: str, error: float, words: list[str]) -> None:
-    found = complete.verdict(
-        {"verdict": verdict, "heldout_error": error, "spread": 1.0, "noise": None}
-    )
+def test_verdicts_say_what_to_do(
+    verdict: str, error: float, high: float, words: list[str]
+) -> None:
+    numbers = {"verdict": verdict, "heldout_error": error, "interval": [0.0, high]}
+    found = complete.verdict(numbers | {"spread": 1.0, "noise": None})
     assert found.startswith(f"{verdict}: ")
     assert all(word in found for word in words)
     assert ("the mean" in found) == (error > 1)
