@@ -6,6 +6,7 @@ import warnings
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.random import Generator
 
 from htfjax import _checks
 from htfjax._integers import spell
@@ -65,6 +66,29 @@ class Cells:
         entries = Entries.at(tree, self.dims, self.indices)
         measured = Weighted(entries, jnp.asarray(weights))
         return observation_loss(measured, weights * self.targets)
+
+    def thinned(self, count: int, rng: Generator) -> "Cells":
+        """Some of the cells, all of them where they are no more than `count`.
+
+        Every level keeps a cell to train on, and cells held out keep their share.
+        """
+        if len(self.targets) <= count:
+            return self
+        order = rng.permutation(len(self.targets))
+        share = count / len(self.targets)
+        held, trained = (order[self.held[order] == is_held] for is_held in (True, False))
+        chosen = [held[: max(2, round(share * len(held)))]]
+        chosen.append(trained[: round(share * len(trained))])
+        for column in self.indices[trained].T:
+            chosen.append(trained[np.unique(column, return_index=True)[1]])
+        kept = np.unique(np.concatenate(chosen))
+        return dataclasses.replace(
+            self,
+            indices=self.indices[kept],
+            targets=self.targets[kept],
+            weights=self.weights[kept],
+            held=self.held[kept],
+        )
 
     def errors(self, predictions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Weighted root mean squares (L,) on cells to train on and on those held out."""

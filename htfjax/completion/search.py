@@ -42,6 +42,9 @@ BEAM, ROUNDS, PATIENCE = 2, 12, 3
 SMALL_STEPS, FEW_STEPS, MANY_STEPS = 2000, 20, 60
 PATIENT_STEPS, NEARLY = 200, 1e-3
 RANDOM_STARTS, WANTED_STARTS = 4, 12  # of every uniform rank at first; of given ones
+# What a search looks at: a step costs as much as there are cells, and more than some of
+# every level tell little of ranks. All of them are fitted at the end.
+MOST_CELLS, CELLS_A_LEVEL = 1536, 16
 PROGRAM = 2e10  # operations that take as long as compiling
 TINY = 1e-7  # singular values of an exact fit, relative to the norm, that are rounding
 GAIN = 0.97  # of the score, by which a round is worth its while
@@ -88,7 +91,11 @@ class Search:
         tree: ModeTree,
         cells: Cells,
         optimizer: optax.GradientTransformation,
+        *,
+        all_ranks: bool = True,
     ) -> None:
+        # Whether higher uniform ranks are tried where lower ones were better.
+        self.all_ranks = all_ranks
         self.key, self.tree, self.cells, self.optimizer = key, tree, cells, optimizer
         self.rng = default_rng(np.asarray(jax.random.key_data(key)).tolist())
         self.lanes: Lanes | None = None
@@ -97,6 +104,10 @@ class Search:
         self.expanded: set[Ranks] = set()
         self.patient: set[Ranks] = set()
         self.history: list[Trial] = []
+
+    def take(self, cells: Cells) -> None:
+        """Other cells of the same tensor from now on."""
+        self.cells, self.lanes = cells, None
 
     # Ranks and programs
 
@@ -191,11 +202,14 @@ class Search:
         together = [start for group in groups for start in group]
         if not uniform or len(together) * FEW_STEPS * self._flops(uniform[-1]) < PROGRAM:
             groups = [together]
+        waited = 0
         for group in filter(None, groups):
+            before = self.score(self.best()) if self.pool else math.inf
             self._tried(
                 "small and random starts", self.polished(group, FEW_STEPS, even=True)
             )
-            if self.settled():
+            waited = 0 if self.score(self.best()) < GAIN * before else waited + 1
+            if self.settled() or (waited > 1 and not self.all_ranks):
                 break
 
     def _uniform(self) -> list[Ranks]:
@@ -323,7 +337,9 @@ def search(
     rounds: int = ROUNDS,
 ) -> Found:
     """The best fit on one tree, or of given ranks on it."""
-    state = Search(key, tree, cells, optimizer)
+    rng = default_rng(np.asarray(jax.random.key_data(key)).tolist())
+    few = cells.thinned(max(MOST_CELLS, CELLS_A_LEVEL * sum(cells.dims)), rng)
+    state = Search(key, tree, few, optimizer, all_ranks=few is cells)
     state.begin(ranks)
     waited = 0
     for number in range(1, 1 + rounds) if ranks is None else ():
@@ -341,6 +357,10 @@ def search(
         fit = state.polished([chosen.tensors], MANY_STEPS)[0]
         fit = min(fit, chosen, key=lambda fit: fit.heldout)
         state.note("polished", fit)
+    if few is not cells:
+        state.take(cells)
+        (fit,) = state.polished([fit.tensors], FEW_STEPS, all_of_them=True)
+        state.note("all cells", fit)
     loose = state.is_loose(fit)
     (last,) = state.polished([fit.tensors], MANY_STEPS, everything=True, all_of_them=True)
     return Found(fit, last.tensors, state.short(fit), not loose, state.history)

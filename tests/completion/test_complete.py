@@ -141,6 +141,39 @@ def test_no_low_rank_and_not_enough_data() -> None:
     assert few.verdict == "not enough data"
 
 
+@pytest.mark.slow
+def test_many_cells() -> None:
+    """Ranks are searched on some of them, and all are fitted."""
+    rng = np.random.default_rng(5)
+    truth = low_rank((30, 30, 30), rank=2)
+    mine = np.where(rng.random(truth.shape) < 0.5, truth, np.nan)
+    mine = mine + 0.05 * rng.standard_normal(truth.shape)
+    found = htf.complete(mine, tree=TREE, key=KEY)
+    assert set(found.ranks.values()) == {2}
+    assert [line.stage for line in found.history][-1] == "all cells"
+    errors = (htf.end_tensor(found.factors) - truth)[np.isnan(mine)]
+    # Of the noise of B cells n degrees of freedom leave a share of the root of n / B.
+    share = np.sqrt(found.degrees_of_freedom / found.observations)
+    assert np.sqrt(np.mean(errors**2)) < 1.3 * 0.05 * share
+
+
+def test_thinned_cells() -> None:
+    """Of no level all, held-out cells in their share; fewer cells stay as they are."""
+    rng = np.random.default_rng(0)
+    mine = np.where(rng.random((40, 9, 8)) < 0.3, 1.0, np.nan)
+    mine[:, :, 7] = np.nan
+    mine[[3, 5, 6], [4, 6, 1], 7] = 2.0  # a level with few cells
+    cells = cells_of(mine, 0.1, KEY, None)
+    few = cells.thinned(200, rng)
+    assert cells.thinned(len(cells.targets), rng) is cells
+    assert 200 <= len(few.targets) < 200 + sum(cells.dims)
+    assert abs(few.held.mean() - cells.held.mean()) < 0.03
+    for n, dim in enumerate(cells.dims):
+        assert len(np.unique(few.indices[~few.held, n])) == dim
+    values = {tuple(i): x for i, x in zip(cells.indices, cells.targets, strict=True)}
+    assert all(values[tuple(i)] == x for i, x in zip(few.indices, few.targets, strict=True))
+
+
 def test_exact_cells_that_leave_others_open() -> None:
     """Two rows have one cell each, which a tensor of rank two meets in many ways."""
     truth = low_rank((6, 6), rank=2)
