@@ -110,7 +110,7 @@ def _fields(
     path: PathLike, variables: Mapping[str, Foreign], name: str | None
 ) -> Mapping[str, Foreign]:
     """The four fields: those of a struct, or variables of these names."""
-    # SciPy names an object of a class "None".
+    # SciPy before 1.18 names an object of a class "None".
     held = {
         k: v for k, v in variables.items() if not k.startswith("__") and not _is_object(v)
     }

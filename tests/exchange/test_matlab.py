@@ -257,7 +257,8 @@ def test_saved_objects_are_refused_with_the_line(tmp_path: Path) -> None:
     """`save x` of an htensor, of a class as it is now and as it was."""
     path = tmp_path / "x.mat"
     path.write_bytes(opaque())
-    assert type(scipy.io.loadmat(path)["None"]).__name__ == "MatlabOpaque"
+    kinds = [type(value).__name__ for value in scipy.io.loadmat(path).values()]
+    assert "MatlabOpaque" in kinds  # by the name "None" before SciPy 1.18
     old = np.zeros((1, 1), [("children", object)])
     old[0, 0] = (np.zeros((5, 2)),)
     scipy.io.savemat(
