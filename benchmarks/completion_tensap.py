@@ -69,7 +69,7 @@ def _tree(peer: Any, tree: htf.ModeTree, numbers: dict[int, int]) -> Any:
 
 
 def _features(indices: np.ndarray, dims: tuple[int, ...]) -> list[np.ndarray]:
-    """(B, D_n) per mode: a one where a cell has a level."""
+    """(B, D_n) per mode, one-hot: 1 at the level of each cell."""
     return [np.eye(dim)[column] for dim, column in zip(dims, indices.T, strict=True)]
 
 

@@ -236,7 +236,7 @@ def tree_for(config: Config, data: Any) -> Any:
     """The tree that is meant; "auto" as it is.
 
     Raises:
-      SettingError: text that is no tree.
+      SettingError: text that does not spell a tree.
     """
     if config.tree == "auto":
         return config.tree

@@ -265,11 +265,10 @@ class Search:
         return [random_tensors(self.tree, dims, r, self.rng) for r in ranks]
 
     def _tried(self, stage: str, fits: list[Fit]) -> None:
-        finite = [fit for fit in fits if np.isfinite(fit.heldout + fit.training)]
-        loose = [fit for fit in finite if self.is_loose(fit)]
-        self.loose += loose
-        finite = [fit for fit in finite if not any(fit is one for one in loose)]
-        self.pool = sorted([*self.pool, *finite], key=self.score)[:100]
+        for fit in fits:
+            if np.isfinite(fit.heldout + fit.training):
+                (self.loose if self.is_loose(fit) else self.pool).append(fit)
+        self.pool = sorted(self.pool, key=self.score)[:100]
         self.note(stage, self.best())
 
     def is_loose(self, fit: Fit) -> bool:

@@ -76,7 +76,7 @@ def read_htensor(path: PathLike, *, name: str | None = None) -> Factors:
     if not file.exists():
         raise FileNotFoundError(f"no MATLAB file at {path}")
     if not file.is_file():
-        raise ValueError(f"`path={path}` is no file; give the name of a MATLAB file.")
+        raise ValueError(f"`path={path}` is not a file; give the name of a MATLAB file.")
     held = _fields(path, _variables(path, file), name)
     return from_transfer_tree(_transfer_tree(f"path={path}", held))
 
@@ -274,6 +274,6 @@ def _check_name(name: object) -> None:
         raise TypeError(f"`name` must be the name of a variable, got {spell(name)}.")
     if not NAME.fullmatch(name):
         raise ValueError(
-            f"`name={spell(name)}` is no name of a MATLAB variable: a letter, then up to "
-            "62 letters, digits and underscores."
+            f"`name={spell(name)}` is not a name of a MATLAB variable: a letter and up "
+            "to 62 letters, digits and underscores."
         )

@@ -85,7 +85,7 @@ def from_tensap(tensor: object) -> Factors:
 
 
 def _array(node: int, value: Foreign, leaf: bool) -> np.ndarray | None:
-    """The data of a node's tensor; None for an inactive leaf, whose tensor is empty."""
+    """The data of a node's tensor; an inactive leaf, which holds none, is None."""
     name = f"tensor.tensors[{node - 1}]"
     data = getattr(value, "data", value)
     if leaf and np.size(data) == 0:

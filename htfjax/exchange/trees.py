@@ -42,7 +42,7 @@ def from_transfer_tree(tree: TransferTree) -> Factors:
     One-child nodes stay what they are. Leaves without a matrix have the selector itself.
 
     Raises:
-      ValueError: nodes that are no tree, or shapes that do not chain.
+      ValueError: nodes that do not form a tree, or shapes that do not chain.
     """
     order = _post_order(tree)
     nodes: dict[Hashable, Node] = {}

@@ -200,7 +200,9 @@ def read_arrays(path: Path, what: str) -> dict[str, np.ndarray]:
         return htf.runs.read_npz(path)
     except (OSError, ValueError) as error:
         problem = str(error).rpartition("archive: ")[2]
-        raise SettingError(f"{what} is no npz file of plain arrays: {problem}.") from error
+        raise SettingError(
+            f"{what} is not an npz file of plain arrays: {problem}."
+        ) from error
 
 
 def write_arrays(arrays: Mapping[str, np.ndarray], path: Path) -> None:

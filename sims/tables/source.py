@@ -198,7 +198,7 @@ def _last_numeric(frame: Any, columns: list[str], name: str) -> str:
     if not numeric:
         raise SettingError(
             f"{name} has no column of numbers for the values among "
-            f"{', '.join(columns) or 'those that are no modes'}; `--value` names one, and "
+            f"{', '.join(columns) or 'those that are not modes'}; `--value` names one, and "
             f"says what is wrong with it."
         )
     return numeric[-1]
@@ -252,7 +252,7 @@ def check_numeric(column: Any, name: str) -> None:
     if wrong.size and not pd.api.types.is_bool_dtype(column):
         what = f"{column.iloc[wrong[0]]!r} in row {wrong[0] + 1} after the header"
     raise SettingError(
-        f"{name} has values in its column {column.name!r} that are no real numbers: "
+        f"{name} has values in its column {column.name!r} that are not real numbers: "
         f"{what}. `--value` names another column; what is missing is left empty."
     )
 

@@ -178,7 +178,7 @@ def test_names(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"no struct `name='x'` .*holds \['s', 't'\]"):
         exchange.read_htensor(path, name="x")
     for name in ("", "1a", "a b", "a" * 64, "_a", "é"):
-        with pytest.raises(ValueError, match="is no name of a MATLAB variable"):
+        with pytest.raises(ValueError, match="is not a name of a MATLAB variable"):
             exchange.write_htensor(path, diagonal((0, 1)), name=name)
 
 
@@ -186,7 +186,7 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     path = tmp_path / "x.mat"
     with pytest.raises(FileNotFoundError, match=r"no MATLAB file at .*x\.mat"):
         exchange.read_htensor(path)
-    with pytest.raises(ValueError, match="is no file"):
+    with pytest.raises(ValueError, match="is not a file"):
         exchange.read_htensor(tmp_path)
     for content in (b"", b"hello", b"\0" * 200, b"PK\3\4" + b"a" * 300):
         path.write_bytes(content)

@@ -184,7 +184,7 @@ def test_the_folder_goes_on_in_python(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("stand_in")
 def test_labels_that_look_like_something_else(tmp_path: Path) -> None:
-    """Namibia's code is no missing value, and semicolons part columns too."""
+    """Namibia's code is not a missing value, and semicolons part columns too."""
     codes = dict(zip("abcdef", ["NA", "NE", "NG", "NI", "NL", "null"], strict=True))
     frame = table().replace({"station": codes})
     path = tmp_path / "mine.csv"
@@ -310,7 +310,7 @@ def test_cells_by_indices(tmp_path: Path) -> None:
             pd.DataFrame(
                 {"station": ["a"], "day": ["2024-01-01"], "hour": [0], "temperature": ["?"]}
             ),
-            r"no real numbers: '\?' in row 1 after",
+            r"not real numbers: '\?' in row 1 after",
         ),
     ],
 )
@@ -399,7 +399,12 @@ BAD: list[tuple[str, Callable[[Path], Path], dict[str, Any], str]] = [
         {},
         r"cannot be read as a table: ",
     ),
-    ("half npz", _bytes("mine.npz", b"PK\3\4xxxx"), {}, r"no npz file of plain arrays: "),
+    (
+        "half npz",
+        _bytes("mine.npz", b"PK\3\4xxxx"),
+        {},
+        r"not an npz file of plain arrays: ",
+    ),
     ("bytes", _bytes("mine.csv", b"a,b,c\n\xff\xfe,1,2\n"), {}, r"as a table: .*utf-8"),
     ("long rows", _bytes("mine.csv", b"a,b,c\n1,2,3\n1,2,3,4\n"), {}, r"as a table: "),
     (
@@ -428,14 +433,19 @@ BAD: list[tuple[str, Callable[[Path], Path], dict[str, Any], str]] = [
         {"modes": ("day", "hour"), "value": "hour"},
         r"different columns",
     ),
-    ("text", _with(), {"value": "station"}, r"no real numbers: '.' in row 1 after the hea"),
+    (
+        "text",
+        _with(),
+        {"value": "station"},
+        r"not real numbers: '.' in row 1 after the hea",
+    ),
     (
         "a word",
         _with(temperature=_first("?")),
         {"value": "temperature"},
-        r"column 'temperature' that are no real numbers: '\?' in row 1 after",
+        r"column 'temperature' that are not real numbers: '\?' in row 1 after",
     ),
-    ("booleans", _with(on=True), {"value": "on"}, r"no real numbers: bool\. `--value`"),
+    ("booleans", _with(on=True), {"value": "on"}, r"not real numbers: bool\. `--value`"),
     ("no value", _with(x=None), {"value": "x"}, r"has no value in its column 'x'\.$"),
     (
         "infinite",
