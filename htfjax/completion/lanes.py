@@ -20,7 +20,9 @@ from htfjax._types import Array, Float
 from htfjax.completion.cells import Cells
 from htfjax.factors.factors import Factors
 from htfjax.factors.stacks import opened
+from htfjax.formats.cuts import Cut
 from htfjax.formats.freedom import freedom
+from htfjax.formats.rounding import rounded
 from htfjax.formats.transfer_tensors import TransferTensors, joined, with_chain_nodes
 from htfjax.losses.loss import ObservationLoss
 from htfjax.losses.squares import residual_function
@@ -160,13 +162,16 @@ class Lanes:
         Their Jacobian then has as many singular values above the root of eps, relative to
         the largest, as there are degrees of freedom. Where it has fewer, a fit can be
         exact on all cells that are known, those held out among them, and anything on
-        others. Not looked at where the Jacobian would be large.
+        others. Bases are orthonormal and the norm is one there, so that it does not
+        depend on how factors share their size. Not looked at where it would be large.
         """
         entries = sum(map(math.prod, self.shapes)) * len(self.cells.targets)
         if entries > LARGEST:
             return True
         loss = self.cells.loss(self.form.tree)
-        factors = jax.tree.map(lambda x: x[0], self._stacked([fit.tensors]))
+        even = rounded(fit.tensors, self.tree, Cut(fit.ranks, None, sliced=True)).tensors
+        even = [*even[:-1], even[-1] / (np.linalg.norm(even[-1]) or 1.0)]
+        factors = jax.tree.map(lambda x: x[0], self._stacked([even]))
         rows = np.asarray(_rows(factors, loss))[~self.cells.held]
         values = np.linalg.svd(rows, compute_uv=False)
         least = values[fit.freedom - 1] if fit.freedom <= len(values) else 0.0

@@ -9,6 +9,7 @@ import pytest
 
 import htfjax as htf
 from htfjax.completion.cells import cells_of
+from htfjax.completion.lanes import Fit, Lanes
 from htfjax.completion.result import error_interval, verdict_of
 from htfjax.formats.transfer_tensors import TransferTensors
 
@@ -172,6 +173,18 @@ def test_thinned_cells() -> None:
         assert len(np.unique(few.indices[~few.held, n])) == dim
     values = {tuple(i): x for i, x in zip(cells.indices, cells.targets, strict=True)}
     assert all(values[tuple(i)] == x for i, x in zip(few.indices, few.targets, strict=True))
+
+
+@pytest.mark.parametrize("size", [1.0, 1e-9])
+def test_what_cells_determine_does_not_depend_on_the_form(size: float) -> None:
+    """A basis of any size, with its inverse above it."""
+    rng = np.random.default_rng(0)
+    left, right = rng.standard_normal((2, 6, 2))
+    cells = cells_of(left @ right.T, 0.1, KEY, None)
+    lanes = Lanes(cells, htf.flat(2), (2, 2), htf.levenberg_marquardt())
+    core = np.eye(2)[..., None] / size
+    fit = Fit(0.0, 0.0, (2, 2), [size * left, right, core], freedom=20)
+    assert lanes.determined(fit)
 
 
 def test_exact_cells_that_leave_others_open() -> None:
