@@ -12,13 +12,15 @@ VENV := .venv
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 RUNTIME := $(VENV)/.runtime-$(VERSION)
 DEVELOP := $(VENV)/.develop-$(VERSION)
+DOCUMENT := $(VENV)/.document-$(VERSION)
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-all test-durable lint types coverage bench release-check clean
+.PHONY: help demo test test-all test-durable lint types coverage docs docs-test bench
+.PHONY: release-check clean
 
 help:
-	@echo "make demo | test | test-all | test-durable | lint | types | coverage | bench |"
-	@echo "     release-check | clean   [PYTHON=python3.12]"
+	@echo "make demo | test | test-all | test-durable | lint | types | coverage | docs |"
+	@echo "     docs-test | bench | release-check | clean   [PYTHON=python3.12]"
 
 demo: $(RUNTIME)
 	$(BIN)/python -m sims.incremental_rank --out runs/demo
@@ -53,6 +55,15 @@ coverage: $(DEVELOP)
 release-check:
 	PYTHON="$(PYTHON)" PYTHONS="$(PYTHONS)" .ci/release-check
 
+# The site into site/: examples that changed are run, pages are built.
+docs: $(DOCUMENT)
+	$(BIN)/python -m docs.tools.gallery
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# Examples, links, the site and reports in a browser.
+docs-test: docs
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m browser
+
 bench: $(RUNTIME)
 	$(BIN)/python -m benchmarks.descent_step
 	$(BIN)/python -m benchmarks.contraction
@@ -75,5 +86,9 @@ $(DEVELOP): $(RUNTIME)
 	$(BIN)/python -m pip install --quiet --group dev $(PINS)
 	touch $@
 
+$(DOCUMENT): $(DEVELOP)
+	$(BIN)/python -m pip install --quiet --group docs $(PINS)
+	touch $@
+
 clean:
-	rm -rf $(VENV) build dist runs .coverage* .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist runs site .coverage* .pytest_cache .ruff_cache .hypothesis
