@@ -10,7 +10,7 @@ from numpy.random import Generator
 
 from htfjax import _checks
 from htfjax._integers import spell
-from htfjax._types import Numbers
+from htfjax._types import ArrayLike, Numbers
 from htfjax.data.observed import Observed, observed
 from htfjax.losses.loss import ObservationLoss, observation_loss
 from htfjax.losses.measurements import Entries, Weighted
@@ -90,7 +90,7 @@ class Cells:
             held=self.held[kept],
         )
 
-    def errors(self, predictions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def errors(self, predictions: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
         """Weighted root mean squares (L,) on cells to train on and on those held out."""
         squares = np.square((np.asarray(predictions) - self.targets) * self.weights)
         means = (squares[..., part].mean(axis=-1) for part in (~self.held, self.held))

@@ -8,7 +8,7 @@ through ranks compiles once.
 import dataclasses
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import NamedTuple, TypeAlias
 
 import jax
@@ -34,6 +34,9 @@ from htfjax.trees.mode_tree import ModeTree
 LANES = 8  # at a time, fewer where their Jacobians would be large
 LARGEST = 2**26  # entries of the Jacobians of all lanes
 STEPS = 10  # between looks
+# Compiled for ranks and cells that hardly come again, each some 400 maps of memory, of
+# which Linux allows a process 65,530.
+MOST_PROGRAMS = 48
 LONGER, NEAR = 5, 0.1  # how much longer a fit below this error may take while it falls
 
 Ranks: TypeAlias = tuple[int, ...]  # of every node but the root
@@ -137,7 +140,7 @@ class Lanes:
         steps: int,
         all_of_them: bool,
     ) -> list[Fit]:
-        states = _begun(self._stacked(starts), self.optimizer)
+        states = begun(self._stacked(starts), self.optimizer)
         trained = held = np.full(len(starts), np.inf)
         for made in range(STEPS, LONGER * steps + 1, STEPS):
             before, seen = trained, held
@@ -172,7 +175,7 @@ class Lanes:
         even = rounded(fit.tensors, self.tree, Cut(fit.ranks, None, sliced=True)).tensors
         even = [*even[:-1], even[-1] / (np.linalg.norm(even[-1]) or 1.0)]
         factors = jax.tree.map(lambda x: x[0], self._stacked([even]))
-        rows = np.asarray(_rows(factors, loss))[~self.cells.held]
+        rows = np.asarray(_rows(factors, loss, self.optimizer))[~self.cells.held]
         values = np.linalg.svd(rows, compute_uv=False)
         least = values[fit.freedom - 1] if fit.freedom <= len(values) else 0.0
         return bool(least > exact_fit() * values[0])
@@ -204,19 +207,6 @@ def exact_fit() -> float:
     return float(np.sqrt(np.finfo(jnp.zeros(()).dtype).eps))
 
 
-@jax.jit
-def _rows(factors: Factors, loss: ObservationLoss) -> Float[Array, "B P"]:
-    """The Jacobian of the residuals."""
-    flat, whole = trained_vector(factors)
-    return jacobian(residual_function(loss, factors, None), whole, flat)
-
-
-@functools.partial(jax.jit, static_argnames="optimizer")
-def _begun(factors: Factors, optimizer: optax.GradientTransformation) -> DescentState:
-    return jax.vmap(lambda one: start_descent(one, optimizer))(factors)
-
-
-@functools.partial(jax.jit, static_argnames=("optimizer", "steps"))
 def moved(
     states: DescentState,
     loss: ObservationLoss,
@@ -224,11 +214,55 @@ def moved(
     steps: int,
 ) -> tuple[DescentState, Float[Array, "L B"]]:
     """States of lanes some steps later, and their entries at all cells."""
+    return _programs(_signature((states, loss)), optimizer, steps).move(states, loss)
 
-    def one(state: DescentState) -> tuple[DescentState, jax.Array]:
+
+def _rows(
+    factors: Factors, loss: ObservationLoss, optimizer: optax.GradientTransformation
+) -> Float[Array, "B P"]:
+    """The Jacobian of the residuals."""
+    return _programs(_signature((factors, loss)), optimizer, 0).rows(factors, loss)
+
+
+def begun(factors: Factors, optimizer: optax.GradientTransformation) -> DescentState:
+    """States of lanes that have not moved."""
+    return _programs(_signature(factors), optimizer, 0).begin(factors)
+
+
+class Programs(NamedTuple):
+    """Compiled for arrays of one signature, those of them that are called."""
+
+    rows: Callable[[Factors, ObservationLoss], jax.Array]
+    begin: Callable[[Factors], DescentState]
+    move: Callable[[DescentState, ObservationLoss], tuple[DescentState, jax.Array]]
+
+
+@functools.lru_cache(maxsize=MOST_PROGRAMS)
+def _programs(
+    signature: Hashable, optimizer: optax.GradientTransformation, steps: int
+) -> Programs:
+    """Programs of their own for every signature, so that old ones can go."""
+    del signature
+
+    def rows(factors: Factors, loss: ObservationLoss) -> jax.Array:
+        flat, whole = trained_vector(factors)
+        return jacobian(residual_function(loss, factors, None), whole, flat)
+
+    def begin(factors: Factors) -> DescentState:
+        return jax.vmap(lambda one: start_descent(one, optimizer))(factors)
+
+    def one(state: DescentState, loss: ObservationLoss) -> tuple[DescentState, jax.Array]:
         later, _ = continue_descent(
             state, loss, optimizer, num_steps=steps, record_every=steps
         )
         return later, loss.measurement.measurement.predict(*opened(later.params))
 
-    return jax.vmap(one)(states)
+    return Programs(
+        jax.jit(rows), jax.jit(begin), jax.jit(jax.vmap(one, in_axes=(0, None)))
+    )
+
+
+def _signature(arrays: object) -> Hashable:
+    """What a program is compiled for."""
+    leaves, form = jax.tree.flatten(arrays)
+    return form, tuple((np.shape(x), jnp.result_type(x)) for x in leaves)

@@ -23,8 +23,8 @@ def fitting(tree: ModeTree, dims: Sequence[int], ranks: Ranks) -> bool:
 
 def neighbours(tree: ModeTree, dims: Sequence[int], ranks: Ranks) -> list[Ranks]:
     """Ranks with one more at a node or on a way between leaves, or one less at a node."""
-    steps = [(nodes, 1) for nodes in (*_edges(tree), *_paths(tree))]
-    steps += [(nodes, -1) for nodes in _edges(tree)]
+    steps = [(nodes, 1) for nodes in (*edges(tree), *_paths(tree))]
+    steps += [(nodes, -1) for nodes in edges(tree)]
     found = []
     for nodes, step in steps:
         moved = list(ranks)
@@ -37,14 +37,14 @@ def neighbours(tree: ModeTree, dims: Sequence[int], ranks: Ranks) -> list[Ranks]
 def fewer(tree: ModeTree, dims: Sequence[int], ranks: Ranks) -> list[Ranks]:
     """Neighbours with one less at a node, or at a node and what it forces with it."""
     found = []
-    for nodes in _edges(tree):
+    for nodes in edges(tree):
         moved = [rank - (k in nodes) for k, rank in enumerate(ranks)]
         if min(moved) >= 1:
             found.append(tuple(allowed_ranks(tree, dims, moved)))
     return list(dict.fromkeys(found))
 
 
-def _edges(tree: ModeTree) -> list[tuple[int, ...]]:
+def edges(tree: ModeTree) -> list[tuple[int, ...]]:
     """Nodes below the root; both children of a binary root, which are one cut, together."""
     kids = tree.children[tree.root]
     twins = kids if len(kids) == 2 else ()

@@ -16,6 +16,7 @@ import optax
 from numpy.random import default_rng
 
 from htfjax.completion.cells import Cells
+from htfjax.completion.filling import Filling, fillable
 from htfjax.completion.gaps import spectra_of, suggested
 from htfjax.completion.lanes import (
     LANES,
@@ -46,6 +47,7 @@ RANDOM_STARTS, WANTED_STARTS = 4, 12  # of every uniform rank at first; of given
 # every level tell little of ranks. All of them are fitted at the end.
 MOST_CELLS, CELLS_A_LEVEL = 1536, 16
 PROGRAM = 2e10  # operations that take as long as compiling
+AFFORDABLE = 1e12  # operations of the last steps on all cells where ranks were filled in
 TINY = 1e-7  # singular values of an exact fit, relative to the norm, that are rounding
 GAIN = 0.97  # of the score, by which a round is worth its while
 
@@ -137,7 +139,7 @@ class Search:
             # One more than needed where steps are cheap: another program costs more.
             more = allowed_ranks(self.tree, self.cells.dims, [k + 1 for k in needed])
             room = tuple(map(max, zip(needed, more, strict=True)))
-            cheap = work * self._flops(room) < PROGRAM
+            cheap = work * self.flops(room) < PROGRAM
             cap = room if cheap else needed
             self.lanes = lanes = Lanes(self.cells, self.tree, cap, self.optimizer)
         return lanes.polished(
@@ -146,10 +148,10 @@ class Search:
 
     def _wasteful(self, work: int, cap: Ranks, needed: Ranks) -> bool:
         """Whether steps at these largest ranks cost more than another program."""
-        cost = work * self._flops(cap)
-        return cost > max(PROGRAM, 2 * work * self._flops(needed))
+        cost = work * self.flops(cap)
+        return cost > max(PROGRAM, 2 * work * self.flops(needed))
 
-    def _flops(self, ranks: Ranks) -> float:
+    def flops(self, ranks: Ranks) -> float:
         """Of one step: the product of a Jacobian with itself on its short side."""
         rows = len(self.cells.targets)
         sizes = shapes(self.tree, self.cells.dims, ranks)
@@ -200,7 +202,7 @@ class Search:
         uniform = self._uniform()
         groups = [starts, *(self._drawn([ranks] * RANDOM_STARTS) for ranks in uniform)]
         together = [start for group in groups for start in group]
-        if not uniform or len(together) * FEW_STEPS * self._flops(uniform[-1]) < PROGRAM:
+        if not uniform or len(together) * FEW_STEPS * self.flops(uniform[-1]) < PROGRAM:
             groups = [together]
         waited = 0
         for group in filter(None, groups):
@@ -275,8 +277,22 @@ class Search:
         """Whether a fit is exact, and others of its ranks are too."""
         if fit.heldout >= exact_fit():
             return False
-        assert self.lanes is not None
-        return not self.lanes.determined(fit)
+        lanes = self.lanes or Lanes(self.cells, self.tree, fit.ranks, self.optimizer)
+        return not lanes.determined(fit)
+
+    def fill(self, filling: Filling, wanted: Ranks | None, listen: Listener) -> Fit:
+        """The chosen one of fits by filling in, which is where the search begins."""
+        fits = filling.search() if wanted is None else iter([filling.fit(wanted)])
+        for fit in fits:
+            listen(0, filling.best().heldout)
+            self.note("filled in", fit)
+        every = list(filling.found.values())
+        slack = 1 / math.sqrt(2 * int(np.sum(filling.cells.held)))
+        chosen = fewest(every, filling.best().heldout, slack, filling.cells.noise)
+        (fit,) = self.polished([chosen.tensors], FEW_STEPS)
+        # Of too many ranks it is not determined, so these are read off first.
+        self._tried("some cells", [self.pruned(fit) if fit.heldout < exact_fit() else fit])
+        return chosen
 
     def note(self, stage: str, fit: Fit) -> None:
         """One line more of the history."""
@@ -288,11 +304,7 @@ class Search:
         if not self.pool:
             return min(self.loose, key=lambda fit: (fit.freedom, fit.heldout))
         least = min(fit.heldout for fit in self.pool)
-        bound = max(exact_fit(), least * (1 + self.slack()))
-        if self.cells.noise is not None:
-            bound = max(bound, self.cells.noise * (1 + self.slack()))
-        near = [fit for fit in self.pool if fit.heldout <= bound]
-        return min(near, key=lambda fit: (fit.freedom, fit.heldout))
+        return fewest(self.pool, least, self.slack(), self.cells.noise)
 
     def pruned(self, fit: Fit) -> Fit:
         """An exact fit of the fewest degrees of freedom: others may be exact by chance on
@@ -325,6 +337,14 @@ class Search:
         return [one for one in exact if not self.is_loose(one)]
 
 
+def fewest(fits: list[Fit], least: float, slack: float, noise: float | None) -> Fit:
+    """The fewest degrees of freedom at errors that differ from the least by chance, or
+    that noise explains."""
+    bound = max(exact_fit(), max(least, noise or 0.0) * (1 + slack))
+    near = [fit for fit in fits if fit.heldout <= bound]
+    return min(near, key=lambda fit: (fit.freedom, fit.heldout))
+
+
 def search(
     key: jax.Array,
     tree: ModeTree,
@@ -339,7 +359,13 @@ def search(
     rng = default_rng(np.asarray(jax.random.key_data(key)).tolist())
     few = cells.thinned(max(MOST_CELLS, CELLS_A_LEVEL * sum(cells.dims)), rng)
     state = Search(key, tree, few, optimizer, all_ranks=few is cells)
-    state.begin(ranks)
+    if few is not cells and fillable(tree, cells):
+        filling = Filling(tree, cells, LIMIT)
+        fit = state.fill(filling, ranks, listen)
+        if state.best().heldout >= NEARLY:
+            return _of_all_cells(state, filling, fit)
+    else:
+        state.begin(ranks)
     waited = 0
     for number in range(1, 1 + rounds) if ranks is None else ():
         before = state.score(state.best())
@@ -363,3 +389,18 @@ def search(
     loose = state.is_loose(fit)
     (last,) = state.polished([fit.tensors], MANY_STEPS, everything=True, all_of_them=True)
     return Found(fit, last.tensors, state.short(fit), not loose, state.history)
+
+
+def _of_all_cells(state: Search, filling: Filling, fit: Fit) -> Found:
+    """The result where ranks were filled in: some steps on all cells, or one filling."""
+    state.take(filling.cells)
+    if MANY_STEPS * state.flops(fit.ranks) <= AFFORDABLE:
+        (better,) = state.polished([fit.tensors], FEW_STEPS, all_of_them=True)
+        fit = min(fit, better, key=lambda one: one.heldout)
+        state.note("all cells", fit)
+        (last,) = state.polished(
+            [fit.tensors], MANY_STEPS, everything=True, all_of_them=True
+        )
+    else:
+        last = filling.fit(fit.ranks, fit.tensors, everything=True)
+    return Found(fit, last.tensors, state.short(fit), True, state.history)

@@ -88,14 +88,14 @@ def hierarchical_svd(
     # The modes under any node stand side by side then.
     order = visiting_order(mode_tree, mode_tree.root)
     rest, exponent = normalized((on_host(held) if cut.sliced else held).transpose(order))
-    compress = _from_leaves if sweep == "leaves-to-root" else _from_root
+    compress = from_leaves if sweep == "leaves-to-root" else _from_root
     tensors, square = compress(rest, mode_tree, cut)
     tensors[-1] = shifted(tensors[-1], exponent)
     factors = joined(TransferTensors(tuple(map(jnp.asarray, tensors)), mode_tree))
     return factors, jnp.asarray(shifted(root(square), exponent))
 
 
-def _from_leaves(tensor: Either, tree: ModeTree, cut: Cut) -> Found:
+def from_leaves(tensor: Either, tree: ModeTree, cut: Cut) -> Found:
     """Children before parents, in the tensor that is left; the squared error exactly."""
     whole, square = norm(tensor), norm(tensor) * 0
     tensors: dict[int, Either] = {}

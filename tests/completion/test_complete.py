@@ -1,17 +1,23 @@
 """Completion of tensors whose ranks are known to the test alone."""
 
+import gc
 import warnings
+import weakref
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import htfjax as htf
+from htfjax.completion import lanes
 from htfjax.completion.cells import cells_of
+from htfjax.completion.filling import Filling, fillable
 from htfjax.completion.lanes import Fit, Lanes
 from htfjax.completion.result import error_interval, verdict_of
 from htfjax.formats.transfer_tensors import TransferTensors
+from tests.helpers import assert_close
 
 KEY = jax.random.key(0)
 DIMS = (5, 6, 4)
@@ -147,7 +153,7 @@ def test_many_cells() -> None:
     """Ranks are searched on some of them, and all are fitted."""
     rng = np.random.default_rng(5)
     truth = low_rank((30, 30, 30), rank=2)
-    mine = np.where(rng.random(truth.shape) < 0.5, truth, np.nan)
+    mine = np.where(rng.random(truth.shape) < 0.4, truth, np.nan)
     mine = mine + 0.05 * rng.standard_normal(truth.shape)
     found = htf.complete(mine, tree=TREE, key=KEY)
     assert set(found.ranks.values()) == {2}
@@ -156,6 +162,64 @@ def test_many_cells() -> None:
     # Of the noise of B cells n degrees of freedom leave a share of the root of n / B.
     share = np.sqrt(found.degrees_of_freedom / found.observations)
     assert np.sqrt(np.mean(errors**2)) < 1.3 * 0.05 * share
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("noise", [0.0, 0.3])
+def test_most_cells(noise: float) -> None:
+    """Where half of many cells are there, ranks come from filling in, and are right."""
+    rng = np.random.default_rng(5)
+    truth = low_rank((24, 23, 22), rank=2)
+    mine = np.where(rng.random(truth.shape) < 0.55, truth, np.nan)
+    mine = mine + noise * rng.standard_normal(truth.shape)
+    found = htf.complete(mine, tree=TREE, key=KEY)
+    assert set(found.ranks.values()) == {2}
+    assert "filled in" in {line.stage for line in found.history}
+    errors = np.asarray(htf.end_tensor(found.factors) - truth)[np.isnan(mine)]
+    share = np.sqrt(found.degrees_of_freedom / found.observations)
+    assert np.sqrt(np.mean(errors**2)) < max(1.3 * noise * share, 1e-9)
+    assert (found.verdict == "exact") == (noise == 0.0)
+
+
+def test_filled_in() -> None:
+    """Of the target's ranks, and of fewer the hierarchical SVD of a full tensor."""
+    rng = np.random.default_rng(1)
+    truth = low_rank((6, 7, 8), rank=2)
+    mine = np.where(rng.random(truth.shape) < 0.9, truth, np.nan)
+    tree = htf.ModeTree.from_nested(TREE)
+    cells = cells_of(mine, 0.1, KEY, None)
+    filling = Filling(tree, cells, 0.95)
+    assert fillable(tree, cells)
+    fit = filling.fit((2, 2, 2, 2))
+    assert fit.heldout < 0.02
+    assert filling.best() is fit
+    whole = Filling(tree, cells_of(truth, 0.1, KEY, None), 0.95)
+    less = whole.fit((1, 1, 1, 1), everything=True)
+    assert not whole.found
+    factors, _ = htf.formats.hierarchical_svd(truth, tree, ranks=1)
+    expected = np.asarray(htf.end_tensor(factors)) / whole.cells.scale
+    held = TransferTensors(tuple(map(jnp.asarray, less.tensors)), tree)
+    assert_close(htf.end_tensor(htf.formats.from_transfer_tensors(held)), expected)
+
+
+def test_few_cells_are_not_filled_in() -> None:
+    """Neither those of which most are open, nor those of different noise."""
+    tree = htf.ModeTree.from_nested(TREE)
+    truth = low_rank((6, 7, 8), rank=1)
+    few = np.where(np.random.default_rng(0).random(truth.shape) < 0.3, truth, np.nan)
+    assert not fillable(tree, cells_of(few, 0.1, KEY, None))
+    noise = np.ones(truth.shape)
+    noise[0] = 2.0
+    assert not fillable(tree, cells_of(truth, 0.1, KEY, noise))
+
+
+def test_old_programs_go() -> None:
+    """A process has room for some thirty searches' programs at most."""
+    lanes._programs.cache_clear()
+    optimizer = htf.levenberg_marquardt()
+    kept = [weakref.ref(lanes._programs(k, optimizer, 0).move) for k in range(50)]
+    gc.collect()
+    assert [one() is None for one in kept] == [True] * 2 + [False] * 48
 
 
 def test_thinned_cells() -> None:
