@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import htfjax
+from docs.tools import commands, reference
 
 ROOT = Path(__file__).parents[2]
 RECORDS = ROOT / "benchmarks" / "records"
@@ -18,4 +19,13 @@ def record(name: str) -> dict[str, Any]:
 def define_env(env: Any) -> None:
     """What pages with `render_macros: true` may say between double braces."""
     env.macro(record)
+    env.macro(lambda: reference.table(env.page.markdown), "names")
+    env.macro(reference.line, "line")
+    env.macro(commands.listing, "command_names")
+    env.macro(commands.page, "command_help")
     env.variables["version"] = htfjax.__version__
+
+
+def on_post_page_macros(env: Any) -> None:
+    """Entries of the reference are headed as code writes them."""
+    env.markdown = reference.with_headings(env.markdown)

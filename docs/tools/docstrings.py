@@ -1,0 +1,106 @@
+"""Docstrings as the site reads them: Markdown for a parser of Google's style.
+
+The docstrings are written for terminals, closer than that parser allows: several errors
+in a line, "Args, raises: as ...", one example by the heading "Example:", and mathematics
+such as `<W, A_b>` and `2**31`, of which Markdown would make tags and bold letters.
+"""
+
+import re
+
+EXAMPLE = re.compile(r"^Example:(?: (see .*))?$")
+# One paragraph behind a heading of its own.
+PARAGRAPH = re.compile(
+    r"^(Source|Args and errors|(?:Args|Returns|Raises)(?:, [a-z]+)+|Warns|Raises|Args): (.+)$"
+)
+ERROR = r"(?:[A-Z]\w*(?:Error|Warning|Interrupt))"
+ERRORS = re.compile(rf"(?<=[.;,] )(?={ERROR}(?:, {ERROR})*: )")
+# Code between backticks stays as it is; other characters that Markdown takes as its own.
+PIECES = re.compile(r"(`+[^`]+`+)")
+SPECIAL = re.compile(r"[*<>_|\[\]]")
+
+
+def markdown(text: str) -> str:
+    """A docstring, without its common indentation, for griffe's parser of Google's style.
+
+    Example:
+      >>> print(markdown("<W, A>.\\n\\nRaises:\\n  TypeError: a. ValueError: b."))
+      &lt;W, A&gt;.
+      <BLANKLINE>
+      Raises:
+        TypeError: a.
+        ValueError: b.
+    """
+    lines = [line for block in map(_block, _blocks(text)) for line in block]
+    return "\n".join(_headings(lines))
+
+
+def escaped(text: str) -> str:
+    """Text whose characters Markdown leaves alone; code between backticks stays.
+
+    Example:
+      >>> escaped("||W||_F <= `a_b` 2**3")
+      '&#124;&#124;W&#124;&#124;&#95;F &lt;= `a_b` 2&#42;&#42;3'
+    """
+    pieces = PIECES.split(text)
+    pieces[::2] = [SPECIAL.sub(_entity, piece) for piece in pieces[::2]]
+    return "".join(pieces)
+
+
+def summary(text: str) -> str:
+    """The first line of a docstring, as Markdown."""
+    return escaped(text.partition("\n")[0].rstrip(":"))
+
+
+def _entity(found: re.Match[str]) -> str:
+    return {"<": "&lt;", ">": "&gt;"}.get(found[0], f"&#{ord(found[0])};")
+
+
+def _blocks(text: str) -> list[list[str]]:
+    """Lines between blank ones, each blank one by itself."""
+    blocks: list[list[str]] = [[]]
+    for line in text.splitlines():
+        if line.strip():
+            blocks[-1].append(line)
+        else:
+            blocks += [[""], []]
+    return [block for block in blocks if block]
+
+
+def _block(lines: list[str]) -> list[str]:
+    """A block, escaped where it is text, with one error in a line."""
+    if lines[0].startswith("    ") or lines[0].startswith("|"):
+        return lines  # code, or a table
+    first = next((i for i, x in enumerate(lines) if x.lstrip().startswith(">>>")), None)
+    prose, code = lines[:first], [] if first is None else lines[first:]
+    # A code span may go on in the next line.
+    prose = escaped("\n".join(prose)).split("\n") if prose else []
+    if prose and prose[0] in ("Raises:", "Warns:"):
+        prose = _errors(prose)
+    return prose + code
+
+
+def _errors(lines: list[str]) -> list[str]:
+    """A section of errors, one item each, wrapped lines joined."""
+    items = re.split(r"\n  (?! )", "\n".join(lines))
+    parts = [part for item in items[1:] for part in ERRORS.split(" ".join(item.split()))]
+    parts = [part[0] + part[1:].rstrip(" ;,") for part in parts]
+    return [items[0], *(f"  {part}" for part in parts)]
+
+
+def _headings(lines: list[str]) -> list[str]:
+    """Headings that the parser knows; the others in bold, before their text."""
+    found: list[str] = []
+    for line in lines:
+        if match := EXAMPLE.match(line):
+            found += ["Examples:"] + ([f"  {match[1].capitalize()}", ""] if match[1] else [])
+        elif match := PARAGRAPH.match(line):
+            found.append(f"**{match[1]}**: {match[2]}")
+        elif found and found[-1].startswith("**") and line.startswith("  "):
+            found[-1] += f" {line.strip()}"
+        elif line.startswith(">>> ") and "Examples:" in found:
+            found.append(f"  {line}")
+        elif found and found[-1].startswith("  >>> ") and not line.startswith("  "):
+            found.append(f"  {line}")
+        else:
+            found.append(line)
+    return found
