@@ -1,8 +1,10 @@
 """Strict numerics for every test and every docstring example."""
 
 import gc
+import importlib.util
 import itertools
 import os
+import re
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -72,6 +74,9 @@ SLOW_EXAMPLES = (
     "htfjax.theory.truncation.truncation_bounds",
 )
 
+# Examples that make an object of another library, which the group `exchange` installs.
+EXCHANGED = re.compile(r"htfjax\.exchange\.(\w+)\.to_")
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Fewer examples of a property where slow tests are left out."""
@@ -81,8 +86,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks the long examples of docstrings as slow."""
+    """Marks the long examples of docstrings as slow, and skips those of absent libraries."""
     for item in items:
+        if isinstance(item, pytest.DoctestItem) and (found := EXCHANGED.match(item.name)):
+            absent = importlib.util.find_spec(found[1]) is None
+            item.add_marker(pytest.mark.skipif(absent, reason=f"{found[1]} is absent"))
         if isinstance(item, pytest.DoctestItem) and f"{item.name}.".startswith(
             tuple(f"{name}." for name in SLOW_EXAMPLES)
         ):

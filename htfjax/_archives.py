@@ -26,10 +26,10 @@ def read_npz(path: PathLike) -> dict[str, np.ndarray]:
       ValueError: not such an archive, or one that states sizes other than its own.
 
     Example:
-      >>> import tempfile
+      >>> import htfjax as htf, numpy as np, os, tempfile
       >>> path = os.path.join(tempfile.mkdtemp(), "pair.npz")
       >>> np.savez(path, a=np.arange(3), b=np.ones(2))
-      >>> {name: x.tolist() for name, x in read_npz(path).items()}
+      >>> {name: x.tolist() for name, x in htf.runs.read_npz(path).items()}
       {'a': [0, 1, 2], 'b': [1.0, 1.0]}
     """
     path = _files.absolute("path", path)

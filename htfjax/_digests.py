@@ -20,7 +20,8 @@ def file_digest(path: PathLike) -> str:
       TypeError, ValueError: not a path, or that of a folder.
 
     Example:
-      >>> file_digest("no such file")
+      >>> import htfjax as htf
+      >>> htf.runs.file_digest("no such file")
       'missing'
     """
     path = _files.absolute("path", path)  # an integer would be a file that is open
@@ -56,7 +57,8 @@ def json_digest(values: object) -> str:
       TypeError, ValueError: values that JSON does not hold.
 
     Example:
-      >>> json_digest({"a": 1, "b": 2}) == json_digest({"b": 2, "a": 1})
+      >>> import htfjax as htf
+      >>> htf.runs.json_digest({"a": 1, "b": 2}) == htf.runs.json_digest({"b": 2, "a": 1})
       True
     """
     return text_digest(_as_text(values, sort_keys=True, separators=(",", ":")))
@@ -77,7 +79,12 @@ def write_sealed(path: PathLike, values: JsonObject) -> None:
       TypeError, ValueError: not a dictionary, values that JSON does not hold (NaN), or a
         bad path.
 
-    Example: see `read_sealed`.
+    Example:
+      >>> import htfjax as htf, os, tempfile
+      >>> path = os.path.join(tempfile.mkdtemp(), "options.json")
+      >>> htf.runs.write_sealed(path, {"seed": 0})
+      >>> "sha256" in open(path).read()
+      True
     """
     if not isinstance(values, dict):
         raise TypeError(f"`values` must be a dictionary, got {type(values).__name__}.")
@@ -95,10 +102,10 @@ def read_sealed(path: PathLike) -> JsonObject:
       ValueError: a byte of it was changed or is missing; the file is named.
 
     Example:
-      >>> import os, tempfile
+      >>> import htfjax as htf, os, tempfile
       >>> path = os.path.join(tempfile.mkdtemp(), "options.json")
-      >>> write_sealed(path, {"seed": 0})
-      >>> read_sealed(path)
+      >>> htf.runs.write_sealed(path, {"seed": 0})
+      >>> htf.runs.read_sealed(path)
       {'seed': 0}
     """
     path = _files.absolute("path", path)

@@ -41,9 +41,18 @@ FULL_WORDS = ("No space left", "File too large", "Disk quota")
 def absolute(name: str, path: object) -> Path:
     """An absolute path with `~` expanded, which stays the same file after `os.chdir`.
 
+    Args:
+      name: of the argument that has the path, for errors.
+      path: text or `os.PathLike`.
+
     Raises:
       TypeError: not a path. ValueError: empty, without a home folder to expand `~` to, or
         with a null character.
+
+    Example:
+      >>> import htfjax as htf
+      >>> htf.runs.absolute("out", "runs").is_absolute()
+      True
     """
     if not isinstance(path, str | os.PathLike) or isinstance(os.fspath(path), bytes):
         raise TypeError(f"`{name}` must be a path, got {type(path).__name__}.")
@@ -64,9 +73,21 @@ def atomic_write(path: PathLike, name: str = "path") -> Iterator[Path]:
 
     The temporary file is removed if the block fails; nothing else ever is.
 
+    Args:
+      path: of the file to write.
+      name: of the argument that has the path, for errors.
+
     Raises:
       ValueError: the folder of `path` does not exist, or something stands at `path` that
         is not a file.
+
+    Example:
+      >>> import htfjax as htf, pathlib, tempfile
+      >>> path = pathlib.Path(tempfile.mkdtemp()) / "note.txt"
+      >>> with htf.runs.atomic_write(path) as temporary:
+      ...     _ = temporary.write_text("done")
+      >>> path.read_text()
+      'done'
     """
     path = absolute(name, path)
     if not path.parent.is_dir():

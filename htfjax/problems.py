@@ -68,8 +68,9 @@ class Completion:
     Source: arXiv:2201.11729, tensor completion experiments.
 
     Example:
-      >>> import jax
-      >>> problem = Completion(widths=16).make(*jax.random.split(jax.random.key(0), 3))
+      >>> import htfjax as htf, jax
+      >>> keys = jax.random.split(jax.random.key(0), 3)
+      >>> problem = htf.problems.Completion(widths=16).make(*keys)
       >>> problem.target.shape, problem.indices.shape, problem.start.weights[4].shape
       ((8, 8, 8, 8), (2048, 4), (16, 16))
     """
@@ -254,7 +255,8 @@ def paper(model: Model) -> Completion:
     Source: arXiv:2201.11729, tensor completion experiments.
 
     Example:
-      >>> paper("tf").mode_dims, paper("tf").widths
+      >>> import htfjax as htf
+      >>> htf.problems.paper("tf").mode_dims, htf.problems.paper("tf").widths
       ((16, 16, 16), (256,))
     """
     return Completion(**PAPER[_checks.one_of("model", model, get_args(Model))])

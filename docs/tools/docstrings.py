@@ -5,7 +5,9 @@ in a line, "Args, raises: as ...", one example by the heading "Example:", and ma
 such as `<W, A_b>` and `2**31`, of which Markdown would make tags and bold letters.
 """
 
+import html
 import re
+from collections.abc import Mapping
 
 EXAMPLE = re.compile(r"^Example:(?: (see .*))?$")
 # One paragraph behind a heading of its own.
@@ -13,17 +15,19 @@ PARAGRAPH = re.compile(
     r"^(Source|Args and errors|(?:Args|Returns|Raises)(?:, [a-z]+)+|Warns|Raises|Args): (.+)$"
 )
 ERROR = r"(?:[A-Z]\w*(?:Error|Warning|Interrupt))"
-ERRORS = re.compile(rf"(?<=[.;,] )(?={ERROR}(?:, {ERROR})*: )")
+ERRORS = re.compile(rf"(?<=[.;] )(?={ERROR}(?:, {ERROR})*: )")
+# Names of an item, which the parser shows as code.
+NAMES = re.compile(r"^  (?! )[^:]+:")
 # Code between backticks stays as it is; other characters that Markdown takes as its own.
 PIECES = re.compile(r"(`+[^`]+`+)")
 SPECIAL = re.compile(r"[*<>_|\[\]]")
 
 
 def markdown(text: str) -> str:
-    """A docstring, without its common indentation, for griffe's parser of Google's style.
+    r"""A docstring, without its common indentation, for griffe's parser of Google's style.
 
     Example:
-      >>> print(markdown("<W, A>.\\n\\nRaises:\\n  TypeError: a. ValueError: b."))
+      >>> print(markdown("<W, A>.\n\nRaises:\n  TypeError: a. ValueError: b."))
       &lt;W, A&gt;.
       <BLANKLINE>
       Raises:
@@ -32,6 +36,31 @@ def markdown(text: str) -> str:
     """
     lines = [line for block in map(_block, _blocks(text)) for line in block]
     return "\n".join(_headings(lines))
+
+
+def with_fields(text: str, comments: Mapping[str, str]) -> str:
+    r"""A docstring of a class that lists its fields, if it does not and they have comments.
+
+    Args:
+      text: the docstring.
+      comments: what the source says behind every field.
+
+    Example:
+      >>> print(with_fields("Times.\n\nExample: see `rise_times`.", {"width": "in steps"}))
+      Times.
+      <BLANKLINE>
+      Attributes:
+        width: in steps
+      <BLANKLINE>
+      Example: see `rise_times`.
+    """
+    items = [f"  {name}: {comment}" for name, comment in comments.items() if comment]
+    if not items or re.search(r"^(Attributes|Args):", text, re.MULTILINE):
+        return text
+    first = re.search(r"^(Raises|Returns|Source|Example)\b.*:", text, re.MULTILINE)
+    at = first.start() if first else len(text)
+    listed = "\n".join(["Attributes:", *items])
+    return f"{text[:at].rstrip()}\n\n{listed}\n\n{text[at:]}".rstrip()
 
 
 def escaped(text: str) -> str:
@@ -76,7 +105,13 @@ def _block(lines: list[str]) -> list[str]:
     prose = escaped("\n".join(prose)).split("\n") if prose else []
     if prose and prose[0] in ("Raises:", "Warns:"):
         prose = _errors(prose)
+    if prose and prose[0] in ("Args:", "Attributes:"):
+        prose = [NAMES.sub(_unescaped, line) for line in prose]
     return prose + code
+
+
+def _unescaped(found: re.Match[str]) -> str:
+    return html.unescape(found[0])
 
 
 def _errors(lines: list[str]) -> list[str]:
@@ -92,7 +127,9 @@ def _headings(lines: list[str]) -> list[str]:
     found: list[str] = []
     for line in lines:
         if match := EXAMPLE.match(line):
-            found += ["Examples:"] + ([f"  {match[1].capitalize()}", ""] if match[1] else [])
+            found += ["Examples:"] + (
+                [f"  {match[1].capitalize()}", ""] if match[1] else []
+            )
         elif match := PARAGRAPH.match(line):
             found.append(f"**{match[1]}**: {match[2]}")
         elif found and found[-1].startswith("**") and line.startswith("  "):

@@ -38,7 +38,7 @@ def table(page: str) -> str:
             rows = 0
             continue
         if rows == 0:
-            lines += ["| name | |", "|---|---|"]
+            lines += ["| name | what it is |", "|---|---|"]
         lines.append(f"| [`{name}`][htfjax.{name}] | {line(name)} |")
         rows += 1
     return "\n".join([*lines, "", "</div>"])

@@ -49,7 +49,7 @@ class Plan:
       >>> import htfjax as htf
       >>> rates = htf.Rates(1e11, 1e10, 2e9, 1e-6)
       >>> plan = htf.contraction_plan(htf.flat(2), 8, (4,), 20, rates=rates)
-      >>> isinstance(plan, Plan), len(plan.explain().splitlines())
+      >>> isinstance(plan, htf.Plan), len(plan.explain().splitlines())
       (True, 5)
     """
 
@@ -193,8 +193,9 @@ def contraction_plan(
 
     Example:
       >>> import htfjax as htf
-      >>> rates = Rates(flops=1e11, stream_bytes=1e10, gather_bytes=2e9, step_seconds=1e-6)
-      >>> plan = contraction_plan(htf.perfect(4), 8, (512, 512, 512), 2048, rates=rates)
+      >>> rates = htf.Rates(
+      ...     flops=1e11, stream_bytes=1e10, gather_bytes=2e9, step_seconds=1e-6)
+      >>> plan = htf.contraction_plan(htf.perfect(4), 8, (512, 512, 512), 2048, rates=rates)
       >>> plan.routes[4], plan.root
       ('table', 'dense')
     """

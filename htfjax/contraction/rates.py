@@ -25,7 +25,10 @@ class Rates:
         that are not finite.
 
     Example:
-      >>> Rates(flops=1e11, stream_bytes=1e10, gather_bytes=2e9, step_seconds=2e-6).flops
+      >>> import htfjax as htf
+      >>> rates = htf.Rates(
+      ...     flops=1e11, stream_bytes=1e10, gather_bytes=2e9, step_seconds=2e-6)
+      >>> rates.flops
       100000000000.0
     """
 
@@ -96,7 +99,9 @@ def platform_rates(platform: Platform) -> Rates:
     Source: data sheets of NVIDIA H100 and Google TPU v5e; `docs/decisions/05-rates.md`.
 
     Example:
-      >>> platform_rates("tpu").stream_bytes / platform_rates("cuda").stream_bytes < 1
+      >>> import htfjax as htf
+      >>> tpu, cuda = htf.platform_rates("tpu"), htf.platform_rates("cuda")
+      >>> tpu.stream_bytes < cuda.stream_bytes
       True
     """
     return SHIPPED[check_platform(platform, ADVICE)]

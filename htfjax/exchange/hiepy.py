@@ -87,7 +87,7 @@ def to_hiepy(factors: AnyFactors) -> Foreign:
     Example:
       >>> import htfjax as htf, jax
       >>> factors = htf.gaussian_factors(jax.random.key(0), htf.perfect(4), 3, 2, 1.0)
-      >>> htf.exchange.to_hiepy(factors).shape  # doctest: +SKIP
+      >>> htf.exchange.to_hiepy(factors).shape
       (3, 3, 3, 3)
     """
     tree, tensors = to_transfer_tree(factors)

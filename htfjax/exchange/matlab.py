@@ -237,7 +237,13 @@ def write_htensor(path: PathLike, factors: AnyFactors, *, name: str = "x") -> No
 
     Source: Kressner and Tobler, htucker.
 
-    Example: see `read_htensor`.
+    Example:
+      >>> import htfjax as htf, jax, os, tempfile
+      >>> factors = htf.gaussian_factors(jax.random.key(0), htf.perfect(4), 5, 3, 1.0)
+      >>> path = os.path.join(tempfile.mkdtemp(), "x.mat")
+      >>> htf.exchange.write_htensor(path, factors)
+      >>> htf.mode_dims(htf.exchange.read_htensor(path))
+      (5, 5, 5, 5)
     """
     _check_name(name)
     tree, tensors = to_transfer_tree(factors)

@@ -122,7 +122,7 @@ def to_quimb(factors: AnyFactors) -> Foreign:
     Example:
       >>> import htfjax as htf, jax
       >>> factors = htf.gaussian_factors(jax.random.key(0), htf.flat(3), 4, 2, 1.0)
-      >>> htf.exchange.to_quimb(factors).outer_inds()  # doctest: +SKIP
+      >>> htf.exchange.to_quimb(factors).outer_inds()
       ('k0', 'k1', 'k2')
     """
     held = _parts(factors)

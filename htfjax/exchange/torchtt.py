@@ -64,7 +64,7 @@ def to_torchtt(factors: AnyFactors) -> Foreign:
     Example:
       >>> import htfjax as htf, jax
       >>> train = htf.gaussian_factors(jax.random.key(0), htf.caterpillar(4), 3, 2, 1.0)
-      >>> htf.exchange.to_torchtt(train).N  # doctest: +SKIP
+      >>> htf.exchange.to_torchtt(train).N
       [3, 3, 3, 3]
     """
     cores = train_cores(factors, KIND)

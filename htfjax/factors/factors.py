@@ -40,8 +40,8 @@ class Factors:
 
     Example:
       >>> import htfjax as htf, jax.numpy as jnp
-      >>> tree = ModeTree.from_nested((0, 1))
-      >>> ones = Factors(tree=tree, weights=(jnp.ones((3, 2)), jnp.ones((4, 2)), None))
+      >>> tree = htf.ModeTree.from_nested((0, 1))
+      >>> ones = htf.Factors(tree=tree, weights=(jnp.ones((3, 2)), jnp.ones((4, 2)), None))
       >>> htf.widths(ones), htf.mode_dims(ones)
       ((3, 4, 2), (3, 4))
     """
@@ -77,7 +77,7 @@ class GroupedFactors:
     Example:
       >>> import htfjax as htf, jax
       >>> factors = htf.gaussian_factors(jax.random.key(0), htf.perfect(4), 3, 2, 1.0)
-      >>> isinstance(htf.group(factors), GroupedFactors)
+      >>> isinstance(htf.group(factors), htf.GroupedFactors)
       True
     """
 

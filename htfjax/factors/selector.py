@@ -38,7 +38,8 @@ class Selector:
     Tucker format.
 
     Example:
-      >>> Selector(2, (0, 0, 1)).matrix("float32").tolist()
+      >>> import htfjax as htf
+      >>> htf.Selector(2, (0, 0, 1)).matrix("float32").tolist()
       [[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
     """
 

@@ -67,7 +67,8 @@ def load_factors(path: str | os.PathLike[str]) -> Factors:
         float64 factors where 64-bit numbers are not enabled.
 
     Example: see `save_factors`.
-    >>> load_factors("missing.npz")
+    >>> import htfjax as htf
+    >>> htf.load_factors("missing.npz")
     Traceback (most recent call last):
     FileNotFoundError: no factors at missing.npz
     """

@@ -24,7 +24,8 @@ def fit_loss(logits: Numbers, y: Numbers) -> Float[Array, ""]:
 
     Example:
       >>> import jax.numpy as jnp
-      >>> round(float(fit_loss(jnp.zeros(2), jnp.array([0.0, 1.0]))), 6)
+      >>> from htfjax import locality
+      >>> round(float(locality.fit_loss(jnp.zeros(2), jnp.array([0.0, 1.0]))), 6)
       0.693147
     """
     logits, y = _checked(logits, y)
@@ -42,7 +43,9 @@ def count_correct(logits: Numbers, y: Numbers) -> Int[Array, ""]:
 
     Example:
       >>> import jax.numpy as jnp
-      >>> int(count_correct(jnp.array([-1.0, 2.0, 0.5]), jnp.array([0.0, 1.0, 0.0])))
+      >>> from htfjax import locality
+      >>> logits, labels = jnp.array([-1.0, 2.0, 0.5]), jnp.array([0.0, 1.0, 0.0])
+      >>> int(locality.count_correct(logits, labels))
       2
     """
     return jnp.sum(correct(*_checked(logits, y)), dtype=jnp.int32)

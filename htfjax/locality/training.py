@@ -39,7 +39,18 @@ Tree = TypeVar("Tree")
 
 
 class EpochSums(NamedTuple):
-    """Sums over the images of an epoch, each at the weights of its own step."""
+    """Sums over the images of an epoch, each at the weights of its own step.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from htfjax import locality
+      >>> examples = locality.ArrayExamples(jnp.ones((6, 4, 4, 1)), jnp.zeros(6))
+      >>> start = locality.start_training({"w": jnp.ones(3)}, {}, examples)
+      >>> isinstance(start.carried.current, locality.EpochSums)
+      True
+      >>> int(start.carried.current.correct)
+      0
+    """
 
     correct: Int[Array, ""]
     loss: Float[Array, ""]  # without penalty
@@ -52,7 +63,16 @@ class EpochSums(NamedTuple):
 
 
 class Course(NamedTuple):
-    """State of training that is carried beside the weights."""
+    """State of training that is carried beside the weights.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from htfjax import locality
+      >>> examples = locality.ArrayExamples(jnp.ones((6, 4, 4, 1)), jnp.zeros(6))
+      >>> start = locality.start_training({"w": jnp.ones(3)}, {}, examples)
+      >>> isinstance(start.carried, locality.Course), int(start.carried.epochs)
+      (True, 0)
+    """
 
     statistics: PyTree  # running statistics of the network
     order: Int[Array, "N"]  # the examples in the order of this epoch
@@ -71,7 +91,18 @@ class Course(NamedTuple):
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class TrainingLoss:
-    """The loss of one step of training; see `training_loss`."""
+    """The loss of one step of training; see `training_loss`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from htfjax import locality
+      >>> def apply(w, statistics, x, *, train, key=None):
+      ...     return w * x.sum((1, 2, 3)), statistics
+      >>> examples = locality.ArrayExamples(jnp.ones((6, 4, 4, 1)), jnp.zeros(6))
+      >>> loss = locality.training_loss(apply, examples, coefficient=0, batch_size=2)
+      >>> isinstance(loss, locality.TrainingLoss), loss.batch_size
+      (True, 2)
+    """
 
     examples: Examples
     patches: Draw | None  # a pytree; None without the locality regularizer
@@ -256,8 +287,10 @@ def training_loss(
       ...     return (jnp.tanh(x.reshape(x.shape[0], -1) @ w["a"]) @ w["b"]), statistics
       >>> pairs = locality.ArrayExamples(
       ...     jax.random.normal(jax.random.key(0), (20, 4, 8, 1)), jnp.arange(20) % 2)
-      >>> loss = training_loss(apply, pairs, batch_size=8, coefficient=0.1, patches=
-      ...     locality.EitherOrder(locality.Patch(0, 0, 4, 2), locality.Patch(0, 6, 4, 2)))
+      >>> p, q = locality.Patch(0, 0, 4, 2), locality.Patch(0, 6, 4, 2)
+      >>> loss = locality.training_loss(
+      ...     apply, pairs, batch_size=8, coefficient=0.1,
+      ...     patches=locality.EitherOrder(p, q))
       >>> w = {"a": jax.random.normal(jax.random.key(1), (32, 16)) / 6, "b": jnp.ones(16)}
       >>> optimizer = locality.hold(optax.sgd(0.3, momentum=0.9))
       >>> state = htf.start_descent(locality.start_training(w, {}, pairs), optimizer)
@@ -315,7 +348,13 @@ def start_training(params: PyTree, statistics: PyTree, examples: Examples) -> Ca
       TypeError: parameters that are not arrays of numbers, or of which none is floating;
         things that are not examples.
 
-    Example: see `training_loss`.
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from htfjax import locality
+      >>> examples = locality.ArrayExamples(jnp.ones((6, 4, 4, 1)), jnp.zeros(6))
+      >>> start = locality.start_training({"w": jnp.ones(3)}, {}, examples)
+      >>> start.trained["w"].shape, start.carried.order.shape
+      ((3,), (6,))
     """
     dtype = _inputs.floating_dtype("params", params)
     _inputs.examples_pytree("examples", examples)
@@ -376,7 +415,8 @@ def steps_per_epoch(count: int, batch_size: int) -> int:
       TypeError: not integers. ValueError: numbers below one.
 
     Example:
-      >>> steps_per_epoch(800, 64)
+      >>> from htfjax import locality
+      >>> locality.steps_per_epoch(800, 64)
       13
     """
     count = _checks.at_least("count", count, 1)

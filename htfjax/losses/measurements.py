@@ -70,6 +70,14 @@ class Entries:
     """Entries of the end tensor, W[i_b], contracted by a plan; made by `Entries.at`.
 
     Other indices need another `Entries.at`: maps and plan are those of its own.
+
+    Example:
+      >>> import htfjax as htf, jax
+      >>> rows = htf.losses.Entries.at(htf.flat(2), 3, [[0, 0], [2, 1]])
+      >>> loss = htf.observation_loss(rows, [1.0, -1.0])
+      >>> zero = htf.gaussian_factors(jax.random.key(0), htf.flat(2), 3, 2, 0.0)
+      >>> float(loss(zero))
+      1.0
     """
 
     indices: jax.Array  # (B, N) int32
@@ -222,7 +230,16 @@ class Weighted:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class RankOne:
-    """Inner products with rank-one tensors, <W, x_b^0 (x) ... (x) x_b^{N-1}>."""
+    """Inner products with rank-one tensors, <W, x_b^0 (x) ... (x) x_b^{N-1}>.
+
+    Example:
+      >>> import htfjax as htf, jax, jax.numpy as jnp
+      >>> vectors = htf.losses.RankOne((jnp.ones((4, 2)), jnp.ones((4, 3))))
+      >>> loss = htf.observation_loss(vectors, jnp.ones(4))
+      >>> zero = htf.gaussian_factors(jax.random.key(0), htf.flat(2), (2, 3), 2, 0.0)
+      >>> float(loss(zero))
+      1.0
+    """
 
     vectors: tuple[jax.Array, ...] | jax.Array  # N arrays (B, D_n), or (N, B, D)
 
@@ -244,7 +261,16 @@ class RankOne:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dense:
-    """Inner products <W, A_b> with the matrix that factors of order 2 have."""
+    """Inner products <W, A_b> with the matrix that factors of order 2 have.
+
+    Example:
+      >>> import htfjax as htf, jax, jax.numpy as jnp
+      >>> matrices = htf.losses.Dense(jnp.ones((4, 2, 3)))
+      >>> loss = htf.observation_loss(matrices, jnp.ones(4))
+      >>> zero = htf.gaussian_factors(jax.random.key(0), htf.flat(2), (2, 3), 2, 0.0)
+      >>> float(loss(zero))
+      1.0
+    """
 
     matrices: jax.Array  # (B, D_0, D_1)
 

@@ -41,7 +41,7 @@ class DescentState(NamedTuple):
     Example:
       >>> import htfjax as htf, jax.numpy as jnp, optax
       >>> state = htf.start_descent(jnp.ones(3), optax.sgd(0.1))
-      >>> isinstance(state, DescentState), state.params.shape
+      >>> isinstance(state, htf.DescentState), state.params.shape
       (True, (3,))
     """
 

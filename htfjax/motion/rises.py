@@ -22,7 +22,8 @@ class RiseTimes(NamedTuple):
     """Times at which quantities left zero, NaN if never. Arrays (num_quantities,).
 
     Example:
-      >>> rise_times(range(3), [[0.0], [6.0], [10.0]]).half_rise
+      >>> import htfjax as htf
+      >>> htf.rise_times(range(3), [[0.0], [6.0], [10.0]]).half_rise
       array([1.])
     """
 
@@ -57,8 +58,9 @@ def crossings(
         levels that are not above zero.
 
     Example:
+      >>> import htfjax as htf
       >>> values = [[1.0, 5.0], [4.0, 5.0], [16.0, 5.0]]
-      >>> crossings([0, 10, 20], values, [8.0, 1.0])
+      >>> htf.crossings([0, 10, 20], values, [8.0, 1.0])
       array([15., nan])
     """
     x, y = _records("positions", positions, values)
@@ -102,8 +104,9 @@ def rise_times(
     Source: definitions of our own, the same in every figure and table.
 
     Example:
+      >>> import htfjax as htf, numpy as np
       >>> steps, rise = np.arange(0, 60, 10), np.array([1e-3, 1e-2, 0.1, 1.0, 10.0, 10.0])
-      >>> rise_times(steps, np.stack([rise, 0 * rise], axis=1)).take_off.round(6)
+      >>> htf.rise_times(steps, np.stack([rise, 0 * rise], axis=1)).take_off.round(6)
       array([30., nan])
     """
     x, y = _records("steps", steps, np.abs(_checks.seen("values", values)))
@@ -146,10 +149,10 @@ def incrementality(rise: RiseTimes) -> float:
     Source: definition of our own.
 
     Example:
-      >>> import numpy as np
+      >>> import htfjax as htf, numpy as np
       >>> steps = np.arange(0.0, 1000.0)
       >>> curves = 1 / (1 + np.exp(-(steps[:, None] - [200, 500]) / 10))
-      >>> round(incrementality(rise_times(steps, curves)), 2)
+      >>> round(htf.incrementality(htf.rise_times(steps, curves)), 2)
       6.83
     """
     _checks.instance("rise", rise, RiseTimes, "`rise_times` makes one")

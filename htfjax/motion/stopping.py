@@ -14,7 +14,11 @@ CAUSES = ("running", "converged", "diverged")
 class Stop(NamedTuple):
     """Reason for which a run ends, and its record.
 
-    Example: see `find_stop`.
+    Example:
+      >>> import htfjax as htf
+      >>> stop = htf.find_stop([1.0, float("nan")], tolerance=0.1, patience=2)
+      >>> isinstance(stop, htf.Stop), stop
+      (True, Stop(reason='diverged', record=1))
     """
 
     reason: str  # "converged" or "diverged"
@@ -51,7 +55,8 @@ def find_stop(
       ValueError: losses of another shape, numbers below their least.
 
     Example:
-      >>> find_stop(np.array([1.0, 0.01, 0.01, 0.01]), tolerance=0.1, patience=2)
+      >>> import htfjax as htf, numpy as np
+      >>> htf.find_stop(np.array([1.0, 0.01, 0.01, 0.01]), tolerance=0.1, patience=2)
       Stop(reason='converged', record=3)
     """
     values = _checks.seen("losses", losses)

@@ -30,7 +30,8 @@ def lane_mesh(devices: Sequence[object] | None = None) -> Mesh:
       ValueError: devices of some but not all processes, none, or one twice.
 
     Example:
-      >>> lane_mesh().axis_names
+      >>> import htfjax as htf
+      >>> htf.runs.lane_mesh().axis_names
       ('lanes',)
     """
     listed = jax.devices() if devices is None else devices

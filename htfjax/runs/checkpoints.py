@@ -108,7 +108,13 @@ def load_state(
       ValueError: a damaged checkpoint, or one of another structure, of other dtypes or
         with another label; what differs is named.
 
-    Example: see `save_state`.
+    Example:
+      >>> import htfjax as htf, jax.numpy as jnp, os, tempfile
+      >>> path = os.path.join(tempfile.mkdtemp(), "state")
+      >>> htf.save_state(path, {"a": jnp.ones(2), "b": 3})
+      >>> found = htf.load_state(path, like={"a": jnp.zeros(2), "b": 0})
+      >>> found["a"].tolist(), found["b"]
+      ([1.0, 1.0], 3)
     """
     cast = _checks.flag("cast", cast)
     folder = _folder_of(path)

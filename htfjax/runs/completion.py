@@ -56,7 +56,12 @@ def completion_lane(
 
     Source: arXiv:2201.11729, tensor completion experiments.
 
-    Example: see `make_lane`.
+    Example:
+      >>> import htfjax as htf, jax
+      >>> setting = htf.problems.Completion(mode_dims=3, widths=4, observed=30)
+      >>> lane = htf.runs.completion_lane(setting, jax.random.key(0))
+      >>> lane.state.params.weights[0].shape, lane.loss.targets.shape
+      ((3, 4), (30,))
     """
     _checks.instance("setting", setting, Completion, "htfjax.problems.Completion makes one")
     _checks.key("key", key)

@@ -27,7 +27,7 @@ def save_final(out: PathLike, results: xr.Dataset, final: xr.Dataset) -> None:
       BlockingIOError: the folder is in use.
 
     Example:
-      >>> import htfjax as htf, tempfile
+      >>> import htfjax as htf, tempfile, xarray as xr
       >>> setting = htf.problems.Completion(mode_dims=3, widths=4, observed=30)
       >>> grid = htf.runs.Grid(setting, seeds=[0])
       >>> out = tempfile.mkdtemp()

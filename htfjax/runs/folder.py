@@ -26,7 +26,8 @@ def versions() -> dict[str, str]:
     """Versions of what computes and writes: Python and the packages.
 
     Example:
-      >>> sorted(versions())
+      >>> import htfjax as htf
+      >>> sorted(htf.runs.versions())
       ['htfjax', 'jax', 'jaxlib', 'numpy', 'optax', 'python', 'zarr']
     """
     listed = {"python": platform.python_version()}
@@ -52,9 +53,9 @@ def locked_folder(folder: PathLike, what: str, *, lock: str = LOCK) -> Iterator[
       TypeError, ValueError: not a path, `what` or `lock` not texts.
 
     Example:
-      >>> import tempfile
-      >>> with locked_folder(tempfile.mkdtemp(), "`out`") as folder:
-      ...     is_locked(folder)
+      >>> import htfjax as htf, tempfile
+      >>> with htf.runs.locked_folder(tempfile.mkdtemp(), "`out`") as folder:
+      ...     htf.runs.is_locked(folder)
       True
     """
     path = _files.absolute("folder", folder)
@@ -80,7 +81,8 @@ def is_locked(folder: PathLike) -> bool:
       PermissionError: its lock cannot be looked at by this user.
 
     Example:
-      >>> is_locked("no such folder")
+      >>> import htfjax as htf
+      >>> htf.runs.is_locked("no such folder")
       False
     """
     path = _files.absolute("folder", folder)

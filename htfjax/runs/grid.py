@@ -26,7 +26,15 @@ Setting: TypeAlias = Any
 
 
 class Run(typing.NamedTuple):
-    """One run of a grid: its values on the axes, and its seed."""
+    """One run of a grid: its values on the axes, and its seed.
+
+    Example:
+      >>> import htfjax as htf
+      >>> grid = htf.runs.Grid(
+      ...     htf.problems.Completion(), seeds=range(2), axes={"init_std": (0.02, 0.03)})
+      >>> grid.runs()[0]
+      Run(point=(0.02,), seed=0)
+    """
 
     point: tuple[object, ...]  # one value per axis
     seed: int

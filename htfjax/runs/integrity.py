@@ -26,9 +26,9 @@ def check_results(out: PathLike, *, states: bool = False) -> None:
       >>> for _ in htf.runs.run(
       ...     htf.runs.Grid(setting, seeds=[0]), out, until_step=4, record_every=2):
       ...     pass
-      >>> check_results(out, states=True)
+      >>> htf.runs.check_results(out, states=True)
       >>> (out / "status.json").unlink()
-      >>> check_results(out)
+      >>> htf.runs.check_results(out)
       Traceback (most recent call last):
       FileNotFoundError: [Errno 2] no such file: ...
     """

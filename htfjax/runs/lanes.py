@@ -89,7 +89,7 @@ def make_lane(build: Build, setting: Setting, seed: int, *, data: Data = None) -
       >>> import htfjax as htf
       >>> setting = htf.problems.Completion(mode_dims=3, widths=4, observed=30)
       >>> lane = htf.runs.make_lane(htf.runs.completion_lane, setting, 0)
-      >>> isinstance(lane, Lane), lane.state.params.weights[0].shape
+      >>> isinstance(lane, htf.runs.Lane), lane.state.params.weights[0].shape
       (True, (3, 4))
     """
     seed, data = check_seed("seed", seed), check_data(data)

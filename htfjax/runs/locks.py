@@ -39,6 +39,13 @@ def exclusive_lock(
       TypeError, ValueError: not a path, a folder that does not exist, `what` not a
         text, `seconds` not a number or below zero; a file of somebody else where the
         holder of the lock is named.
+
+    Example:
+      >>> import htfjax as htf, os, tempfile
+      >>> path = os.path.join(tempfile.mkdtemp(), "lock")
+      >>> with htf.runs.exclusive_lock(path, "the table"):
+      ...     htf.runs.lock_holder(path) is None
+      False
     """
     path = _files.absolute("path", path)
     if not isinstance(what, str):
@@ -73,6 +80,15 @@ def lock_holder(path: PathLike) -> str | None:
     Raises:
       TypeError, ValueError: not a path.
       OSError: it cannot be looked at, in a folder that this user may only read.
+
+    Example:
+      >>> import htfjax as htf, os, tempfile
+      >>> path = os.path.join(tempfile.mkdtemp(), "lock")
+      >>> with htf.runs.exclusive_lock(path, "the table"):
+      ...     htf.runs.lock_holder(path) is None
+      False
+      >>> htf.runs.lock_holder(path) is None
+      True
     """
     path = _files.absolute("path", path)
     if not (path.exists() or _holder_file(path).exists()):

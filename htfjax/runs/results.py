@@ -34,7 +34,8 @@ def load_results(path: PathLike, group: str | None = None) -> xr.Dataset:
       ValueError: a damaged file or one of a newer format; the error names it.
 
     Example: see `save_results`.
-    >>> load_results("missing")
+    >>> import htfjax as htf
+    >>> htf.load_results("missing")
     Traceback (most recent call last):
     FileNotFoundError: no results at missing
     """

@@ -17,6 +17,12 @@ class StopSignals:
     While a run listens (`stop_requested`), the first signal is noted only, so that the
     run can save. Otherwise, and on a second Ctrl-C or SIGTERM, it raises
     KeyboardInterrupt.
+
+    Example:
+      >>> import htfjax as htf
+      >>> with htf.runs.stop_signals() as signals:
+      ...     isinstance(signals, htf.runs.StopSignals), signals.received, signals.exit_code
+      (True, None, 130)
     """
 
     def __init__(self) -> None:
@@ -53,6 +59,15 @@ def stop_signals() -> Iterator[StopSignals]:
     """Handles the signals within the block; a block inside another shares its handler.
 
     Outside the main thread, where signals do not arrive, nothing is installed.
+
+    Example:
+      >>> import htfjax as htf, signal
+      >>> with htf.runs.stop_signals() as signals:
+      ...     try:
+      ...         signal.raise_signal(signal.SIGTERM)
+      ...     except KeyboardInterrupt:
+      ...         print("ends with code", signals.exit_code)
+      ends with code 143
     """
     current = signal.getsignal(signal.SIGINT)
     if isinstance(current, StopSignals):
@@ -77,7 +92,8 @@ def stop_requested() -> Iterator[Callable[[], bool]]:
     """Within the block a signal is noted only; the function yielded says whether one came.
 
     Example:
-      >>> with stop_requested() as requested:
+      >>> import htfjax as htf, signal
+      >>> with htf.runs.stop_requested() as requested:
       ...     signal.raise_signal(signal.SIGINT)
       ...     requested()
       True

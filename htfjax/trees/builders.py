@@ -15,7 +15,8 @@ def perfect(order: int, arity: int = 2) -> ModeTree:
       ValueError: `order` is not a power of `arity` (`pooled` takes any order).
 
     Example:
-      >>> perfect(4, 2).nested
+      >>> import htfjax as htf
+      >>> htf.perfect(4, 2).nested
       ((0, 1), (2, 3))
     """
     order, arity = at_least("order", order, 1), at_least("arity", arity, 1)
@@ -34,7 +35,8 @@ def flat(order: int) -> ModeTree:
     """The tree with one interior node: CP tensor factorization.
 
     Example:
-      >>> flat(3).nested
+      >>> import htfjax as htf
+      >>> htf.flat(3).nested
       (0, 1, 2)
     """
     return ModeTree.from_nested(tuple(range(at_least("order", order, 1))))
@@ -44,7 +46,8 @@ def caterpillar(order: int) -> ModeTree:
     """The tree that takes one further mode at a time: `(((0, 1), 2), 3)`.
 
     Example:
-      >>> caterpillar(4).nested
+      >>> import htfjax as htf
+      >>> htf.caterpillar(4).nested
       (((0, 1), 2), 3)
     """
     order = at_least("order", order, 1)
@@ -60,9 +63,10 @@ def interleaved(order: int) -> ModeTree:
     An odd level leaves its last node alone, under a node with one child.
 
     Example:
-      >>> interleaved(4).nested
+      >>> import htfjax as htf
+      >>> htf.interleaved(4).nested
       ((0, 2), (1, 3))
-      >>> interleaved(5).nested
+      >>> htf.interleaved(5).nested
       (((0, 2), (1, 3)), ((4,),))
     """
     return pooled(order, 2, "half")
@@ -75,9 +79,10 @@ def square_patches(side: int, patch: int = 2) -> ModeTree:
     `patch` does not divide leaves smaller windows at the right and lower edge.
 
     Example:
-      >>> square_patches(4).children[16]
+      >>> import htfjax as htf
+      >>> htf.square_patches(4).children[16]
       (0, 1, 4, 5)
-      >>> square_patches(3).nested
+      >>> htf.square_patches(3).nested
       ((0, 1, 3, 4), (2, 5), (6, 7), (8,))
     """
     side, patch = at_least("side", side, 1), at_least("patch", patch, 2)
@@ -112,9 +117,10 @@ def pooled(
         node is left, or "square" with a window or a level that is not a square number.
 
     Example:
-      >>> pooled(5, 2).nested
+      >>> import htfjax as htf
+      >>> htf.pooled(5, 2).nested
       (((0, 1), (2, 3)), ((4,),))
-      >>> pooled(6, (3, 2)).nested
+      >>> htf.pooled(6, (3, 2)).nested
       ((0, 1, 2), (3, 4, 5))
     """
     order = at_least("order", order, 1)

@@ -43,7 +43,8 @@ class ModeTree:
     Source: arXiv:2201.11729, section 3 (mode tree); any arity as in section 5.
 
     Example:
-      >>> tree = ModeTree.from_nested(((0, 1), (2, 3)))
+      >>> import htfjax as htf
+      >>> tree = htf.ModeTree.from_nested(((0, 1), (2, 3)))
       >>> tree.order, tree.root, tree.children[tree.root], tree.modes[4]
       (4, 6, (4, 5), (0, 1))
       >>> print(tree)
@@ -77,7 +78,8 @@ class ModeTree:
           ValueError: an empty tuple, a repeated, negative or missing mode.
 
         Example:
-          >>> ModeTree.from_nested(((0,), 1)).children
+          >>> import htfjax as htf
+          >>> htf.ModeTree.from_nested(((0,), 1)).children
           ((), (), (0,), (2, 1))
         """
         if not _holds_nodes(nested):
@@ -200,7 +202,8 @@ def as_tree(tree: TreeLike, *, name: str = "tree") -> ModeTree:
         column), and modes as in `ModeTree.from_nested`.
 
     Example:
-      >>> as_tree("((0, 2), (1, 3))") == as_tree(((0, 2), (1, 3)))
+      >>> import htfjax as htf
+      >>> htf.as_tree("((0, 2), (1, 3))") == htf.as_tree(((0, 2), (1, 3)))
       True
     """
     if isinstance(tree, ModeTree):

@@ -23,7 +23,18 @@ from htfjax.locality.regularizer.regularizer import (
 
 
 class Evaluation(NamedTuple):
-    """Accuracy and loss of a network on examples."""
+    """Accuracy and loss of a network on examples.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from htfjax import locality
+      >>> def apply(w, statistics, x, *, train, key=None):
+      ...     return w * x.sum((1, 2, 3)), statistics
+      >>> examples = locality.ArrayExamples(jnp.ones((5, 1, 1, 1)), jnp.ones(5))
+      >>> seen = locality.evaluate(apply, jnp.array(1.0), {}, examples, batch_size=2)
+      >>> isinstance(seen, locality.Evaluation), float(seen.accuracy)
+      (True, 1.0)
+    """
 
     accuracy: Float[Array, ""]  # share of images that are right
     loss: Float[Array, ""]  # mean cross-entropy
@@ -65,7 +76,8 @@ def evaluate(
       ...     return w * x.sum((1, 2, 3)), statistics
       >>> x = jnp.array([-1.0, 1.0, 2.0, 3.0, -4.0]).reshape(5, 1, 1, 1)
       >>> examples = locality.ArrayExamples(x, jnp.array([0, 1, 1, 0, 0]))
-      >>> float(evaluate(apply, jnp.array(1.0), {}, examples, batch_size=2).accuracy)
+      >>> seen = locality.evaluate(apply, jnp.array(1.0), {}, examples, batch_size=2)
+      >>> float(seen.accuracy)
       0.8
     """
     apply = _inputs.static_function("apply", as_apply(apply))
@@ -137,7 +149,7 @@ def mean_change(
       >>> x = jax.random.normal(jax.random.key(0), (8, 4, 8, 1))
       >>> p, q = locality.Patch(0, 0, 4, 2), locality.Patch(0, 6, 4, 2)
       >>> examples = locality.ArrayExamples(x, jnp.zeros(8))
-      >>> change = mean_change(apply, jnp.array(1.0), {}, examples,
+      >>> change = locality.mean_change(apply, jnp.array(1.0), {}, examples,
       ...     locality.EitherOrder(p, q), key=jax.random.key(1), batch_size=4)
       >>> round(float(change), 9)
       1.0

@@ -18,7 +18,16 @@ from htfjax.locality.regularizer.regularizer import check_direction
 
 
 class ChangeByDistance(NamedTuple):
-    """Mean |cos| of pairs of patches at each distance; `change.mean(1)` is the curve."""
+    """Mean |cos| of pairs of patches at each distance; `change.mean(1)` is the curve.
+
+    Example:
+      >>> import numpy as np
+      >>> from htfjax import locality
+      >>> change = np.array([[0.5, 0.7], [0.9, 1.0]])  # two distances, two pairs each
+      >>> found = locality.ChangeByDistance(np.array([0, 4]), change, np.zeros((2, 2)))
+      >>> found.change.mean(1).round(2).tolist()
+      [0.6, 0.95]
+    """
 
     distance: np.ndarray  # (D,) free pixels between the patches
     change: Float[Array, "D pairs"]  # of each pair, a mean over the images
@@ -61,10 +70,12 @@ def gradient_change_by_distance(
 
     Example:
       >>> import jax, jax.numpy as jnp
+      >>> from htfjax import locality
       >>> def blurred(x):  # couples neighbours only
       ...     return jnp.square(x + jnp.roll(x, 1, axis=2)).sum((1, 2, 3))
       >>> x = jax.random.normal(jax.random.key(0), (3, 16, 16, 1))
-      >>> found = gradient_change_by_distance(jax.random.key(1), blurred, x, 2, (0, 4))
+      >>> found = locality.gradient_change_by_distance(
+      ...     jax.random.key(1), blurred, x, 2, (0, 4))
       >>> [bool(c > 0.999) for c in found.change.mean(1)]
       [False, True]
     """

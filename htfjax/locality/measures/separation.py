@@ -17,7 +17,17 @@ from htfjax.locality.regularizer.regularizer import check_key
 
 
 class Separation(NamedTuple):
-    """Singular values by `separation_spectrum`, means over contexts."""
+    """Singular values by `separation_spectrum`, means over contexts.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from htfjax import locality
+      >>> x = jax.random.normal(jax.random.key(0), (5, 4, 4, 1))
+      >>> p, q = locality.Patch(0, 0, 1, 1), locality.Patch(3, 3, 1, 1)
+      >>> found = locality.separation_spectrum(lambda x: x.sum((1, 2, 3)), x, p, q, num=2)
+      >>> isinstance(found, locality.Separation), found.raw.shape, found.grids.shape
+      (True, (2,), (5, 2, 2))
+    """
 
     raw: Float[Array, "num"]  # of the grids; one above zero for g(P, rest) h(Q, rest)
     centred: Float[Array, "num"]  # without row and column means; zero for a sum of the two
@@ -87,7 +97,7 @@ def separation_spectrum(
       >>> p, q = locality.Patch(0, 0, 2, 2), locality.Patch(4, 4, 2, 2)
       >>> def f(x):  # sees P and Q as a product
       ...     return jnp.exp(x.sum((1, 2, 3)))
-      >>> found = separation_spectrum(f, x, p, q, num=4)
+      >>> found = locality.separation_spectrum(f, x, p, q, num=4)
       >>> found.grids.shape, bool(found.raw[1] < 1e-6 * found.raw[0])
       ((9, 4, 4), True)
     """

@@ -64,6 +64,7 @@ class ConvAC(nnx.Module):
 
     Example:
       >>> import htfjax as htf, jax, jax.numpy as jnp
+      >>> from flax import nnx
       >>> from htfjax import locality
       >>> factors = htf.gaussian_factors(
       ...     jax.random.key(0), htf.square_patches(4, 2), 2, 5, 1.0)
@@ -343,7 +344,8 @@ def class_tree(tree: TreeLike) -> ModeTree:
 
     Example:
       >>> import htfjax as htf
-      >>> class_tree(htf.perfect(4)).nested
+      >>> from htfjax import locality
+      >>> locality.class_tree(htf.perfect(4)).nested
       ((0, 1), (2, 3), 4)
     """
     known = as_tree(tree)
@@ -358,7 +360,8 @@ def split_patches(images: Numbers, patch: int | Sequence[int]) -> Shaped[Array, 
 
     Example:
       >>> import jax.numpy as jnp
-      >>> split_patches(jnp.zeros((5, 4, 6, 3)), 2).shape
+      >>> from htfjax import locality
+      >>> locality.split_patches(jnp.zeros((5, 4, 6, 3)), 2).shape
       (5, 6, 12)
     """
     high, wide = _patch_sides(patch)
@@ -384,7 +387,8 @@ def join_patches(
 
     Example:
       >>> import jax.numpy as jnp
-      >>> join_patches(jnp.zeros((5, 6, 12)), (4, 6, 3), 2).shape
+      >>> from htfjax import locality
+      >>> locality.join_patches(jnp.zeros((5, 6, 12)), (4, 6, 3), 2).shape
       (5, 4, 6, 3)
     """
     high, wide = _patch_sides(patch)

@@ -57,7 +57,8 @@ class Network(NamedTuple):
 
         Example:
           >>> import jax, jax.numpy as jnp
-          >>> net = as_network(lambda w, x: w * x.sum((1, 2, 3)), jnp.array(2.0))
+          >>> from htfjax import locality
+          >>> net = locality.as_network(lambda w, x: w * x.sum((1, 2, 3)), jnp.array(2.0))
           >>> f = net.logits_fn(*net.init(jax.random.key(0)))
           >>> float(f(jnp.ones((1, 2, 2, 1)))[0])
           8.0
@@ -115,12 +116,13 @@ def as_network(
     Example:
       >>> import jax, jax.numpy as jnp
       >>> from flax import nnx
+      >>> from htfjax import locality
       >>> class Mean(nnx.Module):
       ...     def __init__(self, rngs):
       ...         self.scale = nnx.Param(jnp.ones((), jnp.float32))
       ...     def __call__(self, x):
       ...         return self.scale[...] * x.mean((1, 2, 3))
-      >>> net = as_network(Mean)
+      >>> net = locality.as_network(Mean)
       >>> params, statistics = net.init(jax.random.key(0))
       >>> {name: x.shape for name, x in params.items()}, statistics
       ({'scale': ()}, {})
@@ -188,7 +190,8 @@ def count_parameters(params: PyTree) -> int:
 
     Example:
       >>> import jax.numpy as jnp
-      >>> count_parameters({"a": jnp.ones((2, 3)), "b": jnp.ones(())})
+      >>> from htfjax import locality
+      >>> locality.count_parameters({"a": jnp.ones((2, 3)), "b": jnp.ones(())})
       7
     """
     return sum(_size(leaf) for leaf in jax.tree.leaves(params))

@@ -50,10 +50,11 @@ def gradient_norm_loss(
 
     Example:
       >>> import jax.numpy as jnp
+      >>> from htfjax import locality
       >>> def apply(w, statistics, x, *, train, key):
       ...     return jnp.sum(w * x, axis=(1, 2, 3)), statistics
       >>> x = jnp.ones((4, 2, 2, 1))
-      >>> value, (_, seen) = gradient_norm_loss(
+      >>> value, (_, seen) = locality.gradient_norm_loss(
       ...     apply, jnp.mean, jnp.full((1, 2, 2, 1), 3.0), {}, x, coefficient=0.5)
       >>> float(seen.change), float(value)
       (36.0, 30.0)

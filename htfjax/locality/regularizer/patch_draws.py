@@ -26,7 +26,9 @@ class EitherOrder:
 
     Example:
       >>> import jax
-      >>> draw = EitherOrder(Patch(0, 0, 8, 8), Patch(0, 56, 8, 8))
+      >>> from htfjax import locality
+      >>> left, right = locality.Patch(0, 0, 8, 8), locality.Patch(0, 56, 8, 8)
+      >>> draw = locality.EitherOrder(left, right)
       >>> p, q = draw(jax.random.key(0))
       >>> sorted([int(p.left), int(q.left)])
       [0, 56]
@@ -54,7 +56,8 @@ class RandomPatches:
 
     Example:
       >>> import jax
-      >>> p, q = RandomPatches((32, 32), patch_size=2)(jax.random.key(0))
+      >>> from htfjax import locality
+      >>> p, q = locality.RandomPatches((32, 32), patch_size=2)(jax.random.key(0))
       >>> p.height, q.width
       (2, 2)
     """

@@ -27,7 +27,8 @@ class Patch:
       TypeError: not integers. ValueError: a place below zero, a side below one.
 
     Example:
-      >>> Patch(0, 4, height=2, width=2).left
+      >>> from htfjax import locality
+      >>> locality.Patch(0, 4, height=2, width=2).left
       4
     """
 
@@ -92,8 +93,10 @@ def swap_patch(x: Numbers, patch: Patch) -> Shaped[Array, "B H W C"]:
 
     Example:
       >>> import jax.numpy as jnp
+      >>> from htfjax import locality
       >>> x = jnp.arange(6.0).reshape(2, 1, 3, 1)
-      >>> swap_patch(x, Patch(0, 2, height=1, width=1))[:, 0, :, 0].tolist()
+      >>> patch = locality.Patch(0, 2, height=1, width=1)
+      >>> locality.swap_patch(x, patch)[:, 0, :, 0].tolist()
       [[0.0, 1.0, 5.0], [3.0, 4.0, 2.0]]
     """
     x = _inputs.numbers("x", x)
@@ -112,7 +115,8 @@ def patch_gap(patch: Patch, other: Patch) -> Place:
       TypeError: not `Patch`.
 
     Example:
-      >>> patch_gap(Patch(0, 0, 2, 2), Patch(1, 5, 2, 2))
+      >>> from htfjax import locality
+      >>> locality.patch_gap(locality.Patch(0, 0, 2, 2), locality.Patch(1, 5, 2, 2))
       3
     """
     check_patch("patch", patch)
@@ -141,8 +145,9 @@ def either_order(key: Key[Array, ""], first: Patch, second: Patch) -> tuple[Patc
 
     Example:
       >>> import jax
-      >>> first, second = Patch(0, 0, 8, 8), Patch(0, 56, 8, 8)
-      >>> p, q = either_order(jax.random.key(0), first, second)
+      >>> from htfjax import locality
+      >>> first, second = locality.Patch(0, 0, 8, 8), locality.Patch(0, 56, 8, 8)
+      >>> p, q = locality.either_order(jax.random.key(0), first, second)
       >>> sorted([int(p.left), int(q.left)])
       [0, 56]
     """
@@ -190,8 +195,9 @@ def random_patches(
 
     Example:
       >>> import jax
-      >>> p, q = random_patches(jax.random.key(0), (32, 32), 2, distance=20)
-      >>> int(patch_gap(p, q)) >= 20
+      >>> from htfjax import locality
+      >>> p, q = locality.random_patches(jax.random.key(0), (32, 32), 2, distance=20)
+      >>> int(locality.patch_gap(p, q)) >= 20
       True
     """
     _checks.key("key", key)

@@ -43,7 +43,19 @@ SECOND = (
 
 
 class Measured(NamedTuple):
-    """Measurements of a regularized step, besides the value it descends on."""
+    """Measurements of a regularized step, besides the value it descends on.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from htfjax import locality
+      >>> def apply(weights, statistics, x, *, train, key):
+      ...     return jnp.sum(x * weights, axis=(1, 2, 3)), statistics
+      >>> value, (_, measured) = locality.regularized_loss(
+      ...     apply, jnp.mean, jnp.ones((1, 8, 8, 1)), {}, jnp.ones((4, 8, 8, 1)), None,
+      ...     coefficient=0.0)
+      >>> isinstance(measured, locality.Measured), measured.logits.shape
+      (True, (4,))
+    """
 
     loss: Float[Array, ""]  # without the regularizer
     change: Float[Array, ""]  # mean |cos|, without the coefficient; NaN if skipped
@@ -101,13 +113,14 @@ def input_gradient_change(
 
     Example:
       >>> import jax, jax.numpy as jnp
+      >>> from htfjax import locality
       >>> x = jax.random.normal(jax.random.key(0), (4, 8, 8, 1))
-      >>> p, q = Patch(0, 0, 2, 2), Patch(5, 5, 2, 2)
+      >>> p, q = locality.Patch(0, 0, 2, 2), locality.Patch(5, 5, 2, 2)
       >>> local = lambda x: jnp.sum(jnp.tanh(x), axis=(1, 2, 3))  # no interaction
-      >>> round(float(input_gradient_change(local, x, p, q)), 9)
+      >>> round(float(locality.input_gradient_change(local, x, p, q)), 9)
       1.0
       >>> mirrored = lambda x: local(x * x[:, ::-1, ::-1])  # P meets its mirror image in Q
-      >>> bool(input_gradient_change(mirrored, x, p, q) < 0.999)
+      >>> bool(locality.input_gradient_change(mirrored, x, p, q) < 0.999)
       True
     """
     both = _both_passes(logits_fn)
@@ -143,14 +156,16 @@ def training_gradient_change(
       A plain JAX training loop gains one term:
 
       >>> import jax, jax.numpy as jnp
+      >>> from htfjax import locality
       >>> x = jax.random.normal(jax.random.key(0), (4, 8, 8, 1))
       >>> y = jnp.array([0.0, 1.0, 1.0, 0.0])
-      >>> p, q = Patch(0, 0, 2, 2), Patch(5, 5, 2, 2)
+      >>> p, q = locality.Patch(0, 0, 2, 2), locality.Patch(5, 5, 2, 2)
       >>> def logits(w, x):
       ...     return jnp.tanh(x.reshape(x.shape[0], -1) @ w).sum(1)
       >>> def loss(w):
       ...     fit = jnp.mean((logits(w, x) - y) ** 2)
-      ...     return fit + 0.1 * training_gradient_change(lambda x: logits(w, x), x, p, q)
+      ...     f = lambda x: logits(w, x)
+      ...     return fit + 0.1 * locality.training_gradient_change(f, x, p, q)
       >>> jax.grad(loss)(0.1 * jax.random.normal(jax.random.key(1), (64, 3))).shape
       (64, 3)
 
@@ -164,7 +179,8 @@ def training_gradient_change(
       >>> x, y = x.astype(jnp.float32), y.astype(jnp.float32)
       >>> def loss(weights):
       ...     f = lambda x: nnx.merge(graphdef, weights, copy=True)(x)
-      ...     return jnp.mean((f(x) - y) ** 2) + 0.1 * training_gradient_change(f, x, p, q)
+      ...     fit = jnp.mean((f(x) - y) ** 2)
+      ...     return fit + 0.1 * locality.training_gradient_change(f, x, p, q)
       >>> grads = jax.grad(loss)(weights)
     """
     xs = _swapped(x, patch, other_patch)
@@ -233,12 +249,13 @@ def regularized_loss(
 
     Example:
       >>> import jax, jax.numpy as jnp
+      >>> from htfjax import locality
       >>> def apply(weights, statistics, x, *, train, key):
       ...     return jnp.sum(jnp.tanh(x * weights), axis=(1, 2, 3)), statistics
       >>> x = jax.random.normal(jax.random.key(1), (4, 8, 8, 1))
-      >>> value, (_, measured) = regularized_loss(
+      >>> value, (_, measured) = locality.regularized_loss(
       ...     apply, lambda z: jnp.mean(z**2), jnp.ones((1, 8, 8, 1)), {}, x,
-      ...     (Patch(0, 0, 2, 2), Patch(4, 4, 2, 2)), coefficient=0.5)
+      ...     (locality.Patch(0, 0, 2, 2), locality.Patch(4, 4, 2, 2)), coefficient=0.5)
       >>> bool(value == measured.loss + 0.5 * measured.change)
       True
     """
@@ -290,7 +307,8 @@ def warn_if_blind(change: Numbers, threshold: float = BLIND) -> bool:
         threshold that is not finite.
 
     Example:
-      >>> warn_if_blind(0.7)
+      >>> from htfjax import locality
+      >>> locality.warn_if_blind(0.7)
       False
     """
     threshold = _inputs.static_number("threshold", threshold)

@@ -55,7 +55,8 @@ def load_cifar10(folder: PathLike, split: str, *, name: str = "CIFAR-10") -> Ima
     Source: https://www.cs.toronto.edu/~kriz/cifar.html (binary version).
 
     Example:
-      >>> load_cifar10("/nowhere", "test")  # doctest: +ELLIPSIS
+      >>> from htfjax import locality
+      >>> locality.load_cifar10("/nowhere", "test")  # doctest: +ELLIPSIS
       Traceback (most recent call last):
       FileNotFoundError: /nowhere/test_batch.bin is missing: ...
     """
@@ -108,8 +109,9 @@ def download_cifar10(
 
     Example:
       >>> import tempfile
+      >>> from htfjax import locality
       >>> folder = tempfile.mkdtemp()
-      >>> download_cifar10(folder, url="file:///nowhere.gz")  # doctest: +ELLIPSIS
+      >>> locality.download_cifar10(folder, url="file:///nowhere.gz")  # doctest: +ELLIPSIS
       Traceback (most recent call last):
       OSError: file:///nowhere.gz cannot be read ...
     """

@@ -35,7 +35,9 @@ def load_digits(split: Literal["train", "test"], *, shuffle: int = 0) -> Images:
     Machine Learning Repository 1998, CC BY 4.0; those of scikit-learn in the same order.
 
     Example:
-      >>> load_digits("train").pixels.shape, load_digits("test").pixels.shape
+      >>> from htfjax import locality
+      >>> train, test = locality.load_digits("train"), locality.load_digits("test")
+      >>> train.pixels.shape, test.pixels.shape
       ((1078, 8, 8, 1), (719, 8, 8, 1))
     """
     _checks.one_of("split", split, SPLITS)

@@ -30,7 +30,8 @@ class ArrayExamples:
 
     Example:
       >>> import jax.numpy as jnp
-      >>> examples = ArrayExamples(jnp.ones((6, 4, 4, 1)), jnp.zeros(6))
+      >>> from htfjax import locality
+      >>> examples = locality.ArrayExamples(jnp.ones((6, 4, 4, 1)), jnp.zeros(6))
       >>> examples.count, examples.batch(jnp.array([0, 3]))[0].shape
       (6, (2, 4, 4, 1))
     """
@@ -119,8 +120,10 @@ def join_examples(first: Examples, second: Examples) -> Examples:
 
     Example:
       >>> import jax.numpy as jnp
-      >>> a, b = (ArrayExamples(jnp.full((2, 1, 1, 1), v), jnp.zeros(2)) for v in (1, 2))
-      >>> join_examples(a, b).batch(jnp.arange(4))[0].ravel().tolist()
+      >>> from htfjax import locality
+      >>> a = locality.ArrayExamples(jnp.full((2, 1, 1, 1), 1), jnp.zeros(2))
+      >>> b = locality.ArrayExamples(jnp.full((2, 1, 1, 1), 2), jnp.zeros(2))
+      >>> locality.join_examples(a, b).batch(jnp.arange(4))[0].ravel().tolist()
       [1.0, 1.0, 2.0, 2.0]
     """
     for name, value in (("first", first), ("second", second)):
@@ -146,8 +149,9 @@ def select_examples(examples: Examples, rows: Numbers) -> Examples:
 
     Example:
       >>> import jax.numpy as jnp
-      >>> all_ = ArrayExamples(jnp.arange(4.0).reshape(4, 1, 1, 1), jnp.zeros(4))
-      >>> select_examples(all_, [3, 1]).batch(jnp.arange(2))[0].ravel().tolist()
+      >>> from htfjax import locality
+      >>> all_ = locality.ArrayExamples(jnp.arange(4.0).reshape(4, 1, 1, 1), jnp.zeros(4))
+      >>> locality.select_examples(all_, [3, 1]).batch(jnp.arange(2))[0].ravel().tolist()
       [3.0, 1.0]
     """
     _inputs.examples_pytree("examples", examples)

@@ -25,7 +25,9 @@ class Images:
 
     Example:
       >>> import numpy as np
-      >>> images = Images(np.zeros((2, 8, 8, 1), np.uint8), np.array([0, 1]), "two squares")
+      >>> from htfjax import locality
+      >>> pixels, labels = np.zeros((2, 8, 8, 1), np.uint8), np.array([0, 1])
+      >>> images = locality.Images(pixels, labels, "two squares")
       >>> images.pixels.shape, images.white
       ((2, 8, 8, 1), 255)
     """

@@ -21,7 +21,16 @@ Other = Literal["image", "class"]
 
 
 class Pairs(NamedTuple):
-    """Pairs of images by number, and whether both are of one class."""
+    """Pairs of images by number, and whether both are of one class.
+
+    Example:
+      >>> import jax
+      >>> from htfjax import locality
+      >>> digits = locality.load_digits("train")
+      >>> pairs = locality.same_class_pairs(jax.random.key(0), digits, 6)
+      >>> isinstance(pairs, locality.Pairs), pairs.rows.shape, pairs.labels.shape
+      (True, (6, 2), (6,))
+    """
 
     rows: np.ndarray  # (N, 2) int32: the left and the right image
     labels: np.ndarray  # (N,) uint8: 1 where the classes are equal
@@ -58,9 +67,9 @@ def same_class_pairs(
 
     Example:
       >>> import jax
-      >>> from htfjax.locality import load_digits
-      >>> digits = load_digits("train")
-      >>> pairs = same_class_pairs(jax.random.key(77), digits, 800, other="class")
+      >>> from htfjax import locality
+      >>> digits = locality.load_digits("train")
+      >>> pairs = locality.same_class_pairs(jax.random.key(77), digits, 800, other="class")
       >>> classes = digits.labels[pairs.rows]
       >>> bool(((classes[:, 0] == classes[:, 1]) == pairs.labels).all())
       True
@@ -175,10 +184,11 @@ def same_class_examples(
 
     Example:
       >>> import jax, jax.numpy as jnp
-      >>> from htfjax.locality import load_digits
-      >>> digits = load_digits("test")
-      >>> pairs = same_class_pairs(jax.random.key(99), digits, 100, other="class")
-      >>> examples = same_class_examples(digits, pairs, distance=48, canvas=(8, 64))
+      >>> from htfjax import locality
+      >>> digits = locality.load_digits("test")
+      >>> pairs = locality.same_class_pairs(jax.random.key(99), digits, 100, other="class")
+      >>> examples = locality.same_class_examples(
+      ...     digits, pairs, distance=48, canvas=(8, 64))
       >>> x, y = jax.jit(type(examples).batch)(examples, jnp.arange(5))
       >>> x.shape, x.dtype, y.shape
       ((5, 8, 64, 1), dtype('float32'), (5,))
@@ -224,8 +234,8 @@ def largest_distance(images: Images, canvas: tuple[int, int]) -> int:
         does not hold two images side by side.
 
     Example:
-      >>> from htfjax.locality import load_digits
-      >>> largest_distance(load_digits("test"), (8, 64))
+      >>> from htfjax import locality
+      >>> locality.largest_distance(locality.load_digits("test"), (8, 64))
       48
     """
     _images.check_images("images", images)
@@ -249,11 +259,12 @@ def same_class_patches(examples: SameClassExamples) -> tuple[Patch, Patch]:
 
     Example:
       >>> import jax
-      >>> from htfjax.locality import load_digits
-      >>> digits = load_digits("test")
-      >>> pairs = same_class_pairs(jax.random.key(0), digits, 4)
-      >>> examples = same_class_examples(digits, pairs, distance=16, canvas=(16, 64))
-      >>> left, right = same_class_patches(examples)
+      >>> from htfjax import locality
+      >>> digits = locality.load_digits("test")
+      >>> pairs = locality.same_class_pairs(jax.random.key(0), digits, 4)
+      >>> examples = locality.same_class_examples(
+      ...     digits, pairs, distance=16, canvas=(16, 64))
+      >>> left, right = locality.same_class_patches(examples)
       >>> left.left, right.left, left.top
       (16, 40, 4)
     """

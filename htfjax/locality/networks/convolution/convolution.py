@@ -60,8 +60,9 @@ def convolve(
 
     Example:
       >>> import jax.numpy as jnp
+      >>> from htfjax import locality
       >>> x, kernel = jnp.ones((1, 8, 8, 3)), jnp.ones((5, 3, 3, 3))
-      >>> convolve(x, kernel, stride=2, padding=1).shape
+      >>> locality.convolve(x, kernel, stride=2, padding=1).shape
       (1, 4, 4, 5)
     """
     _checks.one_of("method", method, METHODS)
@@ -122,7 +123,9 @@ def max_pool(x: Numbers, size: int, stride: int, padding: int) -> Float[Array, "
 
     Example:
       >>> import jax.numpy as jnp
-      >>> max_pool(jnp.arange(16.0).reshape(1, 4, 4, 1), 3, 2, 1)[0, :, :, 0].tolist()
+      >>> from htfjax import locality
+      >>> x = jnp.arange(16.0).reshape(1, 4, 4, 1)
+      >>> locality.max_pool(x, 3, 2, 1)[0, :, :, 0].tolist()
       [[5.0, 7.0], [13.0, 15.0]]
     """
     x = _four_axes("x", x)

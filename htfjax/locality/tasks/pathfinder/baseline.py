@@ -22,7 +22,16 @@ Classifier = Callable[[np.ndarray], np.ndarray]
 
 
 class MarkerBaseline(NamedTuple):
-    """Accuracy of the label predicted from the marks' distance."""
+    """Accuracy of the label predicted from the marks' distance.
+
+    Example:
+      >>> import numpy as np
+      >>> from htfjax import locality
+      >>> distances, labels = np.repeat([26.0, 80.0], 100), np.repeat([1, 0], 100)
+      >>> shortcut = locality.marker_distance_baseline(distances, labels)
+      >>> isinstance(shortcut, locality.MarkerBaseline), shortcut.accuracy
+      (True, 1.0)
+    """
 
     accuracy: float  # of the best classifier found, on images it was not fitted to
     standard_error: float  # of that accuracy
@@ -30,7 +39,10 @@ class MarkerBaseline(NamedTuple):
 
 
 class PositionBaseline(NamedTuple):
-    """Accuracy of the label predicted from the positions of both marks."""
+    """Accuracy of the label predicted from the positions of both marks.
+
+    Example: see `marker_position_baseline`.
+    """
 
     accuracy: float  # on images that the classifier was not fitted to
     standard_error: float  # of that accuracy
@@ -71,8 +83,10 @@ def marker_distance_baseline(
 
     Example:
       >>> import numpy as np
+      >>> from htfjax import locality
       >>> near, far = np.full(100, 26.0), np.arange(100.0)
-      >>> shortcut = marker_distance_baseline(np.r_[near, far], np.repeat([1, 0], 100))
+      >>> shortcut = locality.marker_distance_baseline(
+      ...     np.r_[near, far], np.repeat([1, 0], 100))
       >>> shortcut.accuracy > 0.9, shortcut.total_variation > 0.9
       (True, True)
     """
@@ -125,9 +139,10 @@ def marker_position_baseline(
 
     Example:
       >>> import jax
-      >>> from htfjax.locality import draw_pathfinder, paper_pathfinder
-      >>> images = draw_pathfinder(jax.random.key(0), paper_pathfinder(3), 64)
-      >>> marker_position_baseline(images).accuracy > 0.5
+      >>> from htfjax import locality
+      >>> settings = locality.paper_pathfinder(3)
+      >>> images = locality.draw_pathfinder(jax.random.key(0), settings, 64)
+      >>> locality.marker_position_baseline(images).accuracy > 0.5
       True
     """
     check_images("images", images)

@@ -86,10 +86,11 @@ def pathfinder_examples(
 
     Example:
       >>> import jax, jax.numpy as jnp
-      >>> from htfjax.locality import draw_pathfinder, paper_pathfinder
-      >>> images = draw_pathfinder(jax.random.key(0), paper_pathfinder(3), 12)
-      >>> train = pathfinder_examples(images, slice(0, 8))
-      >>> test = pathfinder_examples(images, slice(8, 12), like=train)
+      >>> from htfjax import locality
+      >>> settings = locality.paper_pathfinder(3)
+      >>> images = locality.draw_pathfinder(jax.random.key(0), settings, 12)
+      >>> train = locality.pathfinder_examples(images, slice(0, 8))
+      >>> test = locality.pathfinder_examples(images, slice(8, 12), like=train)
       >>> x, y = train.batch(jnp.arange(8))
       >>> x.shape, round(abs(float(x.mean())), 2), round(float(x.std()), 2), test.count
       ((8, 150, 150, 1), 0.0, 1.0, 4)
@@ -196,11 +197,12 @@ def save_pathfinder(path: PathLike, images: PathfinderImages) -> None:
 
     Example:
       >>> import jax, os, tempfile
-      >>> from htfjax.locality import draw_pathfinder, load_pathfinder, lra_pathfinder
-      >>> images = draw_pathfinder(jax.random.key(0), lra_pathfinder(32), 4)
+      >>> from htfjax import locality
+      >>> settings = locality.lra_pathfinder(32)
+      >>> images = locality.draw_pathfinder(jax.random.key(0), settings, 4)
       >>> path = os.path.join(tempfile.mkdtemp(), "four.npz")
-      >>> save_pathfinder(path, images)
-      >>> load_pathfinder(path).settings == images.settings
+      >>> locality.save_pathfinder(path, images)
+      >>> locality.load_pathfinder(path).settings == images.settings
       True
     """
     if not isinstance(images, PathfinderImages):
@@ -229,7 +231,8 @@ def load_pathfinder(path: PathLike) -> PathfinderImages:
       ValueError: a damaged file, or one of a newer format; the error names it.
 
     Example: see `save_pathfinder`.
-    >>> load_pathfinder("missing.npz")
+    >>> from htfjax import locality
+    >>> locality.load_pathfinder("missing.npz")
     Traceback (most recent call last):
     FileNotFoundError: no Pathfinder images at missing.npz
     """

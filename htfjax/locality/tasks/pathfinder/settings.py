@@ -26,7 +26,8 @@ class PathfinderSettings:
     dependencies with horizontal gated recurrent units" (2018).
 
     Example:
-      >>> PathfinderSettings(contour_length=7).num_distractors
+      >>> from htfjax import locality
+      >>> locality.PathfinderSettings(contour_length=7).num_distractors
       13
     """
 
@@ -113,7 +114,8 @@ def paper_pathfinder(contour_length: int, **changes: Any) -> PathfinderSettings:
     Source: arXiv:2201.11729, Pathfinder experiments.
 
     Example:
-      >>> [paper_pathfinder(n).num_distractors for n in (3, 5, 7, 9)]
+      >>> from htfjax import locality
+      >>> [locality.paper_pathfinder(n).num_distractors for n in (3, 5, 7, 9)]
       [30, 18, 13, 10]
     """
     return _with(changes, {"contour_length": contour_length})
@@ -135,7 +137,8 @@ def lra_pathfinder(size: int, **changes: Any) -> PathfinderSettings:
     of its Pathfinder data builder.
 
     Example:
-      >>> lra_pathfinder(64).contour_length
+      >>> from htfjax import locality
+      >>> locality.lra_pathfinder(64).contour_length
       14
     """
     size = _checks.at_least("size", size, 1)
