@@ -86,7 +86,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks the long examples of docstrings as slow, and skips those of absent libraries."""
+    """Marks long examples of docstrings as slow, and skips those of absent libraries."""
     for item in items:
         if isinstance(item, pytest.DoctestItem) and (found := EXCHANGED.match(item.name)):
             absent = importlib.util.find_spec(found[1]) is None

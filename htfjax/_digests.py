@@ -80,10 +80,10 @@ def write_sealed(path: PathLike, values: JsonObject) -> None:
         bad path.
 
     Example:
-      >>> import htfjax as htf, os, tempfile
-      >>> path = os.path.join(tempfile.mkdtemp(), "options.json")
+      >>> import htfjax as htf, pathlib, tempfile
+      >>> path = pathlib.Path(tempfile.mkdtemp()) / "options.json"
       >>> htf.runs.write_sealed(path, {"seed": 0})
-      >>> "sha256" in open(path).read()
+      >>> "sha256" in path.read_text()
       True
     """
     if not isinstance(values, dict):

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 EXAMPLE = re.compile(r"^Example:(?: (see .*))?$")
 # One paragraph behind a heading of its own.
 PARAGRAPH = re.compile(
-    r"^(Source|Args and errors|(?:Args|Returns|Raises)(?:, [a-z]+)+|Warns|Raises|Args): (.+)$"
+    r"^(Source|Args and errors|(?:Args|Returns|Raises|Warns)(?:, [a-z]+)*): (.+)$"
 )
 ERROR = r"(?:[A-Z]\w*(?:Error|Warning|Interrupt))"
 ERRORS = re.compile(rf"(?<=[.;] )(?={ERROR}(?:, {ERROR})*: )")

@@ -3,12 +3,10 @@
 import functools
 import inspect
 import re
-from pathlib import Path
 from typing import Any
 
-from docs.tools.reference import ENTRY, value
+from docs.tools.reference import ENTRY, REFERENCE, value
 
-REFERENCE = Path(__file__).parents[1] / "reference"
 # What may stand around code that is a link or a heading already, or a listing.
 SKIPPED = re.compile(r"<(a|h[1-6]|pre|autoref)\b.*?</\1>", re.DOTALL)
 CODE = re.compile(r"<code>(?:htfjax\.|htf\.)?([A-Za-z_][\w.]*)(\(\))?</code>")

@@ -20,6 +20,8 @@ def define_env(env: Any) -> None:
     """What pages with `render_macros: true` may say between double braces."""
     env.macro(record)
     env.macro(lambda: reference.table(env.page.markdown), "names")
+    env.macro(lambda: reference.terms(env.page.markdown), "terms")
+    env.macro(reference.stages)
     env.macro(reference.line, "line")
     env.macro(commands.listing, "command_names")
     env.macro(commands.page, "command_help")

@@ -47,10 +47,10 @@ def load_cifar10(folder: PathLike, split: str, *, name: str = "CIFAR-10") -> Ima
       standard deviation of the channels.
 
     Raises:
-      FileNotFoundError: a file is missing. ValueError: it is truncated or too long, holds
-      labels above 9, is not the one that `download_cifar10` unpacked there, or another
-      split is asked for. The error names the file, the size expected and where to get
-      it.
+      FileNotFoundError: a file is missing.
+      ValueError: it is truncated or too long, holds labels above 9, is not the one that
+        `download_cifar10` unpacked there, or another split is asked for. The error names
+        the file, the size expected and where to get it.
 
     Source: https://www.cs.toronto.edu/~kriz/cifar.html (binary version).
 
