@@ -82,7 +82,7 @@ def section(name: str) -> str:
         whole, small = durations()[name]
         lines += [f"Takes {whole} on two cores, {small} with `--quick`.", ""]
     lines += ["```", usage, "```", ""]
-    for paragraph in paragraphs:
+    for paragraph in [x for x in paragraphs if x != questions()[name]]:
         lines += [escaped(paragraph), ""]
     for option, text in options:
         if option == "-h, --help":

@@ -16,6 +16,7 @@ PARAGRAPH = re.compile(
 )
 ERROR = r"(?:[A-Z]\w*(?:Error|Warning|Interrupt))"
 ERRORS = re.compile(rf"(?<=[.;] )(?={ERROR}(?:, {ERROR})*: )")
+SEVERAL = re.compile(rf"^{ERROR}(, {ERROR})+(?=: )")
 # Names of an item, which the parser shows as code.
 NAMES = re.compile(r"^  (?! )[^:]+:")
 # Code between backticks stays as it is; other characters that Markdown takes as its own.
@@ -27,12 +28,12 @@ def markdown(text: str) -> str:
     r"""A docstring, without its common indentation, for griffe's parser of Google's style.
 
     Example:
-      >>> print(markdown("<W, A>.\n\nRaises:\n  TypeError: a. ValueError: b."))
+      >>> print(markdown("<W, A>.\n\nRaises:\n  TypeError: a. OSError, KeyError: b."))
       &lt;W, A&gt;.
       <BLANKLINE>
       Raises:
         TypeError: a.
-        ValueError: b.
+        OSError or KeyError: b.
     """
     lines = [line for block in map(_block, _blocks(text)) for line in block]
     return "\n".join(_headings(lines))
@@ -118,8 +119,11 @@ def _errors(lines: list[str]) -> list[str]:
     """A section of errors, one item each, wrapped lines joined."""
     items = re.split(r"\n  (?! )", "\n".join(lines))
     parts = [part for item in items[1:] for part in ERRORS.split(" ".join(item.split()))]
-    parts = [part[0] + part[1:].rstrip(" ;,") for part in parts]
-    return [items[0], *(f"  {part}" for part in parts)]
+    return [items[0], *(f"  {SEVERAL.sub(_either, part.strip(' ;'))}" for part in parts)]
+
+
+def _either(found: re.Match[str]) -> str:
+    return found[0].replace(", ", " or ")
 
 
 def _headings(lines: list[str]) -> list[str]:

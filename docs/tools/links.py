@@ -44,7 +44,10 @@ def linked(html: str) -> str:
     def link(code: re.Match[str]) -> str:
         name = code[1]
         whole = "htf." in code[0] or "htfjax." in code[0]
+        owner, _, member = name.rpartition(".")
         target = targets().get(name) or (f"htfjax.{name}" if whole else None)
+        if target is None and owner in targets():  # a method
+            target = f"{targets()[owner]}.{member}"
         if target is None:
             return code[0]
         return f'<autoref identifier="{target}" optional>{code[0]}</autoref>'

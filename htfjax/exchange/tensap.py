@@ -111,7 +111,7 @@ def to_tensap(factors: AnyFactors) -> Foreign:
     Example:
       >>> import htfjax as htf, jax
       >>> factors = htf.gaussian_factors(jax.random.key(0), htf.flat(3), 4, 2, 1.0)
-      >>> htf.exchange.to_tensap(factors).storage()
+      >>> int(htf.exchange.to_tensap(factors).storage())
       32
     """
     tree, tensors = to_transfer_tree(factors)

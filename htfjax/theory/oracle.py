@@ -6,10 +6,11 @@ and meant for small tensors. A tree is a tuple of children per node id, as
 None for a root of ones.
 
 Example:
-  >>> import numpy as np
-  >>> children = children_of((0, 1))
+  >>> import htfjax as htf, numpy as np
+  >>> oracle = htf.theory.oracle
+  >>> children = oracle.children_of((0, 1))
   >>> weights = [np.eye(2), np.ones((3, 2)), np.full((2, 1), 5.0)]
-  >>> end_tensor(children, weights).tolist()
+  >>> oracle.end_tensor(children, weights).tolist()
   [[5.0, 5.0, 5.0], [5.0, 5.0, 5.0]]
 """
 

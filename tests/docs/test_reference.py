@@ -1,4 +1,4 @@
-"""The reference: every public name once, examples that stand by themselves, live anchors."""
+"""The reference: public names once each, examples that stand by themselves, anchors."""
 
 import ast
 import builtins
@@ -45,7 +45,7 @@ def described(name: str) -> Iterator[tuple[str, str]]:
             yield f"{name}.{member}", inspect.getdoc(kept) or ""
 
 
-DESCRIBED = dict(pair for name in PUBLIC for pair in described(name))
+DESCRIBED = dict(pair for name in NAMES for pair in described(name))
 
 
 def test_every_public_name_is_an_entry_once() -> None:
@@ -126,7 +126,7 @@ def test_free_names_are_seen() -> None:
 
 def test_every_error_is_an_item() -> None:
     """Items of "Raises" begin with the errors, and hold no other ones."""
-    errors = rf"{docstrings.ERROR}(?:, {docstrings.ERROR})*: "
+    errors = rf"{docstrings.ERROR}(?: or {docstrings.ERROR})*: "
     for name, text in DESCRIBED.items():
         markdown = docstrings.markdown(text)
         section = re.search(r"^Raises:\n((?:  .*\n?)+)", markdown, re.MULTILINE)
@@ -178,7 +178,7 @@ def test_commands_are_shown_with_their_options(name: str) -> None:
     assert usage.startswith(f"htfjax {dashed(name)} ")
     assert paragraphs
     shown = " ".join([usage, *paragraphs, *(word for pair in options for word in pair)])
-    head = r"^\W*(usage:|options|positional arguments)|[─│╭╮╰╯]|-{5,}"
+    head = r"^\W*(usage:|options:?|positional arguments:?)|[─│╭╮╰╯]|-{5,}"
     said = re.sub(head, " ", commands.help_text(name), flags=re.MULTILINE)
     assert words(shown) == words(said)
 

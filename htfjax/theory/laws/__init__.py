@@ -56,7 +56,9 @@ def register(laws: Iterable[Law]) -> dict[str, Law]:
       ValueError: two laws of one name.
 
     Example:
-      >>> list(register([LAWS["B1"], LAWS["A10"], LAWS["A9"]]))
+      >>> import htfjax as htf
+      >>> laws = htf.theory.laws
+      >>> list(laws.register([laws.LAWS["B1"], laws.LAWS["A10"], laws.LAWS["A9"]]))
       ['A9', 'A10', 'B1']
     """
     laws = list(laws)

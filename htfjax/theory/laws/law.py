@@ -54,9 +54,10 @@ class Case:
       TypeError, ValueError: other factors.
 
     Example:
-      >>> import htfjax as htf, numpy as np
-      >>> case = Case(htf.identity_factors(htf.flat(2), 2, 2, 1.0, dtype="float64"), seed=0)
-      >>> oracle.end_tensor(*case.plain()).tolist()
+      >>> import htfjax as htf
+      >>> factors = htf.identity_factors(htf.flat(2), 2, 2, 1.0, dtype="float64")
+      >>> case = htf.theory.laws.Case(factors, seed=0)
+      >>> htf.theory.oracle.end_tensor(*case.plain()).tolist()
       [[1.0, 0.0], [0.0, 1.0]]
     """
 
@@ -182,6 +183,11 @@ class Law:
       source: where the statement is from; the numbers are this project's own.
       applies: whether a case has anything to check.
       slow: whether it integrates a flow or draws thousands of factors.
+
+    Example:
+      >>> import htfjax as htf
+      >>> htf.theory.laws.LAWS["A9"].formula
+      "a one-child node multiplies its child's matrix"
     """
 
     name: str
@@ -212,9 +218,10 @@ def law(name: str, formula: str, **options: Any) -> Callable[[Sides], Law]:
       name, formula, options: the fields of `Law`.
 
     Example:
-      >>> @law("Z1", "the end tensor is that of the oracle")
+      >>> import htfjax as htf
+      >>> @htf.theory.laws.law("Z1", "the end tensor is that of the oracle")
       ... def recursion(case):
-      ...     return end_tensor(case.factors), case.tensor()
+      ...     return htf.end_tensor(case.factors), case.tensor()
       >>> recursion.tolerance
       1e-12
     """
