@@ -64,6 +64,7 @@ SLOW_EXAMPLES = (
     "htfjax.motion.pieces.piece_lengths",
     "htfjax.motion.plateau",
     "htfjax.problems.Completion",
+    "htfjax.runs.completion.completion_lane",
     "htfjax.runs.engine",
     "htfjax.runs.final",
     "htfjax.runs.integrity",

@@ -7,27 +7,32 @@ from typing import Any
 
 from docs.tools.reference import ENTRY, REFERENCE, value
 
-# What may stand around code that is a link or a heading already, or a listing.
+# What stands around code that is a link or a heading already, or a listing.
 SKIPPED = re.compile(r"<(a|h[1-6]|pre|autoref)\b.*?</\1>", re.DOTALL)
-CODE = re.compile(r"<code>(?:htfjax\.|htf\.)?([A-Za-z_][\w.]*)(\(\))?</code>")
+CODE = re.compile(r"<code>(htfjax\.|htf\.)?([A-Za-z_][\w.]*)</code>")
 
 
 @functools.cache
-def targets() -> dict[str, str]:
-    """Names as they are written, and what they mean: full ones, and last parts.
-
-    A last part counts if one name has it and no parameter or field is called so.
-    """
+def names() -> list[str]:
+    """Public names, from the entries of the reference."""
     pages = sorted(REFERENCE.glob("*.md"))
-    names = [n for page in pages for n in ENTRY.findall(page.read_text("utf-8"))]
-    last = [name.rpartition(".")[2] for name in names]
-    taken = {p for name in names for p in _parameters(value(name))}
-    found = {name: f"htfjax.{name}" for name in names if name not in taken}
-    for name, short in zip(names, last, strict=True):
-        if last.count(short) == 1 and short not in taken and "_" in short.strip("_"):
-            found[short] = f"htfjax.{name}"
-        if last.count(short) == 1 and short[0].isupper():
-            found[short] = f"htfjax.{name}"
+    return [name for page in pages for name in ENTRY.findall(page.read_text("utf-8"))]
+
+
+@functools.cache
+def bare() -> dict[str, str]:
+    """Names as docstrings write them: with their room, or the last part alone.
+
+    The last part counts where only one name has it, no parameter or field is called so,
+    and it cannot be a plain word, as `run` and `add` are.
+    """
+    last = [name.rpartition(".")[2] for name in names()]
+    taken = {p for name in names() for p in _parameters(value(name))} | {""}
+    found = {name: name for name in names() if "." in name}
+    for name, short in zip(names(), last, strict=True):
+        plain = "." in name and short.islower() and "_" not in short
+        if last.count(short) == 1 and short not in taken and not plain:
+            found[short] = name
     return found
 
 
@@ -38,19 +43,27 @@ def _parameters(found: Any) -> set[str]:
         return set()
 
 
+def target(name: str, *, whole: bool) -> str | None:
+    """The public name, or the method of one, that code means.
+
+    Args:
+      name: what the code says, without `htf.`.
+      whole: whether it began with `htf.` or `htfjax.`.
+    """
+    owner, _, member = name.rpartition(".")
+    if whole:
+        return name if name in names() or owner in names() else None
+    return bare().get(name) or (f"{bare()[owner]}.{member}" if owner in bare() else None)
+
+
 def linked(html: str) -> str:
     """A page whose names in code are references."""
 
     def link(code: re.Match[str]) -> str:
-        name = code[1]
-        whole = "htf." in code[0] or "htfjax." in code[0]
-        owner, _, member = name.rpartition(".")
-        target = targets().get(name) or (f"htfjax.{name}" if whole else None)
-        if target is None and owner in targets():  # a method
-            target = f"{targets()[owner]}.{member}"
-        if target is None:
+        found = target(code[2], whole=code[1] is not None)
+        if found is None:
             return code[0]
-        return f'<autoref identifier="{target}" optional>{code[0]}</autoref>'
+        return f'<autoref identifier="htfjax.{found}" optional>{code[0]}</autoref>'
 
     pieces, start = [], 0
     for skipped in SKIPPED.finditer(html):

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import htfjax as htf
-from docs.tools import commands, docstrings, reference
+from docs.tools import commands, docstrings, links, reference
 from sims.common.names import dashed, questions
 from tests.fuzz.names import MODULES, PUBLIC
 
@@ -150,7 +150,7 @@ def test_terms_of_the_glossary_stand_once() -> None:
     assert len(re.findall(r"^:   \S", read("glossary"), re.MULTILINE)) == len(terms())
 
 
-def links() -> Iterator[tuple[str, str]]:
+def glossary_links() -> Iterator[tuple[str, str]]:
     """Pages and anchors of the glossary that they link to."""
     for path in DOCS.rglob("*.md"):
         for anchor in re.findall(r"glossary\.md#([\w-]+)", path.read_text("utf-8")):
@@ -159,7 +159,7 @@ def links() -> Iterator[tuple[str, str]]:
 
 def test_links_to_the_glossary_arrive() -> None:
     """From every page of the site."""
-    found = list(links())
+    found = list(glossary_links())
     assert found
     assert [link for link in found if link[1] not in terms()] == []
 
@@ -194,3 +194,15 @@ def test_every_command_is_on_the_page() -> None:
     assert "{{ command_help() }}" in page
     listing = commands.listing()
     assert all(f"(#{dashed(name)})" in listing for name in questions())
+
+
+def test_names_in_code_become_links() -> None:
+    """Where it is clear what they mean: no parameters, no word that is two names."""
+    assert links.target("Completion", whole=True) == "Completion"
+    assert links.target("problems.Completion", whole=False) == "problems.Completion"
+    assert links.target("Trajectory.times", whole=False) == "Trajectory.times"
+    assert links.target("load_digits", whole=False) == "locality.load_digits"
+    for word in ("Completion", "spectra", "widths", "run", "numpy.ones"):
+        assert links.target(word, whole=False) is None, word
+    html = "<p><code>descend</code></p><pre><code>descend</code></pre>"
+    assert links.linked(html).count("htfjax.descend") == 1
