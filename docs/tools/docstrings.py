@@ -106,6 +106,11 @@ def _block(lines: list[str]) -> list[str]:
     prose = escaped("\n".join(prose)).split("\n") if prose else []
     if prose and prose[0] in ("Raises:", "Warns:"):
         prose = _errors(prose)
+    if prose and prose[0] in ("Returns:", "Yields:"):
+        # What stands before a colon would be read as a type.
+        pieces = PIECES.split("\n".join(prose[1:]))
+        pieces[::2] = [piece.replace(":", "&#58;") for piece in pieces[::2]]
+        prose = [prose[0], *"".join(pieces).split("\n")]
     if prose and prose[0] in ("Args:", "Attributes:"):
         prose = [NAMES.sub(_unescaped, line) for line in prose]
     return prose + code

@@ -81,20 +81,20 @@ def as_network(
     | function of `rngs` that builds one | new weights | the same |
     | linen module, with `variables` | these | "params", a dictionary of "batch_stats" |
     | linen module, with `images` | new weights | the same |
-    | equinox module, its state as `variables` | its own weights | the module's arrays,
-      to be put back by `equinox.combine(params, module)`; the state |
+    | equinox module, its state as `variables` | its own weights | its arrays; the state |
     | pair (init, apply), `images` if init takes some | new weights | as init gives |
     | apply(params, x), params as `variables` | these | as given, none |
     | function of images | nothing | none, none |
 
     Equinox modules take one image, channels first; they are mapped over the batch, with
-    the axis name of their batch statistics. Whether a call trains is said by those of
-    train, training, is_training, deterministic, use_running_average and inference that
-    the network's call takes, and by the attributes of nnx and equinox layers. Keys of
-    dropout reach random streams of nnx and linen and parameters `key`, `rng` or `rngs`. A
-    pair's second function is apply(params, x), apply(params, rng, x), apply(params, state,
-    x) or apply(params, state, rng, x), by the names of its parameters; those that haiku
-    transforms are known by their type.
+    the axis name of their batch statistics, and `equinox.combine(params, module)` puts
+    weights back. Whether a call trains is said by those of train, training, is_training,
+    deterministic, use_running_average and inference that the network's call takes, and by
+    the attributes of nnx and equinox layers. Keys of dropout reach random streams of nnx
+    and linen and parameters `key`, `rng` or `rngs`. A pair's second function is
+    apply(params, x), apply(params, rng, x), apply(params, state, x) or apply(params, state,
+    rng, x), by the names of its parameters; those that haiku transforms are known by their
+    type.
 
     Args:
       network: see above.
