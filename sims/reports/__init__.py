@@ -1,0 +1,1 @@
+"""Reports: run folders as one HTML page, from reading to writing."""
