@@ -73,7 +73,7 @@ def run(options: Options) -> Written:
         found = recorded(folders, options.quantity, most)
         text = page_of(folders, found)
     write_page(text, out)
-    return Written(out, notices_of(folders, found), said_of(found))
+    return Written(out, notices_of(folders, found), said_of(folders, found))
 
 
 def read_folders(paths: tuple[Path, ...]) -> list[Folder]:

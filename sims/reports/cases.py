@@ -181,8 +181,7 @@ def series_of(case: Case, name: str, values: np.ndarray) -> Iterator[Series]:
     *panels, dim = inner
     for at in list(np.ndindex(*values.shape[2:-1]))[:MOST_PANELS]:
         labels = [
-            (panel, label_in(case, panel, i))
-            for panel, i in zip(panels, at, strict=True)
+            (panel, label_in(case, panel, i)) for panel, i in zip(panels, at, strict=True)
         ]
         place = ", ".join(panel_name(panel, label) for panel, label in labels)
         column = "".join(f" {panel}={label}" for panel, label in labels)
@@ -201,7 +200,8 @@ def label_in(case: Case, dim: str, at: int) -> object:
     """A label along a dimension, which may be another one at another place of a grid."""
     dataset, own = case.part.dataset, f"{dim}_label"
     if dim in dataset.coords or own not in dataset.coords:
-        return label_at(dataset, dim, at)
+        bare = dim == "index" and dim not in dataset.coords
+        return at + 1 if bare else label_at(dataset, dim, at)
     labels = dataset[own].isel(case.cell, missing_dims="ignore").values
     return labels[at].item() if labels.ndim == 1 else at
 

@@ -20,7 +20,17 @@ from .cases import (
 )
 from .data import Block, size_of, stride_for, thinned
 from .folders import Folder, Part
-from .words import CLOCKS, FIRST, LAST, canonical, case_name, opened, spaced, title_of
+from .words import (
+    CLOCKS,
+    FIRST,
+    LAST,
+    OF_EPOCH,
+    canonical,
+    case_name,
+    opened,
+    spaced,
+    title_of,
+)
 
 FEWEST_ROWS = 60  # of a curve that still shows its shape
 OF_NODES = ("local_component_norm", "singular_value")
@@ -91,9 +101,7 @@ class Recorded(NamedTuple):
     notes: list[str]
 
 
-def recorded(
-    folders: list[Folder], quantities: tuple[str, ...], most: int
-) -> Recorded:
+def recorded(folders: list[Folder], quantities: tuple[str, ...], most: int) -> Recorded:
     """Figures and their data.
 
     Args:
@@ -132,12 +140,7 @@ def wanted_quantities(folders: list[Folder], asked: tuple[str, ...]) -> set[str]
     Raises:
       SettingError: as `recorded`.
     """
-    there = {
-        name
-        for folder in folders
-        for part in folder.parts
-        for name in _names(part)
-    }
+    there = {name for folder in folders for part in folder.parts for name in _names(part)}
     for name in asked:
         if name not in there and name not in map(canonical, there):
             listed = ", ".join(sorted({*map(canonical, there)})) or "none"
@@ -221,7 +224,7 @@ def _add_case(
             figure.traces.append(trace)
             if not figure.log and _wide(shown, series):
                 figures[key] = figure._replace(log=True)
-            if series.name == "":
+            if series.name == "" and not name.endswith(OF_EPOCH):
                 last = series.values[:, -1]
                 ends.append(End(f, case.part, case.labels, shown, title, last))
     blocks += [table for table, _ in tables if len(table.columns) > len(where)]
@@ -323,7 +326,7 @@ def _order(figure: Figure) -> tuple[int, int]:
 
 
 def _fitting(blocks: list[Block], most: int) -> tuple[list[Block], list[str]]:
-    """Blocks that take `most` characters together, and sentences about what was left out."""
+    """Blocks of `most` characters together, and sentences about what was left out."""
     notes: list[str] = []
     fewest = FEWEST_ROWS / max((block.rows for block in blocks), default=1)
     if sum(map(size_of, blocks)) * min(fewest, 1) > most:
@@ -335,14 +338,14 @@ def _fitting(blocks: list[Block], most: int) -> tuple[list[Block], list[str]]:
         kept = {names[i] for i in places.tolist()}
         blocks = [block for block in blocks if (block.folder, block.case) in kept]
         notes.append(
-            f"Curves of {len(kept)} of {len(names)} cases are shown, so that the page stays "
-            "small; tables and figures over axes have all of them. Fewer quantities "
+            f"Curves of {len(kept)} of {len(names)} cases are shown, so that the page "
+            "stays small; tables and figures over axes have all of them. Fewer quantities "
             "(--quantity) leave room for more."
         )
     stride = stride_for(blocks, most)
     if stride > 1:
         notes.append(
-            f"Curves show every {stride}th record, so that the page stays small; fewer "
+            f"Curves show one record in {stride}, so that the page stays small; fewer "
             "quantities (--quantity) leave room for more."
         )
     return [thinned(block, stride) for block in blocks], notes
@@ -351,9 +354,7 @@ def _fitting(blocks: list[Block], most: int) -> tuple[list[Block], list[str]]:
 # Axes of grids
 
 
-def _plain_ends(
-    folder: Folder, f: int, part: Part, wanted: set[str] | None
-) -> list[End]:
+def _plain_ends(folder: Folder, f: int, part: Part, wanted: set[str] | None) -> list[End]:
     """Quantities of a results file that have no records, place by place."""
     found: list[End] = []
     for name in _clockless(part):
@@ -363,7 +364,9 @@ def _plain_ends(
         rest = [str(d) for d in variable.dims if d not in labels]
         if not set(rest) <= {"seed"}:
             continue
-        values = folder.attempt(lambda v=variable: v.transpose(*labels, ...).values, None)
+        values = folder.attempt(
+            lambda v=variable, dims=tuple(labels): v.transpose(*dims, ...).values, None
+        )
         if values is None:
             continue
         title = title_of(name, variable)
@@ -385,7 +388,11 @@ def _over_axes(ends: list[End], count: int) -> list[tuple[Figure, Block]]:
         labels = {dim: [end.labels[dim] for end in members if dim in end.labels]
                   for dim in members[0].labels}  # fmt: skip
         axis = numeric_axis(labels)
-        if axis is None or not any(np.isfinite(end.values).any() for end in members):
+        if (
+            axis is None
+            or quantity in LAST
+            or not any(np.isfinite(end.values).any() for end in members)
+        ):
             continue
         found.append(
             _over_axis(members, axis, f"b{count + len(found)}-axis", f, name, quantity)

@@ -30,7 +30,9 @@ class Block(NamedTuple):
 
 def size_of(block: Block) -> int:
     """Characters that a block takes, about."""
-    return sum(len(c) * CHARACTERS.get(c.dtype.itemsize, 20) for c in block.columns.values())
+    return sum(
+        len(c) * CHARACTERS.get(c.dtype.itemsize, 20) for c in block.columns.values()
+    )
 
 
 def stride_for(blocks: list[Block], most: int) -> int:

@@ -211,12 +211,14 @@ def _state(path: Path, places: dict[str, Path], problems: list[str]) -> tuple[st
     at_work = False
     for place in [path / LOCK, *(p / "lock" for p in (path, *places.values()))]:
         if place.exists():
-            held = _quietly(lambda place=place: htf.runs.lock_holder(place) is not None, False)
+            held = _quietly(
+                lambda place=place: htf.runs.lock_holder(place) is not None, False
+            )
             at_work = at_work or held
     told: list[str] = []
     try:
         found = status.read(path)
-        told = [status.sentence(found), *status.lines(found)]
+        told = [status.sentence(found), *_lines(found)]
     except FileNotFoundError:  # of a command without parts, such as verify
         pass
     except DAMAGE as error:
@@ -226,12 +228,22 @@ def _state(path: Path, places: dict[str, Path], problems: list[str]) -> tuple[st
     return "; ".join(told), at_work
 
 
+def _lines(found: JsonObject) -> list[str]:
+    """How far it is, without its speed, which is that of another day."""
+    lines = status.lines(found)
+    if "parts" in found:
+        return lines
+    return [f"{found['done']} of {found['runs']} runs done", *lines[1:]]
+
+
 def _digests(path: Path, found: list[Part]) -> dict[str, str]:
     """SHA-256 of settings and results files, and identities of grids."""
     files = [path / CONFIG, path / SUMMARY, path / MANIFEST]
     files += [part.path for part in found if part.path.suffix == ".nc"]
     digests = {
-        f"{file.relative_to(path)}": _quietly(lambda file=file: htf.runs.file_digest(file), "")
+        f"{file.relative_to(path)}": _quietly(
+            lambda file=file: htf.runs.file_digest(file), ""
+        )
         for file in files
         if file.exists()
     }

@@ -5,7 +5,7 @@
   const byId = (id) => document.getElementById(id);
   const media = matchMedia("(prefers-color-scheme: dark)");
   const coarse = matchMedia("(pointer: coarse)").matches;
-  const state = { clock: "step", case: null, log: {}, tree: 0, node: null };
+  const state = { clock: "step", case: null, hidden: new Set(), log: {}, tree: 0, nodeLog: false };
   const drawn = new Map(); // what draws a plot again, by its element
 
   // Colours: of cases by their number, of lines within a case from first to last.
@@ -20,6 +20,7 @@
     dark: ["#fde725", "#6ece58", "#2fa79a", "#6a86c9"],
   };
   const DASHES = ["solid", "dash", "dot", "dashdot", "longdash"];
+  const SAMPLES = ["\u2501\u2501", "\u2578\u2578\u2578", "\u00b7\u00b7\u00b7\u00b7", "\u2578\u00b7\u2578", "\u2501 \u2501"];
   const AT_FIRST = 10; // cases that a figure shows before its legend is used
 
   const theme = () => root.dataset.theme || (media.matches ? "dark" : "light");
@@ -68,8 +69,8 @@
   // Figures.
   const clockOf = (figure) => figure.kind === "axis" ? "axis" : state.clock;
   const tracesOf = (figure) => figure.traces.filter((trace) =>
-    clockOf(figure) in trace.blocks &&
-    (figure.kind === "axis" || !figure.many || caseCount < 2 || trace.case === state.case));
+    clockOf(figure) in trace.blocks && !state.hidden.has(trace.folder) && inCase(figure, trace));
+  const inCase = (figure, trace) => figure.kind === "axis" || !figure.many || caseCount < 2 || trace.case === state.case;
   const figureCsv = (figure) => {
     const clock = clockOf(figure), traces = tracesOf(figure);
     const columns = [...new Set(traces.flatMap(columnsOf))];
@@ -95,24 +96,30 @@
     const line = trace.name || (where.some(Boolean) ? "" : figure.label);
     return [...where, line].filter(Boolean).join(": ");
   };
+  const escaped = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll("%{", "% {");
   const plotTraces = (figure) => {
     const clock = clockOf(figure), found = [], traces = tracesOf(figure);
-    const count = Math.max(...traces.map((t) => t.rank)) + 1;
+    const count = Math.max(...traces.map((t) => t.rank)) + 1, listed = new Set();
     traces.forEach((trace, i) => {
       const [block, label] = trace.blocks[clock], x = column(block, label);
       const one = !figure.many || figure.kind === "axis";
       const palette = COLOURS[theme()];
       const colour = one ? palette[i % palette.length] : shade(trace.rank, count);
       const dash = one ? DASHES[Math.floor(i / palette.length) % DASHES.length] : DASHES[trace.folder % DASHES.length];
-      const shared = { x, legendgroup: `g${i}`, mode: figure.kind === "axis" ? "lines+markers" : "lines",
+      // Of several folders the k-th lines share a colour, and one entry of the legend.
+      const together = !one && data.folders.length > 1, group = together ? trace.rank : i;
+      const first = !listed.has(group);
+      listed.add(group);
+      const full = nameOf(figure, trace);
+      const shared = { x, legendgroup: `g${group}`, mode: figure.kind === "axis" || x.length <= 20 ? "lines+markers" : "lines",
         visible: one && i >= AT_FIRST ? "legendonly" : true };
       if (trace.runs > 1) {
         const edge = { ...shared, mode: "lines", line: { width: 0, color: colour }, hoverinfo: "skip", showlegend: false };
         found.push({ ...edge, y: column(block, trace.column + " 10 %") });
         found.push({ ...edge, y: column(block, trace.column + " 90 %"), fill: "tonexty", fillcolor: clear(colour, 0.18) });
       }
-      found.push({ ...shared, y: column(block, trace.column), name: nameOf(figure, trace),
-        line: { color: colour, dash, width: 1.8 }, marker: { size: 6 } });
+      found.push({ ...shared, y: column(block, trace.column), name: together ? `k = ${trace.rank + 1}` : full, showlegend: first,
+        hovertemplate: `${escaped(full)}<br>%{x:,.6~g}: %{y:.5~g}<extra></extra>`, line: { color: colour, dash, width: 1.8 }, marker: { size: 6, color: colour } });
     });
     return found;
   };
@@ -127,7 +134,8 @@
     modebar: { bgcolor: "rgba(0,0,0,0)", color: css("--soft"), activecolor: css("--accent") },
     legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { size: 11.5 }, itemwidth: 30 },
     xaxis: axis(titles[0], more?.xaxis), yaxis: axis(titles[1], more?.yaxis), ...(more?.rest ?? {}) });
-  const CONFIG = { displaylogo: false, responsive: true, displayModeBar: coarse ? true : "hover",
+  // plotly.js shows a button that sends the figure to its makers unless told not to.
+  const CONFIG = { displaylogo: false, showSendToCloud: false, plotlyServerURL: "", responsive: true, displayModeBar: coarse ? true : "hover",
     modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"], showTips: false };
   const wrapped = (text, most) => {
     const lines = [""];
@@ -137,24 +145,43 @@
     }
     return lines.join("<br>");
   };
+  // Rows that plotly's horizontal legend takes, about.
+  const legendRows = (named, width) => {
+    const longest = Math.max(...named.map((t) => t.name.length));
+    return Math.ceil(named.length / Math.max(1, Math.floor((width - 68) / (48 + 6.6 * longest))));
+  };
+  // Whether positions are few whole numbers, between which there are none.
+  const whole = (traces) => traces.every((t) => t.x.every((v) => Number.isInteger(v) && v < 13));
+  // Ticks at powers of ten alone where an axis spans several.
+  const decades = (traces) => {
+    const known = traces.flatMap((t) => t.y).filter((v) => v > 0);
+    let [low, high] = [Infinity, 0];
+    for (const v of known) { low = Math.min(low, v); high = Math.max(high, v); }
+    const span = Math.log10(high / low);
+    return span >= 1.7 ? { dtick: Math.ceil(span / 8) } : {};
+  };
   const drawFigure = (figure, place) => {
     const clock = clockOf(figure), found = tracesOf(figure);
     place.classList.toggle("empty", !found.length);
     if (!found.length) {
       Plotly.purge(place);
-      const where = figure.kind === "curve" ? `over ${data.clocks[clock]}` : "";
-      place.textContent = figure.traces.some((t) => clock in t.blocks) || figure.kind === "axis"
-        ? "Not recorded in this case." : `Not recorded ${where}.`;
+      place.style.height = "";
+      place.textContent = figure.traces.some((t) => clock in t.blocks)
+        ? "The folders that have it are hidden." : `Not recorded over ${data.clocks[clock]}.`;
       return;
     }
     if (!place.classList.contains("js-plotly-plot")) place.textContent = "";
     const traces = plotTraces(figure), log = state.log[figure.id];
-    const lowest = Math.min(...traces.flatMap((t) => t.y.filter((v) => v !== null)));
-    const x = traces[0].x.filter((v) => v > 0), spread = x.length ? Math.max(...x) / Math.min(...x) : 1;
+    const lowest = traces.reduce((low, t) => t.y.reduce((a, v) => v !== null && v < a ? v : a, low), Infinity);
+    const named = traces.filter((t) => t.showlegend);
+    const legend = named.length > 1 || data.folders.length > 1;
+    place.style.height = `${330 + (legend ? 20 * legendRows(named, place.clientWidth) : 0)}px`;
+    const x = traces[0].x.filter((v) => v > 0), spread = x.length ? x.at(-1) / x[0] : 1;
     const more = {
-      xaxis: figure.kind === "axis" && spread >= 8 && x.length === traces[0].x.length ? { type: "log" } : {},
-      yaxis: log ? { type: "log" } : lowest >= 0 ? { rangemode: "tozero" } : {},
-      rest: { showlegend: traces.filter((t) => t.name !== undefined).length > 1 || data.folders.length > 1, uirevision: `${clock}${state.case}${log}` },
+      xaxis: figure.kind === "axis" && spread >= 8 && x.length === traces[0].x.length ? { type: "log" }
+        : whole(traces) ? { dtick: 1 } : {},
+      yaxis: log ? { type: "log", ...decades(traces) } : lowest >= 0 ? { rangemode: "tozero" } : {},
+      rest: { showlegend: legend, uirevision: `${clock}${state.case}${log}` },
     };
     Plotly.react(place, traces, layoutOf([figure.clocks[clock] ?? "", wrapped(figure.label, 36)], more), CONFIG);
   };
@@ -187,12 +214,13 @@
     });
     const link = csvLink(() => fileName(figure.title, data.clocks[clockOf(figure)] ?? figure.clocks.axis), () => figureCsv(figure), figure.title);
     const card = make("figure", { className: "card", id: figure.id },
-      make("header", {}, make("h3", { textContent: figure.title }), scale, link), place);
+      make("header", {}, make("h3", { textContent: figure.title }), make("div", { className: "tools" }, scale, link)), place);
     card.dataset.quantity = figure.quantity;
     drawn.set(place, again);
     return card;
   };
   const redraw = () => {
+    for (const figure of data.figures) byId(figure.id).hidden = !figure.traces.some((t) => inCase(figure, t));
     for (const [place, again] of drawn) if (place.isConnected && place.offsetParent !== null) again();
   };
 
@@ -249,21 +277,26 @@
       place.append(make("p", { className: "note", textContent: "Nothing is recorded of this node." }));
       return;
     }
-    header.append(csvLink(() => fileName(treeName(tree), title), () => [block.columns, ...rows].map((row) => row.map((x) => quoted(String(x))).join(",")).join("\n") + "\n", title));
+    const plots = [];
+    header.append(switchOf([["linear", "linear"], ["log", "log"]], state.nodeLog ? "log" : "linear", "vertical axis", (key) => {
+      state.nodeLog = key === "log";
+      plots.forEach((again) => again());
+    }), csvLink(() => fileName(treeName(tree), title), () => [block.columns, ...rows].map((row) => row.map((x) => quoted(String(x))).join(",")).join("\n") + "\n", title));
     const grid = make("div", { className: "figures" });
     place.append(grid);
     for (const [quantity, words] of [["norm", "norm of each local component"], ["singular value", "singular values of its matricization"]]) {
       const mine = rows.filter((row) => row[1] === quantity);
       if (!mine.length) continue;
       const plot = make("div", { className: "plot" });
-      grid.append(make("div", { className: "node-plot" }, make("h4", { textContent: words.charAt(0).toUpperCase() + words.slice(1) + ", at the last record" }), plot));
+      grid.append(make("div", { className: "node-plot" }, make("h4", { textContent: words.charAt(0).toUpperCase() + words.slice(1) + ", at the end" }), plot));
       const again = () => {
         const [x, y, low, high] = [2, 3, 4, 5].map((i) => mine.map((row) => Number(row[i])));
         const bars = low.some((v, i) => v !== high[i]) ? { type: "data", symmetric: false, array: high.map((v, i) => v - y[i]), arrayminus: y.map((v, i) => v - low[i]), color: css("--soft"), thickness: 1 } : undefined;
-        Plotly.react(plot, [{ x, y, error_y: bars, type: "bar", marker: { color: css("--accent") }, name: quantity }],
-          layoutOf(["k, the largest first", wrapped(words, 30)], { yaxis: { rangemode: "tozero" }, xaxis: x.length < 16 ? { dtick: 1 } : {} }), CONFIG);
+        Plotly.react(plot, [{ x, y, error_y: bars, type: "bar", marker: { color: css("--accent") }, hovertemplate: "k = %{x}: %{y:.5~g}<extra></extra>" }],
+          layoutOf(["k, the largest first", wrapped(words, 30)], { yaxis: state.nodeLog ? { type: "log" } : { rangemode: "tozero" }, xaxis: x.length < 16 ? { dtick: 1 } : {} }), CONFIG);
       };
       drawn.set(plot, again);
+      plots.push(again);
       again();
     }
   };
@@ -287,6 +320,19 @@
     if (clocks.length > 1) {
       fillSwitch(byId("clock"), clocks.map((clock) => [clock, data.clocks[clock]]), state.clock, (key) => { state.clock = key; redraw(); });
       byId("clock").hidden = false;
+    }
+    if (data.folders.length > 1) {
+      byId("folders").append(...data.folders.map((name, i) => {
+        const button = make("button", { type: "button", textContent: `${SAMPLES[i % SAMPLES.length]} ${name}` });
+        button.setAttribute("aria-pressed", "true");
+        button.addEventListener("click", () => {
+          if (!state.hidden.delete(i)) state.hidden.add(i);
+          button.setAttribute("aria-pressed", String(!state.hidden.has(i)));
+          redraw();
+        });
+        return button;
+      }));
+      byId("folders").hidden = false;
     }
     byId("bands").hidden = !data.figures.some((f) => f.traces.some((t) => t.runs > 1));
     byId("figures").append(...curves.filter((f) => !f.more).map(cardOf));

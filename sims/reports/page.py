@@ -1,7 +1,6 @@
 """The page of a report: one HTML file that needs nothing else."""
 
 import html
-import importlib.resources
 import json
 import re
 from pathlib import Path
@@ -18,7 +17,7 @@ from .curves import Recorded, figure_json
 from .data import as_json
 from .folders import Folder
 from .trees import View, views_of
-from .words import CLOCKS, MODES, canonical, counted
+from .words import CLOCKS, MODES, counted
 
 GENERATOR = "htfjax report"
 MARK = re.compile(rb'<meta name="generator" content="htfjax report [^"]*">')
@@ -77,8 +76,8 @@ def notices_of(folders: list[Folder], found: Recorded) -> list[tuple[str, str]]:
         written = folder.versions.get("htfjax", htf.__version__)
         if written != htf.__version__:
             notices.append(
-                ("note", f"{folder.name} was written by htfjax {written}; this page was made "
-                 f"by htfjax {htf.__version__}.")
+                ("note", f"{folder.name} was written by htfjax {written}; this page was "
+                 f"made by htfjax {htf.__version__}.")
             )  # fmt: skip
     return notices + [("note", note) for note in found.notes]
 
@@ -120,7 +119,7 @@ def write_page(text: str, out: Path) -> None:
 
 def _file(name: str) -> str:
     """A file beside this module."""
-    return importlib.resources.files(__package__).joinpath(name).read_text("utf-8")
+    return Path(__file__).with_name(name).read_text("utf-8")
 
 
 def _about(folders: list[Folder]) -> str:
@@ -155,8 +154,8 @@ def _data(folders: list[Folder], found: Recorded, views: list[View]) -> dict[str
         "figures": [figure_json(figure, i) for i, figure in enumerate(found.figures)],
         "trees": [
             {
-                "folder": view.folder, "case": view.case, "svg": view.svg, "tree": view.text,
-                "block": view.block.name, "nodes": view.nodes,
+                "folder": view.folder, "case": view.case, "svg": view.svg,
+                "tree": view.text, "block": view.block.name, "nodes": view.nodes,
             }
             for view in views
         ],
@@ -170,7 +169,8 @@ def _embedded(values: dict[str, object]) -> str:
     return text.replace("<", "\\u003c")
 
 
-def said_of(found: Recorded) -> str:
+def said_of(folders: list[Folder], found: Recorded) -> str:
     """A page's content in a few words."""
-    names = {canonical(figure.quantity) for figure in found.figures}
-    return f"{counted(len(found.figures), 'figure')} of {len(names)} quantities"
+    figures = counted(len(found.figures), "figure")
+    listed = counted(len(tables.tables_of(folders, found)), "table")
+    return f"{figures}, {listed}" if found.figures else listed

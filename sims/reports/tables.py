@@ -13,6 +13,7 @@ from .folders import Folder, table_of
 from .words import opened, spaced
 
 MOST_ROWS, MOST_COLUMNS, MOST_LISTED = 400, 9, 10
+LONG = 40  # characters of a cell that takes several lines
 NONE = "\N{EN DASH}"
 
 
@@ -23,6 +24,7 @@ class Table(NamedTuple):
     headings: list[str]
     rows: list[list[object]]
     note: str = ""
+    turned: bool = False  # a row for each quantity
 
 
 def tables_of(folders: list[Folder], found: Recorded) -> list[Table]:
@@ -45,7 +47,8 @@ def summary_tables(summary: dict[str, object]) -> list[Table]:
     _visit("", summary, tables, single)
     if single:
         rows: list[list[object]] = [[name, value] for name, value in single.items()]
-        tables.append(Table("Summary in single values", ["quantity", "value"], rows))
+        tables.append(Table("Summary in single values", ["quantity", "value"], rows,
+                            turned=True))  # fmt: skip
     return tables
 
 
@@ -94,7 +97,7 @@ def _table(name: str, rows: Sequence[Mapping[str, object]]) -> Table:
         turned = [
             [spaced(key), *(row[k + 1] for row in cells)] for k, key in enumerate(keys[1:])
         ]
-        return Table(title, headings, turned)
+        return Table(title, headings, turned, turned=True)
     return Table(title, [spaced(key) for key in keys], cells)
 
 
@@ -114,11 +117,14 @@ def _runs(f: int, found: Recorded) -> list[Table]:
     }
     named = any(case.name for case in cases)
     known = any(word for case in cases for word in case.statuses)
-    headings = [*(["case"] if named else []), "seed", *(["status", "steps"] if known else [])]
+    headings = [
+        *(["case"] if named else []),
+        "seed",
+        *(["status", "steps"] if known else []),
+    ]
     rows: list[list[object]] = []
     for case in cases:
         rows += _rows(case, names, last, named, known)
-    rows = [[x for x in row] for row in rows]
     note = ""
     if len(rows) > MOST_ROWS:
         note = f"The first {MOST_ROWS:,} of {len(rows):,} runs."
@@ -159,19 +165,20 @@ def as_html(table: Table, number: int) -> str:
     )
     body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in table.rows)
     note = f'<p class="note">{html.escape(table.note)}</p>' if table.note else ""
-    title = html.escape(table.title)
+    title, turned = html.escape(table.title), ' class="turned"' if table.turned else ""
     return (
         f'<section class="card table"><header><h3>{title}</h3>'
         f'<a class="csv" href="#" data-table="s{number}" role="button">CSV</a></header>'
         f'{note}<div class="scroll" tabindex="0" role="region" aria-label="{title}">'
-        f'<table id="s{number}"><thead><tr>{heads}</tr></thead><tbody>{body}</tbody>'
-        "</table></div></section>"
+        f'<table id="s{number}"{turned}><thead><tr>{heads}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div></section>"
     )
 
 
 def _cell(value: object) -> str:
     exact, text = full(value), short(value)
-    kind = ' class="number"' if isinstance(value, int | float) or is_spread(value) else ""
+    number = isinstance(value, int | float) or is_spread(value)
+    kind = ' class="number"' if number else ' class="long"' if len(text) > LONG else ""
     same = "" if exact == text else f' data-value="{html.escape(exact)}"'
     return f"<td{kind}{same}>{html.escape(text)}</td>"
 
@@ -184,7 +191,7 @@ def short(value: object) -> str:
     if isinstance(value, dict) and is_spread(value):
         spread = "" if value["deviation"] is None else f" ± {short(value['deviation'])}"
         return f"{short(value['mean'])}{spread}"
-    if value is None or (isinstance(value, float) and math.isnan(value)):
+    if value in (None, [], ()) or (isinstance(value, float) and math.isnan(value)):
         return NONE
     if isinstance(value, bool):
         return "yes" if value else "no"
@@ -192,7 +199,8 @@ def short(value: object) -> str:
         return f"{value:.4g}"
     if isinstance(value, list | tuple):
         words = [
-            f"({short(x)})" if isinstance(x, list) else short(x) for x in value[:MOST_LISTED]
+            f"({short(x)})" if isinstance(x, list) else short(x)
+            for x in value[:MOST_LISTED]
         ]
         return ", ".join(words) + (", …" if len(value) > MOST_LISTED else "")
     if isinstance(value, dict):

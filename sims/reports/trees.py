@@ -137,9 +137,7 @@ def _measures(node: int, quantity: str, values: np.ndarray) -> list[Row]:
         return []
     found = middle_and_band(columns)
     middle, low, high = found if len(found) == 3 else (found[0],) * 3
-    return [
-        (node, quantity, k + 1, middle[k], low[k], high[k]) for k in range(len(middle))
-    ]
+    return [(node, quantity, k + 1, middle[k], low[k], high[k]) for k in range(len(middle))]
 
 
 def _rows_of_completion(part: Part) -> list[Row]:
@@ -157,7 +155,9 @@ def _view(
 ) -> View:
     columns = list(zip(*rows, strict=True)) or [()] * 6
     titles = ("node", "quantity", "index", "value", *(f"value{end}" for end in BAND))
-    arrays = {title: np.asarray(column) for title, column in zip(titles, columns, strict=True)}
+    arrays = {
+        title: np.asarray(column) for title, column in zip(titles, columns, strict=True)
+    }
     known = {row[0] for row in rows}
     nodes = {k: _title(tree, k, names) for k in range(len(tree.children))}
     block = Block(f"t{count}", f, case, arrays)
@@ -179,7 +179,11 @@ def _title(tree: htf.ModeTree, node: int, names: list[str]) -> str:
     """A node in words."""
     modes = ", ".join(names[m] if names else str(m) for m in tree.modes[node])
     kind = "root" if node == tree.root else "leaf" if not tree.children[node] else "node"
-    return f"{kind} {node}, modes {{{modes}}}" if kind != "leaf" else f"leaf {node}, mode {modes}"
+    return (
+        f"{kind} {node}, modes {{{modes}}}"
+        if kind != "leaf"
+        else f"leaf {node}, mode {modes}"
+    )
 
 
 def drawing(tree: htf.ModeTree, known: set[int], names: list[str]) -> str:

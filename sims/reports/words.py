@@ -32,9 +32,11 @@ TITLES = {
 # Shown first, in this order; then what is not listed, then the rest.
 FIRST = (
     "singular_value", "local_component_norm", "rate", "exact", "balanced", "loss",
-    "train_mse", "test_mse", "relative_error", "effective_rank",
+    "train_mse", "test_mse", "relative_error", "effective_rank", "test_accuracy",
+    "train_accuracy",
 )  # fmt: skip
 LAST = ("grad_norm", "unbalancedness", "step_length", "chord", "duration", "size", "side")
+OF_EPOCH = "_of_epoch"  # of studies of networks: the course of what they also end with
 MODES = {"step": "steps", "path": "path length", "time": "flow time"}
 CLOCKS = {
     "step": "steps of descent",
@@ -58,7 +60,7 @@ def title_of(name: str, variable: xr.DataArray) -> str:
     """
     plain = canonical(name)
     words = variable.attrs.get("long_name") if plain == name else None
-    text = str(words or TITLES.get(plain, spaced(plain)))
+    text = str(words or TITLES.get(plain, spaced(plain.removesuffix(OF_EPOCH))))
     units = str(variable.attrs.get("units", "1"))
     return text if units == "1" else f"{text} ({units})"
 
@@ -79,9 +81,7 @@ def line_name(dim: str, label: object, ranked: bool) -> str:
     Args:
       ranked: whether lines are ordered by where they end, in every run for itself.
     """
-    if dim == "index":
-        return f"k = {label}"
-    return f"k-th largest, k = {label}" if ranked else f"{spaced(dim)} {label}"
+    return f"k = {label}" if ranked or dim == "index" else f"{spaced(dim)} {label}"
 
 
 def panel_name(dim: str, label: object) -> str:
