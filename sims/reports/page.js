@@ -132,8 +132,8 @@
     margin: { l: 56, r: 12, t: 8, b: 44 }, dragmode: coarse ? false : "zoom", hovermode: "closest",
     hoverlabel: { bgcolor: css("--card"), bordercolor: css("--line"), font: { color: css("--ink") }, namelength: -1 },
     modebar: { bgcolor: "rgba(0,0,0,0)", color: css("--soft"), activecolor: css("--accent") },
-    legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { size: 11.5 }, itemwidth: 30 },
-    xaxis: axis(titles[0], more?.xaxis), yaxis: axis(titles[1], more?.yaxis), ...(more?.rest ?? {}) });
+    legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", maxheight: 20 * MOST_ROWS + 10, font: { size: 11.5 }, itemwidth: 30 },
+    xaxis: axis(titles[0], { exponentformat: "none", separatethousands: true, ...more?.xaxis }), yaxis: axis(titles[1], more?.yaxis), ...(more?.rest ?? {}) });
   // plotly.js shows a button that sends the figure to its makers unless told not to.
   const CONFIG = { displaylogo: false, showSendToCloud: false, plotlyServerURL: "", responsive: true, displayModeBar: coarse ? true : "hover",
     modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"], showTips: false };
@@ -145,10 +145,11 @@
     }
     return lines.join("<br>");
   };
+  const MOST_ROWS = 6; // of a legend; more are reached by scrolling in it
   // Rows that plotly's horizontal legend takes, about.
   const legendRows = (named, width) => {
     const longest = Math.max(...named.map((t) => t.name.length));
-    return Math.ceil(named.length / Math.max(1, Math.floor((width - 68) / (48 + 6.6 * longest))));
+    return Math.min(MOST_ROWS, Math.ceil(named.length / Math.max(1, Math.floor((width - 68) / (48 + 6.6 * longest)))));
   };
   // Whether positions are few whole numbers, between which there are none.
   const whole = (traces) => traces.every((t) => t.x.every((v) => Number.isInteger(v) && v < 13));
@@ -158,7 +159,7 @@
     let [low, high] = [Infinity, 0];
     for (const v of known) { low = Math.min(low, v); high = Math.max(high, v); }
     const span = Math.log10(high / low);
-    return span >= 1.7 ? { dtick: Math.ceil(span / 8) } : {};
+    return span >= 1.7 ? { dtick: Math.ceil(span / 8) } : span > 0.5 ? { dtick: "D2" } : {};
   };
   const drawFigure = (figure, place) => {
     const clock = clockOf(figure), found = tracesOf(figure);
@@ -178,7 +179,8 @@
     place.style.height = `${330 + (legend ? 20 * legendRows(named, place.clientWidth) : 0)}px`;
     const x = traces[0].x.filter((v) => v > 0), spread = x.length ? x.at(-1) / x[0] : 1;
     const more = {
-      xaxis: figure.kind === "axis" && spread >= 8 && x.length === traces[0].x.length ? { type: "log" }
+      xaxis: figure.kind === "axis" && x.length <= 12 ? { type: spread >= 8 && x.length === traces[0].x.length ? "log" : "linear", tickvals: traces[0].x } :
+        figure.kind === "axis" && spread >= 8 && x.length === traces[0].x.length ? { type: "log" }
         : whole(traces) ? { dtick: 1 } : {},
       yaxis: log ? { type: "log", ...decades(traces) } : lowest >= 0 ? { rangemode: "tozero" } : {},
       rest: { showlegend: legend, uirevision: `${clock}${state.case}${log}` },

@@ -105,6 +105,11 @@ def _rows_of_case(
         dims = [str(d) for d in case.part.dataset[name].dims]
         if values.ndim == 2 and canonical(name) == "local_component_norm":
             rows += _measures(tree.root, "norm", values)
+        if values.ndim == 2 and canonical(name) == "singular_value":
+            # Flows and the descents beside them look at the first node above the leaves.
+            first = tree.modes[tree.interior[0]]
+            for node in _with_modes(tree, {*first}):
+                rows += _measures(node, "singular value", values)
         if values.ndim != 3:
             continue
         for i in range(values.shape[1]):
@@ -114,11 +119,15 @@ def _rows_of_case(
                 number = _node(tree, case, i, modes)
                 rows += [] if number is None else _measures(number, "norm", values[:, i])
             else:
-                rest = {*range(tree.order)} - modes
-                for node in range(len(tree.children)):
-                    if {*tree.modes[node]} in (modes, rest) and modes:
-                        rows += _measures(node, "singular value", values[:, i])
+                for node in _with_modes(tree, modes):
+                    rows += _measures(node, "singular value", values[:, i])
     return rows
+
+
+def _with_modes(tree: htf.ModeTree, modes: set[int]) -> list[int]:
+    """Nodes whose matricization has the singular values of that of some modes."""
+    same = (modes, {*range(tree.order)} - modes)
+    return [k for k, own in enumerate(tree.modes) if modes and {*own} in same]
 
 
 def _node(tree: htf.ModeTree, case: Case, at: int, modes: set[int]) -> int | None:
