@@ -27,11 +27,11 @@ demo: $(RUNTIME)
 	@echo "look at runs/demo/dynamics.png"
 
 test: $(DEVELOP)
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not durable"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not durable and not browser"
 
 # Slow studies too.
 test-all: $(DEVELOP)
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not durable"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not durable and not browser"
 
 # Kills, signals, damaged folders, the long fuzz and whole commands.
 test-durable: $(DEVELOP)
@@ -49,7 +49,7 @@ types: $(DEVELOP)
 # Lines and branches that `make test` does not reach.
 coverage: $(DEVELOP)
 	$(BIN)/python -m pip install --quiet --group coverage $(PINS)
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not durable" --cov
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not durable and not browser" --cov
 
 # The wheel and the sdist into dist/, tried in an empty environment of each interpreter.
 release-check:

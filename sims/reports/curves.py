@@ -328,12 +328,14 @@ def _order(figure: Figure) -> tuple[int, int]:
 def _fitting(blocks: list[Block], most: int) -> tuple[list[Block], list[str]]:
     """Blocks of `most` characters together, and sentences about what was left out."""
     notes: list[str] = []
-    fewest = FEWEST_ROWS / max((block.rows for block in blocks), default=1)
-    if sum(map(size_of, blocks)) * min(fewest, 1) > most:
+    longest = max((block.rows for block in blocks), default=1)
+    least = min(FEWEST_ROWS / longest, 1)  # of the rows
+    if sum(map(size_of, blocks)) * least > most:
         blocks = [b for b in blocks if CLOCK_COLUMNS["time"] not in list(b.columns)[:1]]
-    if (size := sum(map(size_of, blocks)) * min(fewest, 1)) > most:
-        names = list(dict.fromkeys((b.folder, b.case) for b in blocks))
-        count = max(1, int(len(names) * most / size))
+    names = list(dict.fromkeys((block.folder, block.case) for block in blocks))
+    size = max(sum(map(size_of, blocks)) * least, 1)
+    count = max(1, int(len(names) * most / size))
+    if count < len(names):
         places = np.unique(np.linspace(0, len(names) - 1, count).round().astype(int))
         kept = {names[i] for i in places.tolist()}
         blocks = [block for block in blocks if (block.folder, block.case) in kept]

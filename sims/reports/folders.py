@@ -114,8 +114,6 @@ def _read(path: Path, name: str, places: dict[str, Path]) -> Folder:
     config = sealed.get("config", sealed)
     summary = attempted(lambda: _summary(path / SUMMARY), {}, problems)
     command = str(sealed.get("command", ""))
-    if at_work:
-        state = f"at work: {state}" if state != "running" else "at work"
     return Folder(
         path=path, name=name, command=command,
         config=dict(config) if isinstance(config, dict) else {},
@@ -225,6 +223,8 @@ def _state(path: Path, places: dict[str, Path], problems: list[str]) -> tuple[st
         said = " ".join(str(error).split())
         if not any(said[:40] == other[:40] for other in problems):
             problems.append(said)
+    if at_work:
+        told = ["at work", *told[1:]]
     return "; ".join(told), at_work
 
 

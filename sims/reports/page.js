@@ -223,7 +223,7 @@
   };
   const redraw = () => {
     for (const figure of data.figures) byId(figure.id).hidden = !figure.traces.some((t) => inCase(figure, t));
-    for (const [place, again] of drawn) if (place.isConnected && place.offsetParent !== null) again();
+    for (const [place, again] of drawn) if (place.isConnected && place.offsetParent !== null && !place.closest("details:not([open])")) again();
   };
 
   // Tables.

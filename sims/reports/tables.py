@@ -129,7 +129,9 @@ def _runs(f: int, found: Recorded) -> list[Table]:
     if len(rows) > MOST_ROWS:
         note = f"The first {MOST_ROWS:,} of {len(rows):,} runs."
     words = [f"last {spaced(name)}" for name in names]
-    return [Table("Runs and their last values", [*headings, *words], rows[:MOST_ROWS], note)]
+    return [
+        Table("Runs and their last values", [*headings, *words], rows[:MOST_ROWS], note)
+    ]
 
 
 def _rows(

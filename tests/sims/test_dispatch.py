@@ -21,7 +21,7 @@ from sims.common.quick import required
 from tests.test_extras import ABSENT, WITHOUT
 
 ROOT = Path(__file__).parents[2]
-STUDIES = sorted(set(names.questions()) - {"cite", "info", "plot", "status"})
+STUDIES = sorted(set(names.questions()) - {"cite", "info", "plot", "report", "status"})
 
 
 def python(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
