@@ -20,14 +20,12 @@ from sims.init_scale import Config as Scales
 from sims.is_same_class import Config as Networks
 from tests.sims.small import small
 
-STEPS = {"until_step": 30, "record_every": 5}
-
 
 def grid(out: Path, seeds: int = 3) -> Path:
     """Runs of a bare grid: two starts, several seeds."""
     setting = htf.problems.Completion(mode_dims=3, widths=4, observed=30, init_std=0.3)
     asked = htf.runs.Grid(setting, range(seeds), {"init_std": (0.2, 0.4)})
-    for _ in htf.runs.run(asked, out, **STEPS):
+    for _ in htf.runs.run(asked, out, until_step=30, record_every=5):
         pass
     return out
 
