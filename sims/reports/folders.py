@@ -104,6 +104,9 @@ def _read(path: Path, name: str, places: dict[str, Path]) -> Folder:
     if (path / CONFIG).exists():
         sealed = attempted(lambda: htf.runs.read_sealed(path / CONFIG), {}, problems)
     found = [_part(part, place, problems) for part, place in places.items()]
+    if not any(part.dataset.sizes for part in found):  # what they were collected from
+        runs = {_stem(run): run for run in _results(path / "runs")}
+        found += [_part(part, run, problems) for part, run in runs.items()]
     manifests = [part.manifest for part in found if part.manifest]
     versions = table_of(sealed.get("versions")) or {}
     for manifest in manifests:
@@ -120,9 +123,17 @@ def _read(path: Path, name: str, places: dict[str, Path]) -> Folder:
         versions={key: str(value) for key, value in versions.items()},
         digests=_digests(path, found), summary=summary,
         parts=[part for part in found if part.dataset.sizes],
-        state=state or ("finished" if summary else "not known"), at_work=at_work,
-        problems=problems,
+        state=state or ("finished" if summary and not problems else "not known"),
+        at_work=at_work, problems=problems,
     )  # fmt: skip
+
+
+def author_of(folder: Folder) -> str:
+    """The command that wrote a folder, as it is typed; that of a grid is a function."""
+    if folder.command:
+        return folder.command.replace("_", "-")
+    bare = is_ensemble(folder.path) and not (folder.path / CONFIG).exists()
+    return "htfjax.runs.run" if bare else "command not known"
 
 
 def table_of(value: object) -> JsonObject:

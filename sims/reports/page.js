@@ -132,7 +132,7 @@
     margin: { l: 56, r: 12, t: 8, b: 44 }, dragmode: coarse ? false : "zoom", hovermode: "closest",
     hoverlabel: { bgcolor: css("--card"), bordercolor: css("--line"), font: { color: css("--ink") }, namelength: -1 },
     modebar: { bgcolor: "rgba(0,0,0,0)", color: css("--soft"), activecolor: css("--accent") },
-    legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", maxheight: 20 * MOST_ROWS + 10, font: { size: 11.5 }, itemwidth: 30 },
+    legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", maxheight: 20 * MOST_ROWS + 10, uirevision: state.case ?? "all", font: { size: 11.5 }, itemwidth: 30 },
     xaxis: axis(titles[0], { exponentformat: "none", separatethousands: true, ...more?.xaxis }), yaxis: axis(titles[1], more?.yaxis), ...(more?.rest ?? {}) });
   // plotly.js shows a button that sends the figure to its makers unless told not to.
   const CONFIG = { displaylogo: false, showSendToCloud: false, plotlyServerURL: "", responsive: true, displayModeBar: coarse ? true : "hover",

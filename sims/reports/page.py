@@ -15,7 +15,7 @@ from ..common.names import questions, typed
 from . import settings, tables
 from .curves import Recorded, figure_json
 from .data import as_json
-from .folders import Folder
+from .folders import Folder, author_of
 from .trees import View, views_of
 from .words import CLOCKS, MODES, counted
 
@@ -126,8 +126,7 @@ def _about(folders: list[Folder]) -> str:
     """A line for each folder: its command's question, and how it stands."""
     lines: list[str] = []
     for folder in folders:
-        question = questions().get(folder.command, "runs of a grid")
-        command = folder.command.replace("_", "-") or "htfjax.runs.run"
+        question, command = questions().get(folder.command, ""), author_of(folder)
         lines.append(
             f"<li><b>{html.escape(folder.name)}</b> <code>{html.escape(command)}</code> "
             f"{html.escape(question)} <i>{html.escape(folder.state)}</i></li>"

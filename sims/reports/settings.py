@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import htfjax as htf
 
-from .folders import Folder, table_of
+from .folders import Folder, author_of, table_of
 from .tables import short
 from .words import spaced
 
@@ -31,7 +31,7 @@ def as_html(folders: list[Folder]) -> str:
     """Three tables, a column for each folder; rows that differ are marked."""
     about = [
         {
-            "folder": str(folder.path), "command": folder.command or "htfjax.runs.run",
+            "folder": str(folder.path), "command": author_of(folder),
             "state": folder.state,
         }
         for folder in folders

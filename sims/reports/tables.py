@@ -13,6 +13,7 @@ from .folders import Folder, table_of
 from .words import opened, spaced
 
 MOST_ROWS, MOST_COLUMNS, MOST_LISTED = 400, 9, 10
+BETWEEN = ("step_length", "chord", "duration")  # zero at the last record
 LONG = 40  # characters of a cell that takes several lines
 NONE = "\N{EN DASH}"
 
@@ -109,7 +110,13 @@ def _runs(f: int, found: Recorded) -> list[Table]:
     cases = [case for g, case in found.cases if g == f and case.dim in ("step", "record")]
     if not cases:
         return []
-    names = list(dict.fromkeys(end.quantity for end in found.ends if end.folder == f))
+    parts = {id(case.part) for case in cases}
+    names = [
+        name
+        for name in dict.fromkeys(end.quantity for end in found.ends
+                                  if end.folder == f and id(end.part) in parts)
+        if name not in BETWEEN
+    ]  # fmt: skip
     last = {
         (id(end.part), tuple(end.labels.items()), end.quantity): end.values
         for end in found.ends
@@ -117,6 +124,8 @@ def _runs(f: int, found: Recorded) -> list[Table]:
     }
     named = any(case.name for case in cases)
     known = any(word for case in cases for word in case.statuses)
+    if not names and not known:
+        return []
     headings = [
         *(["case"] if named else []),
         "seed",
@@ -144,9 +153,10 @@ def _rows(
     rows: list[list[object]] = []
     for run in range(len(case.statuses)):
         row: list[object] = [case.name] if named else []
-        row.append(int(case.seeds[run]))
+        descent = case.dim == "step"  # a flow has neither seed nor steps
+        row.append(int(case.seeds[run]) if descent else None)
         if known:
-            row += [str(case.statuses[run]), int(case.ends[run])]
+            row += [str(case.statuses[run]), int(case.ends[run]) if descent else None]
         for name in names:
             values = last.get((id(case.part), tuple(case.labels.items()), name))
             there = values is not None and run in places

@@ -163,6 +163,9 @@ def test_a_legend_hides_lines_with_their_bands(base: Path, opened: Open) -> None
     )  # fmt: skip
     visible = drawn(loss, "data.map(t => t.visible)")
     assert visible == ["legendonly"] * 3 + [True] * 3
+    loss.get_by_role("button", name="log").click()
+    seen.page.locator("#theme").click()
+    assert drawn(loss, "data.map(t => t.visible)") == visible  # as it was left
 
 
 def test_zoom_by_dragging(base: Path, opened: Open) -> None:
