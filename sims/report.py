@@ -2,7 +2,7 @@
 
 Curves over steps or path length with bands over seeds, the mode tree, tables, settings
 and digests in one HTML file that needs neither a server nor a network. A report takes
-some seconds, of hundreds of runs a minute.
+some seconds, of thousands of runs a minute.
 """
 
 import dataclasses
@@ -28,8 +28,8 @@ class Options:
     """Writes one self-contained HTML file about folders of runs.
 
     Of any command, or of `htfjax.runs.run`; several are laid over each other. It takes some
-    seconds, of hundreds of runs a minute. Folders are only read, also while a process works
-    in them. Ends with status 1 if something in them cannot be read, and says what.
+    seconds, of thousands of runs a minute. Folders are only read, also while a process
+    works in them. Ends with status 1 if something in them cannot be read, and says what.
     """
 
     folders: tyro.conf.Positional[tuple[Path, ...]]

@@ -234,11 +234,19 @@ def middle_and_band(values: np.ndarray) -> list[np.ndarray]:
     """Median, 10 and 90 % over runs; of one run its values alone."""
     if len(values) == 1:
         return [values[0]]
+    found = np.full((3, values.shape[1]), np.nan)
+    gaps = np.isnan(values).any(axis=0)
+    # Columns without a gap apart: NumPy takes the others one by one.
+    whole = values[:, ~gaps]
+    found[:, ~gaps] = np.median(whole, axis=0), *np.quantile(whole, (0.1, 0.9), axis=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # where no run has a value
-        low, high = np.nanquantile(values, (0.1, 0.9), axis=0)
-        found = [np.nanmedian(values, axis=0), low, high]
-    return [each.astype(values.dtype) for each in found]
+        part = values[:, gaps]
+        found[:, gaps] = (
+            np.nanmedian(part, axis=0),
+            *np.nanquantile(part, (0.1, 0.9), axis=0),
+        )
+    return [*found.astype(values.dtype)]
 
 
 def clocks_of(folder: Folder, case: Case) -> dict[str, np.ndarray]:
