@@ -289,6 +289,10 @@ class Search:
         every = list(filling.found.values())
         slack = 1 / math.sqrt(2 * int(np.sum(filling.cells.held)))
         chosen = fewest(every, filling.best().heldout, slack, filling.cells.noise)
+        self.take(filling.cells.thinned(2 * chosen.freedom + MOST_CELLS, self.rng))
+        if FEW_STEPS * self.flops(chosen.ranks) > AFFORDABLE:
+            self.pool.append(chosen)
+            return chosen
         (fit,) = self.polished([chosen.tensors], FEW_STEPS)
         # Of too many ranks it is not determined, so these are read off first.
         self._tried("some cells", [self.pruned(fit) if fit.heldout < exact_fit() else fit])
@@ -362,7 +366,7 @@ def search(
     if few is not cells and fillable(tree, cells):
         filling = Filling(tree, cells, LIMIT)
         fit = state.fill(filling, ranks, listen)
-        if state.best().heldout >= NEARLY:
+        if state.best().heldout >= NEARLY or state.best() is fit:
             return _of_all_cells(state, filling, fit)
     else:
         state.begin(ranks)
