@@ -1,10 +1,26 @@
-"""An equinox network of one's own before and after regularizing against locality.
+# %% [markdown]
+r"""
+# Does the regularizer make my own network compare distant patches?
 
-Random images and labels, so that the labels say nothing about what is far apart; the
-number printed is the mean |cos| between gradients at two patches, 1 for a network that
-treats them apart. Takes 10 s.
+Low hierarchical rank of a convolutional network means locality: distant patches $P$ and $Q$
+of an image hardly interact. The paper counters it by a term that is added to the loss,
+
+$$
+\phi(\theta) + \lambda\, \frac1B \sum_{i=1}^{B}
+\frac{|\langle g_i, \tilde g_i \rangle|}{\|g_i\|\, \|\tilde g_i\|},
+\qquad g_i = \nabla_{x_P} f_\theta(x_i), \quad
+\tilde g_i = \nabla_{x_P} f_\theta(\tilde x_i) ,
+$$
+
+where $\tilde x_i$ is $x_i$ with the content of $Q$ taken from another image of the batch. The
+mean of $|\cos|$ is one for a network that treats the patches apart.
+
+The network is an equinox module, as you might have one; modules of flax and haiku and plain
+functions go through `locality.as_network` likewise. Images and labels are random, so that
+the labels say nothing about what is far apart. The example takes 10 s.
 """
 
+# %% A network, images and labels
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -27,7 +43,7 @@ class Net(eqx.Module):
 
 images, labels = np.random.default_rng(0).normal(size=(24, 4, 12, 1)), np.arange(24) % 2
 
-# %% Twelve lines with `Net`, `images` and `labels`
+# %% The job
 import optax
 
 from htfjax import descend, locality
@@ -42,3 +58,36 @@ final, _ = descend(start, loss, optimizer, num_steps=40, record_every=40, key=ke
 for name, state in (("before", start), ("after", final)):
     weights = state.trained, state.carried.statistics
     print(name, locality.mean_change(net, *weights, examples, key=key, **options))
+
+# %% The picture
+import matplotlib.pyplot as plt
+
+from htfjax import plot
+
+figure, ax = plt.subplots(figsize=(6.4, 3.8), layout="constrained")
+x, shades = jnp.asarray(images), plt.colormaps["viridis"]([0.6, 0.0])
+means = {}
+for (name, state), shade in zip((("before", start), ("after", final)), shades, strict=True):
+
+    def logits(x, state=state):
+        return net.apply(state.trained, state.carried.statistics, x, train=False)[0]
+
+    change = locality.gradient_change_by_distance(
+        jax.random.key(1), logits, x, 2, (0, 2, 4, 6, 8), pairs=12
+    )
+    means[name] = np.asarray(change.change.mean(axis=1))
+    plot.locality(change, label=name, color=shade, ax=ax)
+ax.legend()
+plt.show()
+
+assert np.all(means["after"][1:4] < means["before"][1:4])
+
+# %% [markdown]
+r"""
+*Mean $|\cos|$ of input gradients over the distance of two patches of 2 x 2, before and after
+training with the regularizer. Bars are 95 % intervals over twelve pairs of patches.*
+
+Lower means that the patches interact. The regularizer was given the left and the right
+third of the image, and what it changed shows at other distances too. Where the receptive
+field ends, at the right of the axis, no coefficient helps.
+"""

@@ -1,9 +1,18 @@
-"""Two mode trees over 20 seeds: bands of singular values, a picture for each.
+# %% [markdown]
+r"""
+# Does the mode tree decide which targets are of low rank?
 
-The target has low rank on ((0, 1), (2, 3)); the model has that tree, or another one. Takes
-10 s; the runs are saved in `runs/two_trees`, and running the script again resumes them.
+A tensor of order four that is of low rank on the tree $((0, 1), (2, 3))$ has few singular
+values as a matrix with the modes $\{0, 1\}$ as rows. A model on the tree
+$((0, 2), (1, 3))$ groups other modes: it has to build the same target from components at
+$\{0, 2\}$ and $\{1, 3\}$, by which its rank is up to the square of the other one.
+
+The example trains both models on the same targets from small starts, twenty seeds each, and
+compares the singular values by $\{0, 1\}$. It takes 10 s; the runs are saved in
+`runs/two_trees`, and running the script again resumes them.
 """
 
+# %% The job
 import htfjax as htf
 
 trees = ("((0, 1), (2, 3))", "((0, 2), (1, 3))")
@@ -11,5 +20,32 @@ model = htf.problems.Completion(mode_dims=4, widths=8, observed=128, target_tree
 grid = htf.runs.Grid(model, seeds=range(20), axes={"tree": trees})
 *_, last = htf.runs.run(grid, "runs/two_trees", until_step=3000, record_every=50)
 runs = htf.load_results("runs/two_trees")
-for i, tree in enumerate(trees):
-    htf.plot.bands(runs.sel(tree=tree)).figure.savefig(f"runs/two_trees/{i}.png")
+
+# %% The picture
+import matplotlib.pyplot as plt
+
+figure, axes = plt.subplots(1, 2, figsize=(7.4, 3.6), sharey=True, layout="constrained")
+for ax, tree in zip(axes, trees, strict=True):
+    htf.plot.bands(runs.sel(tree=tree), ax=ax)
+    ax.set_title(f"model on {tree}")
+axes[1].set_ylabel("")
+figure.savefig("runs/two_trees.png")
+plt.show()
+
+ends = runs.singular_value.isel(modes=0, step=-1)
+active = (ends > 0.05 * ends.max("index")).sum("index").median("seed")
+print("median number of active singular values:", active.values.astype(int).tolist())
+assert float(active[0]) < float(active[1])
+
+# %% [markdown]
+r"""
+*Singular values of the end tensor with modes 0 and 1 as rows: median and 10 to 90 % of
+twenty seeds, for a model on the target's tree and for one on another.*
+
+On the target's own tree the values leave zero one after another, and few are needed. On
+the other tree more of them are active at the same step: what descent keeps low is the
+rank at the nodes of the model's tree, and the target's rank is not low there.
+
+A grid is seeds times any fields of a setting. Its runs share compiled programs, and its
+folder survives a kill.
+"""

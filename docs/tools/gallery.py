@@ -125,21 +125,35 @@ def build(
         script = EXAMPLES / f"{name}.py"
         page = None if force else cached(name, digest(script, shared))
         if page is not None:
-            console.print(f"{place}: unchanged", markup=False, highlight=False)
+            console.print(
+                f"{place}: unchanged", soft_wrap=True, markup=False, highlight=False
+            )
             continue
         with console.status(f"{name}: running"):
             try:
                 page = execute(script, digest(script, shared), timeout=timeout)
             except ExampleFailed as error:
                 failures.append(name)
-                console.print(f"{place}: failed\n{error}", markup=False, highlight=False)
+                console.print(
+                    f"{place}: failed\n{error}",
+                    soft_wrap=True,
+                    markup=False,
+                    highlight=False,
+                )
                 continue
         late = f", above {LIMIT:.0f} s" if page.seconds > LIMIT else ""
-        console.print(f"{place}: {page.seconds:.1f} s{late}", markup=False, highlight=False)
+        console.print(
+            f"{place}: {page.seconds:.1f} s{late}",
+            soft_wrap=True,
+            markup=False,
+            highlight=False,
+        )
     pages = [cached(name, digest(EXAMPLES / f"{name}.py", shared)) for name in known]
     publish([page for page in pages if page is not None and page.name not in failures])
     if failures:
-        console.print(f"failed: {', '.join(failures)}", markup=False, highlight=False)
+        console.print(
+            f"failed: {', '.join(failures)}", soft_wrap=True, markup=False, highlight=False
+        )
     return failures
 
 
@@ -279,15 +293,21 @@ def run_cells(book: Any, name: str, folder: Path, scratch: Path, timeout: float)
 
 
 def clean(outputs: Sequence[Any]) -> list[Any]:
-    """Outputs without what was written to stderr, colours, and bars that were redrawn."""
-    kept = []
+    """Outputs without what was written to stderr, colours, and bars that were redrawn.
+
+    Prints that follow each other, which a kernel may send one by one, become one output.
+    """
+    kept: list[Any] = []
     for output in outputs:
-        if output["output_type"] == "stream":
-            if output["name"] == "stderr":
-                continue
+        if output["output_type"] != "stream":
+            kept.append(output)
+        elif output["name"] == "stdout":
             lines = ESCAPES.sub("", output["text"]).split("\n")
             output["text"] = "\n".join(line.rpartition("\r")[2] for line in lines)
-        kept.append(output)
+            if kept and kept[-1]["output_type"] == "stream":
+                kept[-1]["text"] += output["text"]
+            else:
+                kept.append(output)
     return kept
 
 
