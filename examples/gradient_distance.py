@@ -61,6 +61,8 @@ for (field, change), shade in zip(
 ):
     label = f"receptive field {field} pixels"
     plot.locality(change, label=label, color=shade, ax=ax)
+    ax.axvline(field, color=shade, ls=":", lw=1)
+ax.set(xlim=(-0.5, 24.5), ylim=(0.6, 1.02))
 ax.legend(loc="lower right")
 plt.show()
 
@@ -74,7 +76,7 @@ for field, change in found.items():
 r"""
 *Mean $|\cos|$ between gradients at one patch before and after another one is swapped, over
 the free pixels between the two patches of 2 x 2. Bars are 95 % intervals over eight pairs
-of patches.*
+of patches; dotted lines stand at the widths of the receptive fields.*
 
 A unit sees both patches only if its receptive field covers them; beyond that the network
 is a sum of functions of each, and the measure is one to rounding. Within it, the measure

@@ -14,8 +14,8 @@ A component whose part in the cells is smaller than the noise cannot be told fro
 fitting it makes predictions worse. So the error on cells that were not seen, over the
 number of components $R$ of the model, first falls and then rises.
 
-The example fits 70 % of the cells with one to six components at three levels of noise, and
-takes 15 s.
+The example fits 70 % of the cells with one to six components at three levels of noise, by
+descent and steps of Levenberg-Marquardt, and takes 25 s.
 """
 
 # %% A tensor with falling components, and noise
@@ -26,24 +26,26 @@ import numpy as np
 
 import htfjax as htf
 
+jax.config.update("jax_enable_x64", True)
 rng = np.random.default_rng(0)
 weights = 3.0 ** -np.arange(4)
 truth = np.einsum("r,ar,br,cr->abc", weights, *rng.normal(size=(3, 8, 4)))
 seen = rng.random(truth.shape) < 0.7
 indices, unit = np.argwhere(seen), rng.normal(size=seen.sum())
-levels, components = (0.3, 0.1, 0.01), range(1, 7)
+levels, components = (0.6, 0.1, 0.01), range(1, 7)
 
 # %% Fits with one to six components
-tree = htf.as_tree("(0, 1, 2)")
+tree, POLISH = htf.as_tree("(0, 1, 2)"), htf.levenberg_marquardt()
 
 
 def error_of(noise, count):
     """Error on the cells not seen, of a fit with `count` components."""
-    values = jnp.asarray(truth[seen] + noise * unit, jnp.float32)
+    values = jnp.asarray(truth[seen] + noise * unit)
     loss = htf.completion_loss(tree, 8, indices, values)
-    start = htf.gaussian_factors(jax.random.key(1), tree, 8, count, 0.2)
-    options = {"num_steps": 6000, "record_every": 6000}
-    final, _ = htf.descend(start, loss, htf.group_rmsprop(5e-3), **options)
+    final = htf.gaussian_factors(jax.random.key(1), tree, 8, count, 0.2)
+    for optimizer, steps in ((htf.group_rmsprop(1e-2), 3000), (POLISH, 40)):
+        options = {"num_steps": steps, "record_every": steps}
+        final, _ = htf.descend(final, loss, optimizer, **options)
     return jnp.sqrt(jnp.mean((htf.end_tensor(final) - truth)[~seen] ** 2))
 
 
@@ -63,6 +65,7 @@ for noise, column, count, shade in zip(levels, errors.T, best, shades, strict=Tr
     ax.plot(components, column, "o-", ms=4, color=shade, label=f"noise {noise}")
     ax.plot(count, column.min(), "o", ms=11, mfc="none", color=shade)
 ax.set(xlabel="components of the model", ylabel="error on cells not seen", yscale="log")
+ax.set_ylim(4e-3, 1.5)
 ax.grid(alpha=0.25)
 ax.legend()
 plt.show()

@@ -12,8 +12,8 @@ $$
 \tilde g_i = \nabla_{x_P} f_\theta(\tilde x_i) ,
 $$
 
-where $\tilde x_i$ is $x_i$ with the content of $Q$ taken from another image of the batch. The
-mean of $|\cos|$ is one for a network that treats the patches apart.
+where $\tilde x_i$ is $x_i$ with the content of $Q$ taken from another image of the batch.
+The mean of $|\cos|$ is one for a network that treats the patches apart.
 
 The network is an equinox module, as you might have one; modules of flax and haiku and plain
 functions go through `locality.as_network` likewise. Images and labels are random, so that
@@ -84,8 +84,8 @@ assert np.all(means["after"][1:4] < means["before"][1:4])
 
 # %% [markdown]
 r"""
-*Mean $|\cos|$ of input gradients over the distance of two patches of 2 x 2, before and after
-training with the regularizer. Bars are 95 % intervals over twelve pairs of patches.*
+*Mean $|\cos|$ of input gradients over the distance of two patches of 2 x 2, before and
+after training with the regularizer. Bars are 95 % intervals over twelve pairs of patches.*
 
 Lower means that the patches interact. The regularizer was given the left and the right
 third of the image, and what it changed shows at other distances too. Where the receptive

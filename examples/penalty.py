@@ -53,10 +53,9 @@ for strength in strengths:
 # %% The picture
 figure, (left, right) = plt.subplots(1, 2, figsize=(7.4, 3.4), layout="constrained")
 shades = plt.colormaps["viridis"](np.linspace(0.0, 0.85, len(strengths)))
-for s, strength, shade in zip(values, strengths, shades, strict=True):
-    left.plot(range(1, 11), s, "o-", ms=3, color=shade, label=rf"$\lambda$ = {strength:g}")
+for s, shade in zip(values, shades, strict=True):
+    left.plot(range(1, 11), s, "o-", ms=3, color=shade)
 left.set(xlabel="index", ylabel="singular values of {0, 1}", yscale="log", ylim=(1e-3, 60))
-left.legend()
 names = [f"{strength:g}" for strength in strengths]
 right.bar(names, errors, color=shades)
 right.set(xlabel=r"$\lambda$", ylabel="relative error of the tensor")
@@ -71,8 +70,9 @@ assert errors[best] < 0.6 * errors[0]
 
 # %% [markdown]
 r"""
-*Left: singular values of the matricization of modes 0 and 1 after training. Right: the
-error on the whole tensor, of whose 1296 entries 400 were observed with noise of 0.2.*
+*Left: singular values of the matricization of modes 0 and 1 after training, in the colours
+of the bars. Right: the error on the whole tensor, of whose 1296 entries 400 were observed
+with noise of 0.2.*
 
 Without the penalty, the noise and the start leave all ten values; the target has two. With
 it, the others fall, and the error on entries that were not observed falls with them, until

@@ -23,7 +23,7 @@ htf.plot.phase_diagram(htf.load_results("runs/sweep")).figure.savefig("runs/swee
 # %% [markdown]
 r"""
 *Error at the end of 3000 steps by learning rate and scale of the start, the median of four
-seeds.*
+seeds. Hatched: most of the four runs still move.*
 
 The slowest rate from the smallest start has not left its plateau. On several machines, or
 several processes of one, the same call shares the runs out: each process joins by
@@ -56,7 +56,9 @@ with socket.socket() as free:
     free.bind(("127.0.0.1", 0))
     address = f"127.0.0.1:{free.getsockname()[1]}"
 workers = [
-    subprocess.Popen([sys.executable, "runs/worker.py", address, str(number)])
+    subprocess.Popen(
+        [sys.executable, "runs/worker.py", address, str(number)], stdout=subprocess.DEVNULL
+    )
     for number in range(2)
 ]
 assert [worker.wait() for worker in workers] == [0, 0]

@@ -42,9 +42,10 @@ r"""
 *Singular values of the end tensor with modes 0 and 1 as rows: median and 10 to 90 % of
 twenty seeds, for a model on the target's tree and for one on another.*
 
-On the target's own tree the values leave zero one after another, and few are needed. On
-the other tree more of them are active at the same step: what descent keeps low is the
-rank at the nodes of the model's tree, and the target's rank is not low there.
+On the target's own tree one value carries most of the tensor, and the second leaves zero
+late. On the other tree four are active by then, because the products that its components
+at $\{0, 2\}$ and $\{1, 3\}$ make are of high rank by $\{0, 1\}$: what descent keeps low is
+the rank at the nodes of the model's own tree.
 
 A grid is seeds times any fields of a setting. Its runs share compiled programs, and its
 folder survives a kill.

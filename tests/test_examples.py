@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
@@ -17,15 +18,17 @@ FOLDER = Path(__file__).parents[1] / "examples"
 MOST_LINES = {
     "own_tensor": 10, "two_trees": 8, "own_network": 12, "ten_digits": 15, "sweep": 6,
 }  # fmt: skip
-CELL = "# %%"  # what follows is the job; before it stands what a reader has already
+CELL = "# %% The job\n"  # before it stands what a reader has already, after it pictures
 
 
 @pytest.fixture(autouse=True)
 def users_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """An empty folder, and jax's own promotion of dtypes and precision."""
+    """An empty folder, no screen, and jax's own promotion of dtypes and precision."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(plt, "show", lambda: None)
     with jax.numpy_dtype_promotion("standard"), jax.enable_x64(False):
         yield
+    plt.close("all")
 
 
 def example(name: str) -> dict[str, Any]:
@@ -33,15 +36,11 @@ def example(name: str) -> dict[str, Any]:
     return runpy.run_path(str(FOLDER / f"{name}.py"))
 
 
-def test_every_example_is_named_here() -> None:
-    assert {path.stem for path in FOLDER.glob("*.py")} == set(MOST_LINES)
-
-
 @pytest.mark.parametrize("name", MOST_LINES)
 def test_as_few_lines_as_promised(name: str) -> None:
-    """Those after the cell's mark, or after the docstring; neither blanks nor comments."""
+    """Those of the cell that is named the job; neither blanks nor comments."""
     text = (FOLDER / f"{name}.py").read_text("utf-8")
-    body = text.split(CELL)[1].partition("\n")[2] if CELL in text else text.split('"""')[2]
+    body = text.split(CELL)[1].partition("# %%")[0]
     lines = [line for line in body.splitlines() if line and not line.startswith("#")]
     assert len(lines) <= MOST_LINES[name]
     assert max(map(len, lines)) <= 92
@@ -96,8 +95,7 @@ def test_two_trees() -> None:
     ends = runs.singular_value.isel(modes=0, step=-1)
     active = (ends > 0.05 * ends.max("index")).sum("index").median("seed")
     assert float(active[0]) < float(active[1])
-    pictures = sorted(Path("runs/two_trees").glob("*.png"))
-    assert [p.name for p in pictures] == ["0.png", "1.png"]
+    assert Path("runs/two_trees.png").stat().st_size > 10_000
 
 
 @pytest.mark.slow

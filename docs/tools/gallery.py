@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 import jupytext
 import nbformat
-from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
@@ -80,6 +80,15 @@ TEMPLATE = """\
 
 class ExampleFailed(Exception):
     """An example that raised, with its name and its cell."""
+
+
+class Kernel(AsyncKernelManager):
+    """A kernel of this interpreter, whatever kernels the machine knows."""
+
+    @property
+    def kernel_spec(self) -> KernelSpec:
+        command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        return KernelSpec(argv=command, display_name="htfjax", language="python")
 
 
 class Page(NamedTuple):
@@ -251,15 +260,6 @@ def title_of(book: Any) -> str:
 
 def run_cells(book: Any, name: str, folder: Path, scratch: Path, timeout: float) -> None:
     """Executes the cells in place, by this interpreter and with this clone's htfjax."""
-    spec = {
-        "argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
-        "display_name": "htfjax", "language": "python",
-    }  # fmt: skip
-    kernels = scratch.parent / "kernels"
-    (kernels / "htfjax").mkdir(parents=True)
-    (kernels / "htfjax" / "kernel.json").write_text(json.dumps(spec), "utf-8")
-    specs = KernelSpecManager(kernel_dirs=[str(kernels)], ensure_native_kernel=False)
-    manager = AsyncKernelManager(kernel_name="htfjax", kernel_spec_manager=specs)
     environment = os.environ | {
         "PYTHONPATH": str(ROOT),
         "JAX_PLATFORMS": "cpu",
@@ -270,7 +270,7 @@ def run_cells(book: Any, name: str, folder: Path, scratch: Path, timeout: float)
     first = f"import docs.tools.pictures as _p; _p.install({str(folder)!r}, {name!r})"
     book.cells.insert(0, nbformat.v4.new_code_cell(first))
     client = NotebookClient(
-        book, km=manager, timeout=timeout,
+        book, kernel_manager_class=Kernel, timeout=timeout,
         resources={"metadata": {"path": str(scratch)}},
     )  # fmt: skip
     log = scratch.parent / "kernel.log"
