@@ -17,7 +17,7 @@ it becomes the paper's law $\dot\sigma = L\, \sigma^{2 - 2/L} \gamma$. Of all wa
 a norm, equal ones give the slowest growth.
 
 The example follows the flow from a Gaussian start, whose vectors have different norms, and
-compares finite differences of recorded norms with both laws. It takes 10 s.
+compares finite differences of recorded norms with both laws. It takes 20 s.
 """
 
 # %% A completion problem and a Gaussian start

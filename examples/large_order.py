@@ -15,7 +15,7 @@ node has components. QR decompositions, swept up and down the tree, reduce both 
 triangular matrices, whose product with $B^{(\nu)}$ has the same singular values.
 
 `htf.group` stacks the matrices of nodes of one level into one array, so that the program's
-size follows the number of levels. The example takes 10 s.
+size follows the number of levels. The example takes 20 s.
 """
 
 # %% Factors of order 64 and the spectra of all nodes

@@ -19,7 +19,7 @@ The root's matrix has one column, and the tensor that it makes is the **end tens
 $\mathcal W$, the one that the loss sees.
 
 The example runs gradient descent on a factorization of order four, from a small start,
-and takes 10 s.
+and takes 15 s.
 """
 
 # %% The tree, the end tensor and its components

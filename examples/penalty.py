@@ -15,7 +15,7 @@ All nodes have to enter: a norm at one node alone can shrink while the neighbour
 grow and the end tensor stays what it is.
 
 The example starts large, where descent alone fits with all components, and raises
-$\lambda$. It takes 20 s.
+$\lambda$. It takes 15 s.
 """
 
 # %% A target of rank two with noise, and a start that is not small

@@ -11,7 +11,7 @@ The **index of incrementality** says it in a number: the median, over the rises 
 the gap between the half-rises of one singular value and the next, over the width of the
 earlier rise (from 10 to 90 %). Above one, a rise ends before the next begins.
 
-The example descends from starts of four scales, six seeds each, and takes 15 s.
+The example descends from starts of four scales, six seeds each, and takes 10 s.
 """
 
 # %% Twenty-four runs in one folder

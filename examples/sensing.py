@@ -16,7 +16,7 @@ Descent from a small start is not told the rank. Does it find the tensor, and fr
 many measurements?
 
 The example draws one to six measurements per degree of freedom, eight seeds each, and
-takes 25 s.
+takes 10 s.
 """
 
 # %% A target of rank two

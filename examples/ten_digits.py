@@ -43,9 +43,8 @@ import numpy as np
 norms = course[-1]
 correct = int(htf.locality.count_correct(net(x), y))
 print(correct, "of 200 digits are read right")
-options = {"width_ratios": (1.2, 1), "layout": "constrained"}
-figure, (left, right) = plt.subplots(1, 2, figsize=(7.6, 3.4), **options)
-htf.plot.tree(net.factors(), ax=left)
+figure, (left, right) = plt.subplots(1, 2, figsize=(7.4, 3.4), layout="constrained")
+htf.plot.tree(tree, ax=left)
 order = np.argsort(norms)[::-1]
 for r, shade in zip(order, plt.colormaps["viridis"](np.linspace(0, 0.88, 12)), strict=True):
     right.plot(range(1, 41), [step[r] for step in course], color=shade)
@@ -58,8 +57,8 @@ assert float(max(norms)) > 2 * float(min(norms))
 
 # %% [markdown]
 r"""
-*Left: the tree of the circuit; leaves 0 to 3 are patches, leaf 4 is the class, and the root
-is fixed to ones. Right: the norms of the twelve components that join class and image.*
+*Left: the tree of the circuit; leaves 0 to 3 are patches and leaf 4 is the class. Right:
+the norms of the twelve components at the root, which join class and image.*
 
 The start is not small here, so components do not wait: they grow together and sort
 themselves by size. The norms come from the weights of the flax module itself, by

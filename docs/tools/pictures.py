@@ -17,7 +17,7 @@ WIDTH = 1400  # pixels: shown 700 wide on a screen with two pixels per point
 DARK_PAGE = (0x1E, 0x21, 0x29)  # the background of mkdocs-material's slate scheme
 INK = 0.93  # lightness of what is black on white
 # Above 1, so that light lines, which are weak on white, keep their contrast on a dark page.
-BEND = 1.6
+BEND = 2.2
 COLORS = 256
 
 # Ottosson 2020: linear sRGB to cone responses, and their cube roots to OKLab.

@@ -86,7 +86,7 @@ def test_names_of_pages_and_cards(elsewhere: Path) -> None:
     (elsewhere / "pages").mkdir()
     for name in ("index.md", "gone.md", "gone-1-dark.png"):
         (elsewhere / "pages" / name).write_text("old")
-    gallery.publish([gallery.Page("trivial", page, "Is one one?", 1.0)])
+    gallery.publish([gallery.Page("trivial", page, "Is one one?", 1.0, 1.0)])
     assert sorted(path.name for path in (elsewhere / "pages").iterdir()) == [
         ".landing.md", ".questions.md", ".tutorials.md", "index.md", "trivial.md",
     ]  # fmt: skip
