@@ -47,6 +47,7 @@ def test_as_few_lines_as_promised(name: str) -> None:
     assert "import htfjax" in body or "from htfjax" in body
 
 
+@pytest.mark.slow
 def test_a_tensor_of_ones_own() -> None:
     """Products of weights by another way, and the error by its definition."""
     left = example("own_tensor")
