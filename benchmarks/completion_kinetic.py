@@ -24,7 +24,7 @@ from benchmarks import harness
 
 SPLITS = tuple(range(5))  # keys of what is held out
 HOLDOUT = 0.1
-CP_RANKS = (1, 2, 3, 4, 6, 8, 11, 15, 20, 27, 36, 48)
+CP_RANKS = (1, 2, 3, 4, 6, 8, 11, 15, 20, 27, 36, 48, 64, 85, 114, 152)
 WAIT, GAIN = 3, 0.995
 Row = dict[str, Any]
 
