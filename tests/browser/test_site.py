@@ -38,6 +38,7 @@ def address() -> Iterator[str]:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}/"
     server.shutdown()
+    server.server_close()
 
 
 class Found(HTMLParser):
@@ -124,10 +125,10 @@ def test_search(opened: Opened, address: str) -> None:
     seen = opened(address)
     seen.page.keyboard.press("/")
     seen.page.locator("input.md-search__input").fill("local_component_norms")
-    result = seen.page.locator(".md-search-result__link", has_text="local_component_norms")
-    result.first.wait_for()
-    result.first.click()
-    seen.page.wait_for_url("**/reference/**")
+    found = seen.page.locator('.md-search-result__link[href*="reference/instruments"]')
+    found.first.wait_for()
+    assert "local_component_norms" in found.first.inner_text()
+    seen.page.goto(found.first.get_attribute("href"))
     assert "local_component_norms" in seen.page.inner_text("article")
     seen.assert_clean(address)
 
