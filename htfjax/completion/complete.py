@@ -12,6 +12,7 @@ from htfjax._types import Key, Numbers
 from htfjax.completion.cells import Cells, cells_of
 from htfjax.completion.gaps import spectra_of, suggested
 from htfjax.completion.lanes import Ranks, Tensors
+from htfjax.completion.leverage import Expected
 from htfjax.completion.result import (
     Completion,
     Interval,
@@ -209,6 +210,7 @@ def _searched(tree: ModeTree, found: Found, cells: Cells) -> Completion:
         found.short,
         found.history,
         determined=found.determined,
+        expected=found.expected,
     )
 
 
@@ -241,12 +243,13 @@ def _result(
     history: Sequence[Trial],
     *,
     determined: bool = True,
+    expected: Expected | None = None,
 ) -> Completion:
     """A result, with the held-out error of factors that were fitted without these cells."""
     predictions = np.asarray(entries(fitted, cells.indices[cells.held]))
     errors = predictions - cells.targets[cells.held]
     relative = float(np.sqrt(np.mean(np.square(errors))))
-    low, high = error_interval(errors)
+    low, high = error_interval(errors, expected)
     high = high if determined else np.inf
     return Completion(
         factors=factors,

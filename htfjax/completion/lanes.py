@@ -18,6 +18,7 @@ import optax
 
 from htfjax._types import Array, Float
 from htfjax.completion.cells import Cells
+from htfjax.contraction.entries import entries
 from htfjax.factors.factors import Factors
 from htfjax.factors.stacks import opened
 from htfjax.formats.cuts import Cut
@@ -104,8 +105,8 @@ class Lanes:
         empty = [jnp.zeros(shape) for shape in self.shapes]
         self.form = joined(TransferTensors(tuple(empty), tree))
         self.dtype = np.asarray(empty[0]).dtype
-        entries = sum(map(np.size, empty)) * len(cells.targets)
-        self.count = max(1, min(LANES, LARGEST // entries))
+        size = sum(map(np.size, empty)) * len(cells.targets)
+        self.count = max(1, min(LANES, LARGEST // size))
 
     def polished(
         self,
@@ -168,17 +169,25 @@ class Lanes:
         others. Bases are orthonormal and the norm is one there, so that it does not
         depend on how factors share their size. Not looked at where it would be large.
         """
-        entries = sum(map(math.prod, self.shapes)) * len(self.cells.targets)
-        if entries > LARGEST:
+        size = sum(map(math.prod, self.shapes)) * len(self.cells.targets)
+        if size > LARGEST:
             return True
-        loss = self.cells.loss(self.form.tree)
+        values = np.linalg.svd(self.jacobian(fit)[~self.cells.held], compute_uv=False)
+        least = values[fit.freedom - 1] if fit.freedom <= len(values) else 0.0
+        return bool(least > exact_fit() * values[0])
+
+    def jacobian(self, fit: Fit) -> np.ndarray:
+        """Of the entries at all cells (B, P), in orthonormal bases, at a norm of one."""
+        loss = self.cells.loss(self.form.tree, everything=True)
         even = rounded(fit.tensors, self.tree, Cut(fit.ranks, None, sliced=True)).tensors
         even = [*even[:-1], even[-1] / (np.linalg.norm(even[-1]) or 1.0)]
         factors = jax.tree.map(lambda x: x[0], self._stacked([even]))
-        rows = np.asarray(_rows(factors, loss, self.optimizer))[~self.cells.held]
-        values = np.linalg.svd(rows, compute_uv=False)
-        least = values[fit.freedom - 1] if fit.freedom <= len(values) else 0.0
-        return bool(least > exact_fit() * values[0])
+        return np.asarray(_rows(factors, loss, self.optimizer))
+
+    def predicted(self, tensors: Tensors) -> np.ndarray:
+        """Entries at all cells."""
+        factors = jax.tree.map(lambda x: x[0], self._stacked([tensors]))
+        return np.asarray(entries(factors, self.cells.indices))
 
     def _stacked(self, starts: Sequence[Tensors]) -> Factors:
         """Factors of all starts, with a leading axis of lanes."""

@@ -28,6 +28,7 @@ from htfjax.completion.lanes import (
     ranks_of,
     shapes,
 )
+from htfjax.completion.leverage import Expected, expected_errors
 from htfjax.completion.moves import fewer, moved_to, neighbours, random_tensors
 from htfjax.completion.small_start import (
     rounded_starts,
@@ -71,6 +72,7 @@ class Found(NamedTuple):
     tensors: Tensors  # after those held out were fitted too
     short: bool  # whether there are too few cells for one rank more
     determined: bool  # whether cells leave no way to change an exact fit
+    expected: Expected | None  # errors on cells that were not observed
     history: list[Trial]
 
     @property
@@ -298,6 +300,14 @@ class Search:
         self._tried("some cells", [self.pruned(fit) if fit.heldout < exact_fit() else fit])
         return chosen
 
+    def expected(self, fit: Fit, tensors: Tensors) -> Expected | None:
+        """Errors on cells that were not observed, of a fit of all cells."""
+        if fit.heldout < exact_fit():
+            return None
+        return expected_errors(
+            fit, tensors, self.tree, self.cells, self.optimizer, self.rng
+        )
+
     def note(self, stage: str, fit: Fit) -> None:
         """One line more of the history."""
         line = Trial(stage, fit.ranks, fit.freedom, fit.training, fit.heldout)
@@ -392,7 +402,8 @@ def search(
         state.note("all cells", fit)
     loose = state.is_loose(fit)
     (last,) = state.polished([fit.tensors], MANY_STEPS, everything=True, all_of_them=True)
-    return Found(fit, last.tensors, state.short(fit), not loose, state.history)
+    expected = state.expected(fit, last.tensors)
+    return Found(fit, last.tensors, state.short(fit), not loose, expected, state.history)
 
 
 def _of_all_cells(state: Search, filling: Filling, fit: Fit) -> Found:
@@ -407,4 +418,5 @@ def _of_all_cells(state: Search, filling: Filling, fit: Fit) -> Found:
         )
     else:
         last = filling.fit(fit.ranks, fit.tensors, everything=True)
-    return Found(fit, last.tensors, state.short(fit), True, state.history)
+    expected = state.expected(fit, last.tensors)
+    return Found(fit, last.tensors, state.short(fit), True, expected, state.history)
