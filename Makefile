@@ -60,9 +60,9 @@ docs: $(DOCUMENT)
 	$(BIN)/python -m docs.tools.gallery
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-# Examples, links, the site and reports in a browser.
+# Examples, links, the site and reports in a browser, which is installed if it can be.
 docs-test: docs
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m browser
+	CHROMIUM="$$(.ci/chromium)" $(BIN)/python -m pytest -n 2 --dist worksteal -m browser
 
 bench: $(RUNTIME)
 	$(BIN)/python -m benchmarks.descent_step

@@ -223,6 +223,63 @@ def completion(records: list[Record]) -> str:
     return markdown([label(records[0]), *found], rows)
 
 
+def targets(records: list[Record]) -> str:
+    """Every target of the race: errors of both libraries at each ratio."""
+    rows: list[list[Any]] = []
+    libraries = list(records[0]["rows"])
+    ratios = list(next(iter(records[0]["summary"].values()))["success"])
+    for target in records[0]["targets"]:
+        mine = [
+            f"{row['error']:.0e}{'' if row['exact_ranks'] else ' *'}"
+            for name in libraries
+            for row in records[0]["rows"][name]
+            if row["seed"] == target["seed"]
+        ]
+        ranks = " ".join(map(str, target["ranks"]))
+        rows.append(
+            [target["seed"], target["tree"], ranks, target["degrees_of_freedom"], *mine]
+        )
+    heads = [f"{name} {ratio}" for name in libraries for ratio in ratios]
+    return markdown(["seed", "tree", "ranks", "degrees of freedom", *heads], rows)
+
+
+def tutorial(records: list[Record]) -> str:
+    """One row a library."""
+    rows = [
+        [name, f"{row['error']:.1e}", " ".join(map(str, row["ranks"].values()))]
+        for name, row in records[0]["rows"].items()
+    ]
+    return markdown([label(records[0]), "error on unknown cells", "ranks"], rows)
+
+
+def kinetic(records: list[Record]) -> str:
+    """Held-out error of every split, relative to the values' root mean square."""
+    found = records[0]["rows"]
+    names = list(records[0]["summary"]["median_error"])
+    splits = sorted({row["split"] for row in found})
+    rows: list[list[Any]] = [
+        [f"split {k}", *(row["error"] for n in names for row in found
+                         if (row["library"], row["split"]) == (n, k))]
+        for k in splits
+    ]  # fmt: skip
+    rows.append(["median", *records[0]["summary"]["median_error"].values()])
+    rows.append(["ratio of medians", records[0]["summary"]["ratio"], ""])
+    shown = [[x if isinstance(x, str) else f"{x:.4f}" for x in row] for row in rows]
+    return markdown([label(records[0]), *names], shown)
+
+
+def noise(records: list[Record]) -> str:
+    """Recovered ranks and median errors at every noise; how often intervals hold."""
+    found = records[0]["summary"]
+    rows: list[list[Any]] = [
+        [name, x["exact_ranks"], f"{x['median_error']:.3g}", f"{x['median_heldout']:.3g}"]
+        for name, x in found["beside"].items()
+    ]
+    rows.append(["intervals that hold", found["covered"], "", ""])
+    heads = [label(records[0]), "exact ranks of 3", "error", "held-out error"]
+    return markdown(heads, rows)
+
+
 # Table -> the record it reads and how it is rendered.
 TABLES: dict[str, tuple[str, Callable[[list[Record]], str]]] = {
     "descent_step": ("descent_step", descent_step),
@@ -235,6 +292,10 @@ TABLES: dict[str, tuple[str, Callable[[list[Record]], str]]] = {
     "locality": ("locality", locality),
     "compression": ("compression", compression),
     "completion": ("completion", completion),
+    "targets": ("completion", targets),
+    "tutorial": ("completion-tutorial", tutorial),
+    "kinetic": ("completion-kinetic", kinetic),
+    "noise": ("completion-noise", noise),
 }
 
 
