@@ -145,7 +145,7 @@ def draw(saved: parts.Parts, config: Config, rows: dict[str, Any]) -> dict[str, 
                 ax.plot(steps, spectra[:, j, k], STYLES[k % 4], color=grey, lw=1.3)
             where = "a node of the target's tree" if j == 0 else "no node of it"
             ax.set_title(
-                f"{name} tree: modes {{{modes[0]},{modes[1]}}}, {where}", fontsize=9
+                f"{name} tree: modes {{{modes[0]},{modes[1]}}},\n{where}", fontsize=9
             )
             ax.set_ylabel("singular value")
             ax.grid(alpha=0.25)

@@ -8,12 +8,24 @@ import matplotlib.pyplot as plt
 import htfjax as htf
 
 
+PAGE = 8.4  # inches: wider figures would be shown with letters too small to read
+TALLER = 1.15  # than in proportion, as letters stay as they are
+
+
+def fit_page(fig: Any) -> None:
+    """A figure at most as wide as a page; its letters keep their size."""
+    width, height = fig.get_size_inches()
+    if width > PAGE:
+        fig.set_size_inches(PAGE, TALLER * height * PAGE / width)
+
+
 def save_figure(fig: Any, folder: Path, name: str) -> None:
     """Writes a figure as PNG and SVG, each whole or not at all, and closes it.
 
     Raises:
       OSError: the folder cannot be written.
     """
+    fit_page(fig)
     options: dict[str, dict[str, Any]] = {
         "png": {"dpi": 160}, "svg": {"metadata": {"Date": None}},
     }  # fmt: skip
