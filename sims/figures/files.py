@@ -7,7 +7,6 @@ import matplotlib.pyplot as plt
 
 import htfjax as htf
 
-
 PAGE = 8.4  # inches: wider figures would be shown with letters too small to read
 TALLER = 1.15  # than in proportion, as letters stay as they are
 
