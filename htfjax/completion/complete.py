@@ -12,7 +12,6 @@ from htfjax._types import Key, Numbers
 from htfjax.completion.cells import Cells, cells_of
 from htfjax.completion.gaps import spectra_of, suggested
 from htfjax.completion.lanes import Ranks, Tensors
-from htfjax.completion.leverage import Expected
 from htfjax.completion.result import (
     Completion,
     Interval,
@@ -243,7 +242,7 @@ def _result(
     history: Sequence[Trial],
     *,
     determined: bool = True,
-    expected: Expected | None = None,
+    expected: float | None = None,
 ) -> Completion:
     """A result, with the held-out error of factors that were fitted without these cells."""
     predictions = np.asarray(entries(fitted, cells.indices[cells.held]))

@@ -8,7 +8,6 @@ error, and seldom hold the few cells of large leverage; residuals are ten times 
 
 import dataclasses
 import math
-from typing import NamedTuple
 
 import numpy as np
 import optax
@@ -23,22 +22,18 @@ LARGEST = 2e10  # operations of a decomposition of the Jacobian
 LARGEST_TENSOR = 2**62  # entries that an integer can count
 
 
-class Expected(NamedTuple):
-    """Errors on cells that were not observed, noise included."""
-
-    square: float  # mean, targets being of size one
-    kurtosis: float  # 3 where all have the same variance
-
-
-def expected_errors(
+def expected_square(
     fit: Fit,
     tensors: Tensors,
     tree: ModeTree,
     cells: Cells,
     optimizer: optax.GradientTransformation,
     rng: Generator,
-) -> Expected | None:
-    """What to expect of a fit of all cells; None where their noise differs, or hides.
+) -> float | None:
+    """Mean squared error on cells that were not observed, noise included.
+
+    None where noise differs from cell to cell, or as many degrees of freedom as cells hide
+    it. Targets are of size one.
 
     Args:
       fit: with its ranks and degrees of freedom.
@@ -61,15 +56,14 @@ def expected_errors(
     square = float(np.sum(np.square(residuals))) / left
     parameters = sum(map(math.prod, lanes.shapes))
     if len(both.targets) * parameters * min(len(both.targets), parameters) > LARGEST:
-        return Expected(square * (1 + fit.freedom / len(cells.targets)), 3.0)
+        return square * (1 + fit.freedom / len(cells.targets))
     rows = lanes.jacobian(fit._replace(tensors=tensors))
     _, values, right = np.linalg.svd(rows[known], full_matrices=False)
     values, right = values[: fit.freedom], right[: fit.freedom]
     if values[-1] <= np.finfo(values.dtype).eps * len(rows) * values[0]:
         return None
-    variances = 1 + np.sum(np.square(rows[len(cells.targets) :] @ right.T / values), axis=1)
-    mean = float(np.mean(variances))
-    return Expected(square * mean, 3 * float(np.mean(variances**2)) / mean**2)
+    leverages = np.sum(np.square(rows[len(cells.targets) :] @ right.T / values), axis=1)
+    return square * (1 + float(np.mean(leverages)))
 
 
 def _unseen(cells: Cells, rng: Generator) -> np.ndarray:

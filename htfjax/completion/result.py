@@ -11,7 +11,6 @@ from wadler_lindig import AbstractDoc
 from htfjax import _checks, _reprs
 from htfjax._types import Float, Numbers
 from htfjax.completion.lanes import exact_fit
-from htfjax.completion.leverage import Expected
 from htfjax.completion.search import Trial
 from htfjax.contraction.end_tensor import end_tensor
 from htfjax.contraction.entries import entries
@@ -126,13 +125,13 @@ class Completion:
         return labelled_array(values, data.mode_names, data.levels, data.value_name)
 
 
-def error_interval(errors: np.ndarray, expected: Expected | None = None) -> Interval:
+def error_interval(errors: np.ndarray, expected: float | None = None) -> Interval:
     """Bounds of a root mean square by a sample of errors, and by what a fit expects.
 
     The mean of squares is taken as a multiple of chi^2 with as many degrees of freedom as
     its own variance tells (Satterthwaite), at most those of normal errors. The sample has
-    chosen the fit, and is small: where the fit expects another mean or heavier tails on
-    cells that were not observed, the interval holds both means.
+    chosen the fit, and is small: where the fit expects another mean of squares on cells
+    that were not observed, the interval holds both.
     """
     squares = np.square(errors)
     mean, count = float(squares.mean()), len(squares)
@@ -142,8 +141,7 @@ def error_interval(errors: np.ndarray, expected: Expected | None = None) -> Inte
     freedom = min(count, 2 * mean**2 / spread) if spread else count
     least = most = mean
     if expected is not None:
-        least, most = min(mean, expected.square), max(mean, expected.square)
-        freedom = min(freedom, 2 * count / (expected.kurtosis - 1))
+        least, most = min(mean, expected), max(mean, expected)
     freedom = max(1.0, freedom)
     tails = (1 + CONFIDENCE) / 2, (1 - CONFIDENCE) / 2
     low, high = (

@@ -28,7 +28,7 @@ from htfjax.completion.lanes import (
     ranks_of,
     shapes,
 )
-from htfjax.completion.leverage import Expected, expected_errors
+from htfjax.completion.leverage import expected_square
 from htfjax.completion.moves import fewer, moved_to, neighbours, random_tensors
 from htfjax.completion.small_start import (
     rounded_starts,
@@ -72,7 +72,7 @@ class Found(NamedTuple):
     tensors: Tensors  # after those held out were fitted too
     short: bool  # whether there are too few cells for one rank more
     determined: bool  # whether cells leave no way to change an exact fit
-    expected: Expected | None  # errors on cells that were not observed
+    expected: float | None  # mean squared error on cells that were not observed
     history: list[Trial]
 
     @property
@@ -300,11 +300,11 @@ class Search:
         self._tried("some cells", [self.pruned(fit) if fit.heldout < exact_fit() else fit])
         return chosen
 
-    def expected(self, fit: Fit, tensors: Tensors) -> Expected | None:
-        """Errors on cells that were not observed, of a fit of all cells."""
+    def expected(self, fit: Fit, tensors: Tensors) -> float | None:
+        """Mean squared error on cells that were not observed, of a fit of all cells."""
         if fit.heldout < exact_fit():
             return None
-        return expected_errors(
+        return expected_square(
             fit, tensors, self.tree, self.cells, self.optimizer, self.rng
         )
 

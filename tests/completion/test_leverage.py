@@ -7,7 +7,7 @@ import pytest
 import htfjax as htf
 from htfjax.completion.cells import cells_of
 from htfjax.completion.lanes import Fit
-from htfjax.completion.leverage import Expected, expected_errors
+from htfjax.completion.leverage import expected_square
 from htfjax.completion.result import error_interval
 
 KEY = jax.random.key(0)
@@ -35,7 +35,7 @@ def test_expected_errors() -> None:
     fit, mine, best = fitted(0.1 * np.random.default_rng(1).standard_normal((12, 10)))
     cells, tree = cells_of(mine, 0.1, KEY, None), htf.flat(2)
     rng = np.random.default_rng(2)
-    found = expected_errors(fit, fit.tensors, tree, cells, OPTIMIZER, rng)
+    found = expected_square(fit, fit.tensors, tree, cells, OPTIMIZER, rng)
     left, right = fit.tensors[0][:, 0], fit.tensors[1][:, 0] * cells.scale
     rows = np.zeros((12, 10, 22))
     for i in range(12):
@@ -45,10 +45,7 @@ def test_expected_errors() -> None:
     square = np.sum((best - mine)[known] ** 2) / (known.sum() - 21) / cells.scale**2
     inverse = np.linalg.pinv(rows[known].T @ rows[known], rcond=1e-10)
     variances = 1 + np.einsum("ap,pq,aq->a", rows[~known], inverse, rows[~known])
-    assert found is not None
-    assert found.square == pytest.approx(square * variances.mean(), rel=1e-9)
-    spread = np.mean(variances**2) / variances.mean() ** 2
-    assert found.kurtosis == pytest.approx(3 * spread, rel=1e-9)
+    assert found == pytest.approx(square * variances.mean(), rel=1e-9)
 
 
 def test_nothing_to_expect() -> None:
@@ -56,9 +53,9 @@ def test_nothing_to_expect() -> None:
     fit, mine, best = fitted(np.zeros((12, 10)))
     tree, rng = htf.flat(2), np.random.default_rng(0)
 
-    def of(data: np.ndarray, fit: Fit, noise: np.ndarray | None = None) -> Expected | None:
+    def of(data: np.ndarray, fit: Fit, noise: np.ndarray | None = None) -> float | None:
         cells = cells_of(data, 0.1, KEY, noise)
-        return expected_errors(fit, fit.tensors, tree, cells, OPTIMIZER, rng)
+        return expected_square(fit, fit.tensors, tree, cells, OPTIMIZER, rng)
 
     assert of(best, fit) is None
     assert of(mine, fit, np.linspace(1, 2, 120).reshape(12, 10)) is None
@@ -66,13 +63,14 @@ def test_nothing_to_expect() -> None:
 
 
 def test_an_interval_holds_both() -> None:
-    """Of errors and of what a fit expects; heavier tails widen it."""
+    """Of errors, and of what a fit expects."""
     errors = np.random.default_rng(0).standard_normal(50)
     plain = error_interval(errors)
     square = float(np.mean(errors**2))
-    assert error_interval(errors, Expected(square, 3.0)) == pytest.approx(plain)
-    higher = error_interval(errors, Expected(2 * square, 3.0))
+    assert error_interval(errors, square) == pytest.approx(plain)
+    higher = error_interval(errors, 2 * square)
     assert higher.low == pytest.approx(plain.low)
     assert higher.high == pytest.approx(np.sqrt(2) * plain.high)
-    wider = error_interval(errors, Expected(square, 12.0))
-    assert wider.low < plain.low < plain.high < wider.high
+    lower = error_interval(errors, square / 2)
+    assert lower.low == pytest.approx(plain.low / np.sqrt(2))
+    assert lower.high == pytest.approx(plain.high)
