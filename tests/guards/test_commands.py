@@ -68,6 +68,7 @@ def test_every_command_has_a_job() -> None:
         "cite",
         "info",
         "plot",
+        "report",
         "status",
     }
     files = (commands.ROOT / "sims").glob("[!_]*.py")
