@@ -43,6 +43,8 @@ OPTIMIZERS = {
     "als": alternating_least_squares(ridge=1e-10),
 }
 DESCENT_STEPS, DESCENT_STD = 20_000, 0.15
+# Mean squared error on unobserved cells, values being of size one, that is worse than none.
+HOPELESS = 4.0
 FIRST_ROUNDS = 3  # on every tree, before one of them is searched to the end
 
 
@@ -249,6 +251,7 @@ def _result(
     errors = predictions - cells.targets[cells.held]
     relative = float(np.sqrt(np.mean(np.square(errors))))
     low, high = error_interval(errors, expected)
+    short = short or (expected is not None and expected > HOPELESS)
     high = high if determined else np.inf
     return Completion(
         factors=factors,
