@@ -11,7 +11,7 @@ from htfjax import _checks
 from htfjax._types import Key, Numbers
 from htfjax.completion.cells import Cells, cells_of
 from htfjax.completion.gaps import spectra_of, suggested
-from htfjax.completion.lanes import Ranks, Tensors
+from htfjax.completion.lanes import Ranks, Tensors, exact_fit
 from htfjax.completion.result import (
     Completion,
     Interval,
@@ -261,9 +261,16 @@ def _result(
         interval=Interval(low * cells.scale, high * cells.scale),
         relative_error=relative,
         heldout_predictions=predictions * cells.scale,
-        verdict=verdict_of(relative, short, determined=determined),
+        verdict=verdict_of(relative / _shown(cells), short, determined=determined),
         degrees_of_freedom=freedom(tree, cells.dims, ranks),
         observations=len(cells.targets),
         history=tuple(history),
         data=cells.data,
     )
+
+
+def _shown(cells: Cells) -> float:
+    """Size of the values held out where it is less than one: a few values may be so large
+    that zero is near all others. Zeros, and what is rounding of one, show nothing."""
+    size = float(np.sqrt(np.mean(np.square(cells.targets[cells.held])))) or 1.0
+    return min(1.0, max(size, exact_fit()))

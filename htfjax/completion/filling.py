@@ -98,6 +98,19 @@ class Filling:
             self.found[ranks] = fit
         return fit
 
+    def reached(self, ranks: Ranks) -> Fit:
+        """A fit of these ranks by way of fewer: from zeros in open cells, ranks that are
+        too many keep some of these zeros."""
+        tensors, most = None, 1
+        while (less := self._within(ranks, most)) != ranks:
+            tensors = self.fit(less, tensors).tensors
+            most = max(most + 1, round(STEP * most))
+        return self.fit(ranks, tensors)
+
+    def _within(self, ranks: Ranks, most: int) -> Ranks:
+        less = [min(rank, most) for rank in ranks]
+        return tuple(allowed_ranks(self.tree, self.cells.dims, less))
+
     def _at_thresholds(self) -> Iterator[Fit]:
         threshold, tensors = 1.0, None
         while threshold > LOWEST:

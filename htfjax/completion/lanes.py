@@ -167,8 +167,11 @@ class Lanes:
         the largest, as there are degrees of freedom. Where it has fewer, a fit can be
         exact on all cells that are known, those held out among them, and anything on
         others. Bases are orthonormal and the norm is one there, so that it does not
-        depend on how factors share their size. Not looked at where it would be large.
+        depend on how factors share their size. Not looked at where it would be large, nor
+        of zeros, which no other tensor of rank zero meets.
         """
+        if not np.any(fit.tensors[-1]):
+            return True
         size = sum(map(math.prod, self.shapes)) * len(self.cells.targets)
         if size > LARGEST:
             return True

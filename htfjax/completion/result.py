@@ -50,8 +50,9 @@ class Completion:
       relative_error: `heldout_error` over the root mean square of the observed values.
       heldout_predictions: (M,) values of the cells held out, `data.test_indices`, likewise
         before these were fitted, and in the user's units.
-      verdict: "exact" (relative error below the root of the dtype's precision, and the
-        cells leave no way to change a tensor of these ranks), "not enough data" (one rank
+      verdict: "exact" (error below the root of the dtype's precision, relative to the
+        observed values and to those held out, and the cells leave no way to change a
+        tensor of these ranks), "not enough data" (one rank
         more everywhere has more degrees of freedom than there are cells to train on, or
         the cells do leave a way: `interval` has no upper end then), or "approximate".
       degrees_of_freedom: of tensors of these ranks.

@@ -284,20 +284,23 @@ class Search:
 
     def fill(self, filling: Filling, wanted: Ranks | None, listen: Listener) -> Fit:
         """The chosen one of fits by filling in, which is where the search begins."""
-        fits = filling.search() if wanted is None else iter([filling.fit(wanted)])
+        fits = filling.search() if wanted is None else iter([filling.reached(wanted)])
         for fit in fits:
             listen(0, filling.best().heldout)
             self.note("filled in", fit)
-        every = list(filling.found.values())
+        every = [one for r, one in filling.found.items() if wanted in (None, r)]
+        least = min(one.heldout for one in every)
         slack = 1 / math.sqrt(2 * int(np.sum(filling.cells.held)))
-        chosen = fewest(every, filling.best().heldout, slack, filling.cells.noise)
+        chosen = fewest(every, least, slack, filling.cells.noise)
         self.take(filling.cells.thinned(2 * chosen.freedom + MOST_CELLS, self.rng))
         if FEW_STEPS * self.flops(chosen.ranks) > AFFORDABLE:
             self.pool.append(chosen)
             return chosen
         (fit,) = self.polished([chosen.tensors], FEW_STEPS)
-        # Of too many ranks it is not determined, so these are read off first.
-        self._tried("some cells", [self.pruned(fit) if fit.heldout < exact_fit() else fit])
+        if wanted is None and fit.heldout < exact_fit():
+            # Of too many ranks it is not determined, so these are read off first.
+            fit = self.pruned(fit)
+        self._tried("some cells", [fit])
         return chosen
 
     def expected(self, fit: Fit, tensors: Tensors) -> float | None:
@@ -418,5 +421,5 @@ def _of_all_cells(state: Search, filling: Filling, fit: Fit) -> Found:
         )
     else:
         last = filling.fit(fit.ranks, fit.tensors, everything=True)
-    expected = state.expected(fit, last.tensors)
-    return Found(fit, last.tensors, state.short(fit), True, expected, state.history)
+    expected, loose = state.expected(fit, last.tensors), state.is_loose(fit)
+    return Found(fit, last.tensors, state.short(fit), not loose, expected, state.history)
