@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import math
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -65,16 +66,22 @@ def components_and_spectra(run: xr.Dataset, view: View) -> Any:
     """Local component norms of every tracked node beside singular values of mode sets."""
     nodes, mode_sets = list(run.node.values), list(run.modes.values)
     count = len(nodes) + len(mode_sets)
+    columns = count if count < 4 else 2
+    rows = math.ceil(count / columns)
     fig, axes = plt.subplots(
-        1, count, figsize=(4.1 * count, 3.4), layout="constrained", squeeze=False
-    )
-    for i, (ax, modes) in enumerate(zip(axes[0], nodes, strict=False)):
+        rows, columns, figsize=(4.1 * columns, 3.2 * rows), layout="constrained",
+        squeeze=False,
+    )  # fmt: skip
+    panels = axes.ravel()
+    for ax in panels[count:]:
+        ax.remove()
+    for i, (ax, modes) in enumerate(zip(panels, nodes, strict=False)):
         node, norms = run.node_id.values[i], run.local_component_norm.isel(node=i)
         options: dict[str, Any] = {"top": view.top, "window": _window(run, norms, view)}
         htf.plot.components(run, node=int(node), ax=ax, **options)
         ax.set_title(f"node {node}, modes {{{modes}}}", fontsize=11)
         ax.set_ylabel("local component norm")
-    for ax, modes in zip(axes[0][len(nodes) :], mode_sets, strict=True):
+    for ax, modes in zip(panels[len(nodes) : count], mode_sets, strict=True):
         values = run.singular_value.sel(modes=modes)
         options = {"top": view.top, "window": _window(run, values, view)}
         htf.plot.spectra(run, node_or_modes=str(modes), ax=ax, **options)

@@ -3,19 +3,29 @@
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import matplotlib.pyplot as plt
+from matplotlib.text import Text
 
 import htfjax as htf
 
 PAGE = 8.4  # inches: wider figures would be shown with letters too small to read
-TALLER = 1.15  # than in proportion, as letters stay as they are
+TALLER = 1.3  # than in proportion, and letters are smaller by less than the rest
+LETTERS = 0.8
 
 
 def fit_page(fig: Any) -> None:
-    """A figure at most as wide as a page; its letters keep their size."""
+    """A figure at most as wide as a page, with letters that are read there."""
     width, height = fig.get_size_inches()
-    if width > PAGE:
-        fig.set_size_inches(PAGE, TALLER * height * PAGE / width)
+    if width <= PAGE:
+        return
+    fig.set_size_inches(PAGE, TALLER * height * PAGE / width)
+    for ax in fig.axes:
+        size = LETTERS * float(mpl.rcParams["font.size"])
+        ax.tick_params(which="both", labelsize=size)
+    ticks = {t for ax in fig.axes for a in (ax.xaxis, ax.yaxis) for t in a.get_ticklabels()}
+    for text in set(fig.findobj(Text)) - ticks:
+        text.set_fontsize(LETTERS * text.get_fontsize())
 
 
 def save_figure(fig: Any, folder: Path, name: str) -> None:
