@@ -91,4 +91,4 @@ $(DOCUMENT): $(DEVELOP)
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist runs site .coverage* .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist runs site .cache docs/figures/schemes .coverage* .pytest_cache .ruff_cache .hypothesis
