@@ -9,7 +9,6 @@ kept, so that a run that was stopped goes on.
 """
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -96,22 +95,11 @@ def worked(library: str, out: Path, seeds: tuple[int, ...]) -> None:
     """All rows of a library that are not there yet, one after another."""
     jax.config.update("jax_enable_x64", True)
     path = out / f"{library}.jsonl"
-    done = {(one["seed"], one["ratio"]) for one in rows(path)}
+    done = {(one["seed"], one["ratio"]) for one in harness.read_rows(path)}
     for seed in seeds:
         for ratio in RATIOS:
             if (seed, ratio) not in done:
-                found = row(library, seed, ratio)
-                with path.open("a") as file:
-                    file.write(json.dumps(found) + "\n")
-                sys.stdout.write(f"{library} {json.dumps(found)}\n")
-                sys.stdout.flush()
-
-
-def rows(path: Path) -> list[Row]:
-    """What a library has finished."""
-    if not path.exists():
-        return []
-    return [json.loads(line) for line in path.read_text().splitlines()]
+                harness.keep_row(path, row(library, seed, ratio))
 
 
 def race(out: Path, seeds: tuple[int, ...]) -> None:
@@ -169,7 +157,7 @@ def targets(seeds: tuple[int, ...]) -> list[Row]:
 def main() -> int:
     """Races, prints and writes the record."""
     parser = argparse.ArgumentParser(
-        description="Completion beside tensap; some two hours on two cores.",
+        description="Completion beside tensap; some half an hour on two cores.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--out", type=Path, default=harness.RECORDS / "completion",
@@ -186,7 +174,11 @@ def main() -> int:
         return 0
     race(asked.out, seeds)
     kept = {
-        name: [one for one in rows(asked.out / f"{name}.jsonl") if one["seed"] in seeds]
+        name: [
+            one
+            for one in harness.read_rows(asked.out / f"{name}.jsonl")
+            if one["seed"] in seeds
+        ]
         for name in LIBRARIES
     }
     console = Console(width=110)

@@ -3,12 +3,13 @@
 Fluorescence of 64 samples over 12 emission and 10 excitation wavelengths and 60 times
 (Nikolajsen et al. 2003, in tensorly's data sets): 458,946 of 460,800 cells. Five splits
 hold a tenth of them out, which choose the ranks of both libraries and give their errors.
-tensorly's CP goes through ranks until three in a row have gained less than 0.5 %.
+tensorly's CP goes through ranks until three in a row have gained less than 0.5 %, or to the
+end of the list, which was made longer once, as its errors still fell at 48. Filling in was
+designed with this tensor in view, on a split that is not among the five.
 """
 
 import argparse
 import importlib
-import json
 import sys
 import time
 import warnings
@@ -108,7 +109,7 @@ def summary(rows: list[Row]) -> Row:
 def main() -> int:
     """Measures what is not there yet, prints and writes the record."""
     parser = argparse.ArgumentParser(
-        description="Completion of tensorly's Kinetic data; some hour on two cores.",
+        description="Completion of tensorly's Kinetic data; seven minutes of one core.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--out", type=Path, default=harness.RECORDS / "completion",
@@ -120,26 +121,18 @@ def main() -> int:
     wanted = [asked.library] if asked.library else list(LIBRARIES)
     for library in wanted:
         path = asked.out / f"kinetic-{library}.jsonl"
-        done = {row["split"] for row in read(path)}
+        done = {row["split"] for row in harness.read_rows(path)}
         for number in SPLITS:
             if number not in done:
-                found = measured(library, number)
-                with path.open("a") as file:
-                    file.write(json.dumps(found) + "\n")
-                sys.stdout.write(json.dumps(found) + "\n")
-                sys.stdout.flush()
-    rows = [x for name in LIBRARIES for x in read(asked.out / f"kinetic-{name}.jsonl")]
+                harness.keep_row(path, measured(library, number))
+    paths = [asked.out / f"kinetic-{name}.jsonl" for name in LIBRARIES]
+    rows = [row for path in paths for row in harness.read_rows(path)]
     if len(rows) == len(SPLITS) * len(LIBRARIES):
         Console(width=110).print(summary(rows), soft_wrap=True)
         values = {"summary": summary(rows), "rows": rows}
         path = harness.write_record("completion-kinetic", values)
         sys.stdout.write(f"written to {path}\n")
     return 0
-
-
-def read(path: Path) -> list[Row]:
-    """Finished rows."""
-    return [json.loads(x) for x in path.read_text().splitlines()] if path.exists() else []
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import json
 import os
 import platform
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from importlib import metadata
@@ -200,3 +201,19 @@ def _cores() -> list[int]:
     if hasattr(os, "sched_getaffinity"):
         return sorted(os.sched_getaffinity(0))
     return list(range(os.cpu_count() or 1))
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Rows that a benchmark which can be stopped has finished, a JSON text a line."""
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+
+def keep_row(path: Path, row: dict[str, Any]) -> None:
+    """Adds a finished row, and shows it."""
+    line = json.dumps(row) + "\n"
+    with path.open("a", encoding="utf-8") as file:
+        file.write(line)
+    sys.stdout.write(line)
+    sys.stdout.flush()

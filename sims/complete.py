@@ -319,6 +319,13 @@ def summarize(record: xr.Dataset, source: Source, config: Config) -> dict[str, A
     }
 
 
+def _says_nothing(summary: dict[str, Any]) -> bool:
+    """Whether errors may be twice as large as the values."""
+    error, relative = summary["heldout_error"], summary["relative_error"]
+    size = error / relative if relative else 0.0
+    return summary["interval"][1] >= 2 * size
+
+
 def verdict(summary: dict[str, Any]) -> str:
     """The verdict, and what to do about it."""
     found = summary["verdict"]
@@ -327,7 +334,7 @@ def verdict(summary: dict[str, Any]) -> str:
     noise = summary["noise"]
     if found == "approximate" and noise and summary["heldout_error"] < WITHIN * noise:
         return f"{found}: the error on cells held out is that of their noise, {noise:g}"
-    if found == "not enough data" and not math.isfinite(summary["interval"][1]):
+    if found == "not enough data" and _says_nothing(summary):
         advice = (
             "many tensors of these ranks meet the cells that are known, so that others are "
             "open; observe more cells, above all of levels with few, or give `--ranks`"

@@ -54,7 +54,8 @@ class Completion:
         observed values and to those held out, and the cells leave no way to change a
         tensor of these ranks), "not enough data" (one rank
         more everywhere has more degrees of freedom than there are cells to train on, or
-        the cells do leave a way: `interval` has no upper end then), or "approximate".
+        the cells do leave a way: `interval` has no upper end then; or errors of twice the
+        values' size are expected elsewhere), or "approximate".
       degrees_of_freedom: of tensors of these ranks.
       observations: cells that were fitted, those held out included.
       history: what every stage of the search found best.

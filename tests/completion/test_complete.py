@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 import htfjax as htf
+from benchmarks.completion_noise import noisy
+from benchmarks.completion_targets import drawn
 from htfjax.completion import lanes
 from htfjax.completion.cells import cells_of
 from htfjax.completion.filling import Filling, fillable
@@ -257,6 +259,18 @@ def test_few_cells_are_not_filled_in() -> None:
     noise = np.ones(truth.shape)
     noise[0] = 2.0
     assert not fillable(tree, cells_of(truth, 0.1, KEY, noise))
+
+
+@pytest.mark.slow
+def test_cells_that_leave_errors_of_any_size() -> None:
+    """A noisy fit whose held-out error is small by chance is not called approximate."""
+    target = drawn(227)
+    data, unseen = noisy(target, 40, np.random.default_rng([227, 40, 16]))
+    found = htf.complete(data, tree=target.tree, key=jax.random.key(227))
+    errors = np.asarray(htf.end_tensor(found.factors) - target.tensor)[unseen]
+    assert found.heldout_error < 0.02 < 1 < np.sqrt(np.mean(errors**2))
+    assert found.verdict == "not enough data"
+    assert np.sqrt(np.mean(errors**2)) < found.interval.high
 
 
 def test_old_programs_go() -> None:

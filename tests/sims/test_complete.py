@@ -742,14 +742,17 @@ def test_a_terminal(
         ("approximate", 0.1, 0.2, ["`--noise`", "`--tree`"]),
         ("not enough data", 0.1, 0.2, ["one rank more", "observe more cells"]),
         ("not enough data", 1e-9, np.inf, ["many tensors", "observe more cells"]),
+        ("not enough data", 0.01, 370.0, ["many tensors", "observe more cells"]),
         ("approximate", 2.0, 3.0, ["no better than the mean"]),
     ],
 )
 def test_verdicts_say_what_to_do(
     verdict: str, error: float, high: float, words: list[str]
 ) -> None:
-    numbers = {"verdict": verdict, "heldout_error": error, "interval": [0.0, high]}
-    found = complete.verdict(numbers | {"spread": 1.0, "noise": None})
+    numbers: dict[str, Any] = {"verdict": verdict, "heldout_error": error}
+    numbers |= {"interval": [0.0, high]}
+    numbers |= {"relative_error": error, "spread": 1.0, "noise": None}
+    found = complete.verdict(numbers)
     assert found.startswith(f"{verdict}: ")
     assert all(word in found for word in words)
     assert ("the mean" in found) == (error > 1)
