@@ -23,7 +23,7 @@ from htfjax.contraction.sensing import check_vectors
 from htfjax.factors.factors import AnyFactors
 from htfjax.factors.layout import Layout, layout_of
 from htfjax.factors.stacks import Stacks, opened
-from htfjax.losses.gradient import check_key
+from htfjax.losses.gradient import check_key, prepared
 from htfjax.losses.measurements import (
     Dense,
     Entries,
@@ -47,6 +47,7 @@ class ObservationLoss(Summable):
     targets: jax.Array  # (B,)
     threshold: jax.Array  # ()
     penalty: Penalty = dataclasses.field(metadata={"static": True})
+    kept: DenseTargets | None = None  # of a `prepared` loss: it does not follow targets
 
     def __repr__(self) -> str:
         return _reprs.text(self)
@@ -83,8 +84,8 @@ class ObservationLoss(Summable):
     @property
     def dense(self) -> DenseTargets | None:
         """The targets of entries as a dense array, if it `masks`."""
-        if not self.masks:
-            return None
+        if self.kept is not None or not self.masks:
+            return self.kept
         rows = self.measurement
         return dense_targets(rows.tree, rows.mode_dims, rows.indices, self.targets)
 
@@ -146,17 +147,23 @@ class ObservationLoss(Summable):
             self,
             measurement=self.measurement.take(rows),
             targets=self.targets[rows],
+            kept=None,
         )
 
     def _masked(self, layout: Layout, stacks: Stacks) -> jax.Array:
         """Sum over all entries of count x penalty(W - mean target), without a gather."""
-        dense = self.dense  # here, not kept: it would not follow the targets
+        dense = self.dense
         assert dense is not None
         values, _ = flat_end_tensor(layout, stacks)
         dtype = working(values.dtype)
         counts, means, rest = (_checks.cast("targets", x, dtype) for x in dense)
         costs = pointwise(values.astype(dtype) - means, self.penalty, self.threshold)
         return (jnp.sum(counts * costs) + rest) / np.asarray(len(self.targets), dtype)
+
+
+@prepared.register
+def _(loss: ObservationLoss) -> ObservationLoss:
+    return dataclasses.replace(loss, kept=loss.dense)
 
 
 @jax.tree_util.register_dataclass

@@ -19,6 +19,7 @@ from htfjax.losses.gradient import (
     ScaledGradient,
     brings_gradient,
     is_scaled,
+    prepared,
     value_and_grad,
     with_scale,
 )
@@ -167,6 +168,11 @@ class SumLoss(Summable):
         mantissa, exponent = _normalized(total, top)
         exponent = jnp.where(exponent == ZERO, jnp.int32(0), exponent)
         return ScaledGradient(_sum(part.value for part in parts), mantissa, exponent)
+
+
+@prepared.register
+def _(loss: SumLoss) -> SumLoss:
+    return SumLoss(tuple([(prepared(term), weight) for term, weight in loss.terms]))
 
 
 # Exponent of a gradient that is zero: below all others, and far from the end of int32.

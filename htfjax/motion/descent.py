@@ -23,6 +23,7 @@ from htfjax.losses.gradient import (
     Loss,
     as_carrying,
     check_loss,
+    prepared,
     value_and_grad,
     value_function,
 )
@@ -315,6 +316,7 @@ def _run(
     update = optax.with_extra_args_support(optimizer).update
     whole, given = as_carrying(state.params)
     start = state._replace(params=whole)
+    arrays, rebuild = _callables.split(prepared(rebuild(arrays)))
     # The last record reads the loss once more; where something is carried on, a network
     # for example, that would compile its step twice, so it repeats the last step's.
     repeats = bool(jax.tree.leaves(whole.carried))

@@ -16,7 +16,7 @@ from htfjax import _callables, _checks, _numerics
 from htfjax._derivatives import refuse_derivatives
 from htfjax._types import ArrayLike, Numbers, Params, PyTree
 from htfjax.factors.factors import AnyFactors
-from htfjax.losses.gradient import Loss, value_and_grad
+from htfjax.losses.gradient import Loss, prepared, value_and_grad
 from htfjax.motion import flow_checks as checks
 from htfjax.motion import flow_report as endings
 from htfjax.motion.clocks import CLOCKS, Clock, rates, rescaled_unit
@@ -249,6 +249,7 @@ def _run(
     flat, unflatten = ravel_pytree(params)
     unit = jnp.asarray(rescaled_unit(params), flat.dtype)
     zero = jnp.zeros((), flat.dtype)
+    loss = prepared(loss)
 
     # The solver traces these at some 20 places; under jit once each.
     @jax.jit
