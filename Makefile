@@ -16,11 +16,12 @@ DOCUMENT := $(VENV)/.document-$(VERSION)
 BIN := $(VENV)/bin
 
 .PHONY: help demo test test-all test-durable lint types coverage docs docs-test bench
-.PHONY: release-check clean
+.PHONY: release-check check-accelerators clean
 
 help:
 	@echo "make demo | test | test-all | test-durable | lint | types | coverage | docs |"
-	@echo "     docs-test | bench | release-check | clean   [PYTHON=python3.12]"
+	@echo "     docs-test | bench | release-check | check-accelerators | clean"
+	@echo "     [PYTHON=python3.12]"
 
 demo: $(RUNTIME)
 	$(BIN)/python -m sims.incremental_rank --out runs/demo
@@ -54,6 +55,23 @@ coverage: $(DEVELOP)
 # The wheel and the sdist into dist/, tried in an empty environment of each interpreter.
 release-check:
 	PYTHON="$(PYTHON)" PYTHONS="$(PYTHONS)" .ci/release-check
+
+# Every program compiled for TPUs and GPUs that are not there, by compilers in environments
+# of their own (3 GB).
+check-accelerators: $(VENV)-tpu/.made $(VENV)-cuda/.made
+	$(VENV)-tpu/bin/python -m benchmarks.ahead_of_time.check \
+		--cuda-python $(VENV)-cuda/bin/python
+
+$(VENV)-tpu/.made: pyproject.toml
+	$(PYTHON) -m venv --clear $(VENV)-tpu
+	$(VENV)-tpu/bin/python -m pip install --quiet -e ".[networks]" "jax[tpu]" $(PINS)
+	touch $@
+
+$(VENV)-cuda/.made: pyproject.toml
+	$(PYTHON) -m venv --clear $(VENV)-cuda
+	$(VENV)-cuda/bin/python -m pip install --quiet -e ".[networks]" \
+		"jax[cuda12-local]" nvidia-cuda-nvcc-cu12 $(PINS)
+	touch $@
 
 # The site into site/: examples that changed are run, pages are built.
 docs: $(DOCUMENT)
@@ -91,4 +109,4 @@ $(DOCUMENT): $(DEVELOP)
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist runs site .cache docs/figures/schemes .coverage* .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-tpu $(VENV)-cuda build dist runs site .cache docs/figures/schemes .coverage* .pytest_cache .ruff_cache .hypothesis

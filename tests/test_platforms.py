@@ -14,6 +14,7 @@ import pytest
 import htfjax as htf
 from benchmarks import calibrate
 from htfjax import _platforms
+from htfjax.contraction import evaluate
 from htfjax.locality.networks.convolution.convolution import convolve
 from tests import helpers
 from tests.marks import slow_unless
@@ -149,6 +150,34 @@ def test_convolutions_follow_it(platform: str, native: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("platform", "scatters"), [("cpu", True), ("tpu", False)])
+def test_accelerators_read_small_tables_without_a_scatter(
+    platform: str, scatters: bool
+) -> None:
+    tree, order = htf.perfect(16), 16
+    factors = htf.gaussian_factors(jax.random.key(0), tree, 2, 4, 0.5, dtype=jnp.float32)
+    indices = htf.random_indices(jax.random.key(1), (2,) * order, 100)
+    loss = htf.completion_loss(tree, 2, indices, jnp.ones(100, jnp.float32))
+    found = operations(
+        jax.value_and_grad(lambda f, loss: loss(f)), factors, loss, platform=platform
+    )
+    assert (found["scatter"] > 0) == scatters
+
+
+def test_products_read_the_same_rows_as_gathers() -> None:
+    tables = jax.random.normal(jax.random.key(0), (2, 5, 3), jnp.float32)
+    rows = jnp.array([[0, 4, 4, 1], [2, 2, 0, 3]], jnp.int32)
+    weights = jax.random.normal(jax.random.key(1), (2, 4, 3), jnp.float32)
+
+    def both(method: str) -> tuple[jax.Array, jax.Array]:
+        values, pull = jax.vjp(lambda x: evaluate._read(method, x, rows), tables)
+        return values, pull(weights)[0]
+
+    for product, gather in zip(both("product"), both("gather"), strict=True):
+        np.testing.assert_allclose(product, gather, rtol=1e-6)
+    np.testing.assert_array_equal(both("product")[0], tables[jnp.arange(2)[:, None], rows])
+
+
 def test_all_ways_to_call_give_the_same_numbers() -> None:
     """Unjitted, jitted, vectorized and differentiated twice, with a platform or none."""
     free, factors = small_loss()

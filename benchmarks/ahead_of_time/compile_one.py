@@ -73,7 +73,8 @@ def routes(text: str) -> Counter[str]:
     for line in text.splitlines():
         for op in ROUTED:
             if f"stablehlo.{op}" in line:
-                found[f"{op} {line.rpartition(' : ')[2].strip()}"] += 1
+                types = line.rpartition(" : ")[2].strip()
+                found[f"{op} {types}" if "->" in types else op] += 1
     return found
 
 

@@ -57,9 +57,13 @@ class Program(NamedTuple):
 
 
 def shapes(tree: Any) -> Any:
-    """Shapes in place of arrays."""
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(jnp.shape(x), jnp.asarray(x).dtype),
-                        tree)  # fmt: skip
+    """Shapes in place of arrays and Python's numbers."""
+
+    def shape(x: Any) -> jax.ShapeDtypeStruct:
+        x = x if hasattr(x, "dtype") else jnp.asarray(x)
+        return jax.ShapeDtypeStruct(x.shape, x.dtype)
+
+    return jax.tree.map(shape, tree)
 
 
 def gradient_case(make: Callable[[Any], Any], start: Any, *more: Any) -> Case:
@@ -262,9 +266,13 @@ def _training(mesh: Mesh, *, task: str) -> Case:
     channels = 3 if task == "is_same_class" else 1
     net = locality.resnet(18, channels=channels)
     examples, patches = _examples(task)
-    loss = locality.training_loss(
-        net.apply, examples, coefficient=1.0, patches=patches, batch_size=BATCH
-    )
+
+    def make(examples: Any) -> locality.TrainingLoss:
+        return locality.training_loss(
+            net.apply, examples, coefficient=1.0, patches=patches, batch_size=BATCH
+        )
+
+    loss = jax.eval_shape(make, examples)
     optimizer = locality.hold(optax.sgd(0.01, 0.9))
     key = jax.random.key(0)
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 from jax.experimental import topologies
 
-# Bytes, and three passes for each half of a float32 number: six products in bfloat16.
+# Products of bfloat16 that the precision "highest" makes of one in float32.
 PASSES = 6
 # A description of the device as the compiler reads it, in the text form of protobuf.
 H100 = """\

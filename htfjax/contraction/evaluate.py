@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from htfjax import _numerics
+from htfjax._platforms import PLATFORMS, by_platform
 from htfjax._types import Precision
 from htfjax.contraction.end_tensor import flat_end_tensor, khatri_rao
 from htfjax.contraction.plan import Plan
@@ -18,6 +19,12 @@ from htfjax.trees.mode_tree import ModeTree
 
 # Entries up to which rows are kept for the derivative: they fit a core's own cache.
 KEPT = 2**17
+# Rows of a table up to which accelerators read it by a product with one-hot rows: backwards
+# a gather is a scatter, one row at a time on TPUs, and on GPUs by atomic additions, whose
+# order and last digits change from run to run.
+ONE_HOT = 256
+GATHERS = dict.fromkeys(PLATFORMS, "gather")
+PRODUCTS = GATHERS | {"cuda": "product", "tpu": "product"}
 # For every interior node below the root: which observations stand first for a distinct
 # sub-tuple (u_v,), and the row of each observation among them (B,).
 Distinct = dict[int, tuple[jax.Array, jax.Array]]
@@ -133,7 +140,9 @@ class _Reading:
             row = self.maps(nodes[0])[1]
             return part[:, row if use is None else row[use]]
         chosen = self.indices if use is None else self.indices[use]
-        return _gathered(part, _table_rows(self.layout, nodes, chosen))
+        rows = _table_rows(self.layout, nodes, chosen)
+        methods = PRODUCTS if part.shape[1] <= ONE_HOT else GATHERS
+        return by_platform(methods, _read, part, rows)
 
     def maps(self, node: int) -> tuple[jax.Array, jax.Array]:
         """Observations that stand for the distinct sub-tuples, and the row of each."""
@@ -150,6 +159,15 @@ def _table_rows(layout: Layout, nodes: Sequence[int], indices: jax.Array) -> jax
     strides = np.cumprod([1, *dims[:0:-1]])[::-1].astype(np.int32)
     flat = indices[:, np.asarray(modes)] * strides[None, None, :]
     return jnp.sum(flat, axis=2, dtype=np.int32).T
+
+
+def _read(method: str, tables: jax.Array, rows: jax.Array) -> jax.Array:
+    """tables (G, P, R) at rows (G, B) -> (G, B, R)."""
+    if method == "gather":
+        return _gathered(tables, rows)
+    # Exact: of every sum one term is not zero, and the highest precision keeps it.
+    chosen = jax.nn.one_hot(rows, tables.shape[1], dtype=tables.dtype)
+    return jnp.matmul(chosen, tables, precision="highest")
 
 
 def _gathered(tables: jax.Array, rows: jax.Array) -> jax.Array:

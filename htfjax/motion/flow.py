@@ -22,6 +22,7 @@ from htfjax.motion import flow_report as endings
 from htfjax.motion.clocks import CLOCKS, Clock, rates, rescaled_unit
 from htfjax.motion.flow_report import FlowReport
 from htfjax.motion.progress import Asked, check_concrete, is_asked, tell, telling, ticket_of
+from htfjax.motion.raising import filled_with_nan
 from htfjax.motion.stabilized import FlowState, Real, RungeKuttaChebyshev
 from htfjax.motion.stepping import WholeNormController
 from htfjax.motion.trajectory import Observations, Trajectory
@@ -304,26 +305,27 @@ def _run(
     event = diffrax.Event(settled) if watched else None
     nothing = jnp.zeros_like(integrand(flat))
     start = FlowState(flat, zero, nothing, zero)
-    solution: Any = diffrax.diffeqsolve(
-        diffrax.ODETerm(velocity),
-        solver,
-        t0=zero,
-        t1=times[-1],
-        dt0=None,
-        y0=start,
-        saveat=diffrax.SaveAt(
-            subs=[
-                diffrax.SubSaveAt(ts=times, fn=record),
-                diffrax.SubSaveAt(t1=True),
-            ],
-            controller_state=True,
-        ),
-        stepsize_controller=controller,
-        event=event,
-        max_steps=plan.max_steps,
-        adjoint=plan.adjoint,
-        throw=False,
-    )
+    with filled_with_nan():
+        solution: Any = diffrax.diffeqsolve(
+            diffrax.ODETerm(velocity),
+            solver,
+            t0=zero,
+            t1=times[-1],
+            dt0=None,
+            y0=start,
+            saveat=diffrax.SaveAt(
+                subs=[
+                    diffrax.SubSaveAt(ts=times, fn=record),
+                    diffrax.SubSaveAt(t1=True),
+                ],
+                controller_state=True,
+            ),
+            stepsize_controller=controller,
+            event=event,
+            max_steps=plan.max_steps,
+            adjoint=plan.adjoint,
+            throw=False,
+        )
     seen, ends = solution.ys
     end = jax.tree.map(lambda x: x[-1], ends)
     last = look(end)

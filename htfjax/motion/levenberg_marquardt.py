@@ -16,7 +16,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import lineax
-import numpy as np
 import optax
 from jax.flatten_util import ravel_pytree
 
@@ -131,7 +130,7 @@ def levenberg_marquardt(
         still = ~(promised > 0)
         after = jnp.where(taken, mu * less, jnp.where(still, mu, mu * state.growth))
         growth = jnp.where(taken, 2 * jnp.ones_like(mu), 2 * state.growth)
-        top = np.sqrt(float(jnp.finfo(flat.dtype).max))
+        top = float(jnp.finfo(flat.dtype).max) ** 0.5
         shift = jnp.where(taken, shift, jnp.zeros_like(shift))
         step = jax.tree.map(jnp.subtract, whole(flat + shift), whole(flat))
         held = LevenbergMarquardtState(

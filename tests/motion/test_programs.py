@@ -1,5 +1,6 @@
-"""Losses in loops: what their data alone decide is made once, before the first step."""
+"""Programs of descents and flows: what is in their loops, and what is not."""
 
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -85,3 +86,23 @@ def test_descents_have_derivatives_by_targets() -> None:
         step = 1e-5
         differences = (end(at + step * way) - end(at - step * way)) / (2 * step)
         np.testing.assert_allclose(slope, differences, rtol=1e-6)
+
+
+def test_programs_do_not_call_back_to_python() -> None:
+    start, entries, targets = problem()
+    loss = htf.completion_loss(start.tree, 8, entries.indices[:40], targets[:40])
+
+    def flow(start: htf.Factors, loss: Any, times: jax.Array, solver: Any) -> Any:
+        return htf.gradient_flow(
+            start, loss, times=times, rtol=1e-3, atol=0.0, solver=solver
+        )
+
+    def squares(start: htf.Factors, loss: Any) -> Any:
+        optimizer = htf.levenberg_marquardt()
+        return htf.descend(start, loss, optimizer, num_steps=2, record_every=1)
+
+    times = jnp.array([0.0, 1.0], jnp.float32)
+    for solver in ("stabilized", "explicit"):
+        program = functools.partial(flow, solver=solver)
+        assert "callback" not in str(jax.make_jaxpr(program)(start, loss, times))
+    assert "callback" not in str(jax.make_jaxpr(squares)(start, loss))
