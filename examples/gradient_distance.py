@@ -56,9 +56,7 @@ for layers in (2, 4, 8):
 
 # %% The picture
 figure, ax = plt.subplots(figsize=(6.4, 3.8), layout="constrained")
-for (field, change), shade in zip(
-    found.items(), plt.colormaps["viridis"]([0.8, 0.45, 0.0]), strict=True
-):
+for (field, change), shade in zip(found.items(), plot.colors(3)[::-1], strict=True):
     label = f"receptive field {field} pixels"
     plot.locality(change, label=label, color=shade, ax=ax)
     ax.axvline(field, color=shade, ls=":", lw=1)

@@ -55,7 +55,7 @@ figure, (upper, lower) = plt.subplots(
     2, 1, figsize=(6.4, 5.0), sharex=True, layout="constrained"
 )
 largest = np.argsort(norms[-1])[::-1][:2]
-for r, shade in zip(largest, plt.colormaps["viridis"]([0.0, 0.55]), strict=True):
+for r, shade in zip(largest, htf.plot.colors(2), strict=True):
     upper.plot(times, norms[:, r], color=shade, label=f"r = {r}")
     lower.plot(times[::16], measured[::16, r], "o", ms=4, color=shade, alpha=0.5)
     lower.plot(times, exact[:, r], color=shade)

@@ -37,9 +37,7 @@ print(f"{stored} numbers for {dim**order:.1e} entries; {len(spectra)} spectra")
 # %% The picture
 figure, ax = plt.subplots(figsize=(6.4, 3.8), layout="constrained")
 heights = range(tree.height[tree.root])
-for height, shade in zip(
-    heights, plt.colormaps["viridis"](np.linspace(0.0, 0.85, len(heights))), strict=True
-):
+for height, shade in zip(heights, htf.plot.colors(len(heights)), strict=True):
     nodes = [v for v in spectra if tree.height[v] == height]
     values = np.stack([spectra[v].values for v in nodes])
     index = range(1, values.shape[1] + 1)

@@ -60,7 +60,7 @@ print("components with the smallest error:", dict(zip(levels, best, strict=True)
 
 # %% The picture
 figure, ax = plt.subplots(figsize=(6.4, 3.8), layout="constrained")
-shades = plt.colormaps["viridis"]([0.8, 0.45, 0.0])
+shades = htf.plot.colors(3)[::-1]
 for noise, column, count, shade in zip(levels, errors.T, best, shades, strict=True):
     ax.plot(components, column, "o-", ms=4, color=shade, label=f"noise {noise}")
     ax.plot(count, column.min(), "o", ms=11, mfc="none", color=shade)

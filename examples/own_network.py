@@ -65,7 +65,7 @@ import matplotlib.pyplot as plt
 from htfjax import plot
 
 figure, ax = plt.subplots(figsize=(6.4, 3.8), layout="constrained")
-x, shades = jnp.asarray(images), plt.colormaps["viridis"]([0.6, 0.0])
+x, shades = jnp.asarray(images), plot.colors(2)[::-1]
 means = {}
 for (name, state), shade in zip((("before", start), ("after", final)), shades, strict=True):
 

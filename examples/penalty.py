@@ -52,7 +52,7 @@ for strength in strengths:
 
 # %% The picture
 figure, (left, right) = plt.subplots(1, 2, figsize=(7.4, 3.4), layout="constrained")
-shades = plt.colormaps["viridis"](np.linspace(0.0, 0.85, len(strengths)))
+shades = htf.plot.colors(len(strengths))
 for s, shade in zip(values, shades, strict=True):
     left.plot(range(1, 11), s, "o-", ms=3, color=shade)
 left.set(xlabel="index", ylabel="singular values of {0, 1}", yscale="log", ylim=(1e-3, 60))

@@ -55,7 +55,7 @@ final, second, second_seconds = timed(near, htf.levenberg_marquardt(), 25, 1)
 
 # %% The picture
 figure, ax = plt.subplots(figsize=(6.4, 3.8), layout="constrained")
-shades = plt.colormaps["viridis"]([0.55, 0.0])
+shades = htf.plot.colors(2)[::-1]
 ax.plot(alone_seconds, alone, color=shades[0], label="GroupRMSprop")
 handed = first_seconds[-1] + second_seconds
 label = "then Levenberg-Marquardt"

@@ -50,7 +50,7 @@ ranks, entropies = trajectory.observed
 
 # %% The picture
 figure, axes = plt.subplots(1, 2, figsize=(7.4, 3.4), layout="constrained")
-shades = plt.colormaps["viridis"]([0.0, 0.6])
+shades = htf.plot.colors(2)
 for ax, quantity, name in zip(
     axes, (ranks, entropies), ("effective rank", "entanglement entropy"), strict=True
 ):

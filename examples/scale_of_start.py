@@ -45,7 +45,7 @@ for ax, scale in zip(axes, (scales[0], scales[-1]), strict=False):
     htf.plot.spectra(run, node_or_modes="0,1", top=3, labels=False, ax=ax)
     ax.set(title=f"start {scale}", ylabel="singular values of {0, 1}")
 axes[2].plot(scales, index, ".", color="0.5")
-axes[2].plot(scales, medians, "o-", color=plt.colormaps["viridis"](0.3))
+axes[2].plot(scales, medians, "o-", color=htf.plot.colors(3)[1])
 axes[2].axhline(1.0, color="0.5", lw=0.8, ls=":")
 axes[2].set(xscale="log", xlabel="scale of the start", ylabel="index of incrementality")
 axes[2].set(xticks=scales, xticklabels=map(str, scales))

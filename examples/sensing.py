@@ -60,7 +60,7 @@ errors = np.array(errors)
 # %% The picture
 figure, ax = plt.subplots(figsize=(6.4, 3.8), layout="constrained")
 ax.plot(ratios, errors, ".", color="0.5")
-ax.plot(ratios, np.median(errors, axis=1), "o-", color=plt.colormaps["viridis"](0.3))
+ax.plot(ratios, np.median(errors, axis=1), "o-", color=htf.plot.colors(3)[1])
 ax.set(xlabel="measurements per degree of freedom", ylabel="relative error of the tensor")
 ax.set(yscale="log")
 ax.grid(alpha=0.25)

@@ -46,7 +46,7 @@ print(correct, "of 200 digits are read right")
 figure, (left, right) = plt.subplots(1, 2, figsize=(7.4, 3.4), layout="constrained")
 htf.plot.tree(tree, ax=left)
 order = np.argsort(norms)[::-1]
-for r, shade in zip(order, plt.colormaps["viridis"](np.linspace(0, 0.88, 12)), strict=True):
+for r, shade in zip(order, htf.plot.colors(12), strict=True):
     right.plot(range(1, 41), [step[r] for step in course], color=shade)
 right.set(xlabel="step", ylabel="local component norm at the root", ylim=(0, None))
 right.grid(alpha=0.25)

@@ -41,7 +41,7 @@ for tree, points in trees.items():
 
 # %% The picture
 figure, ax = plt.subplots(figsize=(6.4, 3.8), layout="constrained")
-shades = plt.colormaps["viridis"]([0.0, 0.6])
+shades = htf.plot.colors(2)
 for (tree, points), shade in zip(trees.items(), shades, strict=True):
     numbers, errors = zip(*points, strict=True)
     ax.plot(numbers, errors, "o-", color=shade, label=tree)

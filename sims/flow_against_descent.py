@@ -281,7 +281,7 @@ def draw(saved: parts.Parts, config: Config, summary: dict[str, Any]) -> dict[st
     for style, (name, run) in zip(STYLES, runs.items(), strict=False):
         steps = np.maximum(run["evaluations"], 1)
         axes[1].loglog(steps, run["grads"], style, color="0.15", lw=1.2, label=name)
-    axes[1].axhline(1e-6, color="0.6", lw=1)
+    axes[1].axhline(1e-6, color="0.55", lw=1)
     axes[1].text(1.5, 1.2e-6, "eps of GroupRMSprop", fontsize=8, color="0.35", va="bottom")
     axes[1].set(xlabel="step", ylabel="norm of the gradient")
     axes[1].legend(fontsize=8, frameon=False)

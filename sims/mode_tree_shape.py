@@ -141,7 +141,7 @@ def draw(saved: parts.Parts, config: Config, rows: dict[str, Any]) -> dict[str, 
         for j, modes in enumerate(MODES):
             ax = axes[i][j]
             for k in range(spectra.shape[2]):
-                grey = str(0.1 + 0.05 * k)
+                grey = str(min(0.1 + 0.05 * k, 0.55))
                 ax.plot(steps, spectra[:, j, k], STYLES[k % 4], color=grey, lw=1.3)
             where = "a node of the target's tree" if j == 0 else "no node of it"
             ax.set_title(

@@ -19,14 +19,13 @@ LONGEST = 2000  # characters of a refusal that are kept
 def compiled(target: Target, name: str) -> dict[str, Any]:
     """What compiling a program said, as a row of the record."""
     import jax
-    import numpy as np
-    from jax.sharding import Mesh, NamedSharding
+    from jax.sharding import NamedSharding
 
+    import htfjax as htf
     from benchmarks.ahead_of_time import products, program_text
     from benchmarks.ahead_of_time.programs import PROGRAMS, shapes
-    from htfjax.runs.batch import AXIS
 
-    mesh = Mesh(np.array(devices_of(target), object), (AXIS,))
+    mesh = htf.runs.lane_mesh(devices_of(target))
     case = PROGRAMS[name].build(mesh)
 
     def lower(function: Any, arguments: Any) -> Any:

@@ -274,7 +274,7 @@ def run_cells(book: Any, name: str, folder: Path, scratch: Path, timeout: float)
         "MPLBACKEND": "agg",
         "TF_CPP_MIN_LOG_LEVEL": "3",
     }
-    first = f"import docs.tools.pictures as _p; _p.install({str(folder)!r}, {name!r})"
+    first = f"import docs.tools.kernel as _k; _k.install({str(folder)!r}, {name!r})"
     book.cells.insert(0, nbformat.v4.new_code_cell(first))
     client = NotebookClient(
         book, kernel_manager_class=Kernel, timeout=timeout,

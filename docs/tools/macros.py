@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import htfjax
-from docs.tools import commands, reference
+from benchmarks.ahead_of_time import reading
+from docs.tools import commands, reference, reproduction
 
 ROOT = Path(__file__).parents[2]
 RECORDS = ROOT / "benchmarks" / "records"
@@ -16,9 +17,19 @@ def record(name: str) -> dict[str, Any]:
     return json.loads((RECORDS / f"{name}.json").read_text("utf-8"))
 
 
+def accelerators(target: str) -> str:
+    """The table of what was compiled for a target."""
+    lines = (RECORDS / "ahead_of_time.jsonl").read_text("utf-8").splitlines()
+    return reading.table([json.loads(line) for line in lines], target)
+
+
 def define_env(env: Any) -> None:
     """What pages with `render_macros: true` may say between double braces."""
     env.macro(record)
+    env.macro(accelerators)
+    env.macro(reproduction.record, "study")
+    env.macro(reproduction.provenance)
+    env.macro(reproduction.duration)
     env.macro(lambda: reference.table(env.page.markdown), "names")
     env.macro(lambda: reference.terms(env.page.markdown), "terms")
     env.macro(reference.stages)

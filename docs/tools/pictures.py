@@ -1,15 +1,9 @@
-"""Pictures of notebooks on a light and on a dark page.
-
-`install` runs inside the kernel of an executed example. Each figure that a cell leaves open
-becomes two PNG files, and the cell shows both with the marks by which the site's style
-sheet hides one of them.
-"""
+"""Pictures on a light and on a dark page: a pair of PNG files with the same pixels."""
 
 import io
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from PIL import Image
 
@@ -101,32 +95,3 @@ def write_figure(figure: Any, stem: Path) -> None:
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=WIDTH / figure.get_figwidth(), facecolor="white")
     write_pair(Image.open(buffer), stem)
-
-
-def install(folder: str, name: str) -> None:
-    """Shows the figures of every following cell as pairs of files in `folder`."""
-    from IPython.core.getipython import get_ipython
-    from IPython.display import display
-
-    mpl.use("agg")
-    import matplotlib.pyplot as plt
-
-    numbers = iter(range(1, 1000))
-
-    def flush(*_: Any, **__: Any) -> None:
-        for figure in map(plt.figure, plt.get_fignums()):
-            stem = Path(folder) / f"{name}-{next(numbers)}"
-            write_figure(figure, stem)
-            alt = describe(figure)
-            pair = [
-                f"![{alt}]({stem.name}-{scheme}.png#only-{scheme})"
-                for scheme in ("light", "dark")
-            ]
-            display({"text/markdown": "\n".join(pair)}, raw=True)
-            plt.close(figure)
-
-    # agg warns that it cannot show; scripts end with `plt.show()` for those who can.
-    plt.show = flush
-    shell = get_ipython()
-    assert shell is not None
-    shell.events.register("post_execute", flush)

@@ -10,7 +10,7 @@ and is then not differentiated. Descent, flow and ensembles ask either by the fu
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, TypeGuard, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeGuard, TypeVar, runtime_checkable
 
 import jax
 
@@ -68,6 +68,7 @@ class Carrying(NamedTuple):
         return _reprs.text(self)
 
 
+Kind = TypeVar("Kind")  # of loss
 Gradient = tuple[tuple[jax.Array, PyTree], PyTree]  # (value, carried) and the gradient
 
 
@@ -130,7 +131,7 @@ def with_scale(loss: object) -> Any:
 
 
 @functools.singledispatch
-def prepared(loss: object) -> Any:
+def prepared(loss: Kind) -> Kind:
     """The loss with what only its data decide made once, for a loop over steps.
 
     Compilers move such work out of loops on CPUs and TPUs, but not on GPUs.

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 
 from equinox import _errors
 
+CHOICE = "EQX_ON_ERROR"
+
 
 @contextlib.contextmanager
 def filled_with_nan() -> Iterator[None]:
@@ -15,10 +17,10 @@ def filled_with_nan() -> Iterator[None]:
     equinox chooses by an environment variable, for all programs of a process, so that the
     choice is changed here while one is traced; that for its debugger is left alone.
     """
-    chosen = _errors.EQX_ON_ERROR
+    chosen = getattr(_errors, CHOICE)
     if chosen == "raise":
-        _errors.EQX_ON_ERROR = "nan"
+        setattr(_errors, CHOICE, "nan")
     try:
         yield
     finally:
-        _errors.EQX_ON_ERROR = chosen
+        setattr(_errors, CHOICE, chosen)

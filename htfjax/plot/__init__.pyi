@@ -7,5 +7,6 @@ from .mode_trees import tree as tree
 from .patch_distances import locality as locality
 from .seed_bands import bands as bands
 from .singular_values import spectra as spectra
+from .style import colors as colors
 
 __all__: list[str]

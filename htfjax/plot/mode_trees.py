@@ -60,7 +60,7 @@ def tree(drawn: TreeLike | AnyFactors, *, ax: Axes | None = None) -> Axes:
 
 def _draw_edge(ax: Axes, below: Place, above: Place, label: str | None) -> None:
     (x, y), (right, top) = below, above
-    ax.plot([x, right], [y, top], color="0.6", lw=1.2, zorder=1)
+    ax.plot([x, right], [y, top], color="0.55", lw=1.2, zorder=1)
     if label is not None:
         box = {"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none"}
         middle = ((x + right) / 2, (y + top) / 2)

@@ -7,6 +7,7 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba_array
 
 from htfjax import _checks
 
@@ -15,6 +16,10 @@ GRID: dict[str, Any] = {"alpha": 0.25}
 # Of viridis, from dark to light: the order of lines shows in grey too, and to readers who
 # do not tell red from green. Its yellow end is too light on white.
 LIGHTEST = 0.88
+# Relative luminance up to which lines and letters are seen on white: contrasts of 3 and 4.5
+# (WCAG 2), 1.05 over luminance + 0.05.
+LINE, LETTER = 0.30, 0.18
+LUMINANCE = (0.2126, 0.7152, 0.0722)  # of linear sRGB
 FONT = 8
 
 
@@ -35,13 +40,40 @@ def axes_for(ax: object, size: tuple[float, float] = SIZE) -> Axes:
 
 
 def colors(count: int) -> np.ndarray:
-    """Colours (count, 4) of lines that have an order, dark to light.
+    """Colours of lines that have an order, dark to light, all of them seen on white.
+
+    viridis without its yellow end; what is lighter than a contrast of 3 allows is darkened.
+
+    Args:
+      count: number of lines.
+
+    Returns:
+      (count, 4) red, green, blue and opacity in [0, 1].
 
     Example:
-      >>> colors(3).shape
+      >>> import htfjax as htf
+      >>> htf.plot.colors(3).shape
       (3, 4)
     """
-    return mpl.colormaps["viridis"](np.linspace(0.0, LIGHTEST, max(count, 2)))[:count]
+    count = _checks.at_least("count", count, 0)
+    shades = mpl.colormaps["viridis"](np.linspace(0.0, LIGHTEST, max(count, 2)))[:count]
+    return darkened(shades, LINE)
+
+
+def darkened(shades: np.ndarray, most: float) -> np.ndarray:
+    """Colours (K, 4) of the same hue with at most this relative luminance.
+
+    Example:
+      >>> darkened(np.array([[1.0, 1.0, 1.0, 1.0]]), 0.0)[0].tolist()
+      [0.0, 0.0, 0.0, 1.0]
+    """
+    rgb = shades[:, :3]
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    light = linear @ np.array(LUMINANCE)
+    linear = linear * np.minimum(1.0, most / np.maximum(light, 1e-6))[:, None]
+    bent = 1.055 * linear ** (1 / 2.4) - 0.055
+    rgb = np.where(linear <= 0.0031308, 12.92 * linear, bent)
+    return np.concatenate([rgb, shades[:, 3:]], axis=1)
 
 
 def check_window(window: Any, name: str = "window") -> tuple[float, float] | None:
@@ -98,7 +130,8 @@ def label_ends(
     right = ax.get_xlim()[1]
     room = 1.15 * FONT * ax.figure.dpi / 72 / ax.bbox.height
     taken: list[float] = []
-    for name, column, color in zip(names, values.T, shades, strict=True):
+    letters = darkened(to_rgba_array(shades), LETTER)
+    for name, column, color in zip(names, values.T, letters, strict=True):
         seen = np.flatnonzero(np.isfinite(column) & (x <= right))
         if not seen.size:
             continue

@@ -15,7 +15,7 @@ from .single import Asked, Job
 
 # Distinguishable in grey: dark to light, with a line style each.
 STYLES = ("-", "--", "-.", ":")
-COLOURS = ("#1b3a6b", "#b5541c", "#3c8d5a", "#8e6bb0", "#b8a100", "#888888")
+COLOURS = ("#1b3a6b", "#b5541c", "#3c8d5a", "#8e6bb0", "#8f7d00", "#888888")
 # Of a descent, between looks at its end and at signals.
 RECORDS_PER_CHUNK = 40
 

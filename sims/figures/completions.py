@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
@@ -37,8 +36,8 @@ def draw_heldout(ax: Axes, record: xr.Dataset) -> None:
     low, high = float(both.min()), float(both.max())
     margin = 0.05 * (high - low) or 1.0
     ends = (low - margin, high + margin)
-    ax.plot(ends, ends, color="0.6", lw=1.0, zorder=1)
-    dark = mpl.colormaps["viridis"](0.2)
+    ax.plot(ends, ends, color="0.55", lw=1.0, zorder=1)
+    dark = htf.plot.colors(2)[0]
     ax.plot(values, found, "o", ms=3.5, alpha=0.6, color=dark, mec="none")
     ax.set(xlim=ends, ylim=ends, aspect="equal")
     name = record.attrs["value_name"]
@@ -61,7 +60,7 @@ def draw_singular_values(ax: Axes, record: xr.Dataset) -> None:
     spectra, ranks = record["singular_value"].values, record["rank"].values
     norm = float(np.sqrt(np.nansum(np.square(spectra[0])))) or 1.0
     nodes = _distinct_nodes(record)
-    shades = mpl.colormaps["viridis"](np.linspace(0.0, 0.88, max(len(nodes), 2)))
+    shades = htf.plot.colors(len(nodes))
     for node, shade in zip(nodes, shades, strict=False):
         values = spectra[node] / norm
         number = 1 + np.arange(len(values))

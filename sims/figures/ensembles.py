@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
@@ -97,7 +96,7 @@ def take_offs(data: xr.Dataset, found: xr.Dataset, rank: int) -> Any:
                 values = part.take_off.values[:, k, c]
                 spread = k + 1 + rng.uniform(-0.22, 0.22, len(values))
                 ax.plot(spread[good], values[good], ".", color="0.25", ms=4)
-                ax.plot(spread[~good], values[~good], "o", mfc="none", color="0.6", ms=4)
+                ax.plot(spread[~good], values[~good], "o", mfc="none", color="0.55", ms=4)
                 if np.isfinite(values).any():
                     ax.plot([k + 0.65, k + 1.35], [np.nanmedian(values)] * 2, "k-", lw=2)
             if clock == "loss":
@@ -111,7 +110,7 @@ def take_offs(data: xr.Dataset, found: xr.Dataset, rank: int) -> Any:
                 ax.set_title(TITLES[str(model)], fontsize=10, loc="left")
     handles: list[Any] = [
         Line2D([], [], ls="none", marker=".", color="0.25"),
-        Line2D([], [], ls="none", marker="o", mfc="none", color="0.6"),
+        Line2D([], [], ls="none", marker="o", mfc="none", color="0.55"),
         Line2D([], [], color="k", lw=2),
     ]
     names = ["converged run", "run that did not converge", "median of all"]
@@ -144,7 +143,7 @@ def incrementality(summary: dict[str, Any], data: xr.Dataset) -> Any:
         style, marker = STYLES[model]
         left.errorbar(
             x, y[:, 0], yerr=[y[:, 0] - y[:, 1], y[:, 2] - y[:, 0]], ls=style,
-            marker=marker, color=mpl.colormaps["viridis"](0.4 * m), capsize=3,
+            marker=marker, color=htf.plot.colors(3)[m], capsize=3,
             label=TITLES[model],
         )  # fmt: skip
     left.set_xscale("log")

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
@@ -44,7 +43,7 @@ def accuracies(
         for i, (words, line) in enumerate(lines):
             x = values + 0.05 * step * (i - (len(lines) - 1) / 2)
             y = factor * line[name].transpose(axis, "seed").values
-            color = mpl.colormaps["viridis"](0.88 * i / max(len(lines) - 1, 1))
+            color = htf.plot.colors(len(lines))[i]
             _errorbar(ax, x, y, color=color, marker=MARKERS[i % len(MARKERS)], label=words)
         ax.set_xlabel(label)
         ax.set_xticks(values)
@@ -63,7 +62,7 @@ def accuracies(
         shown = {v: c for v, c in cells.items() if v in values}
         if arm in data.arm.values and shown:
             means, spreads = zip(*shown.values(), strict=True)
-            grey: dict[str, Any] = {"color": "0.6", "lw": 1, "capsize": 2, "ms": 4,
+            grey: dict[str, Any] = {"color": "0.55", "lw": 1, "capsize": 2, "ms": 4,
                                     "marker": MARKERS[i], "zorder": 0}  # fmt: skip
             axes[0].errorbar(list(shown), means, spreads, **grey, label=f"paper, {arm}")
     axes[0].set_ylim(top=min(101.5, axes[0].get_ylim()[1]))
@@ -105,7 +104,7 @@ def courses(data: xr.Dataset, axis: str) -> Any:
                 if not known.any():
                     continue
                 x = data.epoch.values[known]
-                color = mpl.colormaps["viridis"](0.88 * i / max(len(lines) - 1, 1))
+                color = htf.plot.colors(len(lines))[i]
                 ax.plot(
                     x, np.nanmean(y[:, known], axis=0), color=color, lw=1.4, label=words
                 )
@@ -139,7 +138,7 @@ def locality_measures(measured: dict[Any, xr.Dataset], axis: str) -> Any:
         measured.items(), key=lambda item: arms.index(item[0].arm.label)
     ):
         column, i = values.index(point.value), arms.index(point.arm.label)
-        color = mpl.colormaps["viridis"](0.88 * i / max(len(arms) - 1, 1))
+        color = htf.plot.colors(len(arms))[i]
         if np.isfinite(run.change.mean("pair")).any():
             named = run.assign_coords(state=[f"{s} training" for s in run.state.values])
             options = {"label": point.arm.label, "color": color, "labels": False}
@@ -148,7 +147,7 @@ def locality_measures(measured: dict[Any, xr.Dataset], axis: str) -> Any:
             one = run.sel(state=state)
             axes[1][column].semilogy(one.index, one.spectrum, style, color=color, lw=1.4)
             if state == "after" and i == 0:
-                axes[1][column].semilogy(one.index, one.null, color="0.6", lw=1, zorder=0)
+                axes[1][column].semilogy(one.index, one.null, color="0.55", lw=1, zorder=0)
     for column, value in enumerate(values):
         axes[0][column].set_title(f"{axis.replace('_', ' ')} {value}", fontsize=11)
         axes[0][column].set_xlabel("free pixels between patches")
