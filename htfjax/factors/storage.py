@@ -66,11 +66,16 @@ def load_factors(path: str | os.PathLike[str]) -> Factors:
       ValueError: a damaged file, which the message names, one of a newer format, or
         float64 factors where 64-bit numbers are not enabled.
 
-    Example: see `save_factors`.
-    >>> import htfjax as htf
-    >>> htf.load_factors("missing.npz")
-    Traceback (most recent call last):
-    FileNotFoundError: no factors at missing.npz
+    Example:
+      >>> import htfjax as htf, jax, tempfile, os
+      >>> factors = htf.gaussian_factors(jax.random.key(0), htf.flat(2), 3, 2, 1.0)
+      >>> path = os.path.join(tempfile.mkdtemp(), "factors.npz")
+      >>> htf.save_factors(path, factors)
+      >>> htf.mode_dims(htf.load_factors(path))
+      (3, 3)
+      >>> htf.load_factors("missing.npz")
+      Traceback (most recent call last):
+      FileNotFoundError: no factors at missing.npz
     """
     file = _files.absolute("path", path)
     if not file.is_file():

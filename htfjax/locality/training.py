@@ -387,7 +387,14 @@ def epoch_records(params: Carrying) -> dict[str, Shaped[Array, ""]]:
     Raises:
       TypeError: `params` not from `start_training`.
 
-    Example: see `training_loss`.
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from htfjax import locality
+      >>> examples = locality.ArrayExamples(jnp.ones((6, 4, 4, 1)), jnp.zeros(6))
+      >>> start = locality.start_training({"w": jnp.ones(3)}, {}, examples)
+      >>> records = locality.epoch_records(start)
+      >>> int(records["epochs"]), float(records["train_accuracy"])
+      (0, nan)
     """
     course = _checked_params(params).carried
     count = jnp.asarray(course.order.size, course.last.loss.dtype)
@@ -431,7 +438,18 @@ def hold(optimizer: optax.GradientTransformation) -> optax.GradientTransformatio
     Raises:
       TypeError: not an optax transformation.
 
-    Example: see `training_loss`.
+    Example:
+      >>> import jax.numpy as jnp, optax
+      >>> from htfjax import locality
+      >>> examples = locality.ArrayExamples(jnp.ones((6, 4, 4, 1)), jnp.zeros(6))
+      >>> start = locality.start_training({"w": jnp.ones(3)}, {}, examples)
+      >>> optimizer = locality.hold(optax.sgd(0.1, momentum=0.9))
+      >>> stopped = start.carried._replace(held=jnp.array(True))
+      >>> slope = {"w": jnp.ones(3)}
+      >>> state = optimizer.init(start.trained)
+      >>> steps, _ = optimizer.update(slope, state, start.trained, carried=stopped)
+      >>> steps["w"].tolist()
+      [0.0, 0.0, 0.0]
     """
     _checks.optimizer("optimizer", optimizer)
     inner = optax.with_extra_args_support(optimizer)

@@ -47,7 +47,17 @@ class Lane:
       coords: labels along such axes, texts or numbers, pairs such as
         ("modes", ("0,1", "0,2")); of a name that `dims` lists, along that axis.
 
-    Example: see `make_lane`.
+    Example:
+      >>> import htfjax as htf, jax, jax.numpy as jnp, optax
+      >>> optimizer = optax.sgd(0.1)
+      >>> state = htf.start_descent(jnp.ones(3), optimizer)
+      >>> loss = jax.tree_util.Partial(lambda x: x @ x)
+      >>> lane = htf.runs.Lane(
+      ...     state=state, loss=loss, observe=None, key=None, optimizer=optimizer)
+      >>> _, path = htf.continue_descent(
+      ...     lane.state, lane.loss, lane.optimizer, num_steps=10, record_every=10)
+      >>> bool(path.losses[-1] < path.losses[0])
+      True
     """
 
     state: DescentState

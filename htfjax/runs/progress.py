@@ -43,7 +43,14 @@ class Progress:
       messages: what to tell the user, each once: files found damaged or lost.
       state: "running", "interrupted" or "finished".
 
-    Example: see `run`.
+    Example:
+      >>> import htfjax as htf, tempfile
+      >>> setting = htf.problems.Completion(mode_dims=3, widths=4, observed=40)
+      >>> grid = htf.runs.Grid(setting, seeds=range(2))
+      >>> out = tempfile.mkdtemp()
+      >>> *_, last = htf.runs.run(grid, out, until_step=20, record_every=10)
+      >>> isinstance(last, htf.runs.Progress), last.done, last.runs, last.steps
+      (True, 2, 2, 40)
     """
 
     runs: int

@@ -33,11 +33,15 @@ def load_results(path: PathLike, group: str | None = None) -> xr.Dataset:
       FileNotFoundError: nothing at `path`, or no such group (the others are listed).
       ValueError: a damaged file or one of a newer format; the error names it.
 
-    Example: see `save_results`.
-    >>> import htfjax as htf
-    >>> htf.load_results("missing")
-    Traceback (most recent call last):
-    FileNotFoundError: no results at missing
+    Example:
+      >>> import htfjax as htf, os, tempfile, xarray as xr
+      >>> path = os.path.join(tempfile.mkdtemp(), "run.nc")
+      >>> htf.save_results(path, xr.Dataset({"loss": ("step", [1.0, 0.5])}))
+      >>> htf.load_results(path).loss.sizes["step"]
+      2
+      >>> htf.load_results("missing")
+      Traceback (most recent call last):
+      FileNotFoundError: no results at missing
     """
     given, path = path, _files.absolute("path", path)
     if group is not None and not isinstance(group, str):

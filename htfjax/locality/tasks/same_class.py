@@ -111,7 +111,17 @@ def same_class_pairs(
 class SameClassExamples:
     """Pairs of images on a canvas, composed from bytes when a batch is asked for.
 
-    Example: see `same_class_examples`.
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from htfjax import locality
+      >>> digits = locality.load_digits("test")
+      >>> pairs = locality.same_class_pairs(jax.random.key(0), digits, 10)
+      >>> examples = locality.same_class_examples(
+      ...     digits, pairs, distance=4, canvas=(8, 20))
+      >>> isinstance(examples, locality.SameClassExamples), examples.count
+      (True, 10)
+      >>> examples.batch(jnp.arange(3))[0].shape
+      (3, 8, 20, 1)
     """
 
     pixels: jax.Array  # (M, h, w, C) uint8

@@ -41,7 +41,11 @@ class MarkerBaseline(NamedTuple):
 class PositionBaseline(NamedTuple):
     """Accuracy of the label predicted from the positions of both marks.
 
-    Example: see `marker_position_baseline`.
+    Example:
+      >>> from htfjax import locality
+      >>> found = locality.PositionBaseline(0.70, 0.003, (0.694, 0.706))
+      >>> 0.5 < found.interval[0] < found.accuracy  # better than chance
+      True
     """
 
     accuracy: float  # on images that the classifier was not fitted to

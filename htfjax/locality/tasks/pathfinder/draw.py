@@ -20,7 +20,13 @@ from htfjax.locality.tasks.pathfinder.settings import PathfinderSettings
 class PathfinderImages(NamedTuple):
     """N Pathfinder images and what is known about each.
 
-    Example: see `draw_pathfinder`.
+    Example:
+      >>> import jax
+      >>> from htfjax import locality
+      >>> settings = locality.lra_pathfinder(32)
+      >>> images = locality.draw_pathfinder(jax.random.key(0), settings, 4)
+      >>> isinstance(images, locality.PathfinderImages), images.marks.shape
+      (True, (4, 2, 2))
     """
 
     pixels: np.ndarray  # (N, s, s) uint8

@@ -30,7 +30,17 @@ ARRAYS = ("pixels", "labels", "marks", "margins", "distractors")
 class PathfinderExamples:
     """Pathfinder images on the device as bytes, normalized when a batch is asked for.
 
-    Example: see `pathfinder_examples`.
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from htfjax import locality
+      >>> settings = locality.lra_pathfinder(32)
+      >>> images = locality.draw_pathfinder(jax.random.key(0), settings, 4)
+      >>> examples = locality.pathfinder_examples(images)
+      >>> isinstance(examples, locality.PathfinderExamples), examples.count
+      (True, 4)
+      >>> x, y = examples.batch(jnp.array([2, 0]))
+      >>> x.shape, y.shape
+      ((2, 32, 32, 1), (2,))
     """
 
     pixels: jax.Array  # (N, s, s) uint8
@@ -230,11 +240,18 @@ def load_pathfinder(path: PathLike) -> PathfinderImages:
       FileNotFoundError: no such file.
       ValueError: a damaged file, or one of a newer format; the error names it.
 
-    Example: see `save_pathfinder`.
-    >>> from htfjax import locality
-    >>> locality.load_pathfinder("missing.npz")
-    Traceback (most recent call last):
-    FileNotFoundError: no Pathfinder images at missing.npz
+    Example:
+      >>> import jax, os, tempfile
+      >>> from htfjax import locality
+      >>> settings = locality.lra_pathfinder(32)
+      >>> images = locality.draw_pathfinder(jax.random.key(0), settings, 4)
+      >>> path = os.path.join(tempfile.mkdtemp(), "four.npz")
+      >>> locality.save_pathfinder(path, images)
+      >>> bool((locality.load_pathfinder(path).pixels == images.pixels).all())
+      True
+      >>> locality.load_pathfinder("missing.npz")
+      Traceback (most recent call last):
+      FileNotFoundError: no Pathfinder images at missing.npz
     """
     if not _files.absolute("path", path).is_file():
         raise FileNotFoundError(f"no Pathfinder images at {path}")
