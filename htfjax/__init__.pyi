@@ -72,6 +72,7 @@ from .losses.loss import minibatch_loss as minibatch_loss
 from .losses.loss import observation_loss as observation_loss
 from .losses.loss import residuals as residuals
 from .losses.loss import sensing_loss as sensing_loss
+from .losses.sharded import sharded_loss as sharded_loss
 from .losses.population import population_loss as population_loss
 from .losses.gradient import Carrying as Carrying
 from .losses.gradient import ScaledGradient as ScaledGradient

@@ -1,6 +1,7 @@
 """Index maps, prepared from observed indices that never change, and dense targets."""
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -80,6 +81,19 @@ def distinct_rows(tree: ModeTree, indices: jax.Array) -> Distinct:
         rows[k] = row.astype(np.int64)
         maps[k] = (jnp.asarray(first, np.int32), jnp.asarray(row, np.int32))
     return maps
+
+
+def padded(many: Sequence[Distinct]) -> list[Distinct]:
+    """Index maps of several parts in one shape: the shorter list their last row again."""
+    longest = {k: max(maps[k][0].shape[0] for maps in many) for k in many[0]}
+
+    def filled(first: jax.Array, count: int) -> jax.Array:
+        return jnp.pad(first, (0, count - first.shape[0]), mode="edge")
+
+    return [
+        {k: (filled(first, longest[k]), row) for k, (first, row) in maps.items()}
+        for maps in many
+    ]
 
 
 def distinct_counts(

@@ -4,8 +4,10 @@ A loss is a pytree. Its data are leaves, so a jitted function that takes a loss 
 argument is traced once for all data of one shape, and `vmap` runs over data.
 """
 
+import abc
 import dataclasses
-from typing import Any, TypedDict
+from collections.abc import Callable, Iterator
+from typing import Any, TypedDict, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +16,7 @@ from wadler_lindig import AbstractDoc
 
 from htfjax import _checks, _reprs
 from htfjax._platforms import Platform, check_platform, default_platform
-from htfjax._types import Array, ArrayLike, Dims, Float, Int, Key, Numbers
+from htfjax._types import Array, ArrayLike, Dims, Float, Int, Key, Numbers, PyTree
 from htfjax.contraction.end_tensor import flat_end_tensor
 from htfjax.contraction.observed import DenseTargets, dense_penalties, dense_targets
 from htfjax.contraction.plan import Plan
@@ -31,16 +33,70 @@ from htfjax.losses.measurements import (
     Planning,
     RankOne,
     check_measurement,
+    parts_of,
 )
 from htfjax.losses.penalty import Penalty, check_data, mean_penalty, pointwise, working
 from htfjax.losses.squares import NO_SQUARES
 from htfjax.losses.sums import Summable
 from htfjax.trees.mode_tree import TreeLike
 
+Result = TypeVar("Result")  # a pytree of floating arrays
+
+
+class Observing(Summable, abc.ABC):
+    """A mean over observations, which lie in one part or, on several devices, in many."""
+
+    @property
+    @abc.abstractmethod
+    def count(self) -> int:
+        """B, of all parts."""
+
+    @property
+    @abc.abstractmethod
+    def first(self) -> "ObservationLoss":
+        """A part, or its shapes."""
+
+    @abc.abstractmethod
+    def __call__(self, factors: AnyFactors) -> Float[Array, ""]:
+        """The loss of the factors."""
+
+    @abc.abstractmethod
+    def take(self, rows: Int[Array, "b"]) -> "Observing":
+        """The loss on some of its observations."""
+
+    @abc.abstractmethod
+    def summed(self, function: Callable[..., Result], *arguments: PyTree) -> Result:
+        """function(part, *arguments), summed over the parts.
+
+        A part is an `ObservationLoss`, or has what this asks for: `measurement`,
+        `checked(predictions)` and `compare(predictions)`, its share of the mean.
+        """
+
+    @abc.abstractmethod
+    def residuals_of(self, factors: AnyFactors) -> Float[Array, "B"]:
+        """Predictions minus targets."""
+
+    @abc.abstractmethod
+    def check_squares(self) -> None:
+        """A penalty that squares."""
+
+    def residual_vector(
+        self, factors: AnyFactors, key: Key[Array, ""] | None = None
+    ) -> Float[Array, "B"]:
+        """Residuals over sqrt(B), whose sum of squares is the loss.
+
+        Raises:
+          TypeError: another penalty than "l2".
+        """
+        del key  # nothing is drawn
+        self.check_squares()
+        found = self.residuals_of(factors)
+        return found / np.asarray(np.sqrt(self.count), found.dtype)
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
-class ObservationLoss(Summable):
+class ObservationLoss(Observing):
     """Mean penalty on measurements minus targets; made by `observation_loss` and others."""
 
     measurement: Any  # see `Measurement`
@@ -77,6 +133,16 @@ class ObservationLoss(Summable):
         return self.measurement.by_plan(layout, stacks, mean, masked=True)
 
     @property
+    def count(self) -> int:
+        """B."""
+        return self.targets.shape[0]
+
+    @property
+    def first(self) -> "ObservationLoss":
+        """Itself."""
+        return self
+
+    @property
     def masks(self) -> bool:
         """Whether comparing the whole tensor with dense targets may pay, and is exact."""
         return self.penalty in getattr(self.measurement, "dense", ())
@@ -99,24 +165,15 @@ class ObservationLoss(Summable):
         dtype = working(predictions.dtype)
         return predictions.astype(dtype) - _checks.cast("targets", self.targets, dtype)
 
-    def residual_vector(
-        self, factors: AnyFactors, key: Key[Array, ""] | None = None
-    ) -> Float[Array, "B"]:
-        """Residuals over sqrt(B), whose sum of squares is the loss.
-
-        Raises:
-          TypeError: another penalty than "l2".
-        """
-        del key  # nothing is drawn
-        self.check_squares()
-        found = self.residuals(self.measurement.predict(*opened(factors)))
-        return found / np.asarray(np.sqrt(len(self.targets)), found.dtype)
+    def residuals_of(self, factors: AnyFactors) -> Float[Array, "B"]:
+        """Predictions minus targets."""
+        return self.residuals(self.measurement.predict(*opened(factors)))
 
     def residual_at(self, factors: AnyFactors, place: Int[Array, ""]) -> Float[Array, ""]:
         """One number of `residual_vector`, without the others."""
         one = self.take(place[None])
-        found = one.residuals(one.measurement.predict(*opened(factors)))[0]
-        return found / np.asarray(np.sqrt(len(self.targets)), found.dtype)
+        found = one.residuals_of(factors)[0]
+        return found / np.asarray(np.sqrt(self.count), found.dtype)
 
     def check_squares(self) -> None:
         """A penalty that squares."""
@@ -150,6 +207,18 @@ class ObservationLoss(Summable):
             kept=None,
         )
 
+    def parts(self, rows: np.ndarray) -> Iterator["ObservationLoss"]:
+        """The loss on every row of places of observations, one after another."""
+        taken = parts_of(self.measurement, [*map(jnp.asarray, rows)])
+        for measurement, row in zip(taken, rows, strict=True):
+            yield dataclasses.replace(
+                self, measurement=measurement, targets=self.targets[row]
+            )
+
+    def summed(self, function: Callable[..., Result], *arguments: PyTree) -> Result:
+        """That of its only part, itself."""
+        return function(self, *arguments)
+
     def _masked(self, layout: Layout, stacks: Stacks) -> jax.Array:
         """Sum over all entries of count x penalty(W - mean target), without a gather."""
         dense = self.dense
@@ -171,7 +240,7 @@ def _(loss: ObservationLoss) -> ObservationLoss:
 class MinibatchLoss(Summable):
     """A loss on a random part of the observations; made by `minibatch_loss`."""
 
-    loss: ObservationLoss
+    loss: Observing
     batch_size: int = dataclasses.field(metadata={"static": True})
 
     def __repr__(self) -> str:
@@ -189,11 +258,10 @@ class MinibatchLoss(Summable):
         """Residuals of the observations that `key` draws, as of `ObservationLoss`."""
         return self.drawn(key).residual_vector(factors)
 
-    def drawn(self, key: Any) -> ObservationLoss:
+    def drawn(self, key: Any) -> Observing:
         """The loss on the observations that `key` draws."""
         check_key(key)
-        count = self.loss.targets.shape[0]
-        rows = jax.random.permutation(key, count)[: self.batch_size]
+        rows = jax.random.permutation(key, self.loss.count)[: self.batch_size]
         return self.loss.take(rows)
 
 
@@ -388,7 +456,7 @@ def matrix_sensing_loss(
     return ObservationLoss(Dense(array), targets, threshold, penalty)
 
 
-def minibatch_loss(loss: ObservationLoss, batch_size: int) -> MinibatchLoss:
+def minibatch_loss(loss: Observing, batch_size: int) -> MinibatchLoss:
     """The loss on `batch_size` observations, drawn anew by every key.
 
     Drawn without replacement within a batch, independently between batches. Pass it with
@@ -407,19 +475,19 @@ def minibatch_loss(loss: ObservationLoss, batch_size: int) -> MinibatchLoss:
     """
     _check_observation_loss(loss)
     size = _checks.at_least("batch_size", batch_size, 1)
-    if size > loss.targets.shape[-1]:
-        raise ValueError(
-            f"`batch_size={size}` is more than the {loss.targets.shape[-1]} observations."
-        )
+    count = loss.targets.shape[-1] if isinstance(loss, ObservationLoss) else loss.count
+    if size > count:
+        raise ValueError(f"`batch_size={size}` is more than the {count} observations.")
     return MinibatchLoss(loss, size)
 
 
 def loss_plan(
-    loss: ObservationLoss, factors: AnyFactors, *, platform: Platform | None = None
+    loss: Observing, factors: AnyFactors, *, platform: Platform | None = None
 ) -> Plan:
     """The plan by which a loss contracts factors of these widths.
 
     `print(htf.loss_plan(loss, factors).explain())` shows the alternatives at every node.
+    Of a sharded loss it is the plan of each device.
 
     Args:
       platform: of the program; by default the loss's own, else the default device's.
@@ -436,17 +504,18 @@ def loss_plan(
       >>> htf.loss_plan(loss, zero).routes
       ('table', 'table')
     """
-    if not isinstance(getattr(loss, "measurement", None), Entries):
+    part = loss.first if isinstance(loss, Observing) else loss
+    if not isinstance(getattr(part, "measurement", None), Entries):
         raise TypeError(
             f"`loss` must measure entries, got {_checks.spell(loss)}; `completion_loss` "
             "makes one."
         )
     named = None if platform is None else check_platform(platform, ADVICE)
-    plans = loss.measurement.plans(layout_of(factors), masked=loss.masks)
-    return plans[named or loss.measurement.platform or default_platform()]
+    plans = part.measurement.plans(layout_of(factors), masked=part.masks)
+    return plans[named or part.measurement.platform or default_platform()]
 
 
-def residuals(loss: ObservationLoss, factors: AnyFactors) -> Float[Array, "B"]:
+def residuals(loss: Observing, factors: AnyFactors) -> Float[Array, "B"]:
     """Predicted minus target values of an observation loss.
 
     Returns:
@@ -464,7 +533,7 @@ def residuals(loss: ObservationLoss, factors: AnyFactors) -> Float[Array, "B"]:
       [-1.0, 1.0]
     """
     _check_observation_loss(loss)
-    return loss.residuals(loss.measurement.predict(*opened(factors)))
+    return loss.residuals_of(factors)
 
 
 def _check_axes(vectors: tuple[jax.Array, ...] | jax.Array, targets: Numbers) -> None:
@@ -480,7 +549,7 @@ def _check_axes(vectors: tuple[jax.Array, ...] | jax.Array, targets: Numbers) ->
 
 
 def _check_observation_loss(loss: object) -> None:
-    if not isinstance(loss, ObservationLoss):
+    if not isinstance(loss, Observing):
         raise TypeError(
             f"`loss` must be an observation loss, got {type(loss).__name__}; make one with "
             "`completion_loss`, `sensing_loss`, `matrix_sensing_loss` or "

@@ -6,7 +6,7 @@ its B observations. `observation_loss` makes a loss of one and of targets.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal, Protocol, get_args, runtime_checkable
 
 import jax
@@ -145,6 +145,29 @@ class Entries:
             self, indices=self.indices[rows], distinct=None, plan=None, dense=()
         )
 
+    def parts(self, rows: Sequence[jax.Array]) -> Iterable["Entries"]:
+        """Those at every row of places, with index maps and a plan of their own.
+
+        Raises:
+          ValueError: index maps to be found of traced indices.
+        """
+        if self.plan is None and self.distinct is None:
+            return map(self.take, rows)
+        return self._planned(rows)
+
+    def _planned(self, rows: Sequence[jax.Array]) -> Iterable["Entries"]:
+        """Parts whose index maps have one shape, as the longest has it."""
+        taken, plan = [self.take(row) for row in rows], self.plan
+        maps: list[Distinct | None] = [None] * len(taken)
+        if self.distinct is not None:
+            own = [observed.distinct_rows(self.tree, part.indices) for part in taken]
+            maps = [*observed.padded(own)]
+        if plan is not None:
+            counts = observed.distinct_counts(self.tree, taken[0].indices, maps[0])
+            plan = dataclasses.replace(plan, batch=len(rows[0]), distinct=counts)
+        for part, distinct in zip(taken, maps, strict=True):
+            yield dataclasses.replace(part, distinct=distinct, plan=plan)
+
     def read(self, plan: Plan, layout: Layout, stacks: Stacks) -> Float[Array, "B"]:
         """The entries by the routes of a plan."""
         return planned_entries(plan, layout, stacks, self.indices, self.distinct, "highest")
@@ -226,6 +249,11 @@ class Weighted:
         """Some of the values."""
         return Weighted(self.measurement.take(rows), self.weights[rows])
 
+    def parts(self, rows: Sequence[jax.Array]) -> Iterable["Weighted"]:
+        """Those at every row of places."""
+        for part, row in zip(parts_of(self.measurement, rows), rows, strict=True):
+            yield Weighted(part, self.weights[row])
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -292,6 +320,24 @@ class Dense:
     def take(self, rows: Int[Array, "b"]) -> "Dense":
         """Some of the matrices."""
         return Dense(self.matrices[rows])
+
+
+@runtime_checkable
+class _Prepared(Protocol):
+    """A measurement with what is prepared for all of its observations."""
+
+    def parts(self, rows: Sequence[jax.Array]) -> Iterable[Measurement]:
+        """The measurement of every row of places."""
+        ...
+
+
+def parts_of(measurement: Measurement, rows: Sequence[jax.Array]) -> Iterable[Measurement]:
+    """The measurement of every row of places of observations.
+
+    By its own `parts(rows)`, if it has what must be prepared for all of them.
+    """
+    own = isinstance(measurement, _Prepared)
+    return measurement.parts(rows) if own else map(measurement.take, rows)
 
 
 def check_measurement(measurement: object) -> None:

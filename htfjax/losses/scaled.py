@@ -24,13 +24,13 @@ from htfjax.factors.stacks import Stacks, alike, children_of, closed, opened
 from htfjax.instruments.gram import log2_squares, scaled_inner_product
 from htfjax.instruments.scaled_stacks import Scaled, normalized
 from htfjax.losses.gradient import NO_DERIVATIVE, Gradient, ScaledGradient, with_scale
-from htfjax.losses.loss import MinibatchLoss, ObservationLoss
+from htfjax.losses.loss import MinibatchLoss, ObservationLoss, Observing
 from htfjax.losses.measurements import Dense, Entries, RankOne
 from htfjax.losses.penalty import working
 from htfjax.losses.population import PopulationLoss, split_integer
 from htfjax.losses.sums import Summable
 
-Loss = ObservationLoss | PopulationLoss
+Loss = Observing | PopulationLoss
 
 
 class Magnitude(NamedTuple):
@@ -109,12 +109,12 @@ class ScaledLoss(Summable):
 with_scale.register(PopulationLoss, ScaledLoss)
 
 
-@with_scale.register(ObservationLoss)
+@with_scale.register(Observing)
 @with_scale.register(MinibatchLoss)
-def _linear(loss: ObservationLoss | MinibatchLoss) -> object:
+def _linear(loss: Observing | MinibatchLoss) -> object:
     """Scaled, if the measurement is known to be linear in the end tensor."""
     whole = loss.loss if isinstance(loss, MinibatchLoss) else loss
-    linear = isinstance(whole.measurement, Entries | RankOne | Dense)
+    linear = isinstance(whole.first.measurement, Entries | RankOne | Dense)
     return ScaledLoss(loss) if linear else loss
 
 
@@ -200,7 +200,8 @@ def scaled_value_and_grad(loss: Loss, factors: AnyFactors) -> ScaledGradient:
     if isinstance(loss, PopulationLoss):
         value, slopes, more = _population_slopes(loss, factors, small, total)
     else:
-        value, slopes, more = *_observed_slopes(loss, small, total), jnp.int32(0)
+        value, slopes = loss.summed(_observed_slopes, small, total)
+        more = jnp.int32(0)
     gradient, top = _common_scale(*alike(slopes)[0], powers, total + more)
     return ScaledGradient(value, _like(factors, layout, gradient), top)
 

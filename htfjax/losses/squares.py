@@ -17,6 +17,11 @@ NO_SQUARES = (
 )
 
 
+Sums = tuple[jax.Array, jax.Array]  # J^T J and J^T r, for example
+# A single residual, as a function of what is trained and its place.
+Row = Callable[[PyTree, jax.Array], Float[Array, ""]]
+
+
 @dataclasses.dataclass(frozen=True)
 class ResidualFunction:
     """Residuals of a loss as a function of what is trained; made by `residual_function`.
@@ -26,10 +31,14 @@ class ResidualFunction:
         they are not measured one by one. Its gradients are rows of the Jacobian, each for
         about the cost of four residuals, where passes over all of them cost as many
         evaluations of all as there are parameters.
+      summed: (function, trained) -> function(row, residuals), summed over the parts in
+        which observations lie: one of each device for sharded losses, else one. None where
+        residuals are not measured one by one.
     """
 
     whole: Callable[[PyTree], Float[Array, "M"]]
-    row: Callable[[PyTree, jax.Array], Float[Array, ""]] | None
+    row: Row | None
+    summed: Callable[[Callable[[Row, jax.Array], Sums], PyTree], Sums] | None
 
     def __call__(self, trained: PyTree) -> Float[Array, "M"]:
         """The residuals."""
@@ -44,16 +53,27 @@ def residual_function(
     A loss that has none raises when the function is called, as few optimizers ask.
     """
     (_, before), given = as_carrying(params)
-    one = getattr(loss, "residual_at", None)
+    parts: PyTree = getattr(loss, "summed", None)
 
     def whole(trained: PyTree) -> jax.Array:
         return residual_vector(loss, given(Carrying(trained, before)), key)
 
-    def row(trained: PyTree, place: jax.Array) -> jax.Array:
-        assert one is not None
-        return one(given(Carrying(trained, before)), place)
+    def row_of(part: PyTree) -> Row:
+        return lambda trained, place: part.residual_at(
+            given(Carrying(trained, before)), place
+        )
 
-    return ResidualFunction(whole, row if callable(one) else None)
+    def summed(function: Callable[[Row, jax.Array], Sums], trained: PyTree) -> Sums:
+        def local(part: PyTree, params: PyTree) -> Sums:
+            return function(row_of(part), part.residual_vector(params))
+
+        return parts(local, given(Carrying(trained, before)))
+
+    return ResidualFunction(
+        whole,
+        row_of(loss) if callable(getattr(loss, "residual_at", None)) else None,
+        summed if callable(parts) else None,
+    )
 
 
 def check_squares(loss: Loss) -> None:

@@ -22,6 +22,7 @@ from jax.flatten_util import ravel_pytree
 from htfjax import _checks
 from htfjax._types import PyTree
 from htfjax.factors.stacks import are_trained
+from htfjax.losses.squares import Row
 from htfjax.motion.squares import jacobian, normal_equations, of_squares
 
 LARGEST_JACOBIAN = 2**26  # entries, above which it is not held whole
@@ -107,11 +108,15 @@ def levenberg_marquardt(
 
         found = residuals(flat)
         prior = _prior(flat, params, found, shrinking)
-        row = getattr(residual_fn, "row", None)
+        parts: PyTree = getattr(residual_fn, "summed", None)
         large = _is_large(residuals, flat, matrix_free)
-        if large and matrix_free is None and row and flat.size**2 <= LARGEST_GRAM:
-            sums = normal_equations(row, whole, flat, found, entries=BLOCK)
-            solved = _summed(*sums, flat, prior, state.damping, share)
+        if large and matrix_free is None and parts and flat.size**2 <= LARGEST_GRAM:
+
+            def equations(row: Row, found: jax.Array) -> tuple[jax.Array, jax.Array]:
+                return normal_equations(row, whole, flat, found, entries=BLOCK)
+
+            gram, slope = parts(equations, params)
+            solved = _summed(gram, slope, flat, prior, state.damping, share)
         elif large:
             solved = _by_products(residuals, flat, prior, state.damping, share)
         else:

@@ -14,6 +14,10 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from htfjax import _checks
+from htfjax._types import PyTree
+from htfjax.losses.loss import ObservationLoss
+from htfjax.losses.sharded import AXIS as OBSERVATIONS
+from htfjax.losses.sharded import ShardedLoss, rows_of
 from htfjax.motion.descent import DescentState
 from htfjax.runs.lanes import Lane, advance_lane
 
@@ -22,12 +26,17 @@ Tree = TypeVar("Tree")
 Advanced = tuple[DescentState, dict[str, jax.Array]]
 
 
-def lane_mesh(devices: Sequence[object] | None = None) -> Mesh:
-    """A mesh with one axis, "lanes", over all devices of all processes.
+def lane_mesh(devices: Sequence[object] | None = None, *, observations: int = 1) -> Mesh:
+    """A mesh with an axis "lanes" over all devices of all processes.
+
+    Args:
+      observations: devices that share the observations of a lane, neighbours in the list,
+        along a second axis "observations".
 
     Raises:
       TypeError: something that is not a device.
-      ValueError: devices of some but not all processes, none, or one twice.
+      ValueError: devices of some but not all processes, none, or one twice; a number of
+        them that `observations` does not divide.
 
     Example:
       >>> import htfjax as htf
@@ -53,17 +62,29 @@ def lane_mesh(devices: Sequence[object] | None = None) -> Mesh:
             f"`mesh` has devices of {len(found)} processes ({sorted(found)}), but "
             f"{jax.process_count()} are running; use all processes or start fewer."
         )
-    return Mesh(chosen, (AXIS,))
+    shared = _checks.at_least("observations", observations, 1)
+    if len(chosen) % shared:
+        raise ValueError(
+            f"`observations={shared}` does not divide the {len(chosen)} devices."
+        )
+    if shared == 1:
+        return Mesh(chosen, (AXIS,))
+    return Mesh(chosen.reshape(-1, shared), (AXIS, OBSERVATIONS))
+
+
+def places(mesh: Mesh) -> int:
+    """Lanes that run at once: devices, or groups of those that share observations."""
+    return mesh.shape[AXIS]
 
 
 def padded_count(count: int, width: int, mesh: Mesh) -> int:
-    """Slots for `count` lanes: as many groups of `width` on every device.
+    """Slots for `count` lanes: as many groups of `width` at every place of the mesh.
 
     Example:
       >>> padded_count(5, 2, lane_mesh(jax.devices()[:1]))
       6
     """
-    return -(-count // (width * mesh.size)) * mesh.size * width
+    return -(-count // (width * places(mesh))) * places(mesh) * width
 
 
 def deal(active: np.ndarray, width: int, mesh: Mesh) -> np.ndarray:
@@ -81,7 +102,7 @@ def deal(active: np.ndarray, width: int, mesh: Mesh) -> np.ndarray:
     """
     lanes = np.argsort(~active, kind="stable")
     groups = lanes.reshape(-1, width)
-    return np.concatenate([groups[d :: mesh.size].ravel() for d in range(mesh.size)])
+    return np.concatenate([groups[d :: places(mesh)].ravel() for d in range(places(mesh))])
 
 
 def stack(lanes: Sequence[Lane], slots: int) -> Lane:
@@ -92,17 +113,51 @@ def stack(lanes: Sequence[Lane], slots: int) -> Lane:
 
 def put(tree: Tree, order: np.ndarray, mesh: Mesh) -> Tree:
     """Host arrays (slots, ...) onto the mesh in an order, the lanes shared out."""
-    sharding = NamedSharding(mesh, P(AXIS))
 
-    def onto(x: np.ndarray) -> jax.Array:
+    def onto(spec: P, part_of: PyTree) -> PyTree:
+        return jax.tree.map(lambda x: place(x, NamedSharding(mesh, spec)), part_of)
+
+    def place(x: np.ndarray, sharding: NamedSharding) -> jax.Array:
         def part(index: Any) -> np.ndarray:
             rows = order[index[0]]
             # A slice, not a copy, of data that may be most of the memory.
-            return x[slice(rows[0], rows[0] + 1) if len(rows) == 1 else rows]
+            own = x[slice(rows[0], rows[0] + 1) if len(rows) == 1 else rows]
+            return own[(slice(None), *index[1:])]
 
         return jax.make_array_from_callback(x.shape, sharding, part)
 
-    return jax.tree.map(onto, tree)
+    return jax.tree.map(onto, specs(tree), tree)
+
+
+def share_observations(lanes: Lane, mesh: Mesh) -> Lane:
+    """Stacked lanes whose losses are dealt to the devices that share observations.
+
+    Index maps and plans that were made for all of them are left out, as in minibatches.
+    """
+    if OBSERVATIONS not in mesh.axis_names:
+        return lanes
+
+    def dealt(loss: PyTree) -> PyTree:
+        if not isinstance(loss, ObservationLoss):
+            return loss
+        count = loss.targets.shape[1]
+        rows = rows_of(count, mesh.shape[OBSERVATIONS])
+        parts = jax.vmap(lambda one: jax.vmap(one.take)(rows))(loss)
+        return ShardedLoss(jax.device_get(parts), mesh, OBSERVATIONS, count)
+
+    losses = jax.tree.map(
+        dealt, lanes.loss, is_leaf=lambda x: isinstance(x, ObservationLoss)
+    )
+    return dataclasses.replace(lanes, loss=losses)
+
+
+def specs(tree: PyTree) -> PyTree:
+    """How arrays lie on the mesh: along lanes, those of sharded losses along both axes."""
+
+    def spec(x: object) -> P:
+        return P(AXIS, OBSERVATIONS) if isinstance(x, ShardedLoss) else P(AXIS)
+
+    return jax.tree.map(spec, tree, is_leaf=lambda x: isinstance(x, ShardedLoss))
 
 
 def fetch(tree: Tree) -> Tree:
@@ -167,7 +222,7 @@ def advance(
         work = (states, lanes, active)
         if len(active) == width == 1:  # no loop, of which data would be sliced
             state, lane, on = jax.tree.map(lambda x: lax.squeeze(x, (0,)), work)
-            done = one(state, lane) if mesh.size == 1 else turn((state, lane, on))
+            done = one(state, lane) if places(mesh) == 1 else turn((state, lane, on))
             return jax.tree.map(lambda x: lax.expand_dims(x, (0,)), done)
         if width > 1:
             work = jax.tree.map(lambda x: x.reshape(-1, width, *x.shape[1:]), work)
@@ -177,16 +232,23 @@ def advance(
         return done
 
     spread = jax.shard_map(
-        local, mesh=mesh, in_specs=P(AXIS), out_specs=P(AXIS), check_vma=False
-    )
+        local, mesh=mesh, in_specs=specs((states, lanes, active)), out_specs=P(AXIS),
+        check_vma=False,
+    )  # fmt: skip
     return spread(states, lanes, active)
 
 
 @functools.partial(jax.jit, static_argnames=("mesh",))
 def rearrange(tree: Tree, order: jax.Array, *, mesh: Mesh) -> Tree:
     """Lanes moved to other slots, between devices where needed."""
-    sharding = NamedSharding(mesh, P(AXIS))
-    return jax.tree.map(lambda x: lax.with_sharding_constraint(x[order], sharding), tree)
+
+    def moved(spec: P, part_of: PyTree) -> PyTree:
+        sharding = NamedSharding(mesh, spec)
+        return jax.tree.map(
+            lambda x: lax.with_sharding_constraint(x[order], sharding), part_of
+        )
+
+    return jax.tree.map(moved, specs(tree), tree)
 
 
 def _blank(x: jax.ShapeDtypeStruct) -> jax.Array:

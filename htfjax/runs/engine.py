@@ -71,7 +71,10 @@ def run(
         "auto" maps on a CPU and vectorizes elsewhere.
       max_lanes: lanes that run together, fewer if memory does not hold them.
       memory_bytes: what lanes may take; by default half of what is free.
-      mesh: from `lane_mesh`; by default all devices of all processes.
+      mesh: from `lane_mesh`; by default all devices of all processes. Where it has an axis
+        "observations", the devices along it share those of each lane, in the losses on
+        observations of which its loss is made (`sharded_loss`), and records follow their
+        number by rounding.
       checkpoint_seconds: time between checkpoints: what a kill can cost.
       keep_states: whether finished runs need their last states, for `load_states`: where
         one is lost, the runs are computed again.
@@ -123,7 +126,10 @@ def run(
         _checks.at_least("max_lanes", max_lanes, 1),
         None if memory_bytes is None else _checks.at_least("memory_bytes", memory_bytes, 1),
     )
-    lanes = batch.lane_mesh(None if mesh is None else list(mesh.devices.flat))
+    lanes = batch.lane_mesh(
+        None if mesh is None else list(mesh.devices.flat),
+        observations=1 if mesh is None else mesh.shape.get(batch.OBSERVATIONS, 1),
+    )
     asked = Session(
         out=path, grid=grid, build=build, mesh=lanes, keep_states=keep_states,
         checkpoint_seconds=float(checkpoint_seconds), until_step=options["until_step"],

@@ -9,6 +9,7 @@ from jax.sharding import Mesh
 
 from htfjax._types import JsonObject
 from htfjax.runs import folder, identity
+from htfjax.runs.batch import places
 from htfjax.runs.grid import Grid
 from htfjax.runs.memory import free_memory
 from htfjax.runs.options import COMPARED, Sizes
@@ -53,7 +54,7 @@ def _entry(
     width = choose_width(sizes.batching, program, mesh, sizes.max_lanes)
     wished = min(sizes.max_lanes, len(program.runs))
     size = block_size(program, records, width, wished, memory)
-    width = min(width, -(-size // mesh.size)) if size < wished else width
+    width = min(width, -(-size // places(mesh))) if size < wished else width
     entry = {
         "name": program.name,
         "block": size,

@@ -6,6 +6,8 @@ from pathlib import Path, PurePosixPath
 import psutil
 from jax.sharding import Mesh
 
+from htfjax.runs.batch import places
+
 ROOT, PROC = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 # Limit and use, in version 2 and 1 of Linux' control groups.
 PAIRS = (
@@ -22,7 +24,7 @@ def free_memory(mesh: Mesh) -> int:
     stats = device.memory_stats() if device.platform != "cpu" else None
     if stats and "bytes_limit" in stats:
         free = stats["bytes_limit"] - stats.get("bytes_in_use", 0)
-        return int(0.8 * free) * mesh.size
+        return int(0.8 * free) * places(mesh)
     limits = [psutil.virtual_memory().available, *container_memory(ROOT, PROC)]
     return max(min(limits) // 2, 1)
 

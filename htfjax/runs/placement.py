@@ -32,12 +32,12 @@ class Placement:
         treedef = jax.tree.structure(program.shapes.state)
         padded = [_pad(x, self.slots) for x in states]
         self.states: Any = jax.tree.unflatten(treedef, padded)
-        self.data: Any = rest
+        self.data: Any = batch.share_observations(rest, session.mesh)
         self.mask: Any = None  # None while all is on the host
         self.going: np.ndarray = np.ones(self.count, bool)
 
     def place(self, going: np.ndarray) -> None:
-        """Lanes that go on, dealt evenly to the devices where that shortens their work.
+        """Lanes that go on, dealt evenly over the mesh where that shortens their work.
 
         Args:
           going: (count,) bool.
@@ -86,9 +86,9 @@ class Placement:
         return x[np.argsort(self.order)[: self.count]]
 
     def _longest(self, active: np.ndarray, order: np.ndarray) -> int:
-        """Work of the device that has most of it."""
-        devices = self.session.mesh.size
-        groups = active[order].reshape(devices, -1, self.width).any(axis=2)
+        """Work of the place that has most of it."""
+        places = batch.places(self.session.mesh)
+        groups = active[order].reshape(places, -1, self.width).any(axis=2)
         return int(groups.sum(axis=1).max())
 
 

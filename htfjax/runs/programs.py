@@ -10,6 +10,8 @@ from jax.sharding import Mesh
 
 from htfjax import _checks, _reprs
 from htfjax._types import JsonObject, PyTree
+from htfjax.losses.sharded import ShardedLoss
+from htfjax.runs.batch import places
 from htfjax.runs.grid import Grid, Run, Setting
 from htfjax.runs.lanes import SCALARS, Build, Lane, Untraced, advance_lane, lane_shapes
 from htfjax.runs.names import check_names, check_observed
@@ -79,6 +81,7 @@ def programs_of(
         if alone or fixed not in shapes:
             try:
                 lane = lane_shapes(build, grid.setting(run), run.seed, grid.data)
+                _check_whole(lane)
             except Exception as error:
                 if failures is None:
                     raise
@@ -121,6 +124,21 @@ def spell_run(grid: Grid, key: tuple[int, ...]) -> dict[str, object]:
 def _kind(lane: PyTree) -> tuple[Any, ...]:
     """Structure and shapes."""
     return jax.tree.structure(lane), [(x.shape, x.dtype) for x in jax.tree.leaves(lane)]
+
+
+def _check_whole(lane: Lane) -> None:
+    """A loss whose observations `run` may deal to devices itself.
+
+    Raises:
+      ValueError: they are dealt already.
+    """
+    held = jax.tree.leaves(lane, is_leaf=lambda x: isinstance(x, ShardedLoss))
+    if any(isinstance(x, ShardedLoss) for x in held):
+        raise ValueError(
+            "`build.loss` is sharded already, over a mesh that is not that of the lanes; "
+            "return the loss that it was made of, and run with "
+            "`mesh=htf.runs.lane_mesh(observations=...)`."
+        )
 
 
 def _check_alike(first: Lane, lane: Lane, run: dict[str, object]) -> None:
@@ -215,7 +233,7 @@ def choose_width(batching: str | int, program: Program, mesh: Mesh, lanes: int) 
     on_cpu = mesh.devices.flat[0].platform == "cpu"
     if batching == "map" or (batching == "auto" and on_cpu):
         return 1
-    return -(-min(lanes, len(program.runs)) // mesh.size)
+    return -(-min(lanes, len(program.runs)) // places(mesh))
 
 
 def setting_of(grid: Grid, run: RunKey) -> Setting:

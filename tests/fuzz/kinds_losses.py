@@ -13,7 +13,17 @@ import numpy as np
 
 import htfjax as htf
 from tests.fuzz.calls import Call, Kind, Make, Wrong, always
-from tests.fuzz.kinds import INDICES, choice, list_of, number, reals, whole, wrongs
+from tests.fuzz.kinds import (
+    INDICES,
+    OBJECT,
+    WORD,
+    choice,
+    list_of,
+    number,
+    reals,
+    whole,
+    wrongs,
+)
 from tests.fuzz.kinds_objects import (
     DIM_LIST,
     DIMS,
@@ -41,6 +51,7 @@ from tests.fuzz.kinds_objects import (
     plan,
 )
 
+MESH = jax.sharding.Mesh(jax.devices()[:1], ("observations",))
 LOSS_DATA = {
     "targets": reals(),
     "penalty": PENALTY,
@@ -228,6 +239,16 @@ LOSS_CALLS = {
             "batch_size": whole(1).but(wrong=wrongs(("high", always(5)))),
         },
         lambda loss: loss(factors(), key()),
+    ),
+    "sharded_loss": Call(
+        htf.sharded_loss,
+        lambda: {"loss": completion(), "mesh": MESH, "axis": "observations"},
+        {
+            "loss": OBSERVATION_LOSS.but(without="minibatch"),
+            "mesh": Kind("mesh", (OBJECT, WORD)).or_none(),
+            "axis": choice("observations").or_none(),
+        },
+        read_loss(),
     ),
     "residuals": Call(
         htf.residuals,

@@ -384,7 +384,7 @@ CALLS: dict[str, Call] = {
     ),
     "runs.lane_mesh": Call(
         runs.lane_mesh,
-        lambda: {"devices": jax.devices()[:1]},
+        lambda: {"devices": jax.devices()[:1], "observations": 1},
         {
             "devices": Kind(
                 "devices",
@@ -403,7 +403,8 @@ CALLS: dict[str, Call] = {
                     ),
                 ),
                 (Form("tuple", tuple), Form("numpy", lambda d: np.array(d, object))),
-            )
+            ),
+            "observations": kinds.whole(1),
         },
         lambda mesh: [str(d) for d in mesh.devices.flat],
     ),

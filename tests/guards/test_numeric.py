@@ -35,6 +35,7 @@ UNCALLED = {
     "StepProgress": "words on a run: its own tests have the values",
     "observed": "no computation of its own: its tests have the values",
     "Observed": "no computation of its own: its tests have the values",
+    "sharded_loss": "the loss that it is made of: its own tests have the values",
     "Selector": "an index map: its own tests have the values",
     "alternating_least_squares": "a path to a solution: its own tests have the values",
     "levenberg_marquardt": "a path to a solution: its own tests have the values",

@@ -4,7 +4,7 @@ import dataclasses
 import re
 import types
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -255,6 +255,8 @@ def test_bad_meshes(devices: Any, kind: type) -> None:
         htf.runs.lane_mesh(devices)
     with pytest.raises(ValueError, match="`devices` must be at least one, each once"):
         htf.runs.lane_mesh([jax.devices()[0]] * 2)
+    with pytest.raises(ValueError, match="`observations=2` does not divide the 1 devices"):
+        htf.runs.lane_mesh(jax.devices()[:1], observations=2)
 
 
 @pytest.mark.parametrize(
@@ -365,7 +367,7 @@ def test_lanes_are_batched_by_platform(platform: str, batching: Any, width: int)
     """Six runs on two devices; nothing is timed, so the same folder comes out each time."""
     (program,) = programs.programs_of(toy.grid(), toy.toy_lane, None)
     device = types.SimpleNamespace(platform=platform)
-    mesh = types.SimpleNamespace(devices=np.array([device] * 2), size=2)
+    mesh = types.SimpleNamespace(devices=np.array([device] * 2), shape={"lanes": 2})
     assert programs.choose_width(batching, program, mesh, 256) == width  # type: ignore[arg-type]
 
 
@@ -413,7 +415,7 @@ def test_active_lanes_are_dealt_evenly(width: int) -> None:
     """Every lane once, and no device has more than a group more than another."""
 
     class Mesh:
-        size = 4
+        shape: ClassVar[dict[str, int]] = {"lanes": 4}
 
     active = np.random.default_rng(width).random(64) < 0.4
     order = batch.deal(active, width, Mesh())  # type: ignore[arg-type]

@@ -108,6 +108,7 @@ def main() -> None:
     parser.add_argument("--factors", action="store_true")
     parser.add_argument("--log", type=Path)
     parser.add_argument("--largest-file", type=int, default=0)
+    parser.add_argument("--observations", type=int, default=1)
     parser.add_argument("--process", type=int)
     parser.add_argument("--port", type=int)
     chosen = parser.parse_args()
@@ -118,10 +119,11 @@ def main() -> None:
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
         jax.distributed.initialize(f"127.0.0.1:{chosen.port}", 2, chosen.process)
     options = {"until_step": chosen.num_steps, "chunk_steps": chosen.chunk_steps}
+    mesh = htf.runs.lane_mesh(observations=chosen.observations)
     grid = htf.runs.Grid(Toy(size=chosen.size), range(3), {"rate": (0.05, 0.1)})
     if chosen.factors:
         grid, options = factor_grid(), FACTOR_OPTIONS
-    runs = htf.runs.run(grid, chosen.out, **{**DEFAULTS, **options})
+    runs = htf.runs.run(grid, chosen.out, mesh=mesh, **{**DEFAULTS, **options})
     before, state = 0, ""
     for progress in runs:
         if chosen.log is not None:
