@@ -86,6 +86,7 @@ bench: $(RUNTIME)
 	$(BIN)/python -m benchmarks.descent_step
 	$(BIN)/python -m benchmarks.contraction
 	$(BIN)/python -m benchmarks.ensemble
+	$(BIN)/python -m benchmarks.sharded
 	$(BIN)/python -m benchmarks.wide
 	$(BIN)/python -m benchmarks.spectra
 	$(BIN)/python -m benchmarks.precision

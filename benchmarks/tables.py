@@ -280,6 +280,24 @@ def noise(records: list[Record]) -> str:
     return markdown(heads, rows)
 
 
+def sharded(records: list[Record]) -> str:
+    """One row a problem and record."""
+    rows = []
+    for record in records:
+        for name, found in record["results"].items():
+            one, many = found.values()
+            rows.append([
+                name,
+                label(record),
+                *(f"{x['milliseconds']:.1f}" for x in (one, many)),
+                f"{record['eight_over_one'][name]:.2f}",
+                " / ".join(f"{x['argument_bytes'] / 1e6:.1f}" for x in (one, many)),
+            ])  # fmt: skip
+    headings = ["problem", "record", "one device, ms", "eight, ms", "eight / one",
+                "MB of arguments for each device, one / eight"]  # fmt: skip
+    return markdown(headings, rows)
+
+
 # Table -> the record it reads and how it is rendered.
 TABLES: dict[str, tuple[str, Callable[[list[Record]], str]]] = {
     "descent_step": ("descent_step", descent_step),
@@ -290,6 +308,7 @@ TABLES: dict[str, tuple[str, Callable[[list[Record]], str]]] = {
     "precision": ("precision", precision),
     "peers": ("peers", peers),
     "locality": ("locality", locality),
+    "sharded": ("sharded", sharded),
     "compression": ("compression", compression),
     "completion": ("completion", completion),
     "targets": ("completion", targets),
