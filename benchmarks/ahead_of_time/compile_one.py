@@ -19,22 +19,20 @@ LONGEST = 2000  # characters of a refusal that are kept
 def compiled(target: Target, name: str) -> dict[str, Any]:
     """What compiling a program said, as a row of the record."""
     import jax
-    from jax.sharding import NamedSharding
+    import numpy as np
+    from jax.sharding import Mesh, NamedSharding
 
-    import htfjax as htf
     from benchmarks.ahead_of_time import products, program_text
-    from benchmarks.ahead_of_time.programs import PROGRAMS, shapes
+    from benchmarks.ahead_of_time.programs import AXIS, PROGRAMS, shapes
 
-    mesh = htf.runs.lane_mesh(devices_of(target))
+    mesh = Mesh(np.array(devices_of(target), object), (AXIS,))
     case = PROGRAMS[name].build(mesh)
 
+    def place(x: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+        return x if x.sharding else x.update(sharding=NamedSharding(mesh, case.spec))
+
     def lower(function: Any, arguments: Any) -> Any:
-        placed = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(
-                x.shape, x.dtype, sharding=NamedSharding(mesh, case.spec)
-            ),
-            shapes(arguments),
-        )
+        placed = jax.tree.map(place, shapes(arguments))
         return jax.jit(function, donate_argnums=case.donated).trace(*placed).lower(
             lowering_platforms=(target.platform,)
         ), jax.make_jaxpr(function)(*shapes(arguments))

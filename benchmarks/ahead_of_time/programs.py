@@ -24,6 +24,7 @@ from htfjax.runs import batch
 STEPS, RECORD_EVERY = 1000, 25
 BATCH = 64  # images a step
 LANES = 256
+AXIS = batch.AXIS  # of a target's devices
 QUICK_SECONDS, NETWORK_SECONDS = 20.0, 120.0
 
 
@@ -60,6 +61,8 @@ def shapes(tree: Any) -> Any:
     """Shapes in place of arrays and Python's numbers."""
 
     def shape(x: Any) -> jax.ShapeDtypeStruct:
+        if isinstance(x, jax.ShapeDtypeStruct):  # it may be placed already
+            return x
         x = x if hasattr(x, "dtype") else jnp.asarray(x)
         return jax.ShapeDtypeStruct(x.shape, x.dtype)
 
@@ -217,7 +220,17 @@ def _lanes(mesh: Mesh, *, count: int = LANES, sensing: bool = False) -> Case:
 
     active = jax.ShapeDtypeStruct((count,), bool)
     arguments = stacked.state, rest, active
-    return Case(advance, arguments, loops=2, steps=STEPS, spec=P(batch.AXIS), donated=(0,))
+    return Case(advance, arguments, loops=2, steps=STEPS, spec=P(AXIS), donated=(0,))
+
+
+def _sharded(mesh: Mesh, *, count: int = 10**7) -> Case:
+    """Value and gradient of one run whose observations are dealt to all devices."""
+    vectors = [_array((count, 16))] * 4
+    loss = jax.eval_shape(htf.sensing_loss, vectors, _array((count,)))
+    start = htf.gaussian_factors(jax.random.key(0), htf.perfect(4), 16, 16, 0.2,
+                                 dtype=jnp.float32)  # fmt: skip
+    dealt = htf.sharded_loss(loss, mesh)
+    return Case(lambda loss, f: jax.value_and_grad(loss)(f), (dealt, start))
 
 
 def _network(
@@ -350,6 +363,7 @@ PROGRAMS = {
         Program("256 lanes", _lanes),
         Program("256 lanes, sensing", some(_lanes, sensing=True)),
         Program("lanes over devices", _lanes, many=True),
+        Program("sensing of 10^7, sharded", _sharded, many=True),
         Program("ResNet18, 224 pixels, plain",
                 some(_network, side=224, channels=3, coefficient=0.0),
                 seconds=NETWORK_SECONDS),
