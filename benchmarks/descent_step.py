@@ -38,14 +38,14 @@ def one_hot_loss(factors: htf.Factors, loss: Any) -> jax.Array:
     return jnp.mean(jnp.square(htf.sense(factors, vectors) - loss.targets))
 
 
-def descent(observe: Any, record_every: int) -> Any:
+def descent(observe: Any, record_every: int, steps: int = STEPS) -> Any:
     """GroupRMSprop as the simulations run it."""
     optimizer = htf.group_rmsprop(1e-2)
 
     def run(factors: htf.Factors, loss: Any) -> Any:
         return htf.descend(
             factors, loss, optimizer,
-            num_steps=STEPS, record_every=record_every, observe=observe,
+            num_steps=steps, record_every=record_every, observe=observe,
         )  # fmt: skip
 
     return run

@@ -187,12 +187,12 @@ def commit(folder: Path = Path(__file__).parent) -> str:
     return done.stdout.strip() or "unknown"
 
 
-def write_record(name: str, values: dict[str, Any]) -> Path:
+def write_record(name: str, values: dict[str, Any], *, folder: Path = RECORDS) -> Path:
     """Writes `records/NAME-jaxVERSION-DEVICE.json` with versions, device and commit."""
     device = jax.devices()[0]
     record = {"benchmark": name, **machine(), "commit": commit(), **values}
-    RECORDS.mkdir(exist_ok=True)
-    path = RECORDS / f"{name}-jax{jax.__version__}-{device.platform}.json"
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{name}-jax{jax.__version__}-{device.platform}.json"
     path.write_text(json.dumps(record, indent=2) + "\n")
     return path
 

@@ -73,12 +73,12 @@ def step(
     return one
 
 
-def problem() -> Data:
+def problem(*, batch: int = BATCH, side: int = SIDE, channels: int = 1) -> Data:
     """A network at its start, random images and labels, in float32."""
     keys = jax.random.split(jax.random.key(0), 3)
-    params, statistics = locality.resnet(18, channels=1).init(keys[0])
-    x = jax.random.normal(keys[1], (BATCH, SIDE, SIDE, 1), jnp.float32)
-    y = jax.random.bernoulli(keys[2], shape=(BATCH,)).astype(jnp.float32)
+    params, statistics = locality.resnet(18, channels=channels).init(keys[0])
+    x = jax.random.normal(keys[1], (batch, side, side, channels), jnp.float32)
+    y = jax.random.bernoulli(keys[2], shape=(batch,)).astype(jnp.float32)
     return (params, statistics, SGD.init(params)), x, y
 
 
