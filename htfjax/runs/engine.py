@@ -92,6 +92,7 @@ def run(
         versions or of another format, or one without its manifest.
       PermissionError, BlockingIOError: a folder that cannot be written or is in use.
       FileNotFoundError: the folder was moved or removed meanwhile.
+      MemoryError: a device has too little memory for the runs that it makes at once.
       OSError: the disk is full; what is finished is intact.
 
     Example:

@@ -1,8 +1,10 @@
 """Memory that lanes may take: of devices, of the host, and within a container's limit."""
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+import jax
 import psutil
 from jax.sharding import Mesh
 
@@ -27,6 +29,27 @@ def free_memory(mesh: Mesh) -> int:
         return int(0.8 * free) * places(mesh)
     limits = [psutil.virtual_memory().available, *container_memory(ROOT, PROC)]
     return max(min(limits) // 2, 1)
+
+
+@contextlib.contextmanager
+def named_exhaustion(mesh: Mesh, lanes: int) -> Iterator[None]:
+    """Says what was asked of a device that has too little memory, and what to change.
+
+    Raises:
+      MemoryError: in place of the device's own error.
+    """
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        device, asked = mesh.devices.flat[0], " ".join(str(error).split())[:200]
+        if lanes == 1:
+            advice = "a single run is too large: give it smaller batches, widths or data"
+        else:
+            advice = "fewer fit: give a smaller `max_lanes` or `memory_bytes`"
+        runs = f"{lanes} run{'s' if lanes > 1 else ''} on {mesh.size} x {device}"
+        raise MemoryError(f"out of memory: {runs} ({asked}); {advice}.") from error
 
 
 def container_memory(root: Path, proc: Path) -> list[int]:

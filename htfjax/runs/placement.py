@@ -7,6 +7,7 @@ import numpy as np
 
 from htfjax.runs import batch
 from htfjax.runs.lanes import Lane
+from htfjax.runs.memory import named_exhaustion
 from htfjax.runs.programs import Program
 from htfjax.runs.session import Session
 
@@ -42,8 +43,12 @@ class Placement:
         Args:
           going: (count,) bool.
         """
-        mesh, active = self.session.mesh, np.zeros(self.slots, bool)
         self.going = going
+        with named_exhaustion(self.session.mesh, self.count):
+            self._place(going)
+
+    def _place(self, going: np.ndarray) -> None:
+        mesh, active = self.session.mesh, np.zeros(self.slots, bool)
         active[: self.count] = going
         wanted = batch.deal(active, self.width, mesh)
         if self.mask is None:
@@ -58,11 +63,13 @@ class Placement:
 
     def advance(self, num_steps: int) -> dict[str, np.ndarray]:
         """A chunk of the lanes that go on: (count, records, ...) arrays by name."""
-        self.states, records = batch.advance(
-            self.states, self.data, self.mask, mesh=self.session.mesh, width=self.width,
-            names=self.names, num_steps=num_steps, record_every=self.session.record_every,
-        )  # fmt: skip
-        own = jax.tree.map(self._own, batch.fetch(records))
+        session = self.session
+        with named_exhaustion(session.mesh, self.count):
+            self.states, records = batch.advance(
+                self.states, self.data, self.mask, mesh=session.mesh, width=self.width,
+                names=self.names, num_steps=num_steps, record_every=session.record_every,
+            )  # fmt: skip
+            own = jax.tree.map(self._own, batch.fetch(records))
         return jax.tree.map(self._floats, own)
 
     def to_host(self) -> list[np.ndarray]:

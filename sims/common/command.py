@@ -60,7 +60,7 @@ def command(
                 programs = kept_programs() if compiles else contextlib.nullcontext()
                 with opening(_duration(name)), programs:
                     found = run(asked)
-            except (SimError, ValueError, TypeError, OSError) as error:
+            except (SimError, ValueError, TypeError, OSError, MemoryError) as error:
                 sys.stderr.write(f"error: {error}\n")
                 return 2
             code = report(found, asked, console) or 0

@@ -105,10 +105,18 @@ def train(
       The status, as in `drive`.
 
     Raises:
+      RunError: the device has too little memory.
       ValueError: the task cannot be built, or the checkpoint is of another network.
     """
     with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"):
-        return _train(point, config, build(point, config), folder, progress, interrupted)
+        task = build(point, config)
+        try:
+            return _train(point, config, task, folder, progress, interrupted)
+        except MemoryError as error:
+            raise RunError(
+                f"{error} Here: `--batch-size` below {config.batch_size} (another run, so "
+                "into another folder), or a smaller network or canvas."
+            ) from error
 
 
 def _train(
