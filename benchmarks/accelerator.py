@@ -2,7 +2,7 @@
 
     python -m benchmarks.accelerator --minutes 8
     python -m benchmarks.accelerator --list
-    python -m benchmarks.accelerator --small --out runs/accelerator    # on a CPU, a rehearsal
+    python -m benchmarks.accelerator --small --out runs/accelerator  # rehearsal on a CPU
 
 Every row that is finished stands on the disk at once; what is there from the same commit,
 device and sizes is not measured again, so the same command goes on after a kill. When time
@@ -149,7 +149,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--lanes", type=int, help="most runs at once; default 4096")
     made.add_argument("--batch", type=int, help="images of a network's step; default 32")
     made.add_argument("--small", action="store_true",
-                      help="reduced sizes, on a CPU too; the record stays in --out")  # fmt: skip
+                      help="reduced sizes, on a CPU too; record in --out")  # fmt: skip
     made.add_argument("--list", action="store_true", help="rows, sizes, seconds at most")
     return made
 
@@ -173,8 +173,9 @@ def refused(asked: argparse.Namespace, rows: list[Row]) -> str:
     device = jax.devices()[0]
     if device.platform == "cpu" and not asked.small:
         return (
-            f"this measures an accelerator, and jax finds none here ({device.device_kind}); "
-            "`--small --out FOLDER` rehearses it on a CPU at reduced sizes."
+            "this measures an accelerator, and jax finds none here "
+            f"({device.device_kind}); `--small --out FOLDER` rehearses it on a CPU at "
+            "reduced sizes."
         )
     return ""
 

@@ -1,4 +1,4 @@
-"""Rows of the accelerator's record: what is measured, most valuable first, at which sizes."""
+"""Rows of the accelerator's record: measurements with sizes, most valuable first."""
 
 import dataclasses
 import functools
@@ -264,7 +264,7 @@ def _lane_rows(sizes: Sizes) -> Iterator[Row]:
 
 
 def lanes(sizes: Sizes, count: int) -> Found:
-    """Steps a second of all runs together, vectorized; copies of one run from many starts."""
+    """Steps a second of all runs together, vectorized: one run from many starts."""
     setting = dataclasses.replace(sizes.setting, init_std=3e-2, widths=sizes.lane_width)
     start, loss = made(setting)
     scales = 1 + jnp.arange(count, dtype=jnp.float32) / count

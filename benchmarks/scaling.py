@@ -1,4 +1,4 @@
-"""Scale: time and memory against order, width, observations and lanes, predicted and measured.
+"""Scale: time and memory against order, width, observations and lanes, beside predictions.
 
     python -m benchmarks.scaling            # at most 25 minutes on two cores
     python -m benchmarks.scaling --quick    # half a minute; no record
@@ -47,9 +47,10 @@ DECADE = 10  # sizes within it of the largest are fitted
 ALLOWED = 0.15  # that a slope may be above its prediction
 # Instructions that are operations of their own; what is fused or reads a shape is not.
 OPERATION = re.compile(
-    r"^\s+(?:ROOT )?%?\S+ = .*? (fusion|dot|custom-call|call|copy|gather|scatter|sort|"
-    r"reduce|while|conditional|rng-bit-generator)\(", re.MULTILINE,
-)  # fmt: skip
+    r"\s+(?:ROOT )?%?\S+ = .*? (fusion|dot|custom-call|call|copy|gather|scatter|sort|"
+    r"reduce|while|conditional|rng-bit-generator)\("
+)
+FUSED = re.compile(r"%?(fused|wrapped|parallel_fu)")
 Row = dict[str, Any]
 
 
@@ -256,12 +257,16 @@ def operations(text: str) -> int:
     """Instructions of a compiled program that are operations of their own.
 
     Example:
-      >>> operations("fused {\\n  a = f32[2] copy(b)\\n}\\nENTRY m {\\n  c = f32[2] copy(d)\\n}")
+      >>> lines = ["fused {", "  a = f[] copy(b)", "}", "ENTRY {", "  c = f[] copy(d)"]
+      >>> operations(chr(10).join(lines))
       1
     """
-    blocks = re.split(r"^}", text, flags=re.MULTILINE)
-    kept = [b for b in blocks if not re.match(r"\s*%?(fused|wrapped|parallel_fu)", b)]
-    return sum(len(OPERATION.findall(block)) for block in kept)
+    count, inside = 0, False
+    for line in text.splitlines():
+        if not line.startswith(" ") and line.endswith("{"):
+            inside = not FUSED.match(line)
+        count += inside and bool(OPERATION.match(line))
+    return count
 
 
 def _held(compiled: Any) -> int:
@@ -369,7 +374,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--axes", nargs="+", choices=LABELS, default=list(LABELS))
     made.add_argument("--minutes", type=float, default=25.0, help="starts no size after")
     made.add_argument("--out", type=Path, default=harness.RECORDS / "scaling",
-                      help="folder of finished sizes, which are not measured again")  # fmt: skip
+                      help="folder of finished sizes, not measured again")  # fmt: skip
     return made
 
 

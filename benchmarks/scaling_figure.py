@@ -67,7 +67,8 @@ def main(words: list[str] | None = None) -> int:
     """Draws the record that was given."""
     parser = argparse.ArgumentParser(description="Draws the scaling record; some seconds.")
     newest = sorted(harness.RECORDS.glob("scaling-jax*.json"))
-    parser.add_argument("record", type=Path, nargs="?", default=newest[-1] if newest else None)
+    default = newest[-1] if newest else None
+    parser.add_argument("record", type=Path, nargs="?", default=default)
     parser.add_argument("--out", type=Path, default=FIGURE, help="PNG file")
     asked = parser.parse_args(words)
     if asked.record is None:

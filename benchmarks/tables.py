@@ -13,6 +13,7 @@ from typing import Any
 
 from rich.console import Console
 
+from benchmarks.accelerator import remark
 from benchmarks.harness import RECORDS
 
 README = Path(__file__).parent / "README.md"
@@ -298,6 +299,38 @@ def sharded(records: list[Record]) -> str:
     return markdown(headings, rows)
 
 
+def accelerator(records: list[Record]) -> str:
+    """One row a measurement, of every record."""
+    rows = [
+        [
+            found["row"],
+            label(record),
+            f"{found['milliseconds']:.4g}" if "milliseconds" in found else "",
+            f"{found['compile_seconds']:.1f}" if "compile_seconds" in found else "",
+            remark(found),
+        ]
+        for record in records
+        for found in record["rows"]
+    ]
+    return markdown(["", "record", "ms", "compile s", "what else"], rows)
+
+
+def scaling(records: list[Record]) -> str:
+    """Slopes of the first record, measured beside predicted."""
+    rows = [
+        [
+            name, found["top"], f"{found['milliseconds_at_top']:.3g}",
+            f"{found['time'][1]:.2f} ({found['time'][0]:.2f} to {found['time'][-1]:.2f})",
+            f"{found['predicted_time']:.2f}", f"{found['megabytes_at_top']:.3g}",
+            f"{found['memory']:.2f}", f"{found['predicted_memory']:.2f}",
+        ]
+        for name, found in records[0]["slopes"].items()
+    ]  # fmt: skip
+    headings = [label(records[0]), "up to", "ms there", "slope of time", "predicted",
+                "MB there", "slope of memory", "predicted"]  # fmt: skip
+    return markdown(headings, rows)
+
+
 # Table -> the record it reads and how it is rendered.
 TABLES: dict[str, tuple[str, Callable[[list[Record]], str]]] = {
     "descent_step": ("descent_step", descent_step),
@@ -315,6 +348,8 @@ TABLES: dict[str, tuple[str, Callable[[list[Record]], str]]] = {
     "tutorial": ("completion-tutorial", tutorial),
     "kinetic": ("completion-kinetic", kinetic),
     "noise": ("completion-noise", noise),
+    "accelerator": ("accelerator", accelerator),
+    "scaling": ("scaling", scaling),
 }
 
 
