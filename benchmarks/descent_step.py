@@ -8,6 +8,7 @@ Predicted work of value and gradient: two 64x512x512 products and one 64x64x512 
 three times (forward, two backward) = 214 Mflop.
 """
 
+import re
 import sys
 from typing import Any
 
@@ -20,6 +21,9 @@ import htfjax as htf
 from benchmarks import harness
 
 STEPS = 100
+# Operations of a compiled program that are matrix products: XLA's own, and those handed to
+# its library of kernels.
+PRODUCT = re.compile(r"dot|ynn_fusion")
 FLOPS = 3 * (2 * 2 * 64 * 512 * 512 + 2 * 64 * 64 * 512)
 
 
@@ -51,6 +55,21 @@ def descent(observe: Any, record_every: int, steps: int = STEPS) -> Any:
     return run
 
 
+def profile(start: htf.Factors, loss: Any) -> dict[str, Any]:
+    """Where value and gradient spends its time: matrix products, and all else."""
+    program = harness.value_and_gradient(lambda f, data: data(f), STEPS)
+    spent = harness.profile(program, (start, loss), STEPS)
+    spent = {name: us for name, us in spent.items() if not name.startswith("while")}
+    products = {k: us for k, us in spent.items() if PRODUCT.match(k)}
+    return {
+        "products_milliseconds": round(1e-3 * sum(products.values()), 4),
+        "all_else_milliseconds": round(
+            1e-3 * (sum(spent.values()) - sum(products.values())), 4
+        ),
+        "microseconds": {k: round(us, 1) for k, us in spent.items() if us >= 1},
+    }
+
+
 def main() -> int:
     """Measures, prints a table, writes the record."""
     start, loss = problem()
@@ -80,7 +99,7 @@ def main() -> int:
         repeats=5,
     )  # fmt: skip
     results |= slow
-    rate = harness.gemm_rate()
+    rate, spent = harness.gemm_rate(), profile(start, loss)
     fast = results["value and gradient"]["milliseconds"]
     values = {
         "setting": "order 4, D = 8, widths 512, 2048 observed, float32",
@@ -92,6 +111,7 @@ def main() -> int:
         "one_hot_over_ours": round(
             results["one-hot value and gradient"]["milliseconds"] / fast, 1
         ),
+        "profile": spent,
         "results": results,
     }
     path = harness.write_record("descent_step", values)
@@ -110,6 +130,10 @@ def main() -> int:
         f"value and gradient: {values['share_of_gemm_rate']:.0%} of the rate of a large "
         f"matrix product; one-hot / ours = {values['one_hot_over_ours']}; "
         f"a step takes {values['step_over_gradient']} times as long"
+    )
+    console.print(
+        f"by the profiler {spent['products_milliseconds']:.3f} ms of products, "
+        f"{spent['all_else_milliseconds']:.3f} ms of all else"
     )
     console.print(f"written to {path}", soft_wrap=True)
     return 0

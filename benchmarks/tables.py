@@ -46,6 +46,12 @@ def descent_step(records: list[Record]) -> str:
         ("one-hot, node by node / value and gradient", "one_hot_over_ours"),
     ):
         rows.append([title, *(f"{r[key]:.2f}" for r in records)])
+    for title, key in (
+        ("matrix products, by the profiler", "products_milliseconds"),
+        ("all else, by the profiler", "all_else_milliseconds"),
+    ):
+        spent = [r.get("profile", {}).get(key) for r in records]
+        rows.append([title, *("" if x is None else f"{x:.2f}" for x in spent)])
     return markdown(["median ms", *map(label, records)], rows)
 
 
