@@ -64,8 +64,8 @@ class Work:
             if row.name in done or time.monotonic() + row.seconds > end:
                 continue
             self.row, begun = row, time.perf_counter()
-            found = {"row": row.name, "size": row.size, "commit": self.commit}
-            found |= measured(row)
+            found: dict[str, Any] = {"row": row.name, "size": row.size}
+            found |= {"commit": self.commit} | measured(row)
             found["seconds"] = round(time.perf_counter() - begun, 2)
             with self.lock:
                 self.row = None

@@ -13,8 +13,9 @@ import numpy as np
 import htfjax as htf
 from benchmarks import calibrate, descent_step, harness, locality, precision, schemes
 from benchmarks import spectra as routes
-from htfjax.contraction.plan import NODE_ROUTES, ROOT_ROUTES
 
+# What a plan can be forced to.
+FORCED = ("gather", "dense", "masked", "table", "dedup", "rows")
 Found = dict[str, Any]
 
 
@@ -97,7 +98,7 @@ def _paper_rows(sizes: Sizes) -> Iterator[Row]:
     size = _spelled(sizes.setting)
     yield Row("rates", f"a product of {sizes.gemm} rows", 45, "--small",
               functools.partial(rates, sizes))  # fmt: skip
-    for force in ("plan", *ROOT_ROUTES, *NODE_ROUTES, "exact"):
+    for force in ("plan", *FORCED, "exact"):
         name = f"value and gradient, {force}"
         yield Row(name, size, 20, "--small", functools.partial(gradient, sizes, force))
 
@@ -126,7 +127,7 @@ def _problem(setting: htf.problems.Completion) -> Any:
     return setting.make(*jax.random.split(jax.random.key(0), 3))
 
 
-def gradient(sizes: Sizes, force: str) -> Found:
+def gradient(sizes: Sizes, force: Any) -> Found:
     """Value and gradient by the plan or by a route that is forced wherever it can be."""
     start, loss = made(sizes.setting)
     targets, indices = loss.targets, loss.measurement.indices

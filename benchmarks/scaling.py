@@ -10,9 +10,9 @@ gradient flow, float32, on one device. A prediction is
 
 with flops, bytes and operations of the compiled program (XLA counts the body of a loop
 once, which is one step here) and this machine's rates; the stream's rate is measured at the
-program's own size, as data that fit a cache move ten times as fast. What XLA cannot see
-inside, LAPACK, is predicted by `instruments/sweep_costs.py`. Slopes are fitted to the sizes
-of the last decade, in logarithms, the measured ones to each of three repeats.
+program's own size, as data that fit a cache move ten times as fast. XLA does not see into
+LAPACK: the flops of spectra are those of the sweeps, written here. Slopes are fitted to the
+sizes of the last decade, in logarithms, the measured ones to each of three repeats.
 """
 
 import argparse
@@ -36,9 +36,6 @@ from rich.table import Table
 
 import htfjax as htf
 from benchmarks import descent_step, harness, schemes
-from htfjax.contraction.rates import SHIPPED
-from htfjax.factors.layout import layout_of
-from htfjax.instruments.sweep_costs import qr_cost
 
 QUANTITIES = ("value and gradient", "descent", "spectra", "flow")
 REPEATS = 3
@@ -149,7 +146,7 @@ class Machine:
 
     flops: float
     streams: tuple[tuple[int, float], ...]
-    operation: float = SHIPPED["cpu"].step_seconds
+    operation: float = htf.platform_rates("cpu").step_seconds
 
     def stream(self, size: float) -> float:
         """Bytes a second where so many are in use, between the sizes that were measured."""
@@ -178,9 +175,8 @@ def predicted_seconds(
       own: the same of the quantity.
     """
     if quantity == "spectra":
-        layout = layout_of(factors)
-        work = qr_cost(layout, range(layout.tree.root))
-        return size.lanes * work / machine.flops
+        flops, calls = spectra_work(size)
+        return size.lanes * (flops / machine.flops + calls * machine.operation)
     count = gradient if quantity == "flow" else own
     extra = 5 * _bytes_of(factors) / size.lanes if quantity == "flow" else 0
     held = count["held_bytes"]
@@ -190,6 +186,38 @@ def predicted_seconds(
         + count["operations"] * machine.operation
     )
     return size.lanes * once
+
+
+def spectra_work(size: Size) -> tuple[float, float]:
+    """Flops of the QR sweeps and the decompositions of a perfect tree, and their calls.
+
+    A QR decomposition runs at a third of a product's rate, singular values at a tenth:
+    rough numbers, on which slopes hardly depend. On the way up every table is reduced to
+    its triangle, on the way down what surrounds a node is; then each pair is decomposed.
+    """
+    flops, calls, width = 0.0, 0, size.width
+
+    def reduced(count: int, height: int) -> int:
+        nonlocal flops, calls
+        if height > width:
+            flops, calls = flops + 3 * count * 2 * height * width**2, calls + count
+        return min(height, width)
+
+    count, heights = size.order, [reduced(size.order, size.dim)]
+    while count > 2:
+        count //= 2
+        joint = reduced(count, heights[-1] ** 2)
+        flops += count * 2 * joint * width**2
+        heights.append(reduced(count, joint))
+    around = 1
+    for height in reversed(heights):
+        # Two children see the other one's table and what surrounds their parent.
+        around = reduced(count, around * height)
+        small, large = sorted((height, around))
+        flops, calls = flops + 10 * count * small**2 * 2 * large, calls + 2 * count
+        flops += count * 2 * around * width**2
+        count *= 2
+    return flops, calls
 
 
 def predicted_bytes(quantity: str, size: Size, factors: Any, loss: Any) -> float:

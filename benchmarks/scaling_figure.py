@@ -8,21 +8,23 @@ from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from benchmarks import harness
 from benchmarks.scaling import DECADE, LABELS, QUANTITIES
-from htfjax.plot import style
 
 FIGURE = Path(__file__).parents[1] / "docs" / "figures" / "scaling.png"
+# Of the same colour map as the library's figures, whose yellow end is too light on white.
+SHADES = mpl.colormaps["viridis"](np.linspace(0.0, 0.88, len(QUANTITIES)))
 MARKERS = dict(zip(QUANTITIES, "osD^", strict=True))
 SCALES = {"milliseconds": 1.0, "bytes": 1e-6}
 
 
 def draw(ax: Axes, rows: list[dict[str, Any]], measured: str) -> None:
     """One axis: points that were measured, predictions dashed, the fitted decade shaded."""
-    for shade, quantity in zip(style.colors(len(QUANTITIES)), QUANTITIES, strict=True):
+    for shade, quantity in zip(SHADES, QUANTITIES, strict=True):
         own = [row for row in rows if row["quantity"] == quantity]
         sizes, scale = [row["size"] for row in own], SCALES[measured]
         seen = [scale * middle(row[measured]) for row in own]
@@ -31,7 +33,7 @@ def draw(ax: Axes, rows: list[dict[str, Any]], measured: str) -> None:
         ax.loglog(sizes, guessed, "--", color=shade, linewidth=1)
     top = max(row["size"] for row in rows)
     ax.axvspan(top / DECADE, top, color="black", alpha=0.06, linewidth=0)
-    ax.grid(**style.GRID)
+    ax.grid(alpha=0.25)
 
 
 def middle(values: Any) -> float:
@@ -53,10 +55,9 @@ def figure_of(record: dict[str, Any]) -> Any:
         column[1].set_xlabel(LABELS[axis])
     panels[0, 0].set_ylabel("ms a step")
     panels[1, 0].set_ylabel("MB of the program")
-    shades = style.colors(len(QUANTITIES))
     lines = [
         Line2D([], [], color=shade, marker=MARKERS[name], linestyle="", label=name)
-        for shade, name in zip(shades, QUANTITIES, strict=True)
+        for shade, name in zip(SHADES, QUANTITIES, strict=True)
     ]
     lines.append(Line2D([], [], color="black", linestyle="--", label="predicted"))
     figure.legend(handles=lines, loc="outside upper center", ncols=5, frameon=False)

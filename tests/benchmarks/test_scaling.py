@@ -114,3 +114,12 @@ def test_the_command_at_small_sizes(tmp_path, capsys):
     scaling_figure.main([str(path), "--out", str(tmp_path / "scaling.png")])
     assert (tmp_path / "scaling.png").stat().st_size > 10_000
     assert "lanes, flow" in tables.scaling([record])
+
+
+def test_the_sweeps_grow_as_widths_and_orders_do():
+    """Nodes times width squared where tables are low: dimension 2, whole tables above."""
+    flops = {w: scaling.spectra_work(Size(width=w))[0] for w in (512, 1024)}
+    assert flops[1024] / flops[512] == pytest.approx(4, rel=0.05)
+    work = {n: scaling.spectra_work(Size(order=n, dim=2, width=8)) for n in (1024, 2048)}
+    for one, other in zip(work[1024], work[2048], strict=True):
+        assert other / one == pytest.approx(2, rel=0.02)
