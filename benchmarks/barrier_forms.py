@@ -21,7 +21,7 @@ import htfjax as htf
 from benchmarks import harness, schemes
 from benchmarks import locality as resnet_steps
 from htfjax import _numerics, locality
-from htfjax.contraction import evaluate
+from htfjax.contraction import end_tensor, evaluate
 from htfjax.instruments import gram, qr_sweep, scaled_stacks
 from htfjax.locality.networks import layers, normalization
 from htfjax.locality.networks.convolution import (
@@ -121,6 +121,10 @@ def _lifted_by_all_entries(stack: jax.Array, exponents: jax.Array) -> Any:
     return scaled_stacks.lifted(stack, exponents)
 
 
+def _transposed_product(left: jax.Array, right: jax.Array, precision: Any) -> jax.Array:
+    return jnp.matmul(left, right.T, precision=precision)
+
+
 def _gathered_one_by_one(tables: jax.Array, rows: jax.Array) -> jax.Array:
     return jax.vmap(lambda table, row: table[row])(tables, rows)
 
@@ -217,6 +221,14 @@ def _completion(order: int, width: int, batch: int, group: bool = False) -> Any:
         return harness.value_and_gradient(schemes.planned_loss, 5), (given, loss)
 
     return make
+
+
+def _dense_root(quick: bool) -> Problem:
+    """Value and gradient of the paper's run, whose root makes the tensor."""
+    width = 128 if quick else 512
+    factors, indices, targets = schemes.problem(htf.perfect(4), 8, width, 2048)
+    loss = htf.completion_loss(factors.tree, 8, indices, targets)
+    return harness.value_and_gradient(schemes.planned_loss, 20), (factors, loss)
 
 
 def _step(quick: bool) -> Problem:
@@ -337,6 +349,12 @@ LISTED = [
         "Rows of all tables of a group by one gather of the flat stack",
         _patched((evaluate, "_gathered", _gathered_one_by_one)),
         ("ms",), _completion(64, 8, 4096, group=True),
+    ),
+    Form(
+        "row_products", "contraction/end_tensor.py",
+        "No transpose is folded into the product that makes a table of the root",
+        _patched((end_tensor, "row_products", _transposed_product)),
+        ("ms",), _dense_root,
     ),
     Form(
         "_folded_sum", "_numerics.py",

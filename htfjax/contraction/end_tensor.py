@@ -103,10 +103,17 @@ def contract_root(
         left = left * weight[:, 0][None, :]
     elif weight is not None:
         right = right * weight[:, 0][None, :]
-    # Not `left @ right.T`: XLA would fold the transpose into the product below it, which
-    # then runs as (512, 512)^T (64, 512)^T, three times as long on a CPU.
+    return row_products(left, right, precision).reshape(-1)
+
+
+def row_products(left: jax.Array, right: jax.Array, precision: Precision) -> jax.Array:
+    """Products of all pairs of rows: (P, R), (Q, R) -> (P, Q).
+
+    Not `left @ right.T`: XLA would fold the transpose into the product that makes `right`,
+    and a CPU is slow at the product of two transposes that this becomes.
+    """
     along = (((1,), (1,)), ((), ()))
-    return lax.dot_general(left, right, along, precision=precision).reshape(-1)
+    return lax.dot_general(left, right, along, precision=precision)
 
 
 def _check_size(dims: tuple[int, ...]) -> None:
