@@ -188,19 +188,18 @@ def measured_machine(*, quick: bool) -> Machine:
 
 
 def predicted_seconds(
-    quantity: str, size: Size, gradient: Row, own: Row, machine: Machine, factors: Any
+    quantity: str, size: Size, count: Row, machine: Machine, factors: Any
 ) -> float:
     """Of one step of one quantity, over all lanes.
 
     Args:
-      gradient: what the compiler counts in value and gradient, for the flow too, whose
-        loops have loops inside; a stage combines five arrays of the size of the factors.
-      own: the same of the quantity.
+      count: what the compiler counts in the quantity; of the flow, whose loops have loops
+        inside, in value and gradient: a stage combines five arrays as large as the factors
+        beside.
     """
     if quantity == "spectra":
         flops, calls = spectra_work(size)
         return size.lanes * (flops / machine.flops + calls * machine.operation)
-    count = gradient if quantity == "flow" else own
     extra = 5 * _bytes_of(factors) / size.lanes if quantity == "flow" else 0
     held = count["held_bytes"]
     once = (
@@ -275,8 +274,10 @@ def measure(axis: str, size: Size, machine: Machine) -> list[Row]:
     rows: list[Row] = []
     counted = _counted(program("value and gradient", 2), (factors, loss))
     for quantity in (name for name in QUANTITIES if asked(axis, name)):
-        own = _counted(program(quantity, 2), (factors, loss))
-        seconds = predicted_seconds(quantity, size, counted, own, machine, factors)
+        own = counted
+        if quantity == "descent":
+            own = _counted(program(quantity, 2), (factors, loss))
+        seconds = predicted_seconds(quantity, size, own, machine, factors)
         steps = int(np.clip(CALL_SECONDS / seconds, 2, 100))
         run = over_lanes(program(quantity, steps), size.lanes)
         inner = 1 if quantity == "flow" else steps

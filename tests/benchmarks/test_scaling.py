@@ -56,7 +56,7 @@ def test_a_prediction_is_the_sum_of_its_parts():
     one = 2e9 / 1e11 + 1e6 / 1e10 + 7e-6
     for lanes in (1, 5):
         size = Size(lanes=lanes)
-        words = ("descent", size, {}, counted, MACHINE, factors)
+        words = ("descent", size, counted, MACHINE, factors)
         assert scaling.predicted_seconds(*words) == pytest.approx(lanes * one)
 
 
