@@ -20,7 +20,13 @@ from htfjax.runs.opening import open_folder
 from htfjax.runs.options import COMPARED, Batching, Sizes, check_batching, checked_options
 from htfjax.runs.programs import Failures, blocks_of, programs_of
 from htfjax.runs.progress import Clock, Progress, Tally, watched
-from htfjax.runs.session import Session, any_process, process_zero, wait_for_all
+from htfjax.runs.session import (
+    Session,
+    all_or_none,
+    any_process,
+    process_zero,
+    wait_for_all,
+)
 
 
 def run(
@@ -54,7 +60,8 @@ def run(
 
     Args:
       grid: what to run.
-      out: folder; one process, and one thread, at a time.
+      out: folder; one process, and one thread, at a time. Of the processes of
+        `jax.distributed` the first works in it, and the others need not have it.
       until_step, record_every: as in `descend_in_chunks`, for every run.
       build: makes a lane of a setting and a key. A setting for which it raises is named
         in the messages, and the others run. A folder knows it by its name and by what it is
@@ -146,8 +153,9 @@ def _work(
 ) -> Generator[Progress, None, None]:  # fmt: skip
     """Block after block, each chunk told of; locked from the first to the last."""
     with contextlib.ExitStack() as stack:
-        if process_zero():
-            stack.enter_context(folder.locked_folder(asked.out, f"`out={asked.out}`"))
+        with all_or_none(asked.out):
+            if process_zero():
+                stack.enter_context(folder.locked_folder(asked.out, f"`out={asked.out}`"))
         clock = stack.enter_context(Clock.running(asked.out))
         failures: Failures = {}
         programs = programs_of(asked.grid, asked.build, options["record"], failures)

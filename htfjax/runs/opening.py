@@ -14,7 +14,7 @@ from htfjax.runs.grid import Grid
 from htfjax.runs.journal import JOURNAL, Journal, read_journal
 from htfjax.runs.options import Sizes
 from htfjax.runs.programs import Failures, Program, spell_run
-from htfjax.runs.session import Session, any_process, process_zero
+from htfjax.runs.session import Session, all_or_none, process_zero, told
 
 
 class Opened(NamedTuple):
@@ -32,22 +32,14 @@ def open_folder(
 ) -> Opened:  # fmt: skip
     """The folder as it is asked for, fresh or extended, and what it lists.
 
-    Process 0 makes it; if it cannot, the others do not wait for it.
+    Process 0 makes it and tells the others; if it cannot, they do not wait for it.
     """
-    opened, error = None, None
-    if process_zero():
-        try:
+    opened = Opened({}, [], None, [])
+    with all_or_none(asked.out):
+        if process_zero():
             opened = _prepare(asked, options, sizes, programs, failures)
-        except Exception as problem:
-            error = problem
-    if any_process(error is not None):
-        raise error or RuntimeError(f"`out={asked.out}`: process 0 ended with an error")
-    if opened is not None:
-        return opened
-    manifest = folder.read_manifest(asked.out)
-    assert manifest is not None
-    lines = read_journal(asked.out / JOURNAL, folder.identity_of(manifest)).lines
-    return Opened(manifest, lines, None, [])
+    content = told({"manifest": opened.manifest, "lines": opened.lines})
+    return opened._replace(manifest=content["manifest"], lines=content["lines"])
 
 
 def _prepare(

@@ -32,14 +32,17 @@ def start(out: Path, *arguments: Any, flags: str = "") -> subprocess.Popen[str]:
 
 
 def start_two(out: Path, *arguments: Any) -> list[subprocess.Popen[str]]:
-    """Two processes of two devices each that run the grid together."""
+    """Two processes of two devices each that run the grid together.
+
+    The first one writes to `out`, the other is given a folder of another name.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     flags = "--xla_force_host_platform_device_count=2"
     return [
-        start(out, *arguments, "--process", i, "--port", port, flags=flags)
-        for i in range(2)
+        start(folder, *arguments, "--process", i, "--port", port, flags=flags)
+        for i, folder in enumerate((out, out.with_name("elsewhere")))
     ]
 
 
@@ -112,6 +115,7 @@ def test_eight_devices_and_two_processes_equal_one_device(tmp_path: Path) -> Non
     two = start_two(tmp_path / "two", "--factors")
     assert finished(eight) == "8 finished"
     assert [finished(child) for child in two] == ["4 finished"] * 2
+    assert not (tmp_path / "elsewhere").exists()  # the first process writes and reads
     assert_same(tmp_path / "one", tmp_path / "eight")
     assert_same(tmp_path / "one", tmp_path / "two")
     data = htf.load_results(tmp_path / "one")
