@@ -20,12 +20,7 @@ import htfjax as htf
 
 from .common import rises
 from .common.command import INTERRUPTED, command
-from .common.ensembles import (
-    GridOptions,
-    drive_grid,
-    on_all_cores,
-    seeds_from,
-)
+from .common.ensembles import GridOptions, drive_grid, seeds_from
 from .common.folder import saved_config
 from .common.models import Cell, cell_lane, degrees_of_freedom, observed_entries
 from .common.settings import check_multiple
@@ -131,7 +126,7 @@ def report(summary: dict[str, Any], config: Config, console: Console) -> int:
 
 def main() -> int:
     """The command line."""
-    return command("phase_diagram", Config, on_all_cores(run), report, quick=QUICK)
+    return command("phase_diagram", Config, run, report, quick=QUICK, grids=True)
 
 
 if __name__ == "__main__":

@@ -22,12 +22,7 @@ import htfjax as htf
 
 from .common import rises
 from .common.command import INTERRUPTED, command
-from .common.ensembles import (
-    GridOptions,
-    drive_grid,
-    on_all_cores,
-    seeds_from,
-)
+from .common.ensembles import GridOptions, drive_grid, seeds_from
 from .common.folder import saved_config
 from .common.models import Model, model_lane, standard_std, target_singular_values
 from .common.settings import check_multiple
@@ -210,7 +205,7 @@ def _spell(index: dict[str, Any]) -> str:
 
 def main() -> int:
     """The command line."""
-    return command("rank_statistics", Config, on_all_cores(run), report, quick=QUICK)
+    return command("rank_statistics", Config, run, report, quick=QUICK, grids=True)
 
 
 if __name__ == "__main__":

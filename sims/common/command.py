@@ -13,11 +13,12 @@ from rich.console import Console
 import htfjax as htf
 
 from .display import opening
+from .distributed import Job, joined, use_all_cores
 from .errors import FolderError, SimError
 from .folder import CONFIG, read_entry
 from .names import PACKAGE, PROGRAM, durations, questions
 from .programs import kept_programs
-from .quick import SWITCH
+from .quick import SWITCH, narrowed
 from .words import parsed
 
 WIDTH = 140  # of tables where the output is no terminal
@@ -32,6 +33,7 @@ def command(
     *,
     compiles: bool = True,
     quick: Mapping[str, Any] | None = None,
+    grids: bool = False,
 ) -> int:
     """Reads the options, says how long it takes, runs, reports.
 
@@ -44,12 +46,15 @@ def command(
       compiles: whether to keep compiled programs for the next command.
       quick: values of options that `--quick` puts in the place of the defaults; without
         any, there is no such option.
+      grids: whether it runs grids: on all cores, and by the processes of a job. What came
+        out then has a `state`.
 
     Returns:
       The exit code: 2 after an error, 130 after Ctrl-C, 143 after SIGTERM or SIGUSR1,
       each with a message of one line.
     """
-    asked = parsed(options, name, quick=quick)
+    given = parsed(options, name, quick=quick, more=Job if grids else None)
+    asked, job = narrowed(given, options), narrowed(given, Job) if grids else Job()
     console = Console(markup=False)
     if not console.is_terminal:
         console = Console(width=WIDTH, markup=False)
@@ -58,12 +63,17 @@ def command(
             asked = _expanded(asked)
             try:
                 programs = kept_programs() if compiles else contextlib.nullcontext()
-                with opening(_duration(name)), programs:
+                if grids:
+                    use_all_cores()
+                with joined(job) as process, opening(_duration(name)), programs:
                     found = run(asked)
             except (SimError, ValueError, TypeError, OSError, MemoryError) as error:
                 sys.stderr.write(f"error: {error}\n")
                 return 2
-            code = report(found, asked, console) or 0
+            if process.number:  # the first one reports
+                code = INTERRUPTED if found["state"] == "interrupted" else 0
+            else:
+                code = report(found, asked, console) or 0
         except KeyboardInterrupt as stop:
             said = str(stop) or "the same command resumes from what was saved"
             sys.stderr.write(f"interrupted: {said}\n")

@@ -1,19 +1,24 @@
 """Driver of a grid of runs: shared options, one progress display and Ctrl-C."""
 
+import collections
 import contextlib
 import dataclasses
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
-
-import jax
 
 import htfjax as htf
 
 from ..figures.files import save_figures
 from .display import now_and_then, progress_display, say_compiling, spell_seconds
-from .folder import open_folder, write_json
+from .distributed import (
+    check_alike,
+    left_open,
+    raised_by_all,
+    share_signal,
+    this_process,
+)
+from .folder import as_json, open_folder, write_json
 from .settings import check_signs
 from .single import is_finished
 
@@ -40,22 +45,6 @@ class GridOptions:
     """First seed."""
 
 
-def on_all_cores(run: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """`run` with one CPU device per core, so that lanes run side by side.
-
-    The function returned must be called before jax starts.
-    """
-
-    def wide(options: Any) -> Any:
-        if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
-            has = hasattr(os, "sched_getaffinity")
-            cores = len(os.sched_getaffinity(0)) if has else 1
-            jax.config.update("jax_num_cpu_devices", cores)
-        return run(options)
-
-    return wide
-
-
 def drive_grid(
     grid: Any,
     config: Any,
@@ -65,30 +54,46 @@ def drive_grid(
     """Runs a grid into `config.out` until it is finished or a signal asks it to save.
 
     Other commands are kept out of the folder until summary and figures are written; beside
-    them stands what was asked, in `config.json`.
+    them stands what was asked, in `config.json`. Of the processes of a job, the first one
+    writes and shows progress.
 
     Args:
       evaluate: options -> summary, and figures by name, of what `config.out` holds.
 
     Returns:
-      The summary, with the `state` of the grid.
+      The summary, with the `state` of the grid; the state alone in processes that do not
+      write.
 
     Raises:
-      SettingError: a number that cannot be.
+      SettingError: a number that cannot be; processes that were asked for different grids.
     """
     check_signs(config)
     for name in ("record_every", "tolerance", "patience", "batching", "checkpoint_seconds"):
         options[name] = getattr(config, name)
     options["until_step"] = config.num_steps
-    with htf.runs.stop_requested() as requested:
+    check_alike(as_json(config))
+    with (
+        htf.runs.stop_signals() as signals,
+        htf.runs.stop_requested() as requested,
+        contextlib.ExitStack() as stack,
+    ):
         session = htf.runs.run(grid, config.out, interrupted=requested, **options)
-        opened = open_folder(config.out, config, may_differ=None)
-        with opened as folder, contextlib.closing(session):
-            name = f"{len(grid.runs())} runs"
-            state = _follow(session, name, anew=not is_finished(config.out)).state
-            summary, figures = evaluate(config)
-            write_json(folder / "summary.json", summary | {"state": state})
-            save_figures(figures, folder)
+        folder, writes = config.out, this_process().number == 0
+        with raised_by_all():
+            if writes:
+                opened = open_folder(folder, config, may_differ=None)
+                folder = stack.enter_context(opened)
+        stack.enter_context(contextlib.closing(session))
+        with left_open(session):
+            if writes:
+                name = f"{len(grid.runs())} runs"
+                state = _follow(session, name, anew=not is_finished(config.out)).state
+                summary, figures = evaluate(config)
+                write_json(folder / "summary.json", summary | {"state": state})
+                save_figures(figures, folder)
+            else:
+                summary, state = {}, collections.deque(session, maxlen=1).pop().state
+        share_signal(signals)
     return summary | {"state": state}
 
 

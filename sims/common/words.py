@@ -9,14 +9,17 @@ from typing import Any, NoReturn
 
 from .missing import WRONG
 from .names import typed
-from .quick import reader, without_switch
+from .quick import reader
 from .settings import flag
 
 HELP = {"-h", "--help"}
 
 
-def parsed(options: type, command: str, *, quick: Mapping[str, Any] | None = None) -> Any:
-    """The options that the words of the command line give.
+def parsed(
+    options: type, command: str, *, quick: Mapping[str, Any] | None = None,
+    more: type | None = None,
+) -> Any:  # fmt: skip
+    """The options that the words of the command line give, of a subclass of both classes.
 
     Ends the process with code 2, and a message, where a word has no effect or hides
     another: an option that is empty, that is given twice or is a list without values, and
@@ -26,9 +29,12 @@ def parsed(options: type, command: str, *, quick: Mapping[str, Any] | None = Non
       options: dataclass of the options.
       command: its name.
       quick: values that `--quick` puts in the place of the defaults.
+      more: dataclass of options beside them.
     """
     words = sys.argv[1:]
-    read = functools.partial(reader(options, words, quick), prog=typed(command), args=words)
+    read = functools.partial(
+        reader(options, words, quick, more), prog=typed(command), args=words
+    )
     if HELP & {*words}:
         return read()
     check_empty(words)
@@ -39,7 +45,7 @@ def parsed(options: type, command: str, *, quick: Mapping[str, Any] | None = Non
     if surplus:
         refuse(unexpected(words, surplus))
     check_lists(asked, words)
-    return without_switch(asked, options)
+    return asked
 
 
 def refuse(message: str) -> NoReturn:
