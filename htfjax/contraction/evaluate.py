@@ -23,7 +23,7 @@ KEPT = 2**17
 # a gather is a scatter, one row at a time on TPUs, and on GPUs by atomic additions, whose
 # order and last digits change from run to run.
 ONE_HOT = 256
-GATHERS = dict.fromkeys(PLATFORMS, "gather")
+GATHERS: dict[str, str] = dict.fromkeys(PLATFORMS, "gather")
 PRODUCTS = GATHERS | {"cuda": "product", "tpu": "product"}
 # For every interior node below the root: which observations stand first for a distinct
 # sub-tuple (u_v,), and the row of each observation among them (B,).

@@ -60,7 +60,7 @@ def test_no_step_scatters_targets(penalty: Any) -> None:
 def test_a_prepared_loss_is_the_same_function() -> None:
     start, entries, targets = problem()
     loss = htf.completion_loss(start.tree, 8, entries.indices, targets)
-    ready = prepared(loss)
+    ready: Any = prepared(loss)
     np.testing.assert_array_equal(ready(start), loss(start))
     few = jnp.arange(5)
     np.testing.assert_array_equal(ready.take(few)(start), loss.take(few)(start))
