@@ -252,6 +252,8 @@ def _connect(job: Job, tell: Callable[[str], None]) -> None:
         "is, and be reached by as many processes as it waits for "
         f"({CONNECT_SECONDS} waits longer)"
     )
+    # It takes SIGTERM away from our handler, and nothing asks it whether one came.
+    jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(
             job.coordinator, job.num_processes, job.process_id,
