@@ -124,6 +124,7 @@ def of_lines() -> dict[str, Any]:
 
 
 CALLS: dict[str, Call] = {
+    "plot.colors": Call(plot.colors, lambda: {"count": 3}, {"count": kinds.whole()}),
     "plot.components": Call(
         plot.components, lambda: of_lines() | {"node": 3}, LINES | {"node": PLACE}, shown
     ),
