@@ -42,7 +42,7 @@ for rate in (1.0, 0.5, 0.25):
 
 # %% The picture
 figure, ax = plt.subplots(figsize=(6.4, 3.8), layout="constrained")
-ax.plot(flow.times, flow.losses, color="0.6", lw=5, label="flow")
+ax.plot(flow.times, flow.losses, color="0.55", lw=5, label="flow")
 shades = htf.plot.colors(3)[::-1]
 for (rate, run), shade, width in zip(runs.items(), shades, (0.6, 2.4, 1.0), strict=True):
     label = rf"descent, $\eta$ = {rate}"

@@ -57,7 +57,7 @@ figure, (upper, lower) = plt.subplots(
 largest = np.argsort(norms[-1])[::-1][:2]
 for r, shade in zip(largest, htf.plot.colors(2), strict=True):
     upper.plot(times, norms[:, r], color=shade, label=f"r = {r}")
-    lower.plot(times[::16], measured[::16, r], "o", ms=4, color=shade, alpha=0.5)
+    lower.plot(times[::16], measured[::16, r], "o", ms=4, color=shade, mfc="none")
     lower.plot(times, exact[:, r], color=shade)
     lower.plot(times, balanced[:, r], ":", color=shade)
 for marks, name in (("o", "measured"), ("-", "exact law"), (":", "balanced law")):
