@@ -48,7 +48,7 @@ def _cells(row: Row) -> tuple[str, ...]:
     seen = "; ".join(faults(row))
     if "refusal" in row:
         return (row["program"], *[""] * 8, seen)
-    libraries = ", ".join(f"{n} {name}" for name, n in row["libraries"].items())
+    libraries = ", ".join(f"{n} `{name}`" for name, n in row["libraries"].items())
     collectives = ", ".join(f"{n} {name}" for name, n in row["collectives"].items())
     return (
         row["program"], f"{row['compile_seconds']:.1f}",

@@ -18,7 +18,7 @@ from .distributed import (
     share_signal,
     this_process,
 )
-from .folder import as_json, open_folder, write_json
+from .folder import MANIFEST, as_json, open_folder, write_json
 from .settings import check_signs
 from .single import is_finished
 
@@ -83,6 +83,8 @@ def drive_grid(
             if writes:
                 opened = open_folder(folder, config, may_differ=None)
                 folder = stack.enter_context(opened)
+                with contextlib.suppress(FileNotFoundError):  # refused before much is said
+                    htf.runs.read_sealed(folder / MANIFEST)
         stack.enter_context(contextlib.closing(session))
         with left_open(session):
             if writes:
