@@ -1,4 +1,4 @@
-"""What does sharing observations among devices cost, and what does it leave?
+"""Cost of a sharded loss: time and memory of one device against eight.
 
 Value and gradient, float32, of sensing with 2^20 observations (order 4, dimensions and
 widths 16) and of the paper's largest run, on one CPU device and sharded over eight that

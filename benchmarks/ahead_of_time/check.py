@@ -73,7 +73,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.ahead_of_time.check",
         description="Compiles the library's programs for TPUs and GPUs that are not there. "
-        "All take about an hour on two cores; `make check-accelerators` installs the "
+        "Most take seconds, networks minutes each; `make check-accelerators` installs the "
         "compilers and calls it.",
     )
     here = sys.executable

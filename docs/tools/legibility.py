@@ -18,7 +18,7 @@ from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
-from docs.tools.pictures import DARK_PAGE, darken
+from docs.tools.pictures import DARK_PAGE, darken, linear
 
 TEXT, LINE = 4.5, 3.0
 WHITE = (255, 255, 255)
@@ -126,6 +126,4 @@ def contrast(first: Any, second: Any) -> float:
 
 def luminance(color: Any) -> float:
     """Relative luminance of an sRGB colour in bytes."""
-    c = np.asarray(color, float) / 255
-    linear = np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
-    return float(linear @ (0.2126, 0.7152, 0.0722))
+    return float(linear(np.asarray(color, float) / 255) @ (0.2126, 0.7152, 0.0722))

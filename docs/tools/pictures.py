@@ -31,17 +31,21 @@ TO_LAB = np.array(
 )
 
 
+def linear(rgb: np.ndarray) -> np.ndarray:
+    """Linear light of sRGB in [0, 1]."""
+    return np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+
+
 def _to_lab(rgb: np.ndarray) -> np.ndarray:
     """OKLab of sRGB in [0, 1], along the last axis."""
-    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-    return np.cbrt(linear @ TO_CONES.T) @ TO_LAB.T
+    return np.cbrt(linear(rgb) @ TO_CONES.T) @ TO_LAB.T
 
 
 def _to_rgb(lab: np.ndarray) -> np.ndarray:
     """sRGB of OKLab; values outside of [0, 1] are colours that no screen shows."""
-    linear = (lab @ np.linalg.inv(TO_LAB).T) ** 3 @ np.linalg.inv(TO_CONES).T
-    bent = 1.055 * np.maximum(linear, 0.0) ** (1 / 2.4) - 0.055
-    return np.where(linear <= 0.0031308, 12.92 * linear, bent)
+    light = (lab @ np.linalg.inv(TO_LAB).T) ** 3 @ np.linalg.inv(TO_CONES).T
+    bent = 1.055 * np.maximum(light, 0.0) ** (1 / 2.4) - 0.055
+    return np.where(light <= 0.0031308, 12.92 * light, bent)
 
 
 def darken(pixels: np.ndarray) -> np.ndarray:

@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m docs.tools.reproduction",
         description="Runs the studies that docs/reproduction shows, and writes their "
-        f"records and figures. All take two hours on two cores: {', '.join(STUDIES)}.",
+        f"records and figures. All of them: {', '.join(STUDIES)}.",
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="of studies, or all")
     chosen = parser.parse_args(arguments).names or list(STUDIES)
@@ -276,10 +276,6 @@ def _laws(summary: Summary) -> dict[str, Any]:
             "passed": sum(law["passed"] for law in laws)}  # fmt: skip
 
 
-def _phases(summary: Summary) -> dict[str, Any]:
-    return {"cells": len(summary["rows"])}
-
-
 STUDIES = {
     "dynamics": Study(
         "htfjax incremental-rank",
@@ -308,7 +304,6 @@ STUDIES = {
         {"ensemble_bands": "bands.png"},
         _ensembles,
     ),
-    "phase_diagram": Study("htfjax phase-diagram", {}, _phases),
     "is_same_class": Study(
         "htfjax is-same-class",
         {"is_same_class": "distance.png", "samples_same_class": "samples.png"},

@@ -1,4 +1,4 @@
-"""Sharded losses: observations dealt to the devices of a mesh, and one sum a step.
+"""Sharded losses: observations divided among devices, with one all-reduce per step.
 
 Every device holds a part of the observations, as its share of all arrays of a loss along a
 leading axis; parameters lie on all of them. Value and gradient of the parts are summed

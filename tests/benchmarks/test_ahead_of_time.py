@@ -163,7 +163,9 @@ def test_the_compilers_take_the_main_programs(package: str, target: str) -> None
         pytest.skip(f"{package} is not installed (make check-accelerators)")
     for name in ("completion", "descent, 1000 steps", "256 lanes"):
         found = compiled(target, name)
-        assert not [fault for fault in reading.faults(found) if name != "completion"]
+        # A single evaluation lays out its targets; a loop does so before its first step.
+        allowed = {"2 scatters in a step"} if name == "completion" else set()
+        assert set(reading.faults(found)) <= allowed
 
 
 @pytest.mark.slow

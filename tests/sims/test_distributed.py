@@ -335,7 +335,7 @@ def test_errors_end_all(runs: Runs, tmp_path: Path) -> None:
     assert (first[0], second[0]) == (2, 2), (first, second)
     assert f"process 0 of 2: `--out {out}` is in use by process {os.getpid()}" in first[2]
     assert second[2] == "error: process 1 of 2: process 0 ended with an error\n"
-    with htf.runs.locked_folder(out, "`out`"):  # by a grid that is no command
+    with htf.runs.locked_folder(out, "`out`"):  # held by another grid
         first, second = runs.end(runs.slurm(out, 2))
     assert f"process 0 of 2: `out={out}` is in use by process {os.getpid()}" in first[2]
     assert (first[0], second[0]) == (2, 2), (first, second)
