@@ -83,11 +83,13 @@ LABELS = {"order": "order", "width": "width", "observed": "observations", "lanes
 def problem(size: Size) -> tuple[Any, Any]:
     """Start and loss; a deep tree is grouped, so that its program follows its height.
 
+    Of a tensor with fewer entries than are observed, some are observed repeatedly.
+
     The stacks of grouped factors are drawn as they are: to stack thousands of matrices,
     XLA compiles one operation with as many operands.
     """
     tree, dims = htf.perfect(size.order), (size.dim,) * size.order
-    if size.order == 4:
+    if size.order == 4 and size.observed <= size.dim**size.order:
         made = schemes.problem(tree, size.dim, size.width, size.observed)
         factors, indices, targets = made
         return factors, htf.completion_loss(tree, dims, indices, targets)

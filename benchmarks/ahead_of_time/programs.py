@@ -329,7 +329,7 @@ def _array(shape: Sequence[int], dtype: Any = jnp.float32) -> Any:
 
 def _spectra(method: Any) -> Callable[..., Any]:
     return lambda factors: {
-        k: found.values for k, found in htf.spectra(factors, method=method).items()
+        k: spectrum.values for k, spectrum in htf.spectra(factors, method=method).items()
     }
 
 
@@ -364,18 +364,13 @@ PROGRAMS = {
         Program("256 lanes, sensing", some(_lanes, sensing=True)),
         Program("lanes over devices", _lanes, many=True),
         Program("sensing of 10^7, sharded", _sharded, many=True),
-        Program("ResNet18, 224 pixels, plain",
-                some(_network, side=224, channels=3, coefficient=0.0),
-                seconds=NETWORK_SECONDS),
-        Program("ResNet18, 224 pixels, regularized",
-                some(_network, side=224, channels=3, coefficient=1.0),
-                seconds=NETWORK_SECONDS),
-        Program("ResNet18, 150 pixels, plain",
-                some(_network, side=150, channels=1, coefficient=0.0),
-                seconds=NETWORK_SECONDS),
-        Program("ResNet18, 150 pixels, regularized",
-                some(_network, side=150, channels=1, coefficient=1.0),
-                seconds=NETWORK_SECONDS),
+        *(
+            Program(f"ResNet18, {side} pixels, {kind}",
+                    some(_network, side=side, channels=channels, coefficient=coefficient),
+                    seconds=NETWORK_SECONDS)
+            for side, channels in ((224, 3), (150, 1))
+            for kind, coefficient in (("plain", 0.0), ("regularized", 1.0))
+        ),
         Program("training, is-same-class", some(_training, task="is_same_class"),
                 seconds=NETWORK_SECONDS),
         Program("training, pathfinder", some(_training, task="pathfinder"),

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from htfjax import _checks
+from htfjax import _checks, _lapack
 from htfjax._types import Array, ArrayLike, Dims, DTypeLike, Key
 from htfjax.factors.factors import Factors
 from htfjax.factors.gaussian import Root, weight_shapes
@@ -181,7 +181,7 @@ def _fill_chain(
     spectrum_key, *keys = jax.random.split(key, 1 + len(dims))
     spectrum = _component_norms(spectrum_key, rank, False, dtype)
     bases = [
-        jnp.linalg.qr(jax.random.normal(k, (dim, rank), dtype))[0]
+        _lapack.qr(jax.random.normal(k, (dim, rank), dtype))[0]
         for k, dim in zip(keys, dims, strict=True)
     ]
     for i, wanted in ((0, level_start), (-1, level_end)):

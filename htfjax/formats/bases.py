@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from htfjax import _lapack
 from htfjax.formats.host import Either
 from htfjax.instruments.singular import decomposed, inverse, pairs
 
@@ -44,7 +45,7 @@ def orthonormal(matrix: Either) -> tuple[Either, Either]:
 def _left_vectors(matrix: jax.Array) -> Two:
     rows, columns = matrix.shape
     if columns > rows:
-        matrix = jnp.linalg.qr(matrix.T, mode="r").T
+        matrix = _lapack.triangle(matrix.T).T
     left, values, _ = decomposed(matrix)
     return left, values
 
@@ -67,8 +68,7 @@ def _left_vectors_jvp(primals: One, tangents: One) -> tuple[Two, Two]:
 
 @jax.custom_jvp
 def _orthonormal(matrix: jax.Array) -> Two:
-    basis, rest = jnp.linalg.qr(matrix)
-    return basis, rest
+    return _lapack.qr(matrix)
 
 
 @_orthonormal.defjvp

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from htfjax import _numerics
+from htfjax import _lapack, _numerics
 from htfjax._types import DTypeLike
 from htfjax.instruments.gram import GramPair
 from htfjax.instruments.qr_sweep import Core
@@ -117,7 +117,7 @@ def _root_eigenvalues(inner: jax.Array | None, outer: jax.Array) -> jax.Array:
     if inner is not None:
         root = _root(inner)
         middle = _matmul(_transposed(root), _matmul(outer, root))
-    return jnp.sqrt(jnp.linalg.svd(middle, compute_uv=False))
+    return jnp.sqrt(_lapack.singular_values(middle))
 
 
 @_root_eigenvalues.defjvp
@@ -145,7 +145,7 @@ def _eigenvectors(inner: jax.Array | None, outer: jax.Array) -> Eigenvectors:
     if inner is None:
         squares, vectors = _descending(outer)
         return squares, vectors, vectors
-    sizes, basis = jnp.linalg.eigh(inner)
+    sizes, basis = _lapack.eigh(inner)
     roots = jnp.sqrt(jnp.maximum(sizes, 0))[:, :, None]
     root = basis * _transposed(roots)
     squares, vectors = _descending(_matmul(_transposed(root), _matmul(outer, root)))
@@ -238,7 +238,7 @@ def _couplings(
 
 def _descending(matrices: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Eigenvalues, zero or more, and eigenvectors of positive semidefinite matrices."""
-    squares, vectors = jnp.linalg.eigh(matrices)
+    squares, vectors = _lapack.eigh(matrices)
     return jnp.maximum(squares, 0)[:, ::-1], vectors[:, :, ::-1]
 
 
@@ -263,7 +263,7 @@ def _root(matrices: jax.Array) -> jax.Array:
     angles = matrices / (safe[:, :, None] * safe[:, None, :])
     width = matrices.shape[-1]
     added = width * jnp.finfo(matrices.dtype).eps * jnp.eye(width, dtype=matrices.dtype)
-    triangular = jnp.linalg.cholesky(angles + added[None])
+    triangular = _lapack.cholesky(angles + added[None])
     # Where it fails, LAPACK's factor comes back as NaN.
     return jax.lax.cond(
         jnp.all(jnp.isfinite(triangular)),
@@ -273,7 +273,7 @@ def _root(matrices: jax.Array) -> jax.Array:
 
 
 def _spectral_root(matrices: jax.Array) -> jax.Array:
-    weights, basis = jnp.linalg.eigh(matrices)
+    weights, basis = _lapack.eigh(matrices)
     return basis * jnp.sqrt(jnp.maximum(weights, 0))[:, None, :]
 
 

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, NoReturn, TypeVar
 import jax
 import jax.numpy as jnp
 
-from htfjax import _numerics
+from htfjax import _lapack, _numerics
 from htfjax._types import Precision
 from htfjax.contraction.end_tensor import khatri_rao
 from htfjax.factors.layout import Layout
@@ -149,14 +149,14 @@ def _reduced(matrix: jax.Array) -> Two:
     """R of A = Q R, as many rows as A has columns, and E, which is zero."""
     width = matrix.shape[-1]
     excess = jnp.zeros((*matrix.shape[:-2], width, width), matrix.dtype)
-    return jnp.linalg.qr(matrix, mode="r"), excess
+    return _lapack.triangle(matrix), excess
 
 
 @_reduced.defjvp
 def _reduced_jvp(primals: One, tangents: One) -> tuple[Two, Two]:
     (matrix,), (change,) = primals, tangents
     # Q stays where it is, for derivatives of this rule too: R = Q^T A is linear in A.
-    basis = jax.lax.stop_gradient(jnp.linalg.qr(matrix, mode="reduced")[0])
+    basis = _lapack.qr(jax.lax.stop_gradient(matrix))[0]
     turned = jnp.swapaxes(basis, -1, -2)
     # dE = A^T (1 - Q Q^T) dA + its transpose. The first factor is zero, so dE is, but its
     # derivative is not, which `_remainder` knows.
@@ -184,7 +184,7 @@ def _remainder_jvp(primals: One, tangents: One) -> Two:
 
 @jax.custom_jvp
 def _orthonormal(matrix: jax.Array) -> jax.Array:
-    return jnp.linalg.qr(matrix, mode="reduced")[0]
+    return _lapack.qr(matrix)[0]
 
 
 @_orthonormal.defjvp
@@ -328,7 +328,7 @@ def _reduce(table: Table) -> Table:
     if table.stack.shape[1] <= table.stack.shape[2]:
         return table
     if table.excess is None:
-        return table._replace(stack=jnp.linalg.qr(table.stack, mode="r"))
+        return table._replace(stack=_lapack.triangle(table.stack))
     stack, more = _reduced(table.stack)
     return table._replace(stack=stack, excess=table.excess + more)
 

@@ -19,7 +19,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from htfjax import _numerics
+from htfjax import _lapack, _numerics
 
 NOISE = 32  # rounding of one decomposition, in eps: up to 15 measured
 Decomposition = tuple[jax.Array, jax.Array, jax.Array]  # U (.., m, k), s (.., k), V
@@ -51,7 +51,7 @@ def _normalized(matrix: jax.Array) -> tuple[jax.Array, jax.Array]:
 # as dear; only derivatives ask for these.
 @jax.custom_jvp
 def _values(matrix: jax.Array) -> jax.Array:
-    return jnp.linalg.svd(matrix, compute_uv=False)
+    return _lapack.singular_values(matrix)
 
 
 @_values.defjvp
@@ -99,7 +99,7 @@ def _polar_jvp(count: int, primals: One, tangents: One) -> tuple[jax.Array, jax.
 @jax.custom_jvp
 def decomposed(matrix: jax.Array) -> Decomposition:
     """U (..., m, k), s (..., k) and V (..., n, k) with A = U diag(s) V^T."""
-    left, values, right = jnp.linalg.svd(matrix, full_matrices=False)
+    left, values, right = _lapack.svd(matrix)
     return left, values, _transposed(right)
 
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from htfjax import _checks, _reprs
+from htfjax import _checks, _lapack, _reprs
 from htfjax._types import Array, Key
 from htfjax.contraction.end_tensor import end_tensor
 from htfjax.factors.factors import Factors
@@ -151,7 +151,7 @@ class Looks:
         norms = local_component_norms(factors)
         width = max(norms[k].shape[0] for k in self.nodes)
         spectra = [
-            jnp.linalg.svd(matricize(tensor, modes), compute_uv=False)
+            _lapack.singular_values(matricize(tensor, modes))
             for modes in self.modes
         ]
         return {

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import jax.numpy as jnp
 
-from htfjax import _checks
+from htfjax import _checks, _lapack
 from htfjax._types import Array, ArrayLike, Int
 from htfjax.factors.factors import AnyFactors
 from htfjax.factors.layout import layout_of
@@ -59,7 +59,7 @@ def node_rank_bounds(
         sides = min(*layout.sides[nodes[0]], 2**31 - 1)
         parents = [layout.tree.parent[k] for k in nodes]
         found = [
-            count_above(jnp.linalg.svd(stacks[g], compute_uv=False), rtol),
+            count_above(_lapack.singular_values(stacks[g]), rtol),
             collected(components, parents),
             jnp.full(len(nodes), sides, jnp.int32),
         ]

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from htfjax import _checks, _reprs
+from htfjax import _checks, _lapack, _reprs
 from htfjax._types import Array, Float, Key, Numbers
 from htfjax.locality import inputs as _inputs
 from htfjax.locality.networks.network import as_logits_fn
@@ -170,7 +170,7 @@ def _centre(grids: jax.Array) -> jax.Array:
 
 
 def _values(grids: jax.Array) -> jax.Array:
-    return jnp.linalg.svd(grids, compute_uv=False)
+    return _lapack.singular_values(grids)
 
 
 def _null(key: jax.Array | None, centred: jax.Array, shuffles: int) -> jax.Array:
