@@ -23,7 +23,12 @@ from htfjax.motion.clocks import CLOCKS, Clock, rates, rescaled_unit
 from htfjax.motion.flow_report import FlowReport
 from htfjax.motion.progress import Asked, check_concrete, is_asked, tell, telling, ticket_of
 from htfjax.motion.raising import filled_with_nan
-from htfjax.motion.stabilized import FlowState, Real, RungeKuttaChebyshev
+from htfjax.motion.stabilized import (
+    FIRST_EVALUATIONS,
+    FlowState,
+    Real,
+    RungeKuttaChebyshev,
+)
 from htfjax.motion.stepping import WholeNormController
 from htfjax.motion.trajectory import Observations, Trajectory
 from htfjax.theory.conserved import conserved_quantities, conserved_scale
@@ -466,7 +471,7 @@ def _ending(result: diffrax.RESULTS, last: _Look, kinked: bool) -> jax.Array:
 def _evaluations(solver: AnySolver, num_steps: jax.Array, calls: jax.Array) -> jax.Array:
     """Gradients taken: counted by the stabilized method, known for explicit ones."""
     if isinstance(solver, RungeKuttaChebyshev):
-        return calls
+        return calls + jnp.int32(FIRST_EVALUATIONS)
     tableau = getattr(solver, "tableau", None)
     if not isinstance(solver, diffrax.AbstractERK) or tableau is None:
         return jnp.int32(-1)

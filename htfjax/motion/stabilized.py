@@ -25,6 +25,7 @@ DAMPING = 2 / 13
 MOST_STAGES = 400
 SAFETY = 1.2  # on rho, which a power iteration finds from below
 FIRST_ITERATIONS = 20
+FIRST_EVALUATIONS = 1 + FIRST_ITERATIONS  # before the first step
 
 Real = float | jax.Array | np.ndarray  # as diffrax gives times
 

@@ -115,6 +115,26 @@ def test_the_stabilized_method_is_of_order_two_and_spares_evaluations():
     assert cheap < 0.05 * dear
 
 
+def test_all_evaluations_are_counted() -> None:
+    """Those before the first step too, in which curvature is found."""
+    calls = []
+
+    @jax.custom_vjp
+    def watched(x: jax.Array) -> jax.Array:
+        return bowl(x)
+
+    def backward(x: jax.Array, slope: jax.Array) -> tuple[jax.Array]:
+        jax.debug.callback(lambda: calls.append(1))
+        return (slope * jax.grad(bowl)(x),)
+
+    watched.defvjp(lambda x: (bowl(x), x), backward)
+    _, path = htf.gradient_flow(START, watched, times=[0.5, 1.0], rtol=1e-3, atol=0.0)
+    jax.effects_barrier()
+    counted = int(path.report.num_evaluations)
+    # Records, and the choice of the first step, are not the solver's.
+    assert len(calls) - 6 <= counted <= len(calls)
+
+
 @pytest.mark.slow
 def test_clocks_agree():
     """The arc clock ends where the time clock's length says, at the same time."""
