@@ -31,7 +31,7 @@ import numpy as np
 import htfjax as htf
 
 tree = htf.as_tree("((0, 1), (2, 3))")
-dims, widths = 6, 12
+dims, widths = 6, 12  # and every matrix has norm 0.3
 start = htf.balanced_factors(jax.random.key(4), tree, dims, widths, 0.3)
 W = start.weights  # nodes 0 to 3 are the modes, 4 and 5 group pairs, 6 is the root
 by_hand = jnp.einsum("ia,ja,ab,kc,lc,cb,bz->ijkl", W[0], W[1], W[4], W[2], W[3], W[5], W[6])
@@ -51,8 +51,9 @@ $$
 $$
 
 Here $\mathcal C^{(\nu)}_r$ is the end tensor in which this component has unit vectors and
-the others of its node are zero. The number of components that are not zero bounds the
-rank of $\mathcal W$ as a matrix whose rows are the modes of a child of $\nu$.
+the others of its node are zero; it is not of norm one, as it holds the matrices of all
+other nodes, which are small at the start too. The number of components that are not zero
+bounds the rank of $\mathcal W$ as a matrix whose rows are the modes of a child of $\nu$.
 """
 
 # %% Components add up to the end tensor
@@ -88,7 +89,11 @@ assert half[1] > 1.5 * half[0]
 # %% [markdown]
 r"""
 *Left: the tree of the factorization. Each edge carries the shape of the matrix of the node
-at its lower end. Right: the norms of the five largest of the root's twelve components.*
+at its lower end. Right: the norms of the five largest of the root's twelve components. A
+curve that rises once more does so as components at nodes 4 and 5 rise.*
+
+Three questions, to try before reading on. What is a local component? Why does it grow
+late? Which command shows it?
 
 **What is a local component?** One term of the sum at one node of the tree: a row of the
 node's matrix with a column of each child's. There are twelve at each interior node here,
@@ -104,10 +109,12 @@ $$
 
 With $L = 3$ the exponent is $4/3$, above one: a component that is small is slow, and one
 that is large is fast. So a component waits near zero, for a time that the inner product
-decides, and then rises within a short one. The component whose direction agrees best with
-the negative gradient comes first; once it has fitted its part, the gradient is what is
-left, and the next one rises. Components that no part of the target calls for stay small:
-the rank of $\mathcal W$ is low although no term of the loss asks for it.
+decides (it too starts near zero), and then rises within a short one. The component whose
+direction agrees best with the negative gradient comes first; once it has fitted its part,
+the gradient is what is left, and the next one rises. Components that no part of the target
+calls for stay small: the rank of $\mathcal W$ is low although no term of the loss asks for
+it. `group_rmsprop` has one step size for all weights, so descent follows the path of the
+flow at another speed.
 
 **Which command shows it?** `htfjax incremental-rank --out runs/demo` (in a clone,
 `make demo`) runs the paper's three models and draws their norms. In Python it is

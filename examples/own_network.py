@@ -88,6 +88,7 @@ r"""
 after training with the regularizer. Bars are 95 % intervals over twelve pairs of patches.*
 
 Lower means that the patches interact. The regularizer was given the left and the right
-third of the image, and what it changed shows at other distances too. Where the receptive
-field ends, at the right of the axis, no coefficient helps.
+third of the image, and what it changed shows at other distances too. Near the
+end of the receptive field, at the right of the axis, least is gained; beyond it no
+coefficient can help.
 """

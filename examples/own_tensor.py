@@ -75,8 +75,8 @@ r"""
 small start, and by `htf.complete`. The axis is linear below $10^{-4}$.*
 
 Descent comes close and would come closer with more steps. The search ends with steps of
-Levenberg-Marquardt, which reach rounding; its verdict `exact` says besides that the
-observed cells leave no way to change a tensor of these ranks.
+Levenberg-Marquardt, which reach rounding (of float32 here); its verdict `exact` says
+besides that the observed cells leave no way to change a tensor of these ranks.
 
 For a table, `htf.observed` takes a pandas DataFrame; without a line of Python it is
 `htfjax complete mine.csv --out runs/mine`.

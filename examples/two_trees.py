@@ -33,19 +33,25 @@ figure.savefig("runs/two_trees.png")
 plt.show()
 
 ends = runs.singular_value.isel(modes=0, step=-1)
-active = (ends > 0.05 * ends.max("index")).sum("index").median("seed")
-print("median number of active singular values:", active.values.astype(int).tolist())
-assert float(active[0]) < float(active[1])
+active = (ends > 0.05 * ends.max("index")).sum("index")
+errors = runs.relative_error.isel(step=-1).median("seed")
+print("median number of active singular values:", active.median("seed").values.tolist())
+print("seeds with more than one:", (active > 1).sum("seed").values.tolist())
+print("median relative error:", errors.values.round(2).tolist())
+assert float(active[0].median()) < float(active[1].median())
+assert int((active[0] > 1).sum()) < 10
+assert float(errors[0]) < float(errors[1])
 
 # %% [markdown]
 r"""
 *Singular values of the end tensor with modes 0 and 1 as rows: median and 10 to 90 % of
 twenty seeds, for a model on the target's tree and for one on another.*
 
-On the target's own tree one value carries most of the tensor, and the second leaves zero
-late. On the other tree four are active by then, because the products that its components
-at $\{0, 2\}$ and $\{1, 3\}$ make are of high rank by $\{0, 1\}$: what descent keeps low is
-the rank at the nodes of the model's own tree.
+On the target's own tree one value carries the tensor after 3000 steps; a second one has
+left zero in fewer than half of the seeds. On the other tree four are active in the median,
+and its error is larger all the same: they are not the target's, but what the products of a
+few components at $\{0, 2\}$ and $\{1, 3\}$ look like by $\{0, 1\}$. So the tree decides:
+what descent keeps low is the rank at the nodes of the model's own tree.
 
 A grid is seeds times any fields of a setting. Its runs share compiled programs, and its
 folder survives a kill.

@@ -236,7 +236,7 @@ def tree_for(config: Config, data: Any) -> Any:
     """The tree that is meant; "auto" as it is.
 
     Raises:
-      SettingError: text that does not spell a tree.
+      SettingError: text that does not spell a tree, or names something else.
     """
     if config.tree == "auto":
         return config.tree

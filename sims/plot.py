@@ -86,7 +86,8 @@ def _dynamics(options: Options) -> dict[str, Any]:
         if not found and (folder / "status.json").exists():
             raise FileNotFoundError(
                 f"{folder} holds many runs: its study draws it, `{typed('status')} "
-                f'{folder}` says how far it is, `htfjax.load_results("{folder}")` reads it'
+                f'{folder}` says how far it is, `htfjax.load_results("{folder}")` reads '
+                "it; `htfjax.plot.bands` and `.phase_diagram` draw a grid made in Python"
             )
         if not found:
             raise FileNotFoundError(f"no results in {folder}")

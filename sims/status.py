@@ -52,7 +52,9 @@ def read(folder: Path) -> dict[str, Any]:
     if not path.exists():
         inside = sorted(folder.glob(f"*/{STATUS}"), key=lambda p: p.stat().st_mtime)
         if not inside:
-            raise FileNotFoundError(f"no ensemble in {folder}, and no parts")
+            raise FileNotFoundError(
+                f"no run in {folder}" if folder.exists() else f"{folder} does not exist"
+            )
         path, folder = inside[-1], inside[-1].parent  # the run that was at work last
         run = f"{folder.name}, the last of {len(inside)} to be at work"
         return read(folder) | ({"run": run} if len(inside) > 1 else {})

@@ -16,8 +16,9 @@ def nearest(name: object, names: Collection[object]) -> str:
     """ "; did you mean 'rating'?" where one of the names is like a name, else ""."""
     if not isinstance(name, str) or len(names) > MOST_COMPARED:
         return ""
-    close = difflib.get_close_matches(name, [str(n) for n in names], n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    known = {str(n): n for n in names}
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {spell(known[close[0]])}?" if close else ""
 
 
 def distinct_names(name: str, given: Sequence[Any], order: int) -> tuple[str, ...]:

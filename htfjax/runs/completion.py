@@ -151,8 +151,7 @@ class Looks:
         norms = local_component_norms(factors)
         width = max(norms[k].shape[0] for k in self.nodes)
         spectra = [
-            _lapack.singular_values(matricize(tensor, modes))
-            for modes in self.modes
+            _lapack.singular_values(matricize(tensor, modes)) for modes in self.modes
         ]
         return {
             "singular_value": jnp.stack([_pad(s, self.top) for s in spectra]),

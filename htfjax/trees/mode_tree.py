@@ -217,7 +217,8 @@ def as_tree(tree: TreeLike, *, name: str = "tree") -> ModeTree:
     try:
         return ModeTree.from_nested(nested)
     except (TypeError, ValueError) as error:
-        raise type(error)(f"`{name}={spell(tree)}`: {error}") from error
+        said = str(error).replace("`nested`", "it")
+        raise type(error)(f"`{name}={spell(tree)}`: {said}") from error
 
 
 def without_chains(tree: ModeTree) -> ModeTree:

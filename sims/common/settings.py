@@ -357,8 +357,8 @@ def _track_modes(
         for text, modes in zip(config.track_modes, found, strict=True):
             if len(set(modes)) < len(modes) or not set(modes) < every:
                 raise SettingError(
-                    f"`--track-modes {text}`: a set has different modes, not all, of "
-                    f"0..{tree.order - 1}."
+                    f"`--track-modes {text}`: give different modes of "
+                    f"0..{tree.order - 1}, not all of them."
                 )
         return found
     if tree == paper.mode_tree:

@@ -326,10 +326,18 @@ def numbers_of(modes: Sequence[str], text: str) -> str:
     """The text of a tree with names of modes replaced by their numbers.
 
     Example: with modes user and film, "(film, user)" is "(1,0)".
+
+    Raises:
+      SettingError: a word inside brackets that is neither.
     """
+    nested = text.strip().startswith(("(", "["))
 
     def number(match: re.Match[str]) -> str:
         word = match[0].strip()
+        if nested and word and word not in modes and not word.lstrip("-").isdecimal():
+            raise SettingError(
+                f"`--tree {text}`: {word!r} is no mode; modes are {', '.join(modes)}."
+            )
         return str(modes.index(word)) if word in modes else match[0]
 
     return re.sub(r"[^()\[\],]+", number, text)

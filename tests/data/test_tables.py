@@ -187,6 +187,13 @@ def test_dates_are_found_by_any_spelling():
     assert data.codes({"day": spelled, "i": [0, 0, 1]}).tolist() == [[1, 0], [1, 0], [1, 1]]
 
 
+def test_text_of_a_level_that_is_a_number():
+    table = pd.DataFrame({"a": [*"xxyy"], "b": [1, 2] * 2, "value": np.arange(4.0)})
+    data = htf.observed(table, holdout=0)
+    with pytest.raises(ValueError, match=r"did you mean (np.int64\()?2\)?\?"):
+        data.codes({"a": ["x"], "b": ["2"]})
+
+
 @pytest.mark.parametrize("unit", ["s", "ns"])
 def test_dates_between_levels_are_none(unit):
     dates = np.array(["2020-01-01", "2200-01-01"], f"datetime64[{unit}]")

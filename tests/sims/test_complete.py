@@ -6,6 +6,7 @@ tensor takes its place, but for the slow tests at the end.
 
 import itertools
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -484,7 +485,12 @@ BAD: list[tuple[str, Callable[[Path], Path], dict[str, Any], str]] = [
     ),
     ("noise", _with(), {"noise": -1.0}, r"`--noise -1.0` must be above 0\.$"),
     ("tree", _with(), {"tree": "((0, 1) 2)"}, r"at column 9 it has '2'"),
-    ("a name", _with(), {"tree": "((station, day), our)"}, r"at column \d+ it has 'our'"),
+    (
+        "a name",
+        _with(),
+        {"tree": "((station, day), our)"},
+        r"'our' is no mode; modes are",
+    ),
     ("a word for a tree", _with(), {"tree": "binry"}, r"Did you mean `--tree binary`\?"),
     (
         "other modes",
@@ -548,6 +554,14 @@ def test_pyarrow_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_trees_by_names(text: str, nested: tuple, tmp_path: Path) -> None:
     config = complete.Config(file=tmp_path, out=tmp_path, tree=text)
     assert complete.tree_for(config, SimpleNamespace(mode_names=NAMES)).nested == nested
+
+
+def test_a_name_in_a_tree_that_is_no_mode(tmp_path: Path) -> None:
+    text = "((station, hour), days)"
+    config = complete.Config(file=tmp_path, out=tmp_path, tree=text)
+    said = f"`--tree {text}`: 'days' is no mode; modes are {', '.join(NAMES)}."
+    with pytest.raises(SettingError, match=re.escape(said)):
+        complete.tree_for(config, SimpleNamespace(mode_names=NAMES))
 
 
 def test_names_of_modes_with_spaces() -> None:

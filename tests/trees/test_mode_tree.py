@@ -378,9 +378,9 @@ def test_a_tree_may_be_nested_modes_or_their_text(meant):
     ("meant", "kind", "words"),
     [
         ("nonsense", ValueError, r"`tree='nonsense'` is not a tree: at column 1"),
-        ("(0)", TypeError, r"`tree='\(0\)'`: `nested` must be a tuple of modes, got 0"),
-        ("(0, 0)", ValueError, r"`tree='\(0, 0\)'`: `nested` repeats the modes \[0\]"),
-        ((0, 0), ValueError, r"`tree=\(0, 0\)`: `nested` repeats the modes \[0\]"),
+        ("(0)", TypeError, r"`tree='\(0\)'`: it must be a tuple of modes, got 0"),
+        ("(0, 0)", ValueError, r"`tree='\(0, 0\)'`: it repeats the modes \[0\]"),
+        ((0, 0), ValueError, r"`tree=\(0, 0\)`: it repeats the modes \[0\]"),
         (3, TypeError, r"`tree` must be a ModeTree, nested modes .* got 3"),
     ],
 )
