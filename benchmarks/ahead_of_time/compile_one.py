@@ -4,6 +4,7 @@
 """
 
 import json
+import os
 import sys
 import time
 from collections import Counter
@@ -47,9 +48,10 @@ def compiled(target: Target, name: str) -> dict[str, Any]:
         there = routes(lower(*case.forced(target.platform))[0].as_text())
         host = routes(lower(*case.forced("cpu"))[0].as_text())
         row |= {"routes_of_the_platform": own == there, "routes_of_the_host": own == host}
-    begun = time.perf_counter()
+    begun, worked = time.perf_counter(), processor_seconds()
     program = lowered.compile()
     row["compile_seconds"] = round(time.perf_counter() - begun, 2)
+    row["compile_processor_seconds"] = round(processor_seconds() - worked, 2)
     memory: Any = program.memory_analysis()
     row["temporary_bytes"] = memory.temp_size_in_bytes
     row["peak_bytes"] = (
@@ -62,6 +64,11 @@ def compiled(target: Target, name: str) -> dict[str, Any]:
         row["flops"] / case.steps / target.flops, counts.bytes / target.bandwidth
     )
     return row
+
+
+def processor_seconds() -> float:
+    """Of this process so far, with the assemblers that it called."""
+    return sum(os.times()[:4])
 
 
 def routes(text: str) -> Counter[str]:
