@@ -9,9 +9,9 @@ gradient flow, float32, on one device. A prediction is
     flops / rate of a large product + bytes / rate of a stream + operations x cost of one
 
 with flops, bytes and operations of the compiled program (XLA counts the body of a loop
-once, which is one step here) and this machine's rates; the stream's rate is measured at the
-program's own size, as data that fit a cache move ten times as fast. XLA does not see into
-LAPACK: the flops of spectra are those of the sweeps, written here. Slopes are fitted to the
+once, which is one step here) and this machine's rates, the stream's being that of memory:
+data that fit a cache move faster, so that a slope is steeper across the edge of the cache.
+XLA does not see into LAPACK: the flops of spectra are those of the sweeps, written here. Slopes are fitted to the
 sizes of the last decade, in logarithms, the measured ones to each of three repeats.
 """
 
@@ -19,7 +19,6 @@ import argparse
 import dataclasses
 import functools
 import itertools
-import math
 import re
 import sys
 import time
@@ -39,7 +38,8 @@ from benchmarks import descent_step, harness, schemes
 
 QUANTITIES = ("value and gradient", "descent", "spectra", "flow")
 REPEATS = 3
-CALL_SECONDS = 0.03  # that a timed call should last
+CALL_SECONDS = 0.3  # that a timed call should last
+LEAST_STEPS = 8  # of a timed call: its memory is fresh in the first one
 DECADE = 10  # sizes within it of the largest are fitted
 ALLOWED = 0.15  # that a slope may be above its prediction
 # Instructions that are operations of their own; what is fused or reads a shape is not.
@@ -165,28 +165,19 @@ class Machine:
 
     Attributes:
       flops: of a large product, a second.
-      streams: (bytes, bytes a second) of sums of arrays of several sizes, ascending.
+      stream: bytes, read and written, a second, of arrays larger than any cache.
       operation: seconds of one more operation, as ships for CPUs.
     """
 
     flops: float
-    streams: tuple[tuple[int, float], ...]
+    stream: float
     operation: float = htf.platform_rates("cpu").step_seconds
-
-    def stream(self, size: float) -> float:
-        """Bytes a second where so many are in use, between the sizes that were measured."""
-        sizes, rates = np.log(np.array(self.streams)).T
-        return float(np.exp(np.interp(math.log(max(size, 1)), sizes, rates)))
 
 
 def measured_machine(*, quick: bool) -> Machine:
-    """The large product and streams from 2^16 to 2^27 numbers."""
-    if quick:
-        sizes, gemm = (2**12, 2**16), 128
-    else:
-        sizes, gemm = tuple(2**k for k in range(14, 27, 2)), 1024
-    rates = tuple((3 * 4 * n, harness.stream_rate(n, 3)) for n in sizes)
-    return Machine(harness.gemm_rate(gemm, REPEATS), rates)
+    """The large product, and the stream of 2^26 numbers."""
+    gemm, numbers = (128, 2**16) if quick else (1024, 2**26)
+    return Machine(harness.gemm_rate(gemm, REPEATS), harness.stream_rate(numbers, 3))
 
 
 def predicted_seconds(
@@ -203,10 +194,9 @@ def predicted_seconds(
         flops, calls = spectra_work(size)
         return size.lanes * (flops / machine.flops + calls * machine.operation)
     extra = 5 * _bytes_of(factors) / size.lanes if quantity == "flow" else 0
-    held = count["held_bytes"]
     once = (
         count["flops"] / machine.flops
-        + (count["bytes"] + extra) / machine.stream(held)
+        + (count["bytes"] + extra) / machine.stream
         + count["operations"] * machine.operation
     )
     return size.lanes * once
@@ -257,6 +247,9 @@ def predicted_bytes(quantity: str, size: Size, factors: Any, loss: Any) -> float
     tree = htf.perfect(size.order)
     plan = htf.contraction_plan(tree, (size.dim,) * size.order, size.width, size.observed)
     rows = sum(plan.count(k, plan.routes[k]) for k in range(tree.root))
+    if plan.root == "gather":  # reads a row of every table below it for each observation
+        tables = [k for k in tree.children[tree.root] if plan.routes[k] == "table"]
+        rows += size.observed * len(tables)
     # Values and their cotangents: of one lane, as lanes run one after another.
     return copies * weights + data + 2 * 4 * size.width * rows
 
@@ -280,7 +273,7 @@ def measure(axis: str, size: Size, machine: Machine) -> list[Row]:
         if quantity == "descent":
             own = _counted(program(quantity, 2), (factors, loss))
         seconds = predicted_seconds(quantity, size, own, machine, factors)
-        steps = int(np.clip(CALL_SECONDS / seconds, 2, 100))
+        steps = int(np.clip(CALL_SECONDS / seconds, LEAST_STEPS, 100))
         run = over_lanes(program(quantity, steps), size.lanes)
         inner = 1 if quantity == "flow" else steps
         row = _timed(run, arguments, inner)
@@ -296,14 +289,13 @@ def measure(axis: str, size: Size, machine: Machine) -> list[Row]:
 
 
 def _counted(run: Callable[..., Any], arguments: tuple) -> Row:
-    """Flops, bytes and operations of a program of one lane, and the bytes that it holds."""
+    """Flops, bytes and operations of a program of one lane."""
     compiled = jax.jit(run).lower(*arguments).compile()
     costs: Any = compiled.cost_analysis()
     return {
         "flops": costs.get("flops", 0.0),
         "bytes": costs.get("bytes accessed", 0.0),
         "operations": operations(compiled.as_text() or ""),
-        "held_bytes": _held(compiled),
     }
 
 

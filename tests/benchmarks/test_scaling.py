@@ -1,7 +1,6 @@
 """Slopes against scale: fits, predictions, and the whole command at small sizes."""
 
 import json
-import math
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +10,7 @@ import htfjax as htf
 from benchmarks import scaling, scaling_figure, tables
 from benchmarks.scaling import AXES, Machine, Size
 
-MACHINE = Machine(1e11, ((2**10, 1e11), (2**20, 1e10)), 1e-6)
+MACHINE = Machine(1e11, 1e10, 1e-6)
 
 
 def rows(exponent: float, predicted: float) -> list:
@@ -44,14 +43,8 @@ def test_axes_reach_what_is_asked():
         assert sum(n * 10 >= sizes[-1] for n in sizes) >= 4
 
 
-def test_a_stream_is_as_fast_as_its_size_allows():
-    assert MACHINE.stream(1) == pytest.approx(1e11)
-    assert MACHINE.stream(2**15) == pytest.approx(math.sqrt(1e21))
-    assert MACHINE.stream(2**40) == pytest.approx(1e10)
-
-
 def test_a_prediction_is_the_sum_of_its_parts():
-    counted = {"flops": 2e9, "bytes": 1e6, "operations": 7, "held_bytes": 2**30}
+    counted = {"flops": 2e9, "bytes": 1e6, "operations": 7}
     factors = htf.gaussian_factors(jax.random.key(0), htf.flat(2), 3, 2, 1.0)
     one = 2e9 / 1e11 + 1e6 / 1e10 + 7e-6
     for lanes in (1, 5):
