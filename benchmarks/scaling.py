@@ -11,8 +11,9 @@ gradient flow, float32, on one device. A prediction is
 with flops, bytes and operations of the compiled program (XLA counts the body of a loop
 once, which is one step here) and this machine's rates, the stream's being that of memory:
 data that fit a cache move faster, so that a slope is steeper across the edge of the cache.
-XLA does not see into LAPACK: the flops of spectra are those of the sweeps, written here. Slopes are fitted to the
-sizes of the last decade, in logarithms, the measured ones to each of three repeats.
+XLA does not see into LAPACK: the flops of spectra are those of the sweeps, written here.
+Slopes are fitted to the sizes of the last decade, in logarithms, the measured ones to each
+of three repeats.
 """
 
 import argparse
