@@ -120,7 +120,7 @@ def test_errors_of_a_command_keep_their_code(
 ) -> None:
     """What the command returns is what the process ends with."""
     assert run(monkeypatch, "status", str(tmp_path)) == 2
-    assert capsys.readouterr().err.startswith("error: no ensemble in ")
+    assert capsys.readouterr().err.startswith("error: no run in ")
 
 
 @pytest.mark.parametrize(

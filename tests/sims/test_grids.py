@@ -94,7 +94,7 @@ def test_status_reads_a_folder(finished: Path, tmp_path: Path) -> None:
     assert json.loads(_module("sims.status", str(finished), "--json").stdout)["runs"] == 6
     missing = _module("sims.status", str(tmp_path))
     assert missing.returncode == 2
-    assert missing.stderr.startswith("error: no ensemble in")
+    assert missing.stderr.startswith("error: no run in")
 
 
 @pytest.mark.parametrize(
