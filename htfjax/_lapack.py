@@ -1,11 +1,10 @@
 """Decompositions of matrices and of stacks, by LAPACK on a CPU.
 
 jaxlib 0.10.0 to 0.11.1 shares the matrices of a stack out to the threads of the CPU's pool
-and waits for them in a thread of the same pool: as soon as as many stacks are decomposed
-at a time as there are threads, they wait for each other for ever. No program is safe whose
-decompositions do not depend on each other, as those of the nodes of a tree do not, and
-`jax.vmap` makes stacks of matrices. With these versions a stack is decomposed matrix after
-matrix here, in a loop; it costs the second core, and never waits.
+and waits for them in a thread of the same pool: where as many stacks are decomposed at a
+time as there are threads, they wait for each other forever. The nodes of a tree have
+decompositions that do not depend on each other, and `jax.vmap` makes stacks of their
+matrices. With these versions a stack is decomposed matrix after matrix here, in a loop.
 """
 
 import functools
