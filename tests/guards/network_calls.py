@@ -172,9 +172,10 @@ def residual_net(dtype: str) -> Any:
     return _network(network, _images(dtype, 3, 8, 8, 1), dtype)
 
 
-# The last batch norm has two numbers for each channel, whose difference it divides by: in
-# float32 versions of jax differ by 2e-3. Double precision is the sharp guard here.
-@alone("locality.resnet", slow=True, double=1e-10, single=5e-3)
+# The last batch norm has two numbers for each channel, whose difference it divides by:
+# float32 is 8e-4 (jax 0.10.1) and 9e-4 (0.12.0.1) away from float64, which agrees to 2e-12
+# between them, so float32 of two versions may differ by the sum.
+@alone("locality.resnet", slow=True, double=1e-10, single=2e-3)
 def resnet(dtype: str) -> Any:
     network = locality.resnet(18, width=0.0625)
     return _network(network, _images(dtype, 2, 32, 32, 3), dtype)
