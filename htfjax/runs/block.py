@@ -15,9 +15,8 @@ from htfjax.motion.chunks import chunk_lengths
 from htfjax.motion.stopping import Stops, no_stops, update_stops
 from htfjax.runs import batch, folder
 from htfjax.runs.block_files import BlockFiles, Snapshot, chunk_of
-from htfjax.runs.lanes import Lane, lane_maker
 from htfjax.runs.placement import Placement
-from htfjax.runs.programs import Block, Program, RunKey, setting_of
+from htfjax.runs.programs import Block, Program
 from htfjax.runs.session import Session, agreed, shared
 from htfjax.runs.status import ended
 
@@ -53,7 +52,7 @@ def run_block(
         assert info is not None
         yield Chunk(_stops_of(info), np.array([]), 0, 0.0, said, 0)
         return
-    lanes = _lanes(session, runs)
+    lanes = program.lanes(runs)
     slots = batch.padded_count(len(runs), width, session.mesh)
     stacked = batch.stack(lanes, slots)
     del lanes
@@ -71,15 +70,6 @@ def run_block(
             for chunk in chunks:
                 yield chunk._replace(messages=(*chunk.messages, *messages))
                 messages = []
-
-
-def _lanes(session: Session, runs: list[RunKey]) -> list[Lane]:
-    grid, makers = session.grid, {}
-    for run in runs:
-        if run[:-1] not in makers:
-            setting = setting_of(grid, run)
-            makers[run[:-1]] = lane_maker(session.build, setting, data=grid.data)
-    return [makers[run[:-1]](run[-1]) for run in runs]
 
 
 def _resumed(

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -20,7 +20,7 @@ from htfjax.losses.penalty import penalize
 from htfjax.motion.descent import DescentState, start_descent
 from htfjax.motion.group_rms import group_rmsprop
 from htfjax.problems import Completion
-from htfjax.runs.grid import Grid, check_data
+from htfjax.runs.grid import check_data
 from htfjax.runs.lanes import Lane
 
 # A record contracts the dense end tensor; 2**20 numbers take some milliseconds.
@@ -98,13 +98,13 @@ def completion_lane(
     )
 
 
-def check_axes(grid: Grid) -> None:
-    """Checks that no axis is about observations that are drawn, where they are given.
+def check_axes(axes: Sequence[str]) -> None:
+    """Checks that no axis of a grid with data is about observations that are drawn.
 
     Raises:
       ValueError: with the axis.
     """
-    idle = [name for name in grid.names if grid.data is not None and name in DRAWN]
+    idle = [name for name in axes if name in DRAWN]
     if idle:
         raise ValueError(
             f"axis `{idle[0]}` has no effect, because observations are given as `data`; "

@@ -120,8 +120,9 @@ def run(
     options = checked_options(
         until_step, record_every, chunk_steps, record, tolerance, patience, watch
     )
-    if completion_lane in (build, getattr(build, "build", None)):
-        check_axes(grid)
+    drawn = completion_lane in (build, getattr(build, "build", None))
+    if drawn and grid.data is not None:
+        check_axes(grid.names)
     options["build"] = build_identity(build)
     if mesh is not None:
         _checks.instance("mesh", mesh, Mesh, "`lane_mesh` makes one")
@@ -139,16 +140,16 @@ def run(
         observations=1 if mesh is None else mesh.shape.get(batch.OBSERVATIONS, 1),
     )
     asked = Session(
-        out=path, grid=grid, build=build, mesh=lanes, keep_states=keep_states,
+        out=path, mesh=lanes, keep_states=keep_states,
         checkpoint_seconds=float(checkpoint_seconds), until_step=options["until_step"],
         **{name: options[name] for name in COMPARED},
     )  # fmt: skip
-    work = _work(asked, options, sizes, interrupted)
+    work = _work(grid, build, asked, options, sizes, interrupted)
     return closed_at_exit(watched(work, progress) if is_asked(progress) else work)
 
 
 def _work(
-    asked: Session, options: JsonObject, sizes: Sizes,
+    grid: Grid, build: Build, asked: Session, options: JsonObject, sizes: Sizes,
     interrupted: Callable[[], bool] | None,
 ) -> Generator[Progress, None, None]:  # fmt: skip
     """Block after block, each chunk told of; locked from the first to the last."""
@@ -158,8 +159,8 @@ def _work(
                 stack.enter_context(folder.locked_folder(asked.out, f"`out={asked.out}`"))
         clock = stack.enter_context(Clock.running(asked.out))
         failures: Failures = {}
-        programs = programs_of(asked.grid, asked.build, options["record"], failures)
-        opened = open_folder(asked, options, sizes, programs, failures)
+        programs = programs_of(grid, build, options["record"], failures)
+        opened = open_folder(grid, asked, options, sizes, programs, failures)
         session = dataclasses.replace(
             asked, identity=folder.identity_of(opened.manifest),
             metadata=opened.manifest["metadata"], journal=opened.journal,
@@ -167,7 +168,7 @@ def _work(
         folded = view.fold(opened.lines)
         count = sum(len(program.runs) for program in programs)
         tally = Tally(count, asked.until_step, clock, opened.messages)
-        for block in blocks_of(programs, opened.manifest, asked.grid):
+        for block in blocks_of(programs, opened.manifest, grid.seeds):
             chunks = run_block(session, block, folded)
             with contextlib.closing(chunks):
                 for chunk in chunks:

@@ -23,6 +23,7 @@ TAKEN = ("setting", "axes", "data")  # beside the fields, where a folder names i
 TREES = typing.get_args(TreeLike)
 # An instance of a frozen dataclass: whatever a `Build` makes a lane of.
 Setting: TypeAlias = Any
+Place: TypeAlias = tuple[int, ...]  # number of the value on every axis
 
 
 class Run(typing.NamedTuple):
@@ -73,6 +74,9 @@ class Grid:
     seeds: Sequence[int]
     axes: Any = ()
     data: Mapping[str, Any] | None = dataclasses.field(default=None, compare=False)
+    _settings: Mapping[Place, Setting] = dataclasses.field(
+        init=False, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "data", check_data(self.data))
@@ -92,8 +96,12 @@ class Grid:
         if len(names) != len(set(names)):
             raise ValueError(f"`axes` name one field twice: {names}.")
         object.__setattr__(self, "axes", axes)
-        for point in itertools.product(*(values for _, values in axes)):
-            _check_point(self, point)
+        numbered = [list(enumerate(values)) for _, values in axes]
+        made = {}
+        for pairs in itertools.product(*numbered):
+            place, point = tuple(i for i, _ in pairs), tuple(v for _, v in pairs)
+            made[place] = _setting_at(self, point)
+        object.__setattr__(self, "_settings", made)
 
     def __repr__(self) -> str:
         return _reprs.text(self)
@@ -151,6 +159,11 @@ class Grid:
         if self.data is not None:
             named["data"] = {name: array_digest(x) for name, x in self.data.items()}
         return named
+
+
+def settings_of(grid: Grid) -> Mapping[Place, Setting]:
+    """Every setting of a grid by its place on the axes, the last axis fastest."""
+    return grid._settings
 
 
 def check_data(data: object) -> dict[str, Any] | None:
@@ -321,11 +334,11 @@ def _check_axis(base: Setting, name: str, values: object) -> tuple[object, ...]:
     return plain
 
 
-def _check_point(grid: Grid, point: tuple[object, ...]) -> None:
-    """Checks that the setting's own class takes the values together."""
+def _setting_at(grid: Grid, point: tuple[object, ...]) -> Setting:
+    """The setting at a point; its own class says whether it takes the values together."""
     values = dict(zip(grid.names, point, strict=True))
     try:
-        dataclasses.replace(grid.base, **values)
+        return dataclasses.replace(grid.base, **values)
     except (TypeError, ValueError) as error:
         kind = TypeError if isinstance(error, TypeError) else ValueError
         raise kind(f"axes {values}: {error}") from error

@@ -14,7 +14,6 @@ from htfjax.runs.grid import Grid
 from htfjax.runs.memory import free_memory
 from htfjax.runs.options import COMPARED, Sizes
 from htfjax.runs.programs import Program, RunKey, block_size, choose_width
-from htfjax.runs.session import Session
 
 WIDE = {"float64", "complex128", "int64", "uint64"}
 # No run's seed: only tells generators apart.
@@ -22,10 +21,9 @@ PROBE = 0
 
 
 def fresh(
-    asked: Session, options: JsonObject, sizes: Sizes, programs: list[Program]
+    grid: Grid, mesh: Mesh, options: JsonObject, sizes: Sizes, programs: list[Program]
 ) -> JsonObject:
     """The manifest of a folder that is begun."""
-    grid, mesh = asked.grid, asked.mesh
     records = options["chunk_steps"] // options["record_every"]
     memory = sizes.memory_bytes or free_memory(mesh)
     entries = [_entry(program, sizes, mesh, records, memory) for program in programs]

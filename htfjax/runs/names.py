@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from htfjax import _checks
-from htfjax.runs.grid import Grid
 from htfjax.runs.lanes import SCALARS, Lane
 from htfjax.runs.store import Quantities
 
@@ -50,23 +49,24 @@ def check_observed(observed: object) -> dict[str, Any]:
     return observed
 
 
-def check_names(grid: Grid, recorded: Sequence[tuple[Lane, Quantities]]) -> None:
+def check_names(axes: Sequence[str], recorded: Sequence[tuple[Lane, Quantities]]) -> None:
     """Checks that one dataset can hold the axes of a grid and what its programs record.
 
     Raises:
       ValueError: a name that is used twice, dims or coords that do not fit arrays.
     """
     own = dict.fromkeys(name for _, quantities in recorded for name in quantities)
-    for name in grid.names:
+    for name in axes:
         if name in own or name in COORDINATES:
             what = "a recorded quantity" if name in own else "a coordinate of all results"
             raise ValueError(f"axis `{name}` has the name of {what}; rename the field.")
-    taken = {*own, *COORDINATES, *grid.names, "run", *(f"{n}_index" for n in grid.names)}
+    indices = {f"{name}_index" for name in axes}
+    taken = {*own, *COORDINATES, *axes, "run", *indices}
     for lane, quantities in recorded:
         _check_dims(quantities, taken)
         _check_coords(lane, quantities, taken)
     shown = {f"{name}_label" for lane, _ in recorded for name, _ in lane.coords}
-    hidden = [n for n in own if n in shown or n in {f"{a}_index" for a in grid.names}]
+    hidden = [name for name in own if name in shown | indices]
     if hidden:
         raise ValueError(
             f"`observe` returns `{hidden[0]}`, the name of labels; use another name."

@@ -27,8 +27,8 @@ class Opened(NamedTuple):
 
 
 def open_folder(
-    asked: Session, options: JsonObject, sizes: Sizes, programs: list[Program],
-    failures: Failures,
+    grid: Grid, asked: Session, options: JsonObject, sizes: Sizes,
+    programs: list[Program], failures: Failures,
 ) -> Opened:  # fmt: skip
     """The folder as it is asked for, fresh or extended, and what it lists.
 
@@ -37,17 +37,17 @@ def open_folder(
     opened = Opened({}, [], None, [])
     with all_or_none(asked.out):
         if process_zero():
-            opened = _prepare(asked, options, sizes, programs, failures)
+            opened = _prepare(grid, asked, options, sizes, programs, failures)
     content = told({"manifest": opened.manifest, "lines": opened.lines})
     return opened._replace(manifest=content["manifest"], lines=content["lines"])
 
 
 def _prepare(
-    asked: Session, options: JsonObject, sizes: Sizes, programs: list[Program],
-    failures: Failures,
+    grid: Grid, asked: Session, options: JsonObject, sizes: Sizes,
+    programs: list[Program], failures: Failures,
 ) -> Opened:  # fmt: skip
     """Manifest, journal and metadata of the folder, made, extended or mended."""
-    grid, out = asked.grid, asked.out
+    out = asked.out
     found = folder.read_manifest(out)
     if found is None:
         _check_unused(out)
@@ -55,7 +55,7 @@ def _prepare(
         manifests.check_same(found, grid, options, out)
     manifests.check_watch(programs, options["watch"])
     if found is None:
-        manifest = manifests.fresh(asked, options, sizes, programs)
+        manifest = manifests.fresh(grid, asked.mesh, options, sizes, programs)
     else:
         manifests.check_programs(found, programs, out)
         manifest = manifests.extended(found, grid, options, programs)

@@ -1,7 +1,8 @@
 """Programs of a grid: the runs that share one, how many run at once, and batching."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -12,12 +13,21 @@ from htfjax import _checks, _reprs
 from htfjax._types import JsonObject, PyTree
 from htfjax.losses.sharded import ShardedLoss
 from htfjax.runs.batch import places
-from htfjax.runs.grid import Grid, Run, Setting
-from htfjax.runs.lanes import SCALARS, Build, Lane, Untraced, advance_lane, lane_shapes
+from htfjax.runs.grid import Grid, Place, Setting, settings_of
+from htfjax.runs.lanes import (
+    SCALARS,
+    Build,
+    Data,
+    Lane,
+    Untraced,
+    advance_lane,
+    lane_maker,
+    lane_shapes,
+)
 from htfjax.runs.names import check_names, check_observed
 from htfjax.runs.store import Quantities
 
-RunKey = tuple[int, ...]  # place on every axis, then the seed
+RunKey = tuple[int, ...]  # its place, then the seed
 Kind = tuple[tuple[Any, ...], Lane, list[RunKey]]  # structure and shapes, a lane, its runs
 # Place on every axis, for a single run with its seed -> what `build` raised.
 Failures = dict[tuple[int, ...], Exception]
@@ -32,15 +42,28 @@ class Program:
       runs: places on the axes and seeds.
       shapes: a lane with shapes in place of arrays.
       quantities: to record.
+      settings: of the runs, by place.
+      build, data: what lanes are made by, and of.
     """
 
     name: str
     runs: tuple[RunKey, ...]
     shapes: Lane
     quantities: Quantities
+    settings: Mapping[Place, Setting] = dataclasses.field(repr=False)
+    build: Build = dataclasses.field(repr=False)
+    data: Data = dataclasses.field(repr=False)
 
     def __repr__(self) -> str:
         return _reprs.text(self)
+
+    def lanes(self, runs: Sequence[RunKey]) -> list[Lane]:
+        """The lanes of some of its runs, each setting checked once."""
+        makers = {
+            place: lane_maker(self.build, self.settings[place], data=self.data)
+            for place in dict.fromkeys(run[:-1] for run in runs)
+        }
+        return [makers[run[:-1]](run[-1]) for run in runs]
 
 
 class Block(NamedTuple):
@@ -68,51 +91,48 @@ def programs_of(
         results could not hold, lanes of an untraced builder that are of several kinds.
     """
     kinds: list[Kind] = []
-    shapes: dict[tuple[Any, ...], Lane] = {}
+    shapes: dict[Place, Lane] = {}  # by place on the axes that may change them
     errors: Failures = {} if failures is None else failures
-    for run in grid.runs():
-        fixed = tuple(
-            v for name, v in zip(grid.names, run.point, strict=True)
-            if name not in grid.array_axes
-        )  # fmt: skip
-        key, alone = _key(grid, run), isinstance(build, Untraced)
-        if key[:-1] in errors:
+    settings, alone = settings_of(grid), isinstance(build, Untraced)
+    shaping = [i for i, name in enumerate(grid.names) if name not in grid.array_axes]
+    for place, seed in itertools.product(settings, grid.seeds):
+        fixed, key = tuple(place[i] for i in shaping), (*place, seed)
+        if place in errors:
             continue
         if alone or fixed not in shapes:
             try:
-                lane = lane_shapes(build, grid.setting(run), run.seed, grid.data)
+                lane = lane_shapes(build, settings[place], seed, grid.data)
                 _check_whole(lane)
             except Exception as error:
                 if failures is None:
                     raise
-                errors[key if alone else key[:-1]] = error
+                errors[key if alone else place] = error
                 continue
             _check_alike(shapes.setdefault(fixed, lane), lane, spell_run(grid, key))
         _sort_in(kinds, shapes[fixed], key)
     if not kinds:
         raise next(iter(errors.values()))
     programs = [
-        Program(f"p{i:03d}", tuple(runs), lane, _quantities(lane, record))
+        Program(
+            f"p{i:03d}", tuple(runs), lane, _quantities(lane, record),
+            settings={run[:-1]: settings[run[:-1]] for run in runs},
+            build=build, data=grid.data,
+        )
         for i, (_, lane, runs) in enumerate(kinds)
-    ]
-    check_names(grid, [(program.shapes, program.quantities) for program in programs])
+    ]  # fmt: skip
+    check_names(grid.names, [(program.shapes, program.quantities) for program in programs])
     return programs
 
 
 def blocks_of(
-    programs: Sequence[Program], manifest: JsonObject, grid: Grid
+    programs: Sequence[Program], manifest: JsonObject, seeds: Sequence[int]
 ) -> Iterator[Block]:
-    """Blocks that a manifest deals the runs of programs to, of which the grid has some."""
+    """Blocks that a manifest deals the runs of programs to, with a run of these seeds."""
     for program, entry in zip(programs, manifest["programs"], strict=True):
         for number, listed in enumerate(entry["blocks"]):
             runs = [tuple(key) for key in listed]
-            if any(key[-1] in grid.seeds for key in runs):
+            if any(key[-1] in seeds for key in runs):
                 yield Block(program, number, runs, entry["block"], entry["width"])
-
-
-def _key(grid: Grid, run: Run) -> RunKey:
-    places = zip(grid.axes, run.point, strict=True)
-    return (*(list(values).index(x) for (_, values), x in places), run.seed)
 
 
 def spell_run(grid: Grid, key: tuple[int, ...]) -> dict[str, object]:
@@ -234,12 +254,6 @@ def choose_width(batching: str | int, program: Program, mesh: Mesh, lanes: int) 
     if batching == "map" or (batching == "auto" and on_cpu):
         return 1
     return -(-min(lanes, len(program.runs)) // places(mesh))
-
-
-def setting_of(grid: Grid, run: RunKey) -> Setting:
-    """The setting of a run given by its place on the axes."""
-    changed = {name: v[i] for (name, v), i in zip(grid.axes, run[:-1], strict=True)}
-    return dataclasses.replace(grid.base, **changed)
 
 
 def _nbytes(tree: PyTree) -> int:

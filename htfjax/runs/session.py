@@ -12,9 +12,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from htfjax._types import JsonObject, PyTree
-from htfjax.runs.grid import Grid
 from htfjax.runs.journal import Journal
-from htfjax.runs.lanes import Build
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,8 +27,6 @@ class Session:
     """
 
     out: Path
-    grid: Grid
-    build: Build
     mesh: Mesh
     until_step: int
     record_every: int
