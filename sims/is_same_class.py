@@ -23,7 +23,7 @@ from .common.errors import SettingError
 from .common.folder import saved_config
 from .figures.networks import accuracies
 from .networks import study
-from .networks.options import NetworkOptions, Point
+from .networks.options import NetworkOptions, Point, runs_of
 from .networks.standing import progress_of
 from .networks.training import Task
 
@@ -107,13 +107,13 @@ def run(asked: Config) -> dict[str, Any]:
 def redraw(folder: Path) -> dict[str, Any]:
     """Figures by name, of what is saved, without the images."""
     config = saved_config(folder, Config)  # digests in place of paths of data
-    return study.redraw(config, study_of(config), folder)
+    return study.redraw(study_of(config), folder)
 
 
 def standing(folder: Path) -> dict[str, Any]:
     """How far the runs of a folder are."""
     config = saved_config(folder, Config)
-    return progress_of(config, study_of(config), folder)
+    return progress_of(runs_of(config, config.distances).points, folder)
 
 
 def study_of(config: Any) -> study.Study:
@@ -124,8 +124,7 @@ def study_of(config: Any) -> study.Study:
         note = f"{note}; ours: {config.images_note}"
     return study.Study(
         axis="distance",
-        values=config.distances,
-        canvases=config.canvases,
+        runs=runs_of(config, config.distances),
         build=build,
         words=("different", "same class"),
         digests=functools.partial(_digests, config),

@@ -23,7 +23,7 @@ from .common.errors import SettingError
 from .common.folder import saved_config
 from .figures.networks import accuracies
 from .networks import study
-from .networks.options import NetworkOptions, Point
+from .networks.options import NetworkOptions, Point, runs_of
 from .networks.standing import progress_of
 from .networks.training import Task
 
@@ -120,21 +120,20 @@ def run(asked: Config) -> dict[str, Any]:
 def redraw(folder: Path) -> dict[str, Any]:
     """Figures by name, of what is saved, without the images."""
     config = saved_config(folder, Config)  # digests in place of paths of data
-    return study.redraw(config, study_of(config), folder)
+    return study.redraw(study_of(config), folder)
 
 
 def standing(folder: Path) -> dict[str, Any]:
     """How far the runs of a folder are."""
     config = saved_config(folder, Config)
-    return progress_of(config, study_of(config), folder)
+    return progress_of(runs_of(config, config.path_lengths).points, folder)
 
 
 def study_of(config: Any) -> study.Study:
     """The study of resolved options."""
     return study.Study(
         axis="path_length",
-        values=config.path_lengths,
-        canvases=config.canvases,
+        runs=runs_of(config, config.path_lengths),
         build=build,
         words=("two paths", "one path"),
         prepare=functools.partial(_draw_all, config),

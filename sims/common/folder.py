@@ -196,8 +196,13 @@ def as_json(config: Any) -> dict[str, Any]:
 
 def run_label(name: str, config: Any, may_differ: tuple[str, ...]) -> str:
     """The name of a run and a digest of what decides its numbers."""
+    return f"{name} {digest_of(config, may_differ)}"
+
+
+def digest_of(config: Any, may_differ: tuple[str, ...]) -> str:
+    """A digest of the options that decide the numbers of a run."""
     fields = {k: v for k, v in as_json(config).items() if k not in may_differ}
-    return f"{name} {htf.runs.json_digest(fields)[:16]}"
+    return htf.runs.json_digest(fields)[:16]
 
 
 def write_json(path: Path, values: Any) -> None:

@@ -1,12 +1,13 @@
-"""Options of the studies of trained networks, with their arms and points."""
+"""Options of the studies of trained networks, and the runs that they ask for."""
 
 import dataclasses
 import itertools
 import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from ..common.errors import SettingError
+from ..common.folder import digest_of
 from ..common.settings import flag
 
 NetworkName = Literal["strided", "residual", "tiny", "resnet18", "resnet34", "resnet50"]
@@ -101,6 +102,7 @@ class Point:
     canvas: str
     network: str
     seed: int
+    digest: str  # of the options that decide its numbers
 
     @property
     def name(self) -> str:
@@ -108,6 +110,19 @@ class Point:
         arm = self.arm.label.replace(" ", "_").replace("=", "_")
         rest = f"n{self.train_size}_{self.canvas}_{self.network}_seed{self.seed}"
         return f"{self.value}_{arm}_{rest}"
+
+    @property
+    def label(self) -> str:
+        """Label of every file of the run."""
+        return f"{self.name} {self.digest}"
+
+
+class Runs(NamedTuple):
+    """Runs of a study: every combination of what was asked for."""
+
+    values: tuple[int, ...]  # distances or path lengths
+    arms: tuple[str, ...]  # labels
+    points: list[Point]  # the slow ones first, so that workers end together
 
 
 AXES = ("arm", "train_size", "canvas", "network", "seed")
@@ -188,13 +203,24 @@ def arms_of(config: Any) -> list[Arm]:
     return arms
 
 
-def points_of(config: Any, values: tuple[int, ...], canvases: tuple[str, ...]) -> list:
-    """All runs, the slow ones first, so that workers end together."""
+def runs_of(config: Any, values: tuple[int, ...]) -> Runs:
+    """All runs of resolved options.
+
+    Args:
+      values: distances or path lengths.
+
+    Raises:
+      SettingError: a control that is none.
+    """
+    arms, digest = arms_of(config), digest_of(config, MAY_DIFFER)
     grid = itertools.product(
-        config.seeds, values, arms_of(config), config.train_sizes, canvases, config.networks
+        config.seeds, values, arms, config.train_sizes, config.canvases, config.networks
     )
-    points = [Point(v, arm, n, canvas, net, s) for s, v, arm, n, canvas, net in grid]
-    return sorted(points, key=lambda p: -cost(p))
+    points = [
+        Point(v, arm, n, canvas, net, s, digest) for s, v, arm, n, canvas, net in grid
+    ]
+    points.sort(key=lambda p: -cost(p))
+    return Runs(values, tuple(arm.label for arm in arms), points)
 
 
 def cost(point: Point) -> float:

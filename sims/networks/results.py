@@ -9,8 +9,8 @@ import xarray as xr
 from scipy import stats
 
 from ..common.single import wall_seconds
-from .options import AXES, Point
-from .training import label_of, read_records
+from .options import AXES, Point, Runs
+from .training import read_records
 
 # Test examples are the same for every seed, so new seeds do not undo a choice made on them.
 UNCHOSEN = (
@@ -26,9 +26,7 @@ SCALARS = ("train_accuracy", "test_accuracy", "validation_accuracy", "test_loss"
            "change_test", "change_at_start", "epochs")  # fmt: skip
 
 
-def collect(
-    points: list[Point], folder: Path, axis: str, arms: list[str], config: Any
-) -> xr.Dataset:
+def collect(runs: Runs, folder: Path, axis: str) -> xr.Dataset:
     """Dataset over (axis, arm, train_size, canvas, network, seed), epochs beside it.
 
     Runs that are pending, or not at their end, are NaN, but for their epochs so far.
@@ -36,17 +34,17 @@ def collect(
     Raises:
       RunError: a folder of another run. ValueError, OSError: a damaged or missing file.
     """
-    labels = {axis: sorted({p.value for p in points})} | {
-        name: list(dict.fromkeys(_label(p, name) for p in points)) for name in AXES
+    labels = {axis: sorted(runs.values)} | {
+        name: list(dict.fromkeys(_label(p, name) for p in runs.points)) for name in AXES
     }
-    labels["arm"] = arms
+    labels["arm"] = list(runs.arms)
     for name in ("train_size", "seed"):
         labels[name] = sorted(labels[name])
     shape = tuple(len(x) for x in labels.values())
     status, seconds = np.full(shape, "pending", object), np.full(shape, np.nan)
     found = {}
-    for point in points:
-        run = read_records(folder / point.name, label_of(point, config))
+    for point in runs.points:
+        run = read_records(folder / point.name, point.label)
         if run is None:
             continue
         place = tuple(
@@ -75,8 +73,12 @@ def collect(
     return xr.Dataset(variables, coords=labels | {"epoch": np.arange(length)})
 
 
-def summarize(data: xr.Dataset, axis: str, config: Any) -> dict[str, Any]:
-    """Mean, deviation and t interval of every cell, and gaps to coefficient 0."""
+def summarize(data: xr.Dataset, axis: str, *, choose: bool) -> dict[str, Any]:
+    """Mean, deviation and t interval of every cell, and gaps to coefficient 0.
+
+    Args:
+      choose: whether to choose coefficients by their validation examples.
+    """
     ends = data[[*SCALARS, "status"]]
     rows, cells = [], ends.stack(cell=[axis, *AXES[:-1]]).transpose("cell", "seed")
     for i in range(cells.sizes["cell"]):
@@ -88,9 +90,7 @@ def summarize(data: xr.Dataset, axis: str, config: Any) -> dict[str, Any]:
         words, counts = np.unique(cell.status.values, return_counts=True)
         row["runs"] = {str(w): int(c) for w, c in zip(words, counts, strict=True)}
         rows.append(row)
-    chosen = None
-    if config.validation_size:
-        chosen = _choose(rows, axis)
+    chosen = _choose(rows, axis) if choose else None
     return {
         "axis": axis,
         "rows": rows,

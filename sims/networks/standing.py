@@ -7,13 +7,12 @@ from typing import Any
 import htfjax as htf
 
 from ..common.folder import LOCK
-from .options import points_of
-from .study import Study
-from .training import label_of, read_records
+from .options import Point
+from .training import read_records
 
 
-def progress_of(config: Any, study: Study, folder: Path) -> dict[str, Any]:
-    """Progress of all runs of a study, with the fields of `htf.runs.Progress`.
+def progress_of(points: list[Point], folder: Path) -> dict[str, Any]:
+    """Progress of runs in the folder of a study, with the fields of `htf.runs.Progress`.
 
     Beside them what `status.json` of a run says of its process, whether one is at work,
     and a note on which run it works.
@@ -22,11 +21,10 @@ def progress_of(config: Any, study: Study, folder: Path) -> dict[str, Any]:
       FileNotFoundError: no run has begun.
       FolderError, RunError, ValueError: files that are damaged.
     """
-    points = points_of(config, study.values, study.canvases)
     counts, working, told = collections.Counter(), [], []
     for point in points:
         out = folder / "runs" / point.name
-        run = read_records(out, label_of(point, config))
+        run = read_records(out, point.label)
         counts["pending" if run is None else run.status.item()] += 1
         if (out / "status.json").exists():
             told.append(htf.runs.read_sealed(out / "status.json"))

@@ -19,16 +19,9 @@ from ..figures.contact_sheet import sheet
 from ..figures.files import save_figure, save_figures
 from ..figures.networks import courses, locality_measures
 from . import measures, results
-from .options import (
-    AXES,
-    MAY_DIFFER,
-    arms_of,
-    check_options,
-    points_of,
-    with_preset,
-)
+from .options import AXES, MAY_DIFFER, Runs, check_options, with_preset
 from .pool import run_all
-from .training import label_of, read_records
+from .training import read_records
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,8 +29,7 @@ class Study:
     """Differences between the tasks."""
 
     axis: str  # "distance" or "path_length"
-    values: tuple[int, ...]
-    canvases: tuple[str, ...]
+    runs: Runs
     build: Callable[..., Any]  # (point, config) -> Task
     figure: Callable[[xr.Dataset, str, dict[str, Any]], Any]  # results, axis, summary
     words: tuple[str, str]  # what label 0 and label 1 mean
@@ -63,70 +55,57 @@ def run(config: Any, study: Study) -> dict[str, Any]:
     Raises:
       FolderError, RunError, ValueError, OSError: see the simulations.
     """
-    for name, values in ((study.axis, study.values), ("canvases", study.canvases)):
+    for name, values in ((study.axis, study.runs.values), ("canvases", config.canvases)):
         if len(set(values)) < len(values) or not values:
             raise SettingError(f"`{name}` values {values}: none, or one twice.")
-    points = points_of(config, study.values, study.canvases)
     _refuse_fewer_epochs(config)
     with open_folder(config.out, config, may_differ=MAY_DIFFER) as folder:
         study.prepare()
         _refuse_other_images(folder, study.digests())
-        save_figure(_samples(points, config, study), folder, "samples")
+        save_figure(_samples(config, study), folder, "samples")
         if config.samples_only:
             return {"state": "sampled"}
-        return _train_all(points, config, study, folder)
+        return _train_all(config, study, folder)
 
 
-def _train_all(points: list, config: Any, study: Study, folder: Path) -> dict[str, Any]:
+def _train_all(config: Any, study: Study, folder: Path) -> dict[str, Any]:
     """Trains what is missing; writes results, summary and figures of what there is."""
     runs = folder / "runs"
-    done = run_all(points, config, study.build, runs)
-    data = collected(config, study, runs)
+    done = run_all(study.runs.points, config, study.build, runs)
+    data = results.collect(study.runs, runs, study.axis)
     htf.save_results(folder / "results.nc", data)
-    summary = results.summarize(data, study.axis, config)
+    summary = results.summarize(data, study.axis, choose=bool(config.validation_size))
     summary |= study.extra()
     summary |= {"state": "finished" if done else "interrupted", "preset": config.preset}
     write_json(folder / "summary.json", summary)
-    save_figures(figures(data, summary, config, study, folder), folder)
+    save_figures(figures(data, summary, study, folder), folder)
     return summary
 
 
-def redraw(config: Any, study: Study, folder: Path) -> dict[str, Any]:
+def redraw(study: Study, folder: Path) -> dict[str, Any]:
     """Figures by name, of what is saved so far.
 
     Raises:
       FolderError, RunError, ValueError, OSError: files that are damaged or missing.
     """
-    data = collected(config, study, folder / "runs")
+    data = results.collect(study.runs, folder / "runs", study.axis)
     if (data.status == "pending").all():
         raise FolderError(f"no run in {folder} has begun; the same command trains them.")
-    return figures(data, _read_summary(folder), config, study, folder)
-
-
-def collected(config: Any, study: Study, runs: Path) -> xr.Dataset:
-    """All runs of a study, as one dataset.
-
-    Raises: as `results.collect`.
-    """
-    points = points_of(config, study.values, study.canvases)
-    arms = [arm.label for arm in arms_of(config)]
-    return results.collect(points, runs, study.axis, arms, config)
+    return figures(data, _read_summary(folder), study, folder)
 
 
 def figures(
-    data: xr.Dataset, summary: dict[str, Any], config: Any, study: Study, folder: Path
+    data: xr.Dataset, summary: dict[str, Any], study: Study, folder: Path
 ) -> dict[str, Any]:
     """The figures of a study by name.
 
     Raises:
       RunError, ValueError: a file of measures that is damaged, or of another run.
     """
-    axis = study.axis
+    axis, arms = study.axis, study.runs.arms
     drawn = {axis: study.figure(data, axis, summary), "training": courses(data, axis)}
-    arms = [arm.label for arm in arms_of(config)]
-    points = points_of(config, study.values, study.canvases)
-    ordered = sorted(points, key=lambda p: arms.index(p.arm.label))
-    measured = read_measures(ordered, folder / "runs", config)
+    ordered = sorted(study.runs.points, key=lambda p: arms.index(p.arm.label))
+    measured = read_measures(ordered, folder / "runs")
     if measured:
         drawn["locality"] = locality_measures(measured, axis)
     return drawn
@@ -188,18 +167,18 @@ def _refuse_other_images(folder: Path, digests: dict[str, str]) -> None:
     htf.runs.write_sealed(path, {"images": before | digests})
 
 
-def _samples(points: list, config: Any, study: Study) -> Any:
+def _samples(config: Any, study: Study) -> Any:
     """The contact sheet, of the first seed, canvas and arm."""
-    first = {"seed": config.seeds[0], "canvas": study.canvases[0]}
-    one = dataclasses.replace(points[0], **first)
+    first = {"seed": config.seeds[0], "canvas": config.canvases[0]}
+    one = dataclasses.replace(study.runs.points[0], **first)
     tasks = {
         value: study.build(dataclasses.replace(one, value=value), config)
-        for value in study.values
+        for value in study.runs.values
     }
     return sheet(tasks, study.axis, study.words)
 
 
-def read_measures(points: list, runs: Path, config: Any) -> dict[Any, xr.Dataset]:
+def read_measures(points: list, runs: Path) -> dict[Any, xr.Dataset]:
     """Measures of each run, left by `--measure`.
 
     Raises:
@@ -207,7 +186,7 @@ def read_measures(points: list, runs: Path, config: Any) -> dict[Any, xr.Dataset
     """
     found = {}
     for point in points:
-        label = measures.label(label_of(point, config))
+        label = measures.label(point.label)
         dataset = read_records(measures.path_of(runs, point.name), label)
         if dataset is not None:
             found[point] = dataset

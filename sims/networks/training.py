@@ -17,10 +17,9 @@ import htfjax as htf
 from htfjax import locality
 
 from ..common.errors import RunError
-from ..common.folder import run_label
 from ..common.single import Asked, Job, drive
 from . import measures
-from .options import MAY_DIFFER, Point
+from .options import Point
 
 # Values of a finished run, NaN where it has none.
 ENDS = ("change_at_start", "change", "change_test", "test_accuracy", "test_loss",
@@ -68,7 +67,7 @@ def is_finished(point: Point, config: Any, folder: Path) -> bool:
     """
     out = folder / point.name
     try:
-        run = read_records(out, label_of(point, config))
+        run = read_records(out, point.label)
         if run is None or "test_accuracy" not in run:
             return False
         htf.runs.check_results(out)
@@ -79,11 +78,6 @@ def is_finished(point: Point, config: Any, folder: Path) -> bool:
     if is_measured(point, config, status) and not place.exists():
         return False
     return status != "capped" or run.epochs[0, -1] >= config.epochs
-
-
-def label_of(point: Point, config: Any) -> str:
-    """Label of every file of a run."""
-    return run_label(point.name, config, MAY_DIFFER)
 
 
 def is_measured(point: Point, config: Any, status: str) -> bool:
@@ -161,7 +155,7 @@ def _train(
     htf.runs.save_final(out, outcome.dataset, xr.Dataset(final))
     if is_measured(point, config, outcome.status):
         both = {"before": start, "after": end}
-        label = measures.label(label_of(point, config))
+        label = measures.label(point.label)
         measures.save(folder, point.name, label, network, both, task, for_measures)
     return outcome.status
 
@@ -198,7 +192,7 @@ def _job(point: Point, config: Any, lane: htf.runs.Lane, count: int) -> Job:
     steps = locality.steps_per_epoch(count, config.batch_size)
     return Job(
         name=point.name,
-        setting=Asked(label_of(point, config)),
+        setting=Asked(point.label),
         seed=point.seed,
         lane=lane,
         num_steps=config.epochs * steps,

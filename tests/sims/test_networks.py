@@ -23,7 +23,7 @@ from sims import is_same_class, pathfinder
 from sims.common.errors import FolderError, SettingError
 from sims.figures import contact_sheet
 from sims.networks import measures, results, study, training
-from sims.networks.options import arms_of, points_of
+from sims.networks.options import arms_of, runs_of
 from sims.networks.results import _choose, gaps, spread
 
 
@@ -70,7 +70,7 @@ def test_an_interrupted_run_equals_an_unbroken_one(
         options = is_same_class.study.resolve(
             config(tmp_path, coefficients=(1.0,), epochs=4), is_same_class.PRESETS
         )
-        (point,) = points_of(options, (4,), options.canvases)
+        (point,) = runs_of(options, (4,)).points
         folder = tmp_path / f"runs{len(pauses)}"
         folder.mkdir()
         for pause in (*pauses, False):
@@ -121,7 +121,7 @@ def test_pathfinder_on_two_canvases_with_validation(tmp_path: Path) -> None:
     assert set(summary["marker_distance_baseline"]) == {"32x32", "64x64"}
     options = study.resolve(asked, pathfinder.PRESETS)
     options = dataclasses.replace(options, image_folder=tmp_path / "images")
-    for point in points_of(options, (3,), options.canvases):
+    for point in runs_of(options, (3,)).points:
         task = pathfinder.build(point, options)
         size = study.read_canvas(point.canvas)
         parts = [np.asarray(p.pixels) for p in (task.train, task.test, task.validation)]
@@ -325,7 +325,7 @@ def test_a_contact_sheet_without_training(tmp_path: Path) -> None:
 def test_what_samples_show(tmp_path: Path) -> None:
     """Label 1 before label 0, three of each, grey between 0 and 1."""
     options = is_same_class.study.resolve(config(tmp_path), is_same_class.PRESETS)
-    point = points_of(options, (4,), options.canvases)[0]
+    point = runs_of(options, (4,)).points[0]
     task = is_same_class.build(point, options)
     pixels, labels = contact_sheet._first(task)
     assert labels.tolist() == [1, 1, 1, 0, 0, 0]
@@ -339,7 +339,7 @@ def test_validation_images_are_in_no_training_pair(tmp_path: Path) -> None:
     options = is_same_class.study.resolve(
         config(tmp_path, validation_size=40), is_same_class.PRESETS
     )
-    task = is_same_class.build(points_of(options, (4,), options.canvases)[0], options)
+    task = is_same_class.build(runs_of(options, (4,)).points[0], options)
     everyone = locality.load_digits("train").pixels
     cut = len(task.train.pixels)
     np.testing.assert_array_equal(task.train.pixels, everyone[:cut])
@@ -409,7 +409,7 @@ def test_an_end_without_its_state_is_computed_again(tmp_path: Path) -> None:
     options = is_same_class.study.resolve(
         config(tmp_path, coefficients=(0.0,), epochs=40), is_same_class.PRESETS
     )
-    (point,) = points_of(options, (4,), options.canvases)
+    (point,) = runs_of(options, (4,)).points
     words = point, options, is_same_class.build, tmp_path, Silent()
     for enough in (lambda: True, lambda: False):
         training.train(*words, enough)
