@@ -17,6 +17,8 @@ from ..common.errors import SettingError
 from .files import ENDINGS, read_arrays, read_frame
 
 INDICES, VALUES, DIMS = "indices", "values", "dims"
+# Arguments of `htf.complete` that are options of the command, named in its messages.
+OPTION = re.compile(r"`(holdout|noise|ranks|tree|method)([=` ])")
 
 
 class Options(Protocol):
@@ -93,10 +95,11 @@ def read_source(options: Options) -> Source:
 
 
 def said(text: str, path: Path) -> str:
-    """A message of the library about the data, with the file's name in place of theirs."""
+    """A message of the library in the words of the command: its file, its options."""
     for name in ("data", "observed"):
         text = text.replace(f"`{name}", f"`{path.name}")
-    return text.replace("`values=`", "`--value`").replace("`modes=`", "`--modes`")
+    text = text.replace("`values=`", "`--value`").replace("`modes=`", "`--modes`")
+    return OPTION.sub(lambda m: f"`--{m[1]}" + (" " if m[2] == "=" else m[2]), text)
 
 
 def _observed(data: Any, options: Options, **names: Any) -> tuple[Any, list[str]]:

@@ -475,7 +475,7 @@ BAD: list[tuple[str, Callable[[Path], Path], dict[str, Any], str]] = [
         {},
         r"an array `dims` of shape \(2,\) and type float64; it must be",
     ),
-    ("holdout", _with(), {"holdout": 1.5}, r"`holdout=1.5`"),
+    ("holdout", _with(), {"holdout": 1.5}, r"`--holdout 1.5`"),
     ("no holdout", _with(), {"holdout": 0.0}, r"`--holdout 0.0` must be above 0\.$"),
     (
         "few",
@@ -496,7 +496,7 @@ BAD: list[tuple[str, Callable[[Path], Path], dict[str, Any], str]] = [
         "other modes",
         _with(),
         {"tree": "(0, 1)"},
-        r"`tree` has 2 modes, the data have 3: st",
+        r"`--tree` has 2 modes, the data have 3: st",
     ),
 ]
 
