@@ -26,6 +26,7 @@ import htfjax as htf
 from .common import parts
 from .common.command import command
 from .common.theory import COLOURS, arc_flow, completion
+from .figures.legends import legend_below
 from .figures.short import say_too_short
 
 TreeName = Literal["arity 2, depth 2", "arity 2, depth 3", "arity 3", "flat"]
@@ -215,9 +216,7 @@ def draw(saved: parts.Parts, config: Config, rows: dict[str, Any]) -> dict[str, 
     ax.fill_between([], [], [], color="0.5", alpha=0.25, lw=0, label="unbalanced bounds")
     for colour, rank in zip(COLOURS, ("largest", "second"), strict=False):
         ax.plot([], [], color=colour, lw=2.6, alpha=0.5, label=f"{rank} component")
-    fig.legend(
-        loc="outside lower center", ncols=min(6, 2 * columns), fontsize=9, frameon=False
-    )
+    legend_below(fig, *ax.get_legend_handles_labels(), most=6)
     if not any(_has_grown(part) for part in saved.values()):
         say_too_short(fig, "no root component has doubled")
     return {"component_dynamics": fig}

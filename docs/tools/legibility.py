@@ -37,7 +37,8 @@ def _overlaps(figure: Any) -> Iterator[str]:
     boxes = [(text.get_text(), text.get_window_extent()) for text in _texts(figure)]
     whole = figure.bbox
     for name, box in boxes:
-        if box.x0 < -SLACK or box.y0 < -SLACK or box.x1 > whole.x1 + SLACK:
+        low, high = min(box.x0, box.y0), max(box.x1 - whole.x1, box.y1 - whole.y1)
+        if low < -SLACK or high > SLACK:
             yield f"{name!r} is cut by the edge"
     for (one, first), (two, second) in itertools.combinations(boxes, 2):
         both = Bbox.intersection(first, second)

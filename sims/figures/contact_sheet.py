@@ -8,6 +8,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.patches import Rectangle
 
+from .legends import legend_below
+
 EACH = 3  # examples of a label in a row
 LOOK_AT = 64  # the first test examples, of which the shown ones are taken
 ACROSS = 2.0  # inches of an example
@@ -51,8 +53,7 @@ def sheet(tasks: dict[int, Any], axis: str, words: tuple[str, str]) -> Any:
         Rectangle((0, 0), 1, 1, fill=False, ec="#e08214", ls=style, label=f"patch {name}")
         for name, style in BOXES
     ]
-    fig.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=9,
-               frameon=False)  # fmt: skip
+    legend_below(fig, handles, [box.get_label() for box in handles], most=2)
     box = next(iter(tasks.values())).patches(jax.random.key(0))[0]
     tiny = (
         f", {box.height} x {box.width} in the middle" if box.height < SEEN * height else ""

@@ -11,6 +11,7 @@ import xarray as xr
 
 import htfjax as htf
 
+from .legends import legend_below
 from .short import say_too_short
 
 TITLES = {
@@ -58,7 +59,7 @@ def dynamics(runs: list[xr.Dataset], view: View) -> Any:
         grey: dict[str, Any] = {"color": "0.55", "ls": "none"}
         axes[0][0].plot([], [], marker="v", **grey, label="paper's take-offs (one run)")
         axes[0][0].plot([], [], marker="_", ms=12, **grey, label="paper's final values")
-        fig.legend(loc="outside lower center", ncols=2, fontsize=9, frameon=False)
+        legend_below(fig, *axes[0][0].get_legend_handles_labels(), most=2)
     return fig
 
 

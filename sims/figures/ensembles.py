@@ -10,6 +10,7 @@ from matplotlib.lines import Line2D
 import htfjax as htf
 
 from .dynamics import PAPER_MARKS, TITLES
+from .legends import legend_below
 from .short import FOUND, say_too_short
 
 STYLES = {"mf": ("-", "o"), "tf": ("--", "s"), "htf": (":", "^")}
@@ -114,9 +115,7 @@ def take_offs(data: xr.Dataset, found: xr.Dataset, rank: int) -> Any:
         Line2D([], [], color="k", lw=2),
     ]
     names = ["converged run", "run that did not converge", "median of all"]
-    fig.legend(
-        handles, names, loc="outside lower center", ncols=3, fontsize=9, frameon=False
-    )
+    legend_below(fig, handles, names, most=3)
     return fig
 
 

@@ -9,6 +9,7 @@ import xarray as xr
 import htfjax as htf
 
 from ..networks.options import AXES
+from .legends import legend_below
 from .short import say_too_short
 
 MARKERS = "osD^vPX*<>"
@@ -74,8 +75,7 @@ def accuracies(
             f"{title}, axis from {bottom:.3g}" if bottom > 0 else title, fontsize=11
         )
     handles, names = axes[0].get_legend_handles_labels()
-    fig.legend(handles, names, loc="outside lower center", ncols=4, fontsize=9,
-               frameon=False)  # fmt: skip
+    legend_below(fig, handles, names, most=4)
     count = int(np.isfinite(data.test_accuracy.values).any(axis=tuple(range(
         data.test_accuracy.ndim - 1))).sum())  # fmt: skip
     caption = f"{count} seed{'s' if count != 1 else ''}, bars: standard deviation"
@@ -118,8 +118,7 @@ def courses(data: xr.Dataset, axis: str) -> Any:
     fig.suptitle("mean and range over the seeds still in training", fontsize=10)
     handles, words = axes[0][0].get_legend_handles_labels()
     if handles:
-        fig.legend(handles, words, loc="outside lower center", ncols=4, fontsize=9,
-                   frameon=False)  # fmt: skip
+        legend_below(fig, handles, words, most=4)
     return fig
 
 
@@ -161,8 +160,7 @@ def locality_measures(measured: dict[Any, xr.Dataset], axis: str) -> Any:
         f"interaction's singular value\n/ the first, axis from {LEAST:g}\n(grey: shuffled)"
     )
     handles, words = axes[0][0].get_legend_handles_labels()
-    fig.legend(handles, words, loc="outside lower center", ncols=2, fontsize=9,
-               frameon=False)  # fmt: skip
+    legend_below(fig, handles, words, most=2)
     return fig
 
 

@@ -3,12 +3,15 @@
 from collections.abc import Callable
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
+import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from docs.tools import legibility
 from htfjax import plot
+from sims.figures.networks import courses
 
 
 def figure() -> tuple[Figure, Axes]:
@@ -70,3 +73,19 @@ def test_contrast_is_that_of_the_guidelines() -> None:
     assert legibility.contrast((118, 118, 118), (255, 255, 255)) == pytest.approx(
         4.54, abs=0.01
     )
+
+
+def test_many_arms_have_room_under_one_panel() -> None:
+    """Six ways of training at one path length, three panels in one narrow column."""
+    arms = ["coefficient 0", "coefficient 2", "two passes", "dropout=0.2",
+            "weight decay=1e-3", "gradient norm=10"]  # fmt: skip
+    labels = {"path_length": [5], "arm": arms, "train_size": [4000], "canvas": ["32x32"],
+              "network": ["strided"], "seed": [10], "epoch": range(3)}  # fmt: skip
+    values = (tuple(labels), np.full([len(x) for x in labels.values()], 0.5))
+    names = ("train_accuracy", "fit_loss", "penalty")
+    data = xr.Dataset({f"{name}_of_epoch": values for name in names}, labels)
+    fig = courses(data, "path_length")
+    assert legibility.faults(fig) == []
+    (legend,) = fig.legends
+    assert [text.get_text() for text in legend.get_texts()] == arms
+    plt.close(fig)
