@@ -270,6 +270,13 @@ def _networks(summary: Summary) -> dict[str, Any]:
     return found
 
 
+def _completion(summary: Summary) -> dict[str, Any]:
+    """Cells, ranks of single modes, and the error on cells held out."""
+    names = ("cells", "observed", "held_out", "heldout_error", "interval")
+    leaves = [n["rank"] for n in summary["nodes"] if n["modes"] in summary["modes"]]
+    return {name: summary[name] for name in names} | {"ranks": leaves}
+
+
 def _laws(summary: Summary) -> dict[str, Any]:
     laws = summary["laws"]
     return {"laws": len({law["law"] for law in laws}), "checks": len(laws),
@@ -303,6 +310,10 @@ STUDIES = {
         "htfjax rank-statistics --num-seeds 24 --init-scales 0.5 1 3 10",
         {"ensemble_bands": "bands.png"},
         _ensembles,
+    ),
+    "readings": Study(
+        "htfjax complete examples/readings.csv", {"completion": "completion.png"},
+        _completion,
     ),
     "is_same_class": Study(
         "htfjax is-same-class",
