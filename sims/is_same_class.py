@@ -23,7 +23,7 @@ from .common.errors import SettingError
 from .common.folder import saved_config
 from .figures.networks import accuracies
 from .networks import study
-from .networks.options import NetworkOptions, Point, runs_of
+from .networks.options import NetworkOptions, Point, is_paper, resolve, runs_of
 from .networks.standing import progress_of
 from .networks.training import Task
 
@@ -97,7 +97,7 @@ def run(asked: Config) -> dict[str, Any]:
       SettingError, FolderError, RunError, ValueError, OSError: options that cannot be, a
         folder that cannot be used, a run that cannot go on.
     """
-    config: Any = study.resolve(asked, PRESETS)
+    config: Any = resolve(asked, PRESETS)
     for canvas in config.canvases:
         for distance in config.distances:
             _examples(config, 0, 8, "test", distance, canvas)
@@ -118,14 +118,14 @@ def standing(folder: Path) -> dict[str, Any]:
 
 def study_of(config: Any) -> study.Study:
     """The study of resolved options."""
-    paper = PAPER if study.is_paper(config, PRESETS["paper"], "images") else None
+    paper = PAPER if is_paper(config, PRESETS["paper"], "images") else None
     note = "paper (grey): lossless CIFAR-10"
     if config.images_note:
         note = f"{note}; ours: {config.images_note}"
     return study.Study(
         axis="distance",
         runs=runs_of(config, config.distances),
-        build=build,
+        build=functools.partial(build, config=config),
         words=("different", "same class"),
         digests=functools.partial(_digests, config),
         figure=lambda data, axis, summary: accuracies(

@@ -23,7 +23,7 @@ from .common.errors import SettingError
 from .common.folder import saved_config
 from .figures.networks import accuracies
 from .networks import study
-from .networks.options import NetworkOptions, Point, runs_of
+from .networks.options import NetworkOptions, Point, is_paper, resolve, runs_of
 from .networks.standing import progress_of
 from .networks.training import Task
 
@@ -99,7 +99,7 @@ def run(asked: Config) -> dict[str, Any]:
       SettingError, FolderError, RunError, ValueError, OSError: options that cannot be, a
         folder that cannot be used, a run that cannot go on.
     """
-    config: Any = study.resolve(asked, PRESETS)
+    config: Any = resolve(asked, PRESETS)
     if config.image_folder is None:
         config = dataclasses.replace(config, image_folder=config.out / "images")
     if config.patch_size == 1:
@@ -134,7 +134,7 @@ def study_of(config: Any) -> study.Study:
     return study.Study(
         axis="path_length",
         runs=runs_of(config, config.path_lengths),
-        build=build,
+        build=functools.partial(build, config=config),
         words=("two paths", "one path"),
         prepare=functools.partial(_draw_all, config),
         digests=functools.partial(_digests, config),
@@ -254,7 +254,7 @@ def _extra(config: Any) -> dict[str, Any]:
 
 
 def _draw(data: Any, axis: str, summary: dict[str, Any], config: Any) -> Any:
-    paper = study.is_paper(config, PRESETS["paper"]) and not config.matched
+    paper = is_paper(config, PRESETS["paper"]) and not config.matched
     note = "paper in grey" if paper else "images unlike the paper's: not comparable"
     return accuracies(
         data, axis, label="dashes of a path", paper=PAPER if paper else None, note=note,

@@ -128,12 +128,24 @@ class Runs(NamedTuple):
 AXES = ("arm", "train_size", "canvas", "network", "seed")
 
 
-def with_preset(config: Any, presets: dict[str, dict[str, Any]]) -> Any:
-    """The preset's values put where nothing was asked for."""
+def resolve(config: Any, presets: dict[str, dict[str, Any]]) -> Any:
+    """The options with the preset's values where there are none, checked.
+
+    Raises:
+      SettingError: options that cannot be.
+    """
     chosen = presets[config.preset]
-    return dataclasses.replace(
+    resolved = dataclasses.replace(
         config, **{k: v for k, v in chosen.items() if getattr(config, k) is None}
     )
+    check_options(resolved)
+    return resolved
+
+
+def is_paper(config: Any, preset: dict[str, Any], *more: str) -> bool:
+    """Whether curves may stand beside the paper's: its canvas, network and sizes."""
+    names = ("canvases", "networks", "train_sizes", *more)
+    return all(getattr(config, name) == preset[name] for name in names)
 
 
 def check_options(config: Any) -> None:

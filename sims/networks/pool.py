@@ -49,7 +49,7 @@ def run_all(points: list[Point], config: Any, build: Callable, folder: Path) -> 
     Args:
       points: runs, those that take longest first.
       config: resolved options.
-      build: (point, config) -> Task; a function of a module, as processes import it.
+      build: point -> Task; made of a module's function, as processes import it.
       folder: of the runs.
 
     Returns:

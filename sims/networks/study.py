@@ -19,9 +19,9 @@ from ..figures.contact_sheet import sheet
 from ..figures.files import save_figure, save_figures
 from ..figures.networks import courses, locality_measures
 from . import measures, results
-from .options import AXES, MAY_DIFFER, Runs, check_options, with_preset
+from .options import AXES, MAY_DIFFER, Point, Runs
 from .pool import run_all
-from .training import read_records
+from .training import Task, read_records
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,23 +30,12 @@ class Study:
 
     axis: str  # "distance" or "path_length"
     runs: Runs
-    build: Callable[..., Any]  # (point, config) -> Task
+    build: Callable[[Point], Task]  # of a module's function, as processes import it
     figure: Callable[[xr.Dataset, str, dict[str, Any]], Any]  # results, axis, summary
     words: tuple[str, str]  # what label 0 and label 1 mean
     prepare: Callable[[], Any] = lambda: None  # before the first run
     digests: Callable[[], dict[str, str]] = dict  # SHA-256 of every set of images
     extra: Callable[[], dict[str, Any]] = dict  # for the summary
-
-
-def resolve(config: Any, presets: dict[str, dict[str, Any]]) -> Any:
-    """The options with the preset's, checked.
-
-    Raises:
-      SettingError: options that cannot be.
-    """
-    config = with_preset(config, presets)
-    check_options(config)
-    return config
 
 
 def run(config: Any, study: Study) -> dict[str, Any]:
@@ -172,7 +161,7 @@ def _samples(config: Any, study: Study) -> Any:
     first = {"seed": config.seeds[0], "canvas": config.canvases[0]}
     one = dataclasses.replace(study.runs.points[0], **first)
     tasks = {
-        value: study.build(dataclasses.replace(one, value=value), config)
+        value: study.build(dataclasses.replace(one, value=value))
         for value in study.runs.values
     }
     return sheet(tasks, study.axis, study.words)
@@ -206,12 +195,6 @@ def read_canvas(text: str) -> tuple[int, int]:
             f"`--canvases {text}`: write height x width, such as 8x64."
         ) from None
     return height, width
-
-
-def is_paper(config: Any, preset: dict[str, Any], *more: str) -> bool:
-    """Whether curves may stand beside the paper's: its canvas, network and sizes."""
-    names = ("canvases", "networks", "train_sizes", *more)
-    return all(getattr(config, name) == preset[name] for name in names)
 
 
 def report(summary: dict[str, Any], config: Any, console: Console) -> int:

@@ -88,7 +88,7 @@ def is_measured(point: Point, config: Any, status: str) -> bool:
 def train(
     point: Point,
     config: Any,
-    build: Callable[[Point, Any], Task],
+    build: Callable[[Point], Task],
     folder: Path,
     progress: Any,
     interrupted: Callable[[], bool] | None = None,
@@ -103,7 +103,7 @@ def train(
       ValueError: the task cannot be built, or the checkpoint is of another network.
     """
     with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"):
-        task = build(point, config)
+        task = build(point)
         try:
             return _train(point, config, task, folder, progress, interrupted)
         except MemoryError as error:

@@ -1,6 +1,7 @@
 """The simulations of trained networks: smoke presets, resuming, bad input."""
 
 import dataclasses
+import functools
 import io
 import json
 import os
@@ -23,7 +24,7 @@ from sims import is_same_class, pathfinder
 from sims.common.errors import FolderError, SettingError
 from sims.figures import contact_sheet
 from sims.networks import measures, results, study, training
-from sims.networks.options import arms_of, runs_of
+from sims.networks.options import arms_of, resolve, runs_of
 from sims.networks.results import _choose, gaps, spread
 
 
@@ -36,6 +37,11 @@ def config(out: Path, **options: Any) -> is_same_class.Config:
         "train_sizes": (128,),
     } | options
     return is_same_class.Config(out=out, preset="smoke", **options)
+
+
+def built(options: is_same_class.Config) -> Any:
+    """What makes the task of a point, as a study hands it to its runs."""
+    return functools.partial(is_same_class.build, config=options)
 
 
 @pytest.mark.slow
@@ -67,7 +73,7 @@ def test_an_interrupted_run_equals_an_unbroken_one(
     monkeypatch.setattr(training, "EPOCHS_PER_CHUNK", 2)
     found = []
     for pauses in ((), (True,)):
-        options = is_same_class.study.resolve(
+        options = resolve(
             config(tmp_path, coefficients=(1.0,), epochs=4), is_same_class.PRESETS
         )
         (point,) = runs_of(options, (4,)).points
@@ -75,7 +81,7 @@ def test_an_interrupted_run_equals_an_unbroken_one(
         folder.mkdir()
         for pause in (*pauses, False):
             status = training.train(
-                point, options, is_same_class.build, folder, Silent(), lambda p=pause: p
+                point, options, built(options), folder, Silent(), lambda p=pause: p
             )
             assert status == ("interrupted" if pause else "capped")
         found.append(htf.load_results(folder / point.name))
@@ -119,7 +125,7 @@ def test_pathfinder_on_two_canvases_with_validation(tmp_path: Path) -> None:
     summary = pathfinder.run(asked)
     assert {row["canvas"] for row in summary["chosen"]} == {"32x32", "64x64"}
     assert set(summary["marker_distance_baseline"]) == {"32x32", "64x64"}
-    options = study.resolve(asked, pathfinder.PRESETS)
+    options = resolve(asked, pathfinder.PRESETS)
     options = dataclasses.replace(options, image_folder=tmp_path / "images")
     for point in runs_of(options, (3,)).points:
         task = pathfinder.build(point, options)
@@ -324,7 +330,7 @@ def test_a_contact_sheet_without_training(tmp_path: Path) -> None:
 
 def test_what_samples_show(tmp_path: Path) -> None:
     """Label 1 before label 0, three of each, grey between 0 and 1."""
-    options = is_same_class.study.resolve(config(tmp_path), is_same_class.PRESETS)
+    options = resolve(config(tmp_path), is_same_class.PRESETS)
     point = runs_of(options, (4,)).points[0]
     task = is_same_class.build(point, options)
     pixels, labels = contact_sheet._first(task)
@@ -336,9 +342,7 @@ def test_what_samples_show(tmp_path: Path) -> None:
 
 def test_validation_images_are_in_no_training_pair(tmp_path: Path) -> None:
     """A fifth of the training images is kept for choosing the coefficient."""
-    options = is_same_class.study.resolve(
-        config(tmp_path, validation_size=40), is_same_class.PRESETS
-    )
+    options = resolve(config(tmp_path, validation_size=40), is_same_class.PRESETS)
     task = is_same_class.build(runs_of(options, (4,)).points[0], options)
     everyone = locality.load_digits("train").pixels
     cut = len(task.train.pixels)
@@ -406,11 +410,11 @@ def test_fewer_epochs_in_an_old_folder_are_refused(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_an_end_without_its_state_is_computed_again(tmp_path: Path) -> None:
     """Put back as it was before the last records, without what was read off the end."""
-    options = is_same_class.study.resolve(
+    options = resolve(
         config(tmp_path, coefficients=(0.0,), epochs=40), is_same_class.PRESETS
     )
     (point,) = runs_of(options, (4,)).points
-    words = point, options, is_same_class.build, tmp_path, Silent()
+    words = point, options, built(options), tmp_path, Silent()
     for enough in (lambda: True, lambda: False):
         training.train(*words, enough)
         if enough():

@@ -10,7 +10,7 @@ import pytest
 from sims import incremental_rank, is_same_class, pathfinder
 from sims.common.settings import chosen_panels, resolve
 from sims.figures import dynamics
-from sims.networks import study
+from sims.networks import options
 
 NAMES = (
     "component_dynamics", "flow_against_descent", "incremental_rank", "init_scale",
@@ -45,8 +45,8 @@ def test_quick_of_the_paper_experiment_can_be(tmp_path: Path) -> None:
 def test_quick_of_networks_is_a_part_of_the_default(module: Any, tmp_path: Path) -> None:
     """Fewer runs of the same networks; plain training beside a regularized one."""
     plain = module.Config(out=tmp_path)
-    quick = study.resolve(module.Config(out=tmp_path, **module.QUICK), module.PRESETS)
-    whole = study.resolve(plain, module.PRESETS)
+    quick = options.resolve(module.Config(out=tmp_path, **module.QUICK), module.PRESETS)
+    whole = options.resolve(plain, module.PRESETS)
     assert quick.networks == whole.networks
     assert quick.coefficients == whole.coefficients
     assert 0.0 in quick.coefficients
