@@ -219,9 +219,9 @@ def random_patches(
     free = (steps == side + distance) if exactly else (steps >= side + distance)
     count = jnp.cumsum(free.reshape(-1), dtype=jnp.int32)
     drawn = jax.random.randint(for_q, (), 0, count[-1], jnp.int32)
-    other_top, other_left = jnp.divmod(
-        jnp.searchsorted(count, drawn, side="right"), columns.size
-    )
+    # A binary search would be a loop of 15 rounds, a launch or more each on accelerators.
+    found = jnp.searchsorted(count, drawn, side="right", method="compare_all")
+    other_top, other_left = jnp.divmod(found, columns.size)
     return Patch(top, left, side, side), Patch(other_top, other_left, side, side)
 
 
