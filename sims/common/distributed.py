@@ -6,6 +6,7 @@ import contextvars
 import dataclasses
 import inspect
 import os
+import re
 import socket
 import sys
 import time
@@ -38,6 +39,8 @@ LOOKED_FOR = {
     "TPU pods": ("TPU_WORKER_HOSTNAMES",),
 }  # fmt: skip
 RESUMES = "the same command resumes from what was saved"
+# How errors of calls between processes begin: not all of them are a JaxRuntimeError.
+STATUS = re.compile("(ABORTED|CANCELLED|DEADLINE_EXCEEDED|INTERNAL|UNAVAILABLE|UNKNOWN): ")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -207,7 +210,7 @@ def _end(error: BaseException) -> NoReturn:
         code = WRONG
         if isinstance(error, KeyboardInterrupt):
             said, code = f"interrupted: {_prefix(process)}{RESUMES}", signals.exit_code
-        elif isinstance(error, jax.errors.JaxRuntimeError):
+        elif isinstance(error, jax.errors.JaxRuntimeError) or STATUS.match(str(error)):
             first = str(error).strip().partition("\n")[0]
             said = (
                 f"error: {_prefix(process)}another process is gone or does not answer "

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import pytest
 
 import htfjax as htf
@@ -86,6 +87,26 @@ def test_one_process_is_alone() -> None:
         distributed.check_alike({"a": 1})
         with pytest.raises(SimError, match="wrong"), distributed.raised_by_all():
             raise SimError("wrong")
+
+
+@pytest.mark.parametrize("kind", [jax.errors.JaxRuntimeError, ValueError, RuntimeError])
+def test_a_call_that_another_process_left(
+    kind: type[Exception],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Whatever type jax gives the error, the line says what to do."""
+    taken_back: list[str] = []
+    process = distributed.Process(1, 2, taken_back.append)
+    monkeypatch.setattr(distributed, "this_process", lambda: process)
+    monkeypatch.setattr("os._exit", sys.exit)
+    with pytest.raises(SystemExit):
+        distributed._end(kind("UNKNOWN: Gloo AllGather failed: closed by peer\nmore"))
+    assert capsys.readouterr().err == (
+        "error: process 1 of 2: another process is gone or does not answer (UNKNOWN: Gloo "
+        "AllGather failed: closed by peer); the same command resumes from what was saved\n"
+    )
+    assert taken_back == [""]
 
 
 SPEAKER = """
