@@ -42,7 +42,8 @@ class Program:
       runs: places on the axes and seeds.
       shapes: a lane with shapes in place of arrays.
       quantities: to record.
-      settings: of the runs, by place.
+      settings: of the whole grid, by place; a block may hold runs of a folder that are not
+        asked for now.
       build, data: what lanes are made by, and of.
     """
 
@@ -115,8 +116,7 @@ def programs_of(
     programs = [
         Program(
             f"p{i:03d}", tuple(runs), lane, _quantities(lane, record),
-            settings={run[:-1]: settings[run[:-1]] for run in runs},
-            build=build, data=grid.data,
+            settings, build, grid.data,
         )
         for i, (_, lane, runs) in enumerate(kinds)
     ]  # fmt: skip

@@ -206,6 +206,16 @@ def test_runs_that_are_not_made_are_named(tmp_path: Path) -> None:
     ]
 
 
+def test_a_block_of_runs_that_are_not_asked_for_now(tmp_path: Path) -> None:
+    """One of their settings is made for none of the seeds that are asked for."""
+    build, rates = htf.runs.untraced(picky_lane), {"rate": (0.1, 0.05)}
+    toy.finish(tmp_path, toy.grid((0, 1), **rates), build=build, **SHORT)
+    toy.finish(tmp_path, toy.grid((1,), **rates), build=build, **SHORT | {"until_step": 8})
+    data = htf.load_results(tmp_path)
+    assert data.status.values.tolist() == [["capped", "failed"], ["capped", "capped"]]
+    assert data.steps.values.tolist() == [[8, 0], [8, 8]]
+
+
 def odd_size(setting: toy.Toy, key: jax.Array) -> Any:
     return toy.toy_lane(dataclasses.replace(setting, size=3 + seed_of(key)), key)
 
