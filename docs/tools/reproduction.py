@@ -68,23 +68,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(name: str) -> int:
-    """Runs or resumes a study; the seconds of all its sessions stand beside its folder."""
-    folder, spent = RUNS / name, _seconds_of(name)
+    """Runs or resumes a study; the origin of its results stands beside its folder."""
+    folder, known = RUNS / name, _origin(name)
     RUNS.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     words = shlex.split(STUDIES[name].command)[1:]
     asked = [sys.executable, "-m", "sims", *words, "--out", str(folder)]
     code = subprocess.run(asked, cwd=ROOT, check=False).returncode
-    seconds = {"seconds": spent + time.monotonic() - began}
-    (RUNS / f"{name}.json").write_text(json.dumps(seconds), encoding="utf-8")
+    known["seconds"] += time.monotonic() - began
+    (RUNS / f"{name}.json").write_text(json.dumps(known), encoding="utf-8")
     return code
 
 
-def _seconds_of(name: str) -> float:
-    """Seconds of earlier sessions of a study whose folder is there."""
+def _origin(name: str) -> dict[str, Any]:
+    """Seconds of all sessions of a study, versions and commit of the first of them."""
     file = RUNS / f"{name}.json"
-    known = file.exists() and (RUNS / name).exists()
-    return json.loads(file.read_text("utf-8"))["seconds"] if known else 0.0
+    if file.exists() and (RUNS / name).exists():
+        return json.loads(file.read_text("utf-8"))
+    return {"seconds": 0.0, "versions": versions(), "commit": _commit()}
 
 
 def write(name: str) -> None:
@@ -92,11 +93,11 @@ def write(name: str) -> None:
     study, folder = STUDIES[name], read_folder(RUNS / name, name)
     for figure, found in illegible(RUNS / name).items():
         raise ValueError(f"{name}, {figure} cannot be read: {'; '.join(found)}")
+    origin = _origin(name)
     record = {
         "command": f"{study.command} --out DIR",
-        "seconds": round(_seconds_of(name)),
-        "versions": versions(),
-        "commit": _commit(),
+        **origin,
+        "seconds": round(origin["seconds"]),
         "digest": digest(folder),
         "numbers": rounded(study.numbers(folder.summary)),
     }

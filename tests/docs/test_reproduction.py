@@ -1,0 +1,25 @@
+"""Records of the runs that `docs/reproduction` shows."""
+
+from docs.tools import reproduction
+
+
+def test_a_resumed_study_keeps_the_commit_of_its_first_session(tmp_path, monkeypatch):
+    study = reproduction.Study("htfjax verify --help", {}, dict)
+    monkeypatch.setitem(reproduction.STUDIES, "one", study)
+    monkeypatch.setattr(reproduction, "RUNS", tmp_path)
+    (tmp_path / "one").mkdir()
+    origins = []
+    for commit in ("first", "second"):
+        monkeypatch.setattr(reproduction, "_commit", lambda commit=commit: commit)
+        assert reproduction.run("one") == 0
+        origins.append(reproduction._origin("one"))
+    assert [origin["commit"] for origin in origins] == ["first", "first"]
+    assert 0 < origins[0]["seconds"] < origins[1]["seconds"]
+
+
+def test_a_study_without_its_folder_is_recorded_anew(tmp_path, monkeypatch):
+    monkeypatch.setattr(reproduction, "RUNS", tmp_path)
+    monkeypatch.setattr(reproduction, "_commit", lambda: "now")
+    (tmp_path / "one.json").write_text('{"seconds": 9.0, "commit": "before"}')
+    assert reproduction._origin("one")["commit"] == "now"
+    assert reproduction._origin("one")["seconds"] == 0
