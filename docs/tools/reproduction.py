@@ -71,13 +71,19 @@ def run(name: str) -> int:
     """Runs or resumes a study; the origin of its results stands beside its folder."""
     folder, known = RUNS / name, _origin(name)
     RUNS.mkdir(parents=True, exist_ok=True)
+    _keep_origin(name, known)  # a session that is killed is the first all the same
     began = time.monotonic()
     words = shlex.split(STUDIES[name].command)[1:]
     asked = [sys.executable, "-m", "sims", *words, "--out", str(folder)]
-    code = subprocess.run(asked, cwd=ROOT, check=False).returncode
-    known["seconds"] += time.monotonic() - began
-    (RUNS / f"{name}.json").write_text(json.dumps(known), encoding="utf-8")
-    return code
+    try:
+        return subprocess.run(asked, cwd=ROOT, check=False).returncode
+    finally:
+        known["seconds"] += time.monotonic() - began
+        _keep_origin(name, known)
+
+
+def _keep_origin(name: str, origin: dict[str, Any]) -> None:
+    (RUNS / f"{name}.json").write_text(json.dumps(origin), encoding="utf-8")
 
 
 def _origin(name: str) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """Records of the runs that `docs/reproduction` shows."""
 
+import pytest
+
 from docs.tools import reproduction
 
 
@@ -23,3 +25,20 @@ def test_a_study_without_its_folder_is_recorded_anew(tmp_path, monkeypatch):
     (tmp_path / "one.json").write_text('{"seconds": 9.0, "commit": "before"}')
     assert reproduction._origin("one")["commit"] == "now"
     assert reproduction._origin("one")["seconds"] == 0
+
+
+def test_an_interrupted_session_counts(tmp_path, monkeypatch):
+    def interrupted(*args, **kwargs):
+        (tmp_path / "one").mkdir()
+        raise KeyboardInterrupt
+
+    study = reproduction.Study("htfjax verify", {}, dict)
+    monkeypatch.setitem(reproduction.STUDIES, "one", study)
+    monkeypatch.setattr(reproduction, "RUNS", tmp_path)
+    monkeypatch.setattr(reproduction, "_commit", lambda: "first")
+    monkeypatch.setattr(reproduction.subprocess, "run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        reproduction.run("one")
+    monkeypatch.setattr(reproduction, "_commit", lambda: "second")
+    assert reproduction._origin("one")["commit"] == "first"
+    assert reproduction._origin("one")["seconds"] > 0
