@@ -7,6 +7,7 @@ from typing import Any
 import htfjax
 from benchmarks.ahead_of_time import reading
 from docs.tools import commands, reference, reproduction
+from sims.common.names import durations
 
 ROOT = Path(__file__).parents[2]
 RECORDS = ROOT / "benchmarks" / "records"
@@ -36,6 +37,7 @@ def define_env(env: Any) -> None:
     env.macro(reference.line, "line")
     env.macro(commands.listing, "command_names")
     env.macro(commands.page, "command_help")
+    env.macro(lambda name: durations()[name][1], "quick_duration")
     env.variables["version"] = htfjax.__version__
 
 

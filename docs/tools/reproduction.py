@@ -131,9 +131,14 @@ def illegible(folder: Path) -> dict[str, list[str]]:
 
 
 def _commit() -> str:
-    asked = ["git", "rev-parse", "--short=9", "HEAD"]
+    """Commit of the checkout, marked where the code that runs differs from it."""
+    changed = _git("status", "--porcelain", "--", "htfjax", "sims")
+    return _git("rev-parse", "--short=9", "HEAD") + ("-dirty" if changed else "")
+
+
+def _git(*words: str) -> str:
     return subprocess.run(
-        asked, cwd=ROOT, check=True, capture_output=True, text=True
+        ["git", *words], cwd=ROOT, check=True, capture_output=True, text=True
     ).stdout.strip()
 
 

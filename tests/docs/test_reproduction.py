@@ -1,5 +1,7 @@
 """Records of the runs that `docs/reproduction` shows."""
 
+import subprocess
+
 import pytest
 
 from docs.tools import reproduction
@@ -42,3 +44,25 @@ def test_an_interrupted_session_counts(tmp_path, monkeypatch):
     monkeypatch.setattr(reproduction, "_commit", lambda: "second")
     assert reproduction._origin("one")["commit"] == "first"
     assert reproduction._origin("one")["seconds"] > 0
+
+
+@pytest.mark.parametrize(
+    ("file", "marked"),
+    [("htfjax/new.py", True), ("sims/old.py", True), ("docs/a.json", False)],
+)
+def test_a_commit_is_marked_where_its_code_has_changes(tmp_path, monkeypatch, file, marked):
+    def git(*words):
+        who = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        subprocess.run(["git", *who, *words], cwd=tmp_path, check=True)
+
+    monkeypatch.setattr(reproduction, "ROOT", tmp_path)
+    for name in ("htfjax/old.py", "sims/old.py", "docs/a.json"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text("")
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-q", "-m", "first")
+    clean = reproduction._commit()
+    assert not clean.endswith("-dirty")
+    (tmp_path / file).write_text("x = 1")
+    assert reproduction._commit() == clean + "-dirty" * marked
